@@ -1,0 +1,1 @@
+"""Benchmarks: what the masks are worth and what they cost."""

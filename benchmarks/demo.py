@@ -1,0 +1,189 @@
+"""The demo: unseen phantoms through the shipped bundle, and a page to look at."""
+
+from __future__ import annotations
+
+import base64
+import html
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+import foveate
+from foveate.runtime.cascade import Cascade, Result
+from foveate.runtime.mask_files import class_colour, write_atomically, write_mask
+from foveate.runtime.overlap import dice
+from foveate.runtime.overlays import draw_overlay, eight_bit
+from foveate.train.phantom import Phantom, PhantomSettings, phantom
+
+SEED = 20_261
+"""Not the seed of any training set (docs/results.md)."""
+LARGE = 0.005
+SIZES = (1024, 1024, 1024, 512, 2048)
+BUNDLE = "demo_bundle"
+PAGE_SIDE = 420
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One phantom with what the cascade said of it. ``dice`` is NaN when both are empty."""
+
+    phantom: Phantom
+    result: Result
+    dice: float
+    milliseconds: float
+
+    @property
+    def share(self) -> float:
+        """Return the share of the image that the truth covers."""
+        return float((self.phantom.mask > 0).mean())
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean Dice over images with any truth or prediction, and over those with a large lesion."""
+
+    mean: float
+    large: float
+    images: int
+    large_images: int
+    empty_right: int
+    empty: int
+    images_per_second: float
+
+
+def bundle_path() -> Path:
+    """Return the folder of the bundle shipped with the package."""
+    return Path(str(files("foveate.benchmarks") / BUNDLE))
+
+
+def run_demo(count: int, out: Path, progress: Callable[[str, int, int], None]) -> list[Shown]:
+    """Segment ``count`` unseen phantoms, write image, mask and overlay of each, and return them."""
+    for name in ("images", "masks", "overlays"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    shown = []
+    with Cascade.load(bundle_path()) as cascade:
+        for index in range(count):
+            size = SIZES[index % len(SIZES)]
+            item = phantom(PhantomSettings(count, size, SEED, empty_fraction=0.1), index)
+            if index < len(SIZES):
+                cascade(item.image)  # the first run of a size prepares memory; it is not timed
+            started = time.perf_counter()
+            result = cascade(item.image)
+            seconds = time.perf_counter() - started
+            value = dice(result.mask, item.mask, 1)
+            shown.append(Shown(item, result, value, seconds * 1000))
+            _write(out, shown[-1])
+            progress("segmenting phantoms", index + 1, count)
+    return shown
+
+
+def _write(out: Path, item: Shown) -> None:
+    stem = item.phantom.stem
+    cv2.imwrite(str(out / "images" / f"{stem}.png"), item.phantom.image)
+    write_mask(out / "masks" / f"{stem}.png", item.result.mask, 2)
+    picture = draw_overlay(eight_bit(item.phantom.image), item.result.mask, item.result.box_xyxy)
+    cv2.imwrite(str(out / "overlays" / f"{stem}.jpg"), picture)
+
+
+def score(shown: Sequence[Shown]) -> Score:
+    """Return the figures of the demo."""
+    known = [item for item in shown if not np.isnan(item.dice)]
+    large = [item.dice for item in known if item.share > LARGE]
+    empty = [item for item in shown if item.share == 0]
+    return Score(
+        mean=float(np.mean([item.dice for item in known])) if known else float("nan"),
+        large=float(np.mean(large)) if large else float("nan"),
+        images=len(known),
+        large_images=len(large),
+        empty_right=sum(not item.result.mask.any() for item in empty),
+        empty=len(empty),
+        images_per_second=1000 * len(shown) / sum(item.milliseconds for item in shown),
+    )
+
+
+def write_page(path: Path, shown: Sequence[Shown], total: Score) -> None:
+    """Write one self-contained HTML page: every image, its box and mask, its truth, its figures."""
+    page = (files("foveate.benchmarks") / "page" / "demo.html").read_text(encoding="utf-8")
+    facts = [
+        ("Mean Dice", f"{total.mean:.3f}", f"{total.images} unseen images with lesions"),
+        ("Dice, lesions over 0.5%", f"{total.large:.3f}", f"{total.large_images} images"),
+        ("Empty images left empty", f"{total.empty_right} of {total.empty}", "no lesion drawn"),
+        ("Images a second", f"{total.images_per_second:.1f}", "array in, mask out, no files"),
+    ]
+    tiles = "".join(
+        f'<div class="fact"><b>{value}</b><span>{html.escape(name)}</span>'
+        f"<small>{html.escape(note)}</small></div>"
+        for name, value, note in facts
+    )
+    values = {
+        "facts": tiles,
+        "cards": "".join(_card(item) for item in shown),
+        "machine": html.escape(
+            f"foveate {foveate.__version__}, ONNX Runtime {version('onnxruntime')} fp32, "
+            f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+        ),
+    }
+    for name, value in values.items():
+        page = page.replace("{{" + name + "}}", value)
+    write_atomically(path, lambda file: file.write(page.encode()))
+
+
+def _card(item: Shown) -> str:
+    """Return the HTML of one image: whole with its box, then mask and truth inside the box."""
+    image = eight_bit(item.phantom.image)
+    height, width = image.shape
+    x0, y0, x1, y1 = (int(value) for value in item.result.box_xyxy[0])
+    whole = draw_overlay(image, item.result.mask, item.result.box_xyxy)
+    mask, truth = item.result.mask[y0:y1, x0:x1], item.phantom.mask[y0:y1, x0:x1]
+    region = image[y0:y1, x0:x1]
+    pictures = [
+        ("whole image and box", whole),
+        ("region", np.repeat(region[:, :, None], 3, axis=2)),
+        ("mask", draw_overlay(region, mask, None)),
+        ("truth, with what differs", _difference(region, mask, truth)),
+    ]
+    figures = "".join(
+        f'<figure><img alt="{name}" src="{_jpeg(picture)}"><figcaption>{name}</figcaption></figure>'
+        for name, picture in pictures
+    )
+    if np.isnan(item.dice):
+        verdict, grade = "empty, left empty", "good"
+    else:
+        verdict = f"Dice {item.dice:.3f}"
+        grade = "good" if item.dice >= 0.9 else "fair" if item.dice >= 0.7 else "poor"
+    bits = 16 if item.phantom.image.dtype == np.uint16 else 8
+    return (
+        f'<section class="card"><header><b class="{grade}">{verdict}</b>'
+        f"<span>{width} x {height}, {bits} bit</span><span>lesion {item.share:.2%} of the image"
+        f"</span><span>{item.milliseconds:.0f} ms</span></header>"
+        f'<div class="row">{figures}</div></section>'
+    )
+
+
+def _difference(
+    region: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """Return the truth over the region; pixels found too many are amber, those missed are blue."""
+    picture = draw_overlay(region, truth, None)
+    picture[(mask > 0) & (truth == 0)] = class_colour(4)[::-1]
+    picture[(mask == 0) & (truth > 0)] = class_colour(3)[::-1]
+    return picture
+
+
+def _jpeg(picture: npt.NDArray[np.uint8]) -> str:
+    """Return a data URI of a picture, its longer side at most ``PAGE_SIDE`` pixels."""
+    scale = PAGE_SIDE / max(picture.shape[:2])
+    if scale < 1:
+        size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    assert done
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

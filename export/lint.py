@@ -1,0 +1,81 @@
+"""Traps that other exporters fell into: a finished graph is searched for them before it ships.
+
+Each rule names where it was met. ``lint`` returns every finding; an exported bundle has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+from onnx import TensorProto
+
+FORBIDDEN = {
+    "GridSample": "TensorRT reads it as nearest at opset 20 and wrongly in fp16 "
+    "(NVIDIA/TensorRT#4646, pytorch/TensorRT#4074); use the matrix products",
+    "InstanceNormalization": "black masks in fp16 (MIC-DKFZ/nnUNet#3026); use BatchNorm, folded",
+    "BatchNormalization": "fold it into the convolution before export",
+    "NonZero": "a data-dependent shape breaks CUDA graphs",
+    "Unique": "a data-dependent shape breaks CUDA graphs",
+    "Compress": "a data-dependent shape breaks CUDA graphs",
+    "Loop": "control flow breaks CUDA graphs",
+    "If": "control flow breaks CUDA graphs",
+    "NonMaxSuppression": "a data-dependent shape breaks CUDA graphs",
+    "Resize": "engines differ in its modes; use the matrix products",
+}
+NARROW = (TensorProto.BOOL, TensorProto.UINT8)
+NETWORK_OPERATORS = {"Conv", "ConvTranspose", "Relu", "MaxPool", "Concat", "Cast", "Identity"}
+OPSET = 18
+
+
+def lint(model: onnx.ModelProto) -> list[str]:
+    """Return what is wrong with a graph, one line a finding; an empty list is a clean graph."""
+    types = _element_types(model)
+    return [
+        *_imports(model),
+        *_external_data(model),
+        *(
+            f"{node.op_type} ({node.name}): {FORBIDDEN[node.op_type]}"
+            for node in model.graph.node
+            if node.op_type in FORBIDDEN
+        ),
+        *_narrow_types(model, types),
+        *_half_geometry(model, types),
+    ]
+
+
+def _element_types(model: onnx.ModelProto) -> dict[str, int]:
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    types = {item.name: item.data_type for item in inferred.initializer}
+    for value in [*inferred.value_info, *inferred.input, *inferred.output]:
+        types[value.name] = value.type.tensor_type.elem_type
+    return types
+
+
+def _imports(model: onnx.ModelProto) -> Iterator[str]:
+    versions = {item.domain: item.version for item in model.opset_import}
+    if versions != {"": OPSET}:
+        yield f"operator sets {versions}; wanted the standard set {OPSET} alone"
+
+
+def _external_data(model: onnx.ModelProto) -> Iterator[str]:
+    for tensor in model.graph.initializer:
+        if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
+            yield f"{tensor.name} is kept outside the file"
+
+
+def _narrow_types(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str]:
+    """TensorRT-RTX rejects ReduceMax and Where on bool and uint8."""
+    for node in model.graph.node:
+        if node.op_type == "ReduceMax" and types.get(node.input[0]) in NARROW:
+            yield f"ReduceMax ({node.name}) on bool or uint8: TensorRT-RTX rejects it; cast first"
+        if node.op_type == "Where" and types.get(node.output[0]) in NARROW:
+            yield f"Where ({node.name}) of uint8: TensorRT-RTX rejects it; cast first"
+
+
+def _half_geometry(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str]:
+    """Geometry stays float32: float16 is for the operators of the networks."""
+    for node in model.graph.node:
+        half = any(types.get(name) == TensorProto.FLOAT16 for name in [*node.input, *node.output])
+        if half and node.op_type not in NETWORK_OPERATORS:
+            yield f"{node.op_type} ({node.name}) computes in float16; geometry stays float32"

@@ -1,0 +1,143 @@
+"""``foveate segment`` and ``foveate info``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from foveate import __version__
+from foveate.runtime.bundle import PARITY, open_bundle
+from foveate.runtime.engines import ENGINES
+from foveate.runtime.progress import Bar
+
+SHOWN_FAILURES = 10
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the masks.")
+@click.option(
+    "--overlay", is_flag=True, help="Also write pictures of mask and box to OUT/overlays."
+)
+@click.option("--engine", default="auto", show_default=True, help="auto, or one of foveate info.")
+@click.option("--precision", default="fp32", show_default=True, help="Graph of the bundle to run.")
+@click.option("--threads", default=0, show_default=True, help="Engine threads; 0: all cores.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def segment(
+    bundle: Path,
+    inputs: tuple[str, ...],
+    out: Path,
+    overlay: bool,
+    engine: str,
+    precision: str,
+    threads: int,
+    as_json: bool,
+) -> int:
+    """Segment images with BUNDLE: one PNG mask each, as large as its image, into --out.
+
+    INPUT is a file, a folder (the images directly in it) or a quoted glob. Binary masks hold 0 and
+    255, others class indices. Exit code 1 when some inputs failed: they are in
+    OUT/failures.jsonl, all others are written.
+
+    \b
+    Example:
+      foveate segment lung.bundle scans/ 'more/*.tif' --out masks --overlay
+    """
+    from foveate.runtime.inputs import find_items
+
+    items = find_items(inputs, out)
+    from foveate.runtime.cascade import Cascade
+    from foveate.runtime.pipeline import FAILURES, segment_files
+
+    bar = Bar()
+    with Cascade.load(bundle, engine, precision, threads) as cascade:
+        report = segment_files(cascade, items, out, overlay, bar.update)
+        used = cascade.engine.name
+    bar.clear()
+    rate = report.written / report.seconds if report.seconds else 0.0
+    if as_json:
+        summary = {**asdict(report), "images_per_second": rate, "engine": used, "out": str(out)}
+        click.echo(json.dumps({**summary, "precision": precision}))
+    else:
+        click.echo(
+            f"{report.written} masks in {out} ({report.empty} empty), {report.seconds:.1f} s, "
+            f"{rate:.1f} images/s with files, {used} {precision}"
+        )
+        for failure in report.failures[:SHOWN_FAILURES]:
+            click.echo(f"failed: {failure.input} {failure.reason}", err=True)
+        if report.failures:
+            click.echo(f"{len(report.failures)} failed, listed in {out / FAILURES}", err=True)
+    if report.interrupted:
+        raise click.Abort
+    return 1 if report.failures else 0
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def info(bundle: Path | None, as_json: bool) -> None:
+    """Show the engines here and, with BUNDLE, what it holds and how it was checked.
+
+    \b
+    Example:
+      foveate info lung.bundle
+    """
+    facts: dict[str, Any] = {
+        "foveate": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "engines": {name: _engine(name, extra) for name, (_, extra) in ENGINES.items()},
+    }
+    if bundle is not None:
+        facts["bundle"] = _bundle(bundle)
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    click.echo(f"foveate {__version__}, Python {facts['python']}, {facts['machine']}")
+    for name, line in facts["engines"].items():
+        click.echo(f"engine {name}: {line}")
+    for name, value in facts.get("bundle", {}).items():
+        click.echo(f"{name}: {value}")
+
+
+def _engine(name: str, extra: str) -> str:
+    if importlib.util.find_spec(name) is None:
+        return f"not installed: pip install 'foveate[{extra}]'"
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "installed, version unknown"
+
+
+def _bundle(path: Path) -> dict[str, str]:
+    """Return what a bundle says of itself, in words, after checking every file of it."""
+    bundle = open_bundle(path)
+    for name in bundle.manifest["files"]:
+        bundle.read(name)
+    spec, network = bundle.spec, bundle.manifest["network"]
+    facts = {
+        "bundle": f"{path}, all {len(bundle.manifest['files'])} files match their sha256",
+        "input": f"{spec.input_type}, any size",
+        "classes": ", ".join(spec.classes),
+        "stage 1": f"{spec.stage1.height}x{spec.stage1.width}, the whole image",
+        "networks": f"{network['name']}, width {network['width']}, depth {network['depth']}",
+        "precisions": ", ".join(bundle.precisions),
+        "data": f"{bundle.manifest['data']['name']}, licence: "
+        f"{bundle.manifest['data']['licence'] or 'not stated'}",
+    }
+    if spec.stage2 is not None:
+        facts["stage 2"] = (
+            f"{spec.stage2.height}x{spec.stage2.width}, the box of coarse probability over "
+            f"{spec.region.threshold}, margin {spec.region.margin}"
+        )
+    for name, row in json.loads(bundle.read(PARITY))["precisions"].items():
+        facts[f"parity {name}"] = f"disagreement {row['disagreement']:.6f}, {row['how']}"
+    return facts

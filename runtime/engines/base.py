@@ -1,0 +1,49 @@
+"""What an engine is: named arrays in, named arrays out, and an end to its life."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+class Engine(Protocol):
+    """Runs one fused graph. Safe to call from several threads."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def run(self, feeds: dict[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Return the named outputs for the named inputs; only those asked for are fetched."""
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds; calling it again does nothing."""
+        ...
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+def feed(pixels: Pixels) -> Array:
+    """Return (N, H, W) pixels as the graph takes them, without a copy.
+
+    uint8 as they are; uint16 as its little-endian bytes, (N, H, W, 2) uint8.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    little = np.ascontiguousarray(pixels.astype("<u2", copy=False))
+    return little.view(np.uint8).reshape(*pixels.shape, 2)

@@ -1,0 +1,35 @@
+"""What a user can mend: one exception type, and what went wrong as its subclass.
+
+FoveateError
+├── SettingsError   a setting or option that does not exist or is out of range
+├── DataError       a data set that cannot be trained on or evaluated
+├── ImageError      one image that cannot be read or is outside the limits
+├── BundleError     a bundle or run that is missing, damaged or from another version
+└── EngineError     an engine, provider or device that is not there
+
+The command line prints the text alone and exits 2; every other exception keeps its traceback.
+"""
+
+
+class FoveateError(Exception):
+    """A mistake the user can mend: what, got against wanted, what to do."""
+
+
+class SettingsError(FoveateError):
+    """A setting or option does not exist or is out of range."""
+
+
+class DataError(FoveateError):
+    """A data set cannot be used as it is."""
+
+
+class ImageError(FoveateError):
+    """One image cannot be read, or is outside the limits."""
+
+
+class BundleError(FoveateError):
+    """A bundle or a run is missing, damaged or written by another version."""
+
+
+class EngineError(FoveateError):
+    """An engine, provider or device is not there."""

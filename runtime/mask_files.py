@@ -1,0 +1,57 @@
+"""Masks on disk: 1-bit PNG when binary, palette PNG for classes; written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Mask = npt.NDArray[np.uint8]
+
+PALETTE = (
+    (0, 0, 0), (230, 75, 60), (60, 180, 95), (70, 130, 230), (245, 190, 60),
+    (160, 90, 200), (60, 200, 210), (240, 120, 180), (150, 150, 60),
+)  # fmt: skip
+"""RGB of classes 0 to 8; later classes repeat from 1."""
+
+
+def class_colour(index: int) -> tuple[int, int, int]:
+    """Return the RGB colour of a class index."""
+    return PALETTE[index] if index < len(PALETTE) else PALETTE[1 + (index - 1) % 8]
+
+
+def write_mask(path: Path, mask: Mask, classes: int) -> None:
+    """Write a (H, W) uint8 mask of class indices as PNG, atomically.
+
+    Two classes: 0/255 in one bit a pixel. More: the indices themselves, with a palette.
+    """
+    if classes == 2:
+        image = Image.fromarray((mask > 0).astype(np.uint8) * np.uint8(255)).convert(
+            "1", dither=Image.Dither.NONE
+        )
+    else:
+        image = Image.fromarray(mask).convert("L")
+        image.putpalette([channel for index in range(256) for channel in class_colour(index)])
+    write_atomically(path, lambda file: image.save(file, format="PNG", compress_level=1))
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Call ``write`` on a temporary file beside ``path``, then rename it to ``path``.
+
+    A failure leaves neither the temporary file nor a half-written ``path``.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".foveate-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

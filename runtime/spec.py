@@ -1,0 +1,130 @@
+"""What a cascade computes, apart from its weights: one frozen description for every engine.
+
+Training writes it into ``run.json``, the exporter builds the graph from it, the manifest carries
+it, and the PyTorch reference runs by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from foveate.runtime.errors import BundleError
+
+INPUT_TYPES = {"uint8": 255.0, "uint16": 65535.0}
+"""Input type of a bundle -> its full scale, the value that becomes 1.0."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Height and width in pixels of a network's input."""
+
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How pixel values become network input, in units of the full scale (0 to 1).
+
+    ``zscore`` takes mean and standard deviation of the small whole image, per image;
+    ``constants`` takes the two numbers given.
+    """
+
+    mode: str = "zscore"
+    mean: float = 0.0
+    std: float = 1.0
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where stage 2 looks.
+
+    ``box``: the bounding box of stage 1's foreground above ``threshold``, widened by ``margin``
+    of its side at each end, no side under ``min_height`` x ``min_width`` image pixels, grown to
+    the shape of the stage-2 input and kept inside the image. ``none``: there is no stage 2.
+    """
+
+    mode: str = "box"
+    threshold: float = 0.5
+    margin: float = 0.15
+    min_height: int = 256
+    min_width: int = 256
+
+
+@dataclass(frozen=True)
+class CascadeSpec:
+    """Everything about a cascade but its weights.
+
+    ``classes`` names the background first. Two names make it binary (sigmoid and
+    ``mask_threshold``), more make it multi-class (softmax and argmax).
+    """
+
+    input_type: str
+    stage1: Size
+    stage2: Size | None
+    classes: tuple[str, ...]
+    normalisation: Normalisation = field(default_factory=Normalisation)
+    region: Region = field(default_factory=Region)
+    mask_threshold: float = 0.5
+
+    @property
+    def binary(self) -> bool:
+        return len(self.classes) == 2
+
+    @property
+    def channels(self) -> int:
+        """Output channels of each network: 1 when binary, else classes with background."""
+        return 1 if self.binary else len(self.classes)
+
+    @property
+    def full_scale(self) -> float:
+        return INPUT_TYPES[self.input_type]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the description as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CascadeSpec:
+        """Return the description held in JSON values; BundleError names what is wrong."""
+        try:
+            stage2 = values["stage2"]
+            spec = cls(
+                input_type=str(values["input_type"]),
+                stage1=Size(**values["stage1"]),
+                stage2=None if stage2 is None else Size(**stage2),
+                classes=tuple(str(name) for name in values["classes"]),
+                normalisation=Normalisation(**values["normalisation"]),
+                region=Region(**values["region"]),
+                mask_threshold=float(values["mask_threshold"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"the cascade description is incomplete or malformed: {error}"
+            ) from error
+        spec.check()
+        return spec
+
+    def check(self) -> None:
+        """Raise BundleError when a value is outside what the graph can express."""
+        problems = []
+        if self.input_type not in INPUT_TYPES:
+            problems.append(f'input_type is "{self.input_type}"; wanted one of {list(INPUT_TYPES)}')
+        if not 2 <= len(self.classes) <= 256:
+            problems.append(f"{len(self.classes)} classes; wanted 2 to 256, background first")
+        if self.region.mode not in ("box", "none"):
+            problems.append(f'region mode is "{self.region.mode}"; this version knows box and none')
+        if (self.region.mode == "none") != (self.stage2 is None):
+            problems.append("region mode none goes with no stage 2, and box with one")
+        for name, size in (("stage1", self.stage1), ("stage2", self.stage2)):
+            if size is not None and not (2 <= size.height <= 4096 and 2 <= size.width <= 4096):
+                problems.append(f"{name} is {size.height}x{size.width}; wanted 2 to 4096 a side")
+        for name, value in (("mask", self.mask_threshold), ("box", self.region.threshold)):
+            if not 0.0 < value < 1.0:
+                problems.append(f"{name} threshold is {value}; wanted between 0 and 1")
+        if self.normalisation.mode not in ("zscore", "constants") or self.normalisation.std <= 0:
+            problems.append(f"normalisation is {self.normalisation}; wanted zscore or constants")
+        if problems:
+            raise BundleError("; ".join(problems))

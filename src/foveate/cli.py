@@ -1,0 +1,71 @@
+"""The ``foveate`` command: a table of verbs, each loaded from its folder when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from foveate import __version__
+from foveate.runtime.errors import FoveateError
+
+COMMANDS = {
+    "demo": (
+        "foveate.benchmarks.cli",
+        "Segment synthetic images with the shipped bundle; write a page.",
+    ),
+    "phantom": ("foveate.train.cli", "Write a synthetic data set."),
+    "train": ("foveate.train.cli", "Train both stages, or the one-stage network, on a data set."),
+    "evaluate": ("foveate.benchmarks.cli", "Dice of a run or a bundle on a data set."),
+    "export": ("foveate.export.cli", "Turn a trained run into a bundle."),
+    "segment": ("foveate.runtime.cli", "Segment files, folders or globs into PNG masks."),
+    "info": ("foveate.runtime.cli", "Engines, versions, and what a bundle holds."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that lists its commands from a table and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="foveate")
+def group() -> None:
+    """Coarse-to-fine U-Net segmentation: full-resolution masks at a coarse-resolution price.
+
+    \b
+    Example:
+      foveate demo
+      foveate segment my.bundle photos/ --out masks/
+    """
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line and exit code 2."""
+    try:
+        code = group.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Interrupted; what was written is kept.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except FoveateError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,1 @@
+"""Training: a data set of images and masks becomes a run (PyTorch)."""

@@ -1,0 +1,102 @@
+"""The cascade in PyTorch: the reference that every engine is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from foveate.runtime.spec import CascadeSpec
+from foveate.train.geometry import crop_box, find_box, paste_box, whole_box
+
+STD_FLOOR = 1e-4
+"""Smallest deviation divided by, in units of the full scale: a flat image stays finite."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the graph returns, as tensors (see ``docs/architecture.md`` for shapes)."""
+
+    mask: Tensor
+    box: Tensor
+    score: Tensor
+    coarse: Tensor
+    refined: Tensor
+    stage1_input: Tensor
+    stage2_input: Tensor | None
+
+
+class TorchCascade(nn.Module):
+    """Both stages and the geometry between them.
+
+    ``forward`` takes (N, H, W) pixels as float32 in the unit of the files (0 to 255 or 65535).
+    """
+
+    def __init__(self, spec: CascadeSpec, stage1: nn.Module, stage2: nn.Module | None) -> None:
+        super().__init__()
+        self.spec = spec
+        self.stage1 = stage1
+        self.stage2 = stage2
+
+    def forward(self, image: Tensor) -> Output:
+        count, height, width = image.shape
+        whole = whole_box(count, height, width)
+        small = crop_box(image, whole, self.spec.stage1) / self.spec.full_scale
+        mean, std = self.statistics(small)
+        stage1_input = ((small - mean) / std)[:, None]
+        coarse = self.probabilities(self.stage1(stage1_input))
+        if self.spec.stage2 is None or self.stage2 is None:
+            pasted = paste_box(coarse, whole, height, width)
+            return Output(
+                self.decide(pasted), whole[:, None], self.score(coarse), coarse, coarse,
+                stage1_input, None,
+            )  # fmt: skip
+        foreground = self.foreground(coarse)
+        box = find_box(foreground, height, width, self.spec.region, self.spec.stage2)
+        crop = crop_box(image, box, self.spec.stage2) / self.spec.full_scale
+        scale = torch.tensor([foreground.shape[2] / width, foreground.shape[1] / height])
+        hint = crop_box(foreground, box * scale.repeat(2), self.spec.stage2)
+        stage2_input = torch.stack([(crop - mean) / std, hint], dim=1)
+        refined = self.probabilities(self.stage2(stage2_input))
+        pasted = paste_box(refined, box, height, width)
+        return Output(
+            self.decide(pasted), box[:, None], self.score(refined), coarse, refined,
+            stage1_input, stage2_input,
+        )  # fmt: skip
+
+    def statistics(self, small: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation to normalise by, (N, 1, 1), from the small image in [0, 1]."""
+        constants = self.spec.normalisation
+        if constants.mode == "constants":
+            one = torch.ones(len(small), 1, 1)
+            return one * constants.mean, one * constants.std
+        mean = small.mean(dim=(1, 2), keepdim=True)
+        variance = (small - mean).square().mean(dim=(1, 2), keepdim=True)
+        return mean, variance.sqrt().clamp(min=STD_FLOOR)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return float32 probabilities of (N, C, h, w) logits."""
+        logits = logits.float()
+        return torch.sigmoid(logits) if self.spec.binary else torch.softmax(logits, dim=1)
+
+    def foreground(self, probability: Tensor) -> Tensor:
+        """Return (N, h, w), the probability of any foreground class."""
+        return probability[:, 0] if self.spec.binary else 1 - probability[:, 0]
+
+    def decide(self, probability: Tensor) -> Tensor:
+        """Return (N, H, W) uint8 class indices of (N, C, H, W) probabilities."""
+        if self.spec.binary:
+            return (probability[:, 0] > self.spec.mask_threshold).to(torch.uint8)
+        return probability.argmax(dim=1).to(torch.uint8)
+
+    def score(self, probability: Tensor) -> Tensor:
+        """Return (N,), the mean winning probability over the foreground; 0 where there is none."""
+        if self.spec.binary:
+            winning = probability[:, 0]
+            chosen = (winning > self.spec.mask_threshold).float()
+        else:
+            winning, label = probability.max(dim=1)
+            chosen = (label > 0).float()
+        total = (winning * chosen).sum(dim=(1, 2))
+        return total / chosen.sum(dim=(1, 2)).clamp(min=1)

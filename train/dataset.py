@@ -1,0 +1,229 @@
+"""A data set on disk: ``images/``, ``masks/``, lists of stems, and groups that stay together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from foveate.runtime.errors import DataError, ImageError
+from foveate.runtime.image_files import Pixels, by_stem, image_paths, read_header, read_image
+
+Mask = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Images and masks paired by stem.
+
+    ``encoding`` is how masks are stored: ``255`` ({0, 255}), ``1`` ({0, 1}) or ``index``.
+    ``classes`` counts the foreground classes; ``fingerprint`` is a sha256 over stems, file sizes
+    and mask contents.
+    """
+
+    root: Path
+    stems: tuple[str, ...]
+    images: dict[str, Path]
+    masks: dict[str, Path]
+    groups: dict[str, str]
+    encoding: str
+    classes: int
+    input_type: str
+    present: dict[str, tuple[int, ...]]
+    fingerprint: str
+
+    def image(self, stem: str) -> Pixels:
+        """Return the (H, W) uint8 or uint16 image of a stem."""
+        try:
+            return read_image(self.images[stem])
+        except ImageError as error:
+            raise DataError(f"{self.images[stem]} {error}") from error
+
+    def mask(self, stem: str) -> Mask:
+        """Return the (H, W) uint8 class mask of a stem: 0 background, 1.. classes."""
+        values = _read_mask(self.masks[stem])
+        return values if self.encoding == "index" else np.minimum(values, 1).astype(np.uint8)
+
+
+def load_dataset(
+    root: Path,
+    image_dir_name: str = "images",
+    mask_dir_name: str = "masks",
+    stems: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> DataSet:
+    """Return a data set after looking at every mask of it; DataError names what is wrong.
+
+    ``stems`` limits it to those (a list file); without it all images are taken. ``progress`` is
+    called with how many masks have been read, and how many there are.
+    """
+    images = _files(root / image_dir_name)
+    masks = _files(root / mask_dir_name)
+    chosen = tuple(stems) if stems is not None else tuple(sorted(images))
+    if not chosen:
+        raise DataError(f"{root / image_dir_name} has no images; wanted at least two with masks")
+    _check_pairs(root, chosen, images, masks)
+    digest = hashlib.sha256()
+    values: set[int] = set()
+    present: dict[str, tuple[int, ...]] = {}
+    wide = False
+    for index, stem in enumerate(chosen):
+        mask = _checked_mask(images[stem], masks[stem])
+        found = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+        present[stem] = tuple(int(value) for value in found)
+        values.update(present[stem])
+        wide |= read_header(images[stem]).mode.startswith("I;16")
+        digest.update(f"{stem}\0{images[stem].stat().st_size}\0".encode())
+        digest.update(hashlib.sha256(mask.tobytes()).digest())
+        progress(index + 1, len(chosen))
+    encoding, classes = _encoding(values, root / mask_dir_name)
+    if encoding == "255":
+        present = {stem: tuple(min(v, 1) for v in found) for stem, found in present.items()}
+    return DataSet(
+        root=root,
+        stems=chosen,
+        images=images,
+        masks=masks,
+        groups=_groups(root / "groups.tsv"),
+        encoding=encoding,
+        classes=classes,
+        input_type="uint16" if wide else "uint8",
+        present=present,
+        fingerprint=digest.hexdigest(),
+    )
+
+
+def read_stems(path: Path) -> list[str]:
+    """Return the stems of a list file, one a line; blank lines are passed over."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: the list of stems cannot be read: {error.strerror}") from error
+    stems = [line.strip() for line in lines if line.strip()]
+    if not stems:
+        raise DataError(f"{path}: the list of stems is empty")
+    repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if repeated:
+        raise DataError(f"{path}: listed more than once: {_some(repeated)}")
+    return stems
+
+
+def split_validation(
+    dataset: DataSet, fraction: float, seed: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (training, validation) stems; a group is never on both sides.
+
+    Whole groups go to validation, in the order of a seeded shuffle, until ``fraction`` of the
+    images is there.
+    """
+    members: dict[str, list[str]] = {}
+    for stem in dataset.stems:
+        members.setdefault(dataset.groups.get(stem, stem), []).append(stem)
+    if len(members) < 2:
+        raise DataError(
+            f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
+            "wanted at least two groups, one to train on and one to validate on"
+        )
+    names = sorted(members)
+    order = np.random.default_rng(seed).permutation(len(names))
+    wanted = max(1, round(fraction * len(dataset.stems)))
+    validation: set[str] = set()
+    for index in order[:-1]:
+        if len(validation) >= wanted:
+            break
+        validation.update(members[names[index]])
+    return (
+        tuple(stem for stem in dataset.stems if stem not in validation),
+        tuple(stem for stem in dataset.stems if stem in validation),
+    )
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; wanted DATA/images and DATA/masks")
+    grouped = by_stem(image_paths(folder))
+    twins = sorted(stem for stem, paths in grouped.items() if len(paths) > 1)
+    if twins:
+        raise DataError(f"{folder}: more than one file for the stem {_some(twins)}")
+    return {stem: paths[0] for stem, paths in grouped.items()}
+
+
+def _check_pairs(
+    root: Path, chosen: Sequence[str], images: dict[str, Path], masks: dict[str, Path]
+) -> None:
+    for kind, files in (("image", images), ("mask", masks)):
+        missing = [stem for stem in chosen if stem not in files]
+        if missing:
+            raise DataError(
+                f"{root}: {len(missing)} of {len(chosen)} stems have no {kind}: {_some(missing)}"
+            )
+
+
+def _read_mask(path: Path) -> Mask:
+    """Return the stored values of a mask file as (H, W) uint8; palette indices are not colours."""
+    read_header(path)
+    with Image.open(path) as image:
+        if image.mode in ("1", "RGB", "RGBA", "LA"):
+            return np.asarray(image.convert("L"), dtype=np.uint8)
+        if image.mode not in ("L", "P"):
+            raise ImageError(f'has mode "{image.mode}"; wanted 8 bit grey or palette')
+        return np.asarray(image, dtype=np.uint8)
+
+
+def _checked_mask(image_path: Path, mask_path: Path) -> Mask:
+    try:
+        header = read_header(image_path)
+    except ImageError as error:
+        raise DataError(f"{image_path} {error}") from error
+    try:
+        mask = _read_mask(mask_path)
+    except (ImageError, OSError) as error:
+        raise DataError(f"{mask_path} {error}") from error
+    if mask.shape != (header.height, header.width):
+        raise DataError(
+            f"{mask_path} is {mask.shape[1]}x{mask.shape[0]}, its image is "
+            f"{header.width}x{header.height}; wanted the same size"
+        )
+    return mask
+
+
+def _encoding(values: set[int], folder: Path) -> tuple[str, int]:
+    """Return how masks are stored and the number of foreground classes."""
+    if values <= {0}:
+        raise DataError(f"{folder}: every mask is empty; wanted some foreground")
+    if 0 not in values:
+        raise DataError(f"{folder}: no mask has background (0); values found: {sorted(values)}")
+    if values == {0, 255}:
+        return "255", 1
+    if values == set(range(max(values) + 1)):
+        return ("1", 1) if max(values) == 1 else ("index", max(values))
+    shown = sorted(values)
+    raise DataError(
+        f"{folder}: masks hold the values {shown[:20]}{' ...' if len(shown) > 20 else ''}; wanted "
+        "{0, 255}, {0, 1} or {0 .. K} over the whole set"
+    )
+
+
+def _groups(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    groups = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        parts = line.split("\t")
+        if len(parts) != 2:
+            raise DataError(f"{path}, line {number}: wanted stem<TAB>group, got {line!r}")
+        groups[parts[0]] = parts[1]
+    return groups
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

@@ -1,0 +1,334 @@
+"""Fitting: both stages, or the one-stage network they are compared with, into a run folder."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from foveate.runtime.bundle import file_sha256
+from foveate.runtime.errors import FoveateError, SettingsError
+from foveate.runtime.spec import CascadeSpec, Normalisation, Size
+from foveate.train.augment import augmentation
+from foveate.train.box_threshold import box_of, measure_thresholds
+from foveate.train.losses import foreground_probabilities, segmentation_loss, view_dice
+from foveate.train.record import Job, start_record
+from foveate.train.run import (
+    load_state,
+    load_tensors,
+    load_weights,
+    networks,
+    save_state,
+    save_tensors,
+    write_run,
+)
+from foveate.train.schedule import Clock, rate_factor
+from foveate.train.unet import UNet
+from foveate.train.views import (
+    FullImages,
+    RegionCrops,
+    Regions,
+    StemSampler,
+    WholeImages,
+    WholeView,
+    true_box,
+    whole_views,
+)
+
+EPOCH_BATCHES = 32
+"""An epoch is every training image once, but never fewer batches than this."""
+
+
+def fit(job: Job) -> dict[str, Any]:
+    """Train what ``job.stages`` names (both, 1, 2 or single) and return the run's record."""
+    torch.manual_seed(job.settings.seed)
+    record = start_record(job)
+    training, validation = record["data"]["training"], record["data"]["validation"]
+    spec = CascadeSpec.from_dict(record["spec"])
+    stage1_size = spec.stage1
+    full = FullImages(job.dataset)
+    views = whole_views(
+        full,
+        [*training, *validation],
+        stage1_size,
+        lambda done, total: job.progress("preparing views", done, total),
+    )
+    if spec.normalisation.mode == "constants":
+        spec = replace(spec, normalisation=_constants([views[stem] for stem in training]))
+        record["spec"] = spec.as_dict()
+    fitter = _Fitter(job, record, views, full)
+    stage1, stage2 = networks(spec, job.settings.width, job.settings.depth)
+    if job.stages == "2":
+        _load_stage(job.folder, record, "stage1", stage1)
+    else:
+        fitter.stage1(stage1)
+    if stage2 is not None and job.stages != "1":
+        fitter.stage2(stage1, stage2)
+    (job.folder / "last.safetensors").unlink(missing_ok=True)
+    return record
+
+
+def _constants(views: Sequence[WholeView]) -> Normalisation:
+    """Return mean and deviation over the training images, in units of the full scale."""
+    pixels = np.stack(
+        [[view.image.mean(dtype=np.float64), view.image.astype(float).var()] for view in views]
+    )
+    mean = float(pixels[:, 0].mean())
+    variance = float((pixels[:, 1] + (pixels[:, 0] - mean) ** 2).mean())
+    return Normalisation("constants", mean, max(math.sqrt(variance), 1e-4))
+
+
+def _load_stage(folder: Path, record: dict[str, Any], name: str, network: nn.Module) -> None:
+    path = folder / f"{name}.safetensors"
+    stated = record["stages"].get(name, {}).get("sha256")
+    if stated is None or not path.is_file() or file_sha256(path) != stated:
+        raise FoveateError(f"{path} is missing or is not the file run.json names; train it again")
+    load_weights(network, load_tensors(path), path)
+    network.eval()
+
+
+class _Fitter:
+    """Fits one network after the other and keeps ``run.json`` true after every epoch."""
+
+    def __init__(
+        self, job: Job, record: dict[str, Any], views: dict[str, WholeView], full: FullImages
+    ) -> None:
+        self.job, self.record, self.views, self.full = job, record, views, full
+        self.settings = job.settings
+        self.device = _device(job.settings.device)
+        self.training = record["data"]["training"]
+        self.validation = record["data"]["validation"]
+        self.sampler = StemSampler(job.dataset, self.training)
+        self.augment = augmentation(job.settings)
+        single_network = job.stages in ("1", "2", "single")
+        self.seconds = job.settings.max_minutes * 60 / (1 if single_network else 2)
+
+    @property
+    def spec(self) -> CascadeSpec:
+        return CascadeSpec.from_dict(self.record["spec"])
+
+    def stage1(self, network: UNet) -> None:
+        """Fit stage 1 (or single), then choose the box threshold."""
+        data = WholeImages(self.views, self.sampler, self.spec, self.augment, self.settings.seed)
+        validation = [self._whole_item(stem) for stem in self.validation]
+        self._fit("stage1", network, data, validation)
+        if self.spec.stage2 is not None and "box_threshold" not in self.record["stages"]["stage1"]:
+            self._choose_threshold(network, self.spec.stage2)
+
+    def stage2(self, stage1: UNet, network: UNet) -> None:
+        """Fit stage 2 around the boxes that stage 1 gives."""
+        data = RegionCrops(
+            self.full,
+            self.views,
+            self._regions(stage1),
+            self.sampler,
+            self.spec,
+            self.augment,
+            self.settings.seed,
+        )
+        validation = []
+        for stem in self.validation:
+            image, hint, target = data.region(stem, data.regions.predicted[stem])
+            validation.append(data.tensors(stem, image, hint, target))
+        self._fit("stage2", network, data, validation)
+
+    def _whole_item(self, stem: str) -> tuple[Tensor, Tensor]:
+        plain = WholeImages(
+            {stem: self.views[stem]},
+            StemSampler(self.job.dataset, [stem]),
+            self.spec,
+            lambda image, layers, seed: (image, layers),
+            0,
+        )
+        return plain[0]
+
+    def _coarse(self, network: UNet, stems: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yield each stem and stage 1's (h1, w1) probability of any foreground."""
+        network.eval()
+        for stem in stems:
+            image, _ = self._whole_item(stem)
+            with torch.inference_mode(), _autocast(self.device):
+                logits = network(image[None].to(self.device)).float().cpu()
+            yield stem, foreground_probabilities(logits)[0].sum(dim=0)
+
+    def _regions(self, stage1: UNet) -> Regions:
+        foreground, predicted, true = {}, {}, {}
+        region, size = self.spec.region, self.spec.stage2
+        assert size is not None
+        stems = [*self.training, *self.validation]
+        for stem, coarse in self._coarse(stage1, stems):
+            foreground[stem] = coarse.numpy().copy()
+            predicted[stem] = box_of(coarse, self.views[stem], region, size)
+            if self.views[stem].shares.any():
+                true[stem] = true_box(self.views[stem], region, size)
+        return Regions(foreground, predicted, true)
+
+    def _choose_threshold(self, network: UNet, size: Size) -> None:
+        """Choose the box threshold on the validation images and write it into the record."""
+        coarse = dict(self._coarse(network, self.validation))
+        table = measure_thresholds(coarse, self.views, self.spec.region, size)
+        best = min(table, key=lambda candidate: candidate.cost)
+        self.job.log(
+            f"Box threshold {best.threshold}: {best.missed:.1%} of the validation truth outside "
+            f"the box, box {best.area:.1%} of the image."
+        )
+        region = replace(self.spec.region, threshold=best.threshold)
+        self.record["spec"] = replace(self.spec, region=region).as_dict()
+        self.record["stages"]["stage1"]["box_threshold"] = [row.as_dict() for row in table]
+        write_run(self.job.folder, self.record)
+
+    def _fit(
+        self,
+        name: str,
+        network: UNet,
+        data: Dataset[tuple[Tensor, Tensor]],
+        validation: list[tuple[Tensor, Tensor]],
+    ) -> None:
+        """Train one network; its best weights by validation Dice end in ``name.safetensors``."""
+        started = time.monotonic()
+        stage = self.record["stages"].setdefault(name, {"curve": [], "done": False})
+        best_path = self.job.folder / f"{name}.safetensors"
+        if stage["done"]:
+            _load_stage(self.job.folder, self.record, name, network)
+            return
+        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
+        )  # fmt: skip
+        if stage["curve"]:
+            load_state(self.job.folder / "last.safetensors", network, optimizer)
+            started -= stage["curve"][-1]["seconds"]
+        clock = Clock(started, self.seconds, self.settings.num_epochs, self._batches())
+        label = {"stage1": "Stage 1", "stage2": "Stage 2"}[name]
+        batches = self._stream(data, len(stage["curve"]))
+        for epoch in range(
+            len(stage["curve"]), self.settings.num_epochs if not self.seconds else 10**6
+        ):
+            if clock.progress(epoch, 0) >= 1:
+                break
+            loss = self._epoch(label, network, optimizer, batches, epoch, clock)
+            dice = self._validate(network, validation)
+            best = max((row["dice"] for row in stage["curve"]), default=-1.0)
+            stage["curve"].append(
+                {"epoch": epoch + 1, "loss": round(loss, 5), "dice": round(dice, 5),
+                 "seconds": round(time.monotonic() - started, 1)}
+            )  # fmt: skip
+            improved = dice > best
+            if improved:
+                save_tensors(best_path, network.state_dict())
+                stage["sha256"] = file_sha256(best_path)
+            save_state(self.job.folder / "last.safetensors", network, optimizer)
+            write_run(self.job.folder, self.record)
+            total = clock.epochs(epoch + 1)
+            self.job.log(
+                f"{label} Epoch [{epoch + 1}/{total}], Loss: {loss:.4f}, Dice: {dice:.4f}, "
+                f"ETA {clock.eta(epoch + 1):.1f} min" + (" Best model saved." if improved else "")
+            )
+        stage["done"] = True
+        write_run(self.job.folder, self.record)
+        _load_stage(self.job.folder, self.record, name, network)
+
+    def _stream(
+        self, data: Dataset[tuple[Tensor, Tensor]], epochs: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return an endless stream of batches that begins where ``epochs`` epochs ended."""
+        first = epochs * self._batches() * self.settings.batch_size
+        return iter(
+            DataLoader(
+                data,
+                batch_size=self.settings.batch_size,
+                sampler=range(first, sys.maxsize),
+                num_workers=self.settings.num_workers,
+                worker_init_fn=_one_thread,
+            )
+        )
+
+    def _batches(self) -> int:
+        return max(EPOCH_BATCHES, math.ceil(len(self.training) / self.settings.batch_size))
+
+    def _epoch(
+        self,
+        label: str,
+        network: UNet,
+        optimizer: torch.optim.Optimizer,
+        stream: Iterator[tuple[Tensor, Tensor]],
+        epoch: int,
+        clock: Clock,
+    ) -> float:
+        """Return the mean loss of one epoch of steps; it ends early when the time is up."""
+        network.train()
+        batches = self._batches()
+        total = 0.0
+        step = 0
+        for step, (inputs, target) in enumerate(itertools.islice(stream, batches), 1):
+            rate = self.settings.learning_rate * rate_factor(clock.progress(epoch, step - 1))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            inputs = inputs.to(self.device).contiguous(memory_format=torch.channels_last)
+            with _autocast(self.device):
+                logits = network(inputs)
+            loss = segmentation_loss(logits.float(), target.to(self.device))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimizer.step()
+            total += float(loss.detach())
+            if not math.isfinite(total):
+                raise FoveateError(
+                    f"the loss of {label.lower()} is no longer a number (epoch {epoch + 1}, step "
+                    f"{step}); lower learning_rate, now {self.settings.learning_rate}"
+                )
+            self.job.progress(f"{label} epoch {epoch + 1}", step, batches)
+            if clock.progress(epoch, step) >= 1:
+                break
+        return total / max(step, 1)
+
+    def _validate(self, network: UNet, items: list[tuple[Tensor, Tensor]]) -> float:
+        """Return the mean Dice over images and classes that have any truth or prediction."""
+        network.eval()
+        scores = []
+        with torch.inference_mode(), _autocast(self.device):
+            for inputs, target in items:
+                logits = network(inputs[None].to(self.device)).float().cpu()
+                scores.append(view_dice(logits, target[None]))
+        dice = torch.cat(scores)
+        return float(dice.nanmean()) if not dice.isnan().all() else 1.0
+
+
+def _one_thread(worker: int) -> None:
+    """Keep a view worker on one core: the others belong to the training step."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise SettingsError(f'device is "{name}", but torch sees no CUDA device; use device=cpu')
+    return torch.device(name)
+
+
+def _autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Return bf16 autocast where the device has it in hardware, else full precision."""
+    if device.type == "cuda":
+        enabled = torch.cuda.is_bf16_supported()
+    else:
+        flags: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        enabled = bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)

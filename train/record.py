@@ -1,0 +1,110 @@
+"""The record of a training: what ``run.json`` says from its first minute to its last."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import foveate
+from foveate.runtime.errors import DataError, FoveateError, SettingsError
+from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
+from foveate.train.dataset import DataSet, split_validation
+from foveate.train.run import read_run
+from foveate.train.settings import Settings
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of ``foveate train``: the data, the settings, and where the run goes."""
+
+    dataset: DataSet
+    settings: Settings
+    folder: Path
+    stages: str
+    resume: bool
+    log: Callable[[str], None]
+    progress: Callable[[str, int, int], None]
+
+
+def start_record(job: Job) -> dict[str, Any]:
+    """Return the record to go on with: the run's own when resuming or adding stage 2, else new."""
+    exists = (job.folder / "run.json").exists()
+    if exists and (job.resume or job.stages == "2"):
+        record = read_run(job.folder)
+        if record["data"]["fingerprint"] != job.dataset.fingerprint:
+            raise DataError(
+                f"{job.dataset.root} is not the data that {job.folder} was begun with "
+                "(its fingerprint differs). Train into a new folder"
+            )
+        if record["settings"] != job.settings.as_dict():
+            old, new = record["settings"], job.settings.as_dict()
+            changed = [f"{key} {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
+            raise SettingsError(f"{job.folder} was begun with other settings: {', '.join(changed)}")
+        if record["kind"] != _kind(job.stages):
+            raise SettingsError(
+                f"{job.folder} holds a {record['kind']} run; --stages {job.stages} does not go with it"
+            )
+        return record
+    if job.stages == "2" or job.resume:
+        raise FoveateError(f"{job.folder} holds no run to go on with; train stage 1 first")
+    if exists:
+        raise FoveateError(
+            f"{job.folder} already holds a run; add --resume, or choose another --out"
+        )
+    job.folder.mkdir(parents=True, exist_ok=True)
+    return _new_record(job)
+
+
+def _new_record(job: Job) -> dict[str, Any]:
+    settings, dataset = job.settings, job.dataset
+    training, validation = split_validation(dataset, settings.val_fraction, settings.seed)
+    names = [name.strip() for name in settings.class_names.split(",") if name.strip()]
+    if names and len(names) != dataset.classes:
+        raise SettingsError(
+            f"class_names has {len(names)} names; the masks have {dataset.classes} classes"
+        )
+    names = names or [f"class {label}" for label in range(1, dataset.classes + 1)]
+    single = _kind(job.stages) == "single"
+    crop_height, crop_width = settings.crop_size
+    spec = CascadeSpec(
+        input_type=dataset.input_type,
+        stage1=Size(settings.image_height, settings.image_width),
+        stage2=None if single else Size(crop_height, crop_width),
+        classes=("background", *names),
+        normalisation=Normalisation(settings.normalisation),
+        region=Region(
+            mode="none" if single else "box",
+            margin=settings.margin,
+            min_height=crop_height,
+            min_width=crop_width,
+        ),
+    )
+    return {
+        "kind": _kind(job.stages),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "settings": settings.as_dict(),
+        "spec": spec.as_dict(),
+        "data": {
+            "name": dataset.root.resolve().name,
+            "licence": settings.data_licence,
+            "fingerprint": dataset.fingerprint,
+            "images": len(dataset.stems),
+            "training": list(training),
+            "validation": list(validation),
+        },
+        "versions": {
+            "foveate": foveate.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "numpy", "albumentations")},
+        },
+        "stages": {},
+    }
+
+
+def _kind(stages: str) -> str:
+    return "single" if stages == "single" else "cascade"

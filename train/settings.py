@@ -1,0 +1,117 @@
+"""Every setting of a training, with the reason for its default; read from TOML and ``--set``."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from foveate.runtime.errors import SettingsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one training; names are those people know from the notebook."""
+
+    data_dir: str = ""
+    image_dir_name: str = "images"
+    mask_dir_name: str = "masks"
+    image_height: int = 256  # stage 1 and single see the whole image at this size
+    image_width: int = 256
+    crop_height: int = 0  # stage 2 sees its region at this size; 0 means as stage 1
+    crop_width: int = 0
+    width: int = 16  # channels at full size; 16 is the narrowest that fills a bf16 vector
+    depth: int = 4  # halvings; 4 lets a 256 px view see itself whole
+    batch_size: int = 8
+    learning_rate: float = 2e-3  # AdamW peak, after a short warm-up, before the cosine
+    weight_decay: float = 1e-2
+    num_epochs: int = 40
+    max_minutes: float = 0.0  # when not 0, the schedule runs over this time, both stages together
+    device: str = "auto"  # cpu, cuda, or auto: cuda when there is one
+    num_workers: int = 1  # processes that make training views
+    seed: int = 0
+    val_fraction: float = 0.15
+    normalisation: str = "zscore"  # or constants: mean and deviation of the training images
+    horizontal_flip: float = 0.5  # probability
+    vertical_flip: float = 0.5  # 0 where up and down differ, as in ultrasound
+    rotate_degrees: float = 15.0
+    brightness_contrast: float = 0.2
+    margin: float = 0.15  # added to each end of the box, as a share of its side
+    class_names: str = ""  # comma-separated, without background; "" means class 1, class 2, ...
+    data_licence: str = ""  # goes into the manifest of every bundle made from the run
+
+    def __post_init__(self) -> None:
+        for name in ("image_height", "image_width", "crop_height", "crop_width"):
+            value = getattr(self, name)
+            step = 2**self.depth
+            if value % step or (value == 0 and name.startswith("image")):
+                low = value // step * step or step
+                raise SettingsError(
+                    f"{name} is {value}; wanted a multiple of 2**depth = {step}, "
+                    f"for example {low} or {low + step}"
+                )
+        limits = {
+            "width": (1, 256), "depth": (1, 7), "batch_size": (1, 4096), "num_epochs": (1, 10**6),
+            "max_minutes": (0, 10**6), "num_workers": (0, 64), "val_fraction": (0.01, 0.9),
+            "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
+            "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
+        }  # fmt: skip
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise SettingsError(f"{name} is {getattr(self, name)}; wanted {low} to {high}")
+        if self.normalisation not in ("zscore", "constants"):
+            raise SettingsError(
+                f'normalisation is "{self.normalisation}"; wanted zscore or constants'
+            )
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of the stage-2 input."""
+        return self.crop_height or self.image_height, self.crop_width or self.image_width
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def load_settings(config: Path | None, assignments: Sequence[str]) -> Settings:
+    """Return settings from the defaults, a TOML file and ``key=value`` lines, in that order.
+
+    SettingsError names an unknown key with the nearest known one, and a value of another type.
+    """
+    values: dict[str, Any] = {}
+    if config is not None:
+        try:
+            values.update(tomllib.loads(config.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise SettingsError(f"{config}: cannot be read: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{config}: not valid TOML: {error}") from error
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise SettingsError(f'--set "{assignment}": wanted key=value')
+        values[key.strip()] = text.strip()
+    return replace(Settings(), **{key: _typed(key, value) for key, value in values.items()})
+
+
+def _typed(key: str, value: Any) -> Any:
+    """Return the value as the type of the setting's default."""
+    defaults = {item.name: item.default for item in fields(Settings)}
+    if key not in defaults:
+        near = difflib.get_close_matches(key, defaults, n=1, cutoff=0.0)
+        raise SettingsError(f'there is no setting "{key}"; the nearest is "{near[0]}"')
+    wanted: Callable[[Any], Any] = type(defaults[key])
+    try:
+        if wanted is int and isinstance(value, float | bool):
+            raise ValueError
+        return wanted(value)
+    except (TypeError, ValueError):
+        raise SettingsError(f"{key} is {value!r}; wanted {type(defaults[key]).__name__}") from None
