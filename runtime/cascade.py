@@ -124,7 +124,8 @@ class Cascade:
 
     def _run(self, images: Sequence[Pixels], probabilities: bool) -> list[Result]:
         """Return results for images of one shape, run as one batch."""
-        pixels: Pixels = np.stack([as_input_type(image, self.spec.input_type) for image in images])
+        converted = [as_input_type(image, self.spec.input_type) for image in images]
+        pixels: Pixels = np.stack(converted)  # type: ignore[assignment]  # one type for all
         largest = pixels.size * max(self.spec.channels, 2)
         if largest > MAX_ELEMENTS:
             raise ImageError(

@@ -91,17 +91,16 @@ def read_image(path: Path) -> Pixels:
     pixels = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     if pixels is None:
         raise ImageError("is damaged: its header is sound, its pixels cannot be decoded")
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageError(
-            f"decodes to {pixels.dtype} pixels; wanted uint8 or uint16. Convert it first"
-        )
-    if {header.height, header.width} != set(pixels.shape[:2]):
+    if set(pixels.shape[:2]) != {header.height, header.width}:
         raise ImageError(
             f"decodes to {pixels.shape[1]}x{pixels.shape[0]} pixels; its header said "
             f"{header.width}x{header.height}"
         )
-    grey: Pixels = np.ascontiguousarray(pixels).view(pixels.dtype.type)
-    return grey
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels, dtype=np.uint8)
+    if pixels.dtype == np.uint16:
+        return np.ascontiguousarray(pixels, dtype=np.uint16)
+    raise ImageError(f"decodes to {pixels.dtype} pixels; wanted uint8 or uint16. Convert it first")
 
 
 def image_paths(folder: Path) -> list[Path]:

@@ -45,9 +45,9 @@ def measure_thresholds(
     """Return every threshold with what it misses, truth pixels pooled over the images."""
     found = []
     for threshold in THRESHOLDS:
+        trial = replace(region, threshold=threshold)
         rows = [
             _missed(views[stem], box_of(probability, views[stem], trial, size))
-            for trial in (replace(region, threshold=threshold),)
             for stem, probability in coarse.items()
         ]
         truth = sum(row[1] for row in rows)

@@ -47,7 +47,8 @@ def start_record(job: Job) -> dict[str, Any]:
             raise SettingsError(f"{job.folder} was begun with other settings: {', '.join(changed)}")
         if record["kind"] != _kind(job.stages):
             raise SettingsError(
-                f"{job.folder} holds a {record['kind']} run; --stages {job.stages} does not go with it"
+                f"{job.folder} holds a {record['kind']} run; "
+                f"it cannot go on with --stages {job.stages}"
             )
         return record
     if job.stages == "2" or job.resume:
