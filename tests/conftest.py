@@ -1,0 +1,50 @@
+"""What several tests stand on: a tiny data set, a run trained on it in seconds, and its bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from foveate.cli import group
+from foveate.train.phantom import PhantomSettings, write_phantoms
+
+TINY = ["image_height=64", "image_width=64", "width=4", "depth=2", "batch_size=4", "num_workers=0"]
+
+
+def run(*arguments: object) -> Result:
+    """Run a command inside this process; its exit code and output are the command line's own."""
+    return CliRunner().invoke(
+        group, [str(argument) for argument in arguments], standalone_mode=False
+    )
+
+
+def train(data: Path, out: Path, *more: str) -> Result:
+    """Train with settings that take seconds."""
+    settings = [item for value in TINY for item in ("--set", value)]
+    return run("train", data, "--out", out, *settings, *more)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve phantoms of 160 x 160, 8 and 16 bit by turns."""
+    folder = tmp_path_factory.mktemp("data")
+    list(write_phantoms(folder, PhantomSettings(12, 160, seed=3)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    result = train(data, folder, "--set", "num_epochs=3", "--set", "class_names=lesion")
+    assert result.exception is None, result.output
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle") / "tiny.bundle"
+    result = run("export", trained, "--out", folder, "--separate")
+    assert result.exception is None, result.output
+    return folder

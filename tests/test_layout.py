@@ -1,0 +1,89 @@
+"""The rules of the layout: which way imports point, what is heavy, and what the package holds."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "runtime": {"runtime"},
+    "train": {"train", "runtime"},
+    "export": {"export", "train", "runtime"},
+    "benchmarks": {"benchmarks", "export", "train", "runtime"},
+}
+HEAVY = ("torch", "onnx", "onnxruntime", "albumentations", "safetensors", "threadpoolctl")
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_imports_point_one_way(folder: str) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] == "foveate" and len(parts) > 1:
+                assert parts[1] in MAY_IMPORT[folder], f"{path} imports {name}"
+            if folder == "runtime":
+                assert parts[0] not in ("torch", "onnx"), f"{path} imports {name}"
+
+
+def python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_every_runtime_module_but_the_engine_imports_without_anything_heavy() -> None:
+    names = [
+        "foveate." + ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((ROOT / "runtime").rglob("*.py"))
+        if path.name not in ("__init__.py", "onnxruntime.py")
+    ]
+    names += ["foveate.cli", "foveate.train.cli", "foveate.train.phantom", "foveate.train.dataset"]
+    names += ["foveate.export.cli", "foveate.benchmarks.cli", "foveate.benchmarks.demo"]
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}))"
+    python(f"{blocked}; import importlib; [importlib.import_module(n) for n in {names!r}]")
+
+
+def test_the_help_loads_no_numpy() -> None:
+    code = (
+        "import sys, foveate.cli, click.testing as t; "
+        "r = t.CliRunner().invoke(foveate.cli.group, ['--help']); assert r.exit_code == 0, r; "
+        "print('numpy' in sys.modules, 'cv2' in sys.modules)"
+    )
+    assert python(code) == "False False"
+
+
+def test_the_folders_are_not_importable_a_second_time() -> None:
+    import foveate.runtime
+
+    assert foveate.runtime.__name__ == "foveate.runtime"
+    assert "runtime" not in sys.modules and "train" not in sys.modules
+
+
+def test_a_missing_engine_names_the_install_line() -> None:
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from foveate.runtime.engines import engine_from_onnx\n"
+        "from foveate.runtime.errors import EngineError\n"
+        "try: engine_from_onnx('onnxruntime', b'')\n"
+        "except EngineError as error: print(error)"
+    )
+    assert "pip install 'foveate[cpu]'" in python(code)
