@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from foveate.cli import group
 from foveate.train.phantom import PhantomSettings, write_phantoms
+
+torch.set_num_threads(1)  # the networks here are too small for more, and cores may be shared
 
 TINY = ["image_height=64", "image_width=64", "width=4", "depth=2", "batch_size=4", "num_workers=0"]
 

@@ -59,11 +59,17 @@ def small_spec(
 
 
 def random_network(inputs: int, outputs: int, seed: int) -> UNet:
-    """Return a small U-Net with random weights and BatchNorm statistics, in evaluation mode."""
+    """Return a small U-Net with random weights and BatchNorm statistics, in evaluation mode.
+
+    Its logits are centred on noise, so that every class wins somewhere.
+    """
     torch.manual_seed(seed)
     network = UNet(inputs, outputs, 4, 2)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr,operator]
             module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr,operator]
-    return network.eval()
+    network.eval()
+    with torch.no_grad():
+        network.head.bias -= network(torch.randn(1, inputs, 64, 64)).mean(dim=(0, 2, 3))
+    return network

@@ -220,11 +220,11 @@ def _look_alikes(rng: np.random.Generator, organ: npt.NDArray[np.bool_]) -> npt.
     """Return blobs drawn like lesions, but outside the organ."""
     height, width = organ.shape
     near = cv2.dilate(
-        organ.astype(np.uint8), np.ones((9, 9), np.uint8), iterations=max(1, width // 256)
+        organ.astype(np.uint8), np.ones((9, 9), np.uint8), iterations=max(1, width // 100)
     )
     outside = np.flatnonzero(near == 0)
     found = np.zeros_like(organ)
-    for _ in range(int(rng.integers(3, 7))):
+    for _ in range(int(rng.integers(2, 5))):
         y, x = divmod(int(rng.choice(outside)), width)
         radius = min(height, width) * rng.uniform(0.025, 0.07)
         found |= _blob(rng, height, width, x + 0.5, y + 0.5, float(radius))
@@ -237,7 +237,7 @@ def _paint(rng: np.random.Generator, mask: Mask, organ: npt.NDArray[np.bool_]) -
     side = min(height, width)
     depth = cv2.distanceTransform(organ.astype(np.uint8), cv2.DIST_L2, 3)
     tissue = 0.42 + 0.035 * _noise(rng, height, width, side / 10)
-    tissue = tissue + np.where(organ, np.float32(rng.uniform(0.09, 0.14)), np.float32(0))
+    tissue = tissue + np.where(organ, np.float32(rng.uniform(0.11, 0.16)), np.float32(0))
     tissue += 0.02 * _noise(rng, height, width, side / 40)
     contrast = rng.uniform(0.18, 0.26)
     lesion = np.zeros_like(tissue)

@@ -22,7 +22,10 @@ def test_a_run_says_what_made_it(trained: Path, data: Path) -> None:
     listed = (data / "train.txt").read_text().split()
     split = record["data"]["training"] + record["data"]["validation"]
     assert sorted(split) == sorted(listed)
-    assert record["settings"]["width"] == 4 and record["spec"]["classes"] == ["background", "lesion"]
+    assert record["settings"]["width"] == 4 and record["spec"]["classes"] == [
+        "background",
+        "lesion",
+    ]
     for name in ("stage1", "stage2"):
         curve = record["stages"][name]["curve"]
         assert [row["epoch"] for row in curve] == [1, 2, 3]
@@ -84,7 +87,9 @@ def test_a_stopped_run_is_resumed_where_it_stopped(
     result = train(data, halves, "--set", "num_epochs=3", "--resume")
     assert result.exception is None, result.exception
     for name in ("stage1", "stage2"):
-        losses = [[row["loss"] for row in read_run(r)["stages"][name]["curve"]] for r in (whole, halves)]
+        losses = [
+            [row["loss"] for row in read_run(r)["stages"][name]["curve"]] for r in (whole, halves)
+        ]
         np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)
 
 
@@ -120,7 +125,9 @@ def test_only_one_group_is_refused(tmp_path: Path) -> None:
     root = make(tmp_path / "d", (0, 255))
     (root / "groups.tsv").write_text("".join(f"i{index}\tsame\n" for index in range(4)))
     result = train(root, tmp_path / "r")
-    assert isinstance(result.exception, DataError) and "at least two groups" in str(result.exception)
+    assert isinstance(result.exception, DataError) and "at least two groups" in str(
+        result.exception
+    )
 
 
 def test_class_names_must_fit_the_masks(data: Path, tmp_path: Path) -> None:

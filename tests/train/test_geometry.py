@@ -61,7 +61,9 @@ CROP = Size(64, 64)
 
 
 def box_of(foreground: torch.Tensor, height: int, width: int) -> list[float]:
-    found: list[float] = geometry.find_box(foreground[None], height, width, REGION, CROP)[0].tolist()
+    found: list[float] = geometry.find_box(foreground[None], height, width, REGION, CROP)[
+        0
+    ].tolist()
     return found
 
 

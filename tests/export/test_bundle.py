@@ -1,0 +1,108 @@
+"""Exported bundles: what is in them, parity as recorded, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from foveate.export.parity import Case, measure, torch_masks
+from foveate.runtime.bundle import canonical_sha256, open_bundle
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.errors import BundleError, SettingsError
+from foveate.runtime.image_files import image_paths, read_image
+from foveate.train.run import load_run
+from tests.conftest import run
+
+
+def test_a_bundle_holds_what_its_manifest_says(bundle: Path) -> None:
+    opened = open_bundle(bundle)
+    assert opened.precisions == ("fp32", "fp16")
+    names = {path.name for path in bundle.iterdir()} - {"manifest.json"}
+    assert names == set(opened.manifest["files"])
+    assert {"stage1.fp32.onnx", "stage2.fp16.onnx", "weights.safetensors", "preview.png"} <= names
+    for name in names:
+        opened.read(name)
+    assert opened.spec.classes == ("background", "lesion")
+    content = {k: v for k, v in opened.manifest.items() if k != "manifest_sha256"}
+    assert canonical_sha256(content) == opened.manifest["manifest_sha256"]
+
+
+def test_the_masks_are_the_trained_cascades(bundle: Path, trained: Path, data: Path) -> None:
+    reference, _ = load_run(trained)
+    with Cascade.load(bundle) as cascade:
+        for path in image_paths(data / "images"):
+            image = read_image(path)
+            mask, box = torch_masks(reference, image)
+            result = cascade(image)
+            union = max(1, np.count_nonzero((mask > 0) | (result.mask > 0)))
+            assert np.count_nonzero(mask != result.mask) / union <= 0.001
+            np.testing.assert_array_equal(result.box_xyxy[0], box)
+
+
+def test_parity_says_how_it_was_measured(bundle: Path) -> None:
+    record = json.loads((bundle / "parity.json").read_text())
+    assert "validation images" in record["measured_on"]
+    fp32, fp16 = record["precisions"]["fp32"], record["precisions"]["fp16"]
+    assert fp32["held"] and fp32["disagreement"] <= 0.001 and not fp32["weights_rounded"]
+    assert fp16["weights_rounded"] and "float32 arithmetic" in fp16["how"]
+
+
+def test_parity_finds_another_network(bundle: Path, trained: Path, data: Path) -> None:
+    """With one stage-2 weight changed, the graph no longer gives PyTorch's masks."""
+    reference, _ = load_run(trained)
+    graph = open_bundle(bundle).graph("fp32")
+    with torch.no_grad():
+        assert reference.stage2 is not None
+        reference.stage2.head.bias += 1.5  # type: ignore[operator,union-attr]
+    cases = [Case(path.stem, read_image(path), None) for path in image_paths(data / "images")[:4]]
+    row = measure(reference, graph, reference, cases, lambda label, done, total: None)["fp32"]
+    assert not row["held"] and row["disagreement"] > 0.001 and row["worst_image"]
+
+
+def test_weights_are_those_of_the_graph(bundle: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    weights = load_file(bundle / "weights.safetensors")
+    model = onnx.load_from_string((bundle / "cascade.fp32.onnx").read_bytes())
+    stored = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    assert len(weights) == len([name for name in stored if name.startswith("stage")])
+    for name, tensor in weights.items():
+        np.testing.assert_array_equal(stored[name], tensor.numpy())
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    result = run("export", trained, "--out", tmp_path / "mine")
+    assert isinstance(result.exception, BundleError) and "is not a bundle" in str(result.exception)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_unknown_precision_is_named(trained: Path, tmp_path: Path) -> None:
+    result = run("export", trained, "--out", tmp_path / "b", "--precision", "fp32,fp8")
+    assert isinstance(result.exception, SettingsError) and "fp8" in str(result.exception)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_single_run_exports_with_the_same_signature(data: Path, tmp_path: Path) -> None:
+    from tests.conftest import train
+
+    folder = tmp_path / "single"
+    assert train(data, folder, "--stages", "single", "--set", "num_epochs=1").exception is None
+    result = run("export", folder, "--out", tmp_path / "b")
+    assert result.exception is None, result.exception
+    with Cascade.load(tmp_path / "b") as cascade:
+        found = cascade(np.zeros((90, 50), np.uint8), probabilities=True)
+    assert found.box_xyxy.tolist() == [[0, 0, 50, 90]]
+    np.testing.assert_array_equal(found.coarse, found.refined)
+
+
+def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
+    result = run("export", tmp_path / "no-run", "--out", tmp_path / "b")
+    assert isinstance(result.exception, BundleError)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,69 @@
+"""The lint finds every trap it knows, and our graphs have none."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from foveate.export.graph import cascade_model
+from foveate.export.lint import FORBIDDEN, lint
+from foveate.export.precision import folded
+from tests.drawing import random_network, small_spec
+
+
+def graph_of(
+    node: onnx.NodeProto, kind: int = TensorProto.FLOAT, opset: int = 18
+) -> onnx.ModelProto:
+    """Return a model of one node that reads ``x``."""
+    graph = helper.make_graph(
+        [node],
+        "trap",
+        [helper.make_tensor_value_info("x", kind, [1, 1, 4, 4])],
+        [helper.make_tensor_value_info("y", kind, None)],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("classes", [1, 2])
+@pytest.mark.parametrize("input_type", ["uint8", "uint16"])
+def test_our_graphs_are_clean(precision: str, classes: int, input_type: str) -> None:
+    spec = small_spec(input_type, classes)
+    networks = [folded(random_network(n, spec.channels, n)) for n in (1, 2)]
+    assert lint(cascade_model(spec, networks[0], networks[1], precision)) == []
+
+
+@pytest.mark.parametrize("operator", FORBIDDEN)
+def test_forbidden_operators_are_found(operator: str) -> None:
+    model = graph_of(helper.make_node(operator, ["x"], ["y"], name="trap"))
+    findings = lint(model)
+    assert any(line.startswith(f"{operator} (trap)") for line in findings)
+
+
+def test_reduce_max_on_uint8_and_where_of_uint8_are_found() -> None:
+    reduce = graph_of(helper.make_node("ReduceMax", ["x"], ["y"], name="trap"), TensorProto.UINT8)
+    assert any("ReduceMax (trap) on bool or uint8" in line for line in lint(reduce))
+    where = graph_of(
+        helper.make_node("Where", ["c", "x", "x"], ["y"], name="trap"), TensorProto.UINT8
+    )
+    where.graph.initializer.append(numpy_helper.from_array(np.array(True), "c"))
+    assert any("Where (trap) of uint8" in line for line in lint(where))
+
+
+def test_half_precision_geometry_is_found() -> None:
+    model = graph_of(
+        helper.make_node("MatMul", ["x", "x"], ["y"], name="trap"), TensorProto.FLOAT16
+    )
+    assert any("MatMul (trap) computes in float16" in line for line in lint(model))
+
+
+def test_another_operator_set_and_external_data_are_found() -> None:
+    model = graph_of(helper.make_node("Relu", ["x"], ["y"]), opset=20)
+    tensor = numpy_helper.from_array(np.zeros(4, np.float32), "outside")
+    tensor.data_location = TensorProto.EXTERNAL
+    model.graph.initializer.append(tensor)
+    findings = lint(model)
+    assert any("wanted the standard set 18" in line for line in findings)
+    assert any("outside is kept outside the file" in line for line in findings)

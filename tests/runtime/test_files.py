@@ -1,0 +1,143 @@
+"""Images in and masks out: formats, rules, refusals, names, and writing whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from foveate.runtime.errors import ImageError, SettingsError
+from foveate.runtime.image_files import MAX_PIXELS, image_paths, read_image
+from foveate.runtime.inputs import find_items
+from foveate.runtime.mask_files import write_atomically, write_mask
+
+GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
+def test_lossless_8_bit(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(GREY).save(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), GREY)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_lossless_16_bit(tmp_path: Path, suffix: str) -> None:
+    pixels = GREY.astype(np.uint16) * 273
+    cv2.imwrite(str(tmp_path / f"a.{suffix}"), pixels)
+    found = read_image(tmp_path / f"a.{suffix}")
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, pixels)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_lossy(tmp_path: Path, suffix: str) -> None:
+    smooth = cv2.resize(GREY, (64, 48), interpolation=cv2.INTER_LINEAR)
+    Image.fromarray(smooth).save(tmp_path / f"a.{suffix}", quality=95)
+    assert np.abs(read_image(tmp_path / f"a.{suffix}").astype(int) - smooth).mean() < 3
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colour_becomes_luma_and_transparency_is_dropped(tmp_path: Path, mode: str) -> None:
+    Image.new("RGB", (5, 4), (200, 100, 50)).convert(mode).save(tmp_path / "a.png")
+    luma = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+    found = read_image(tmp_path / "a.png")
+    assert found.shape == (4, 5) and np.abs(found.astype(float) - luma).max() <= (
+        1 if mode != "P" else 30
+    )
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    image = Image.fromarray(np.full((20, 40), 9, np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (40, 20)
+
+
+def test_what_is_refused_says_why(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "folder.png").mkdir()
+    Image.fromarray(GREY).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
+    Image.new("CMYK", (4, 4)).save(tmp_path / "cmyk.jpg")
+    Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "float.tif")
+    pages = [Image.fromarray(GREY), Image.fromarray(GREY)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    words = {
+        "text.png": "is not an image", "empty.png": "is empty", "folder.png": "is a folder",
+        "cut.png": "damaged|not an image", "cmyk.jpg": 'mode "CMYK"', "float.tif": 'mode "F"',
+        "pages.tif": "has 2 pages", "none.png": "no such file",
+    }  # fmt: skip
+    for name, reason in words.items():
+        with pytest.raises(ImageError, match=reason):
+            read_image(tmp_path / name)
+
+
+def test_a_bomb_is_refused_before_decoding(tmp_path: Path) -> None:
+    Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
+    assert (tmp_path / "bomb.png").stat().st_size < 300_000
+    with pytest.raises(ImageError, match=f"30000x30000 pixels; the limits are .* {MAX_PIXELS}"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_binary_masks_are_one_bit_0_and_255(tmp_path: Path) -> None:
+    mask = (GREY > 100).astype(np.uint8)
+    write_mask(tmp_path / "m.png", mask, 2)
+    with Image.open(tmp_path / "m.png") as image:
+        assert image.mode == "1"
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "m.png"), 0), mask * 255)
+
+
+def test_class_masks_hold_indices_with_a_palette(tmp_path: Path) -> None:
+    mask = (GREY % 3).astype(np.uint8)
+    write_mask(tmp_path / "m.png", mask, 3)
+    with Image.open(tmp_path / "m.png") as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.asarray(image), mask)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "m.png"
+    path.write_bytes(b"old")
+
+    def fail(file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["m.png"]
+
+
+def test_inputs_are_files_folders_and_globs(tmp_path: Path) -> None:
+    for name in ("a.png", "b.jpg", "notes.txt", ".hidden.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c.tif").touch()
+    assert [path.name for path in image_paths(tmp_path)] == ["a.png", "b.jpg"]
+    texts = [str(tmp_path), str(tmp_path / "*" / "*.tif"), str(tmp_path / "a.png")]
+    items = find_items(texts, tmp_path / "out")
+    assert [item.mask_name for item in items] == ["a.png", "b.png", "c.png"]
+
+
+def test_two_images_of_one_stem_get_two_masks(tmp_path: Path) -> None:
+    for name in ("a.png", "A.jpg", "b c\n.png"):
+        (tmp_path / name).touch()
+    items = find_items([str(tmp_path)], tmp_path / "out")
+    assert {item.mask_name for item in items} == {"a.png.png", "A.jpg.png", "b c\n.png"}
+
+
+def test_names_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").touch()
+    with pytest.raises(SettingsError, match="would both be written to a.png.png"):
+        find_items([str(tmp_path / "x"), str(tmp_path / "y")], tmp_path / "out")
+    with pytest.raises(SettingsError, match="is the folder of the images"):
+        find_items([str(tmp_path / "x")], tmp_path / "x")
+    with pytest.raises(SettingsError, match="no images found"):
+        find_items([str(tmp_path / "*.bmp")], tmp_path / "out")
