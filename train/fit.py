@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -27,9 +26,8 @@ from foveate.train.box_threshold import box_of, measure_thresholds
 from foveate.train.losses import foreground_probabilities, segmentation_loss, view_dice
 from foveate.train.record import Job, start_record
 from foveate.train.run import (
+    load_stage,
     load_state,
-    load_tensors,
-    load_weights,
     networks,
     save_state,
     save_tensors,
@@ -71,10 +69,9 @@ def fit(job: Job) -> dict[str, Any]:
         record["spec"] = spec.as_dict()
     fitter = _Fitter(job, record, views, full)
     stage1, stage2 = networks(spec, job.settings.width, job.settings.depth)
-    if job.stages == "2":
-        _load_stage(job.folder, record, "stage1", stage1)
-    else:
-        fitter.stage1(stage1)
+    if job.stages == "2" and not record["stages"].get("stage1", {}).get("done"):
+        raise FoveateError(f"stage 1 of {job.folder} is not done; train it with --stages 1 first")
+    fitter.stage1(stage1)
     if stage2 is not None and job.stages != "1":
         fitter.stage2(stage1, stage2)
     (job.folder / "last.safetensors").unlink(missing_ok=True)
@@ -89,15 +86,6 @@ def _constants(views: Sequence[WholeView]) -> Normalisation:
     mean = float(pixels[:, 0].mean())
     variance = float((pixels[:, 1] + (pixels[:, 0] - mean) ** 2).mean())
     return Normalisation("constants", mean, max(math.sqrt(variance), 1e-4))
-
-
-def _load_stage(folder: Path, record: dict[str, Any], name: str, network: nn.Module) -> None:
-    path = folder / f"{name}.safetensors"
-    stated = record["stages"].get(name, {}).get("sha256")
-    if stated is None or not path.is_file() or file_sha256(path) != stated:
-        raise FoveateError(f"{path} is missing or is not the file run.json names; train it again")
-    load_weights(network, load_tensors(path), path)
-    network.eval()
 
 
 class _Fitter:
@@ -201,10 +189,10 @@ class _Fitter:
         started = time.monotonic()
         stage = self.record["stages"].setdefault(name, {"curve": [], "done": False})
         best_path = self.job.folder / f"{name}.safetensors"
-        if stage["done"]:
-            _load_stage(self.job.folder, self.record, name, network)
-            return
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if stage["done"]:
+            load_stage(self.job.folder, self.record, name, network)
+            return
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,
@@ -240,7 +228,7 @@ class _Fitter:
             )
         stage["done"] = True
         write_run(self.job.folder, self.record)
-        _load_stage(self.job.folder, self.record, name, network)
+        load_stage(self.job.folder, self.record, name, network)
 
     def _stream(
         self, data: Dataset[tuple[Tensor, Tensor]], epochs: int

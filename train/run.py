@@ -88,24 +88,30 @@ def networks(spec: CascadeSpec, width: int, depth: int) -> tuple[UNet, UNet | No
     return stage1, None if spec.stage2 is None else UNet(2, spec.channels, width, depth)
 
 
+def load_stage(folder: Path, record: Mapping[str, Any], name: str, network: nn.Module) -> None:
+    """Put a stage's best weights into its network, in evaluation mode.
+
+    BundleError when the stage has not been trained, or its file is not the one of the record.
+    """
+    path = folder / f"{name}.safetensors"
+    stated = record["stages"].get(name, {}).get("sha256")
+    if stated is None:
+        raise BundleError(f"{folder}: {name} has not been trained; run foveate train with --resume")
+    if not path.is_file() or file_sha256(path) != stated:
+        raise BundleError(f"{path}: missing, or not the file that run.json was written for")
+    load_weights(network, load_tensors(path), path)
+    network.eval()
+
+
 def load_run(folder: Path) -> tuple[TorchCascade, dict[str, Any]]:
     """Return the trained cascade of a run, in evaluation mode on the CPU, and its record."""
     record = read_run(folder)
     spec = CascadeSpec.from_dict(record["spec"])
     settings = record["settings"]
     stage1, stage2 = networks(spec, settings["width"], settings["depth"])
-    for name, network in (("stage1", stage1), ("stage2", stage2)):
-        if network is None:
-            continue
-        path = folder / f"{name}.safetensors"
-        stated = record["stages"].get(name, {}).get("sha256")
-        if stated is None:
-            raise BundleError(
-                f"{folder}: {name} has not been trained; run foveate train with --resume"
-            )
-        if not path.is_file() or file_sha256(path) != stated:
-            raise BundleError(f"{path}: missing, or not the file that run.json was written for")
-        load_weights(network, load_tensors(path), path)
+    load_stage(folder, record, "stage1", stage1)
+    if stage2 is not None:
+        load_stage(folder, record, "stage2", stage2)
     return TorchCascade(spec, stage1, stage2).eval(), record
 
 
