@@ -10,60 +10,20 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from foveate.benchmarks.models import BundleModel, Model, Segmented
 from foveate.runtime.bundle import MANIFEST
 from foveate.runtime.cascade import Cascade
-from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import BundleError, EngineError
-from foveate.runtime.geometry import paste_weights
 from foveate.runtime.mask_files import write_atomically
 from foveate.runtime.overlap import dice
-from foveate.runtime.spec import CascadeSpec
 from foveate.train.dataset import DataSet
 
 Mask = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
 METHODS = ("stage 1", "cascade")
-
-
-@dataclass(frozen=True)
-class Segmented:
-    """One image by one model: masks (H, W) of stage 1 alone and of the cascade, and its box."""
-
-    coarse: Mask
-    mask: Mask
-    box_xyxy: FloatArray
-
-
-class Model(Protocol):
-    """A run or a bundle, ready to segment."""
-
-    spec: CascadeSpec
-    validation: tuple[str, ...]
-
-    def segment(self, image: Pixels) -> Segmented: ...
-
-
-class BundleModel:
-    """A bundle in its engine."""
-
-    validation: tuple[str, ...] = ()
-
-    def __init__(self, cascade: Cascade) -> None:
-        self.cascade = cascade
-        self.spec = cascade.spec
-
-    def segment(self, image: Pixels) -> Segmented:
-        result = self.cascade(image, probabilities=True)
-        assert result.coarse is not None
-        height, width = image.shape
-        return Segmented(
-            coarse_mask(result.coarse, height, width, self.spec), result.mask, result.box_xyxy
-        )
 
 
 def open_model(path: Path) -> Model:
@@ -80,16 +40,6 @@ def open_model(path: Path) -> Model:
             "'foveate[train]', or evaluate the bundle exported from it"
         ) from None
     return TorchModel(path)
-
-
-def coarse_mask(coarse: FloatArray, height: int, width: int, spec: CascadeSpec) -> Mask:
-    """Return (H, W) classes from stage 1's (C, h1, w1) probabilities, enlarged by the paste."""
-    rows = paste_weights(0, height, height, coarse.shape[1])
-    columns = paste_weights(0, width, width, coarse.shape[2])
-    full = np.asarray(rows @ coarse @ columns.T, np.float32)
-    if spec.binary:
-        return np.asarray(full[0] > spec.mask_threshold, np.uint8)
-    return np.asarray(full.argmax(axis=0), np.uint8)
 
 
 @dataclass(frozen=True)

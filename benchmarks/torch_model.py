@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from foveate.benchmarks.evaluate import Segmented, coarse_mask
+from foveate.benchmarks.models import Segmented, coarse_mask
 from foveate.runtime.cascade import as_input_type
 from foveate.runtime.engines.base import Pixels
 from foveate.train.run import load_run

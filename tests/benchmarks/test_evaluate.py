@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.benchmarks.evaluate import Row, Segmented, _rows, coarse_mask, coarse_miss, summarise
+from foveate.benchmarks.evaluate import Row, _rows, coarse_miss, summarise
+from foveate.benchmarks.models import Segmented, coarse_mask
 from foveate.runtime.errors import BundleError, DataError
 from tests.conftest import run
 from tests.drawing import small_spec
