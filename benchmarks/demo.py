@@ -26,7 +26,7 @@ from foveate.train.phantom import Phantom, PhantomSettings, phantom
 SEED = 20_261
 """Not the seed of any training set (docs/results.md)."""
 LARGE = 0.005
-SIZES = (1024, 1024, 1024, 512, 2048)
+SIZE = 1024
 BUNDLE = "demo_bundle"
 PAGE_SIDE = 420
 
@@ -71,10 +71,9 @@ def run_demo(count: int, out: Path, progress: Callable[[str, int, int], None]) -
     shown = []
     with Cascade.load(bundle_path()) as cascade:
         for index in range(count):
-            size = SIZES[index % len(SIZES)]
-            item = phantom(PhantomSettings(count, size, SEED, empty_fraction=0.1), index)
-            if index < len(SIZES):
-                cascade(item.image)  # the first run of a size prepares memory; it is not timed
+            item = phantom(PhantomSettings(count, SIZE, SEED), index)
+            if index == 0:
+                cascade(item.image)  # the first run prepares memory; it is not timed
             started = time.perf_counter()
             result = cascade(item.image)
             seconds = time.perf_counter() - started

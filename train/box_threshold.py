@@ -51,7 +51,7 @@ def measure_thresholds(
             for stem, probability in coarse.items()
         ]
         truth = sum(row[1] for row in rows)
-        missed = sum(row[0] for row in rows) / max(truth, 1.0)
+        missed = max(0.0, sum(row[0] for row in rows)) / max(truth, 1.0)
         found.append(Candidate(threshold, missed, sum(row[2] for row in rows) / len(rows)))
     return found
 

@@ -157,9 +157,9 @@ def _blob(
     edge = radius * _outline(rng, angle, 0.22, range(2, 6))
     level = 1 - distance / edge
     spurs = (
-        (0.6 * radius, 0.16),
-        (18 * grain, 9 * grain / radius),
-        (10 * grain, 8 * grain / radius),
+        (0.6 * radius, 0.14),
+        (14 * grain, 12 * grain / radius),
+        (8 * grain, 15 * grain / radius),
     )
     for cell, amount in spurs:
         level += np.float32(amount) * _noise(rng, y1 - y0, x1 - x0, max(3.0, cell))
@@ -178,8 +178,8 @@ def _largest_component(region: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 def _draw_lesions(rng: np.random.Generator, mask: Mask, depth: Array, classes: int) -> None:
     """Draw lesions of every class into ``mask``, together 0.2 to 5% of the image."""
     height, width = mask.shape
-    target = float(np.exp(rng.uniform(np.log(0.003), np.log(0.03)))) * mask.size
-    parts = rng.dirichlet(np.full(max(classes, int(rng.integers(1, 5))), 6.0))
+    target = float(np.exp(rng.uniform(np.log(0.003), np.log(0.025)))) * mask.size
+    parts = rng.dirichlet(np.full(max(classes, int(rng.integers(1, 4))), 6.0))
     candidates = np.flatnonzero(depth > 0.3)
     y0, x0 = divmod(int(rng.choice(candidates)), width)
     spread = 1.6 * np.sqrt(target / np.pi) + 0.02 * min(height, width)
@@ -224,7 +224,7 @@ def _look_alikes(rng: np.random.Generator, organ: npt.NDArray[np.bool_]) -> npt.
     )
     outside = np.flatnonzero(near == 0)
     found = np.zeros_like(organ)
-    for _ in range(int(rng.integers(2, 5))):
+    for _ in range(int(rng.integers(1, 4))):
         y, x = divmod(int(rng.choice(outside)), width)
         radius = min(height, width) * rng.uniform(0.025, 0.07)
         found |= _blob(rng, height, width, x + 0.5, y + 0.5, float(radius))
@@ -237,7 +237,7 @@ def _paint(rng: np.random.Generator, mask: Mask, organ: npt.NDArray[np.bool_]) -
     side = min(height, width)
     depth = cv2.distanceTransform(organ.astype(np.uint8), cv2.DIST_L2, 3)
     tissue = 0.42 + 0.035 * _noise(rng, height, width, side / 10)
-    tissue = tissue + np.where(organ, np.float32(rng.uniform(0.11, 0.16)), np.float32(0))
+    tissue = tissue + np.where(organ, np.float32(rng.uniform(0.13, 0.19)), np.float32(0))
     tissue += 0.02 * _noise(rng, height, width, side / 40)
     contrast = rng.uniform(0.18, 0.26)
     lesion = np.zeros_like(tissue)
@@ -248,9 +248,9 @@ def _paint(rng: np.random.Generator, mask: Mask, organ: npt.NDArray[np.bool_]) -
     tissue += contrast * _vessels(rng, np.asarray(depth, np.float32)) * (mask == 0)
     light = 1 + rng.uniform(0.2, 0.35) * _light(rng, height, width)
     image = np.asarray(tissue * light, np.float32)
-    image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.6, 1.2))), np.float32)
+    image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.6, 1.0))), np.float32)
     grain = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), 0.8)
-    image = image * (1 + np.float32(rng.uniform(0.1, 0.17)) * grain / grain.std())
+    image = image * (1 + np.float32(rng.uniform(0.05, 0.09)) * grain / grain.std())
     image += np.float32(0.012) * rng.standard_normal((height, width)).astype(np.float32)
     return np.clip(np.asarray(image, np.float32), 0, 1)
 
