@@ -2,8 +2,8 @@
 
 Deterministic: image i of a seed is the same on every machine. The lesion cannot be had by a
 threshold: light is uneven, speckle is multiplicative, look-alikes of the same brightness lie
-outside the organ, and vessels of the same brightness cross it. Its outline is finer than a
-256 x 256 view can hold. numpy and OpenCV only.
+outside the organ and differ by their smooth rim alone, and vessels of the same brightness cross
+it. The lesion's outline is finer than a 256 x 256 view can hold. numpy and OpenCV only.
 """
 
 from __future__ import annotations
@@ -146,23 +146,29 @@ def _organ(
 
 
 def _blob(
-    rng: np.random.Generator, height: int, width: int, x: float, y: float, radius: float
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    x: float,
+    y: float,
+    radius: float,
+    ragged: bool,
 ) -> npt.NDArray[np.bool_]:
-    """Return an irregular region near (x, y) with an outline of lobes, bays and spurs."""
+    """Return a region near (x, y): lobes and bays, and when ``ragged`` spurs and holes as well."""
+    height, width = shape
     reach = int(radius * 4) + 4
-    grain = min(height, width) / 1024
     x0, y0 = max(0, int(x) - reach), max(0, int(y) - reach)
     x1, y1 = min(width, int(x) + reach), min(height, int(y) + reach)
     distance, angle = _polar(y1 - y0, x1 - x0, x - x0, y - y0)
     edge = radius * _outline(rng, angle, 0.22, range(2, 6))
     level = 1 - distance / edge
-    spurs = (
-        (0.6 * radius, 0.14),
-        (14 * grain, 12 * grain / radius),
-        (8 * grain, 15 * grain / radius),
-    )
-    for cell, amount in spurs:
-        level += np.float32(amount) * _noise(rng, y1 - y0, x1 - x0, max(3.0, cell))
+    if ragged:
+        grain = min(height, width) / 1024
+        for cell, depth in (
+            (0.6 * radius, 0.14 * radius),
+            (14 * grain, 12 * grain),
+            (8 * grain, 15 * grain),
+        ):
+            level += np.float32(depth / radius) * _noise(rng, *level.shape, max(3.0, cell))
     region = np.zeros((height, width), bool)
     region[y0:y1, x0:x1] = _largest_component(level > 0)
     return region
@@ -187,7 +193,7 @@ def _draw_lesions(rng: np.random.Generator, mask: Mask, depth: Array, classes: i
         radius = float(np.sqrt(target * part / np.pi))
         y = int(np.clip(y0 + rng.normal(0, spread) * (number > 0), 0, height - 1))
         x = int(np.clip(x0 + rng.normal(0, spread) * (number > 0), 0, width - 1))
-        region = _blob(rng, height, width, x + 0.5, y + 0.5, radius) & (depth > 0.04)
+        region = _blob(rng, mask.shape, x + 0.5, y + 0.5, radius, True) & (depth > 0.04)
         region &= mask == 0
         region = _largest_component(region)
         mask[region] = 1 + number % classes
@@ -217,7 +223,7 @@ def _vessels(rng: np.random.Generator, depth: Array) -> Array:
 
 
 def _look_alikes(rng: np.random.Generator, organ: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return blobs drawn like lesions, but outside the organ."""
+    """Return blobs as bright and as large as lesions, outside the organ, but with a smooth rim."""
     height, width = organ.shape
     near = cv2.dilate(
         organ.astype(np.uint8), np.ones((9, 9), np.uint8), iterations=max(1, width // 100)
@@ -227,7 +233,7 @@ def _look_alikes(rng: np.random.Generator, organ: npt.NDArray[np.bool_]) -> npt.
     for _ in range(int(rng.integers(1, 4))):
         y, x = divmod(int(rng.choice(outside)), width)
         radius = min(height, width) * rng.uniform(0.025, 0.07)
-        found |= _blob(rng, height, width, x + 0.5, y + 0.5, float(radius))
+        found |= _blob(rng, organ.shape, x + 0.5, y + 0.5, float(radius), False)
     return np.asarray(found & (near == 0))
 
 
