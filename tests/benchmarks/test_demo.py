@@ -18,7 +18,7 @@ from tests.conftest import run
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
     out = tmp_path_factory.mktemp("demo")
-    result = run("demo", "--out", out, "--count", "12", "--json")
+    result = run("demo", "--out", out, "--count", "24", "--json")
     assert result.exception is None, result.exception
     return out, json.loads(result.output)
 
@@ -41,7 +41,7 @@ def test_unseen_phantoms_are_segmented_well(demo: tuple[Path, dict[str, float]])
 def test_the_page_holds_every_image_and_loads_nothing(demo: tuple[Path, dict[str, float]]) -> None:
     out, figures = demo
     page = (out / "index.html").read_text()
-    assert page.count('<section class="card">') == 12 and f"{figures['mean']:.3f}" in page
+    assert page.count('<section class="card">') == 24 and f"{figures['mean']:.3f}" in page
     assert "{{" not in page
     sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
     assert sources and all(source.startswith("data:image/") for source in sources)
@@ -50,7 +50,7 @@ def test_the_page_holds_every_image_and_loads_nothing(demo: tuple[Path, dict[str
 def test_masks_are_as_large_as_their_images(demo: tuple[Path, dict[str, float]]) -> None:
     out, _ = demo
     images = sorted((out / "images").iterdir())
-    assert len(images) == 12
+    assert len(images) == 24
     for path in images:
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         mask = cv2.imread(str(out / "masks" / path.name), cv2.IMREAD_UNCHANGED)
