@@ -168,7 +168,7 @@ def _blob(
             (14 * grain, 12 * grain),
             (8 * grain, 15 * grain),
         ):
-            level += np.float32(depth / radius) * _noise(rng, *level.shape, max(3.0, cell))
+            level += np.float32(depth / radius) * _noise(rng, y1 - y0, x1 - x0, max(3.0, cell))
     region = np.zeros((height, width), bool)
     region[y0:y1, x0:x1] = _largest_component(level > 0)
     return region
