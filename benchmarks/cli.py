@@ -42,7 +42,7 @@ def demo(out: Path, count: int, as_json: bool) -> None:
         click.echo(json.dumps(asdict(total)))
         return
     click.echo(
-        f"Mean Dice {total.mean:.3f} on {total.images} unseen phantoms with a lesion or a finding "
+        f"Mean Dice {total.mean:.3f} on {total.images} unseen phantoms with lesion or finding "
         f"({total.large:.3f} on {total.large_images} with lesions over 0.5% of the image); "
         f"{total.empty_right} of {total.empty} empty images left empty"
     )

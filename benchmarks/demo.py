@@ -112,7 +112,11 @@ def write_page(path: Path, shown: Sequence[Shown], total: Score) -> None:
     """Write one self-contained HTML page: every image, its box and mask, its truth, its figures."""
     page = (files("foveate.benchmarks") / "page" / "demo.html").read_text(encoding="utf-8")
     facts = [
-        ("Mean Dice", f"{total.mean:.3f}", f"{total.images} unseen images with a lesion or a finding"),
+        (
+            "Mean Dice",
+            f"{total.mean:.3f}",
+            f"{total.images} unseen images with a lesion or a finding",
+        ),
         ("Dice, lesions over 0.5%", f"{total.large:.3f}", f"{total.large_images} images"),
         ("Empty images left empty", f"{total.empty_right} of {total.empty}", "no lesion drawn"),
         ("Images a second", f"{total.images_per_second:.1f}", "array in, mask out, no files"),
