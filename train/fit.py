@@ -42,7 +42,6 @@ from foveate.train.views import (
     StemSampler,
     WholeImages,
     WholeView,
-    true_box,
     whole_views,
 )
 
@@ -159,9 +158,11 @@ class _Fitter:
         stems = [*self.training, *self.validation]
         for stem, coarse in self._coarse(stage1, stems):
             foreground[stem] = coarse.numpy().copy()
-            predicted[stem] = box_of(coarse, self.views[stem], region, size)
-            if self.views[stem].shares.any():
-                true[stem] = true_box(self.views[stem], region, size)
+            view = self.views[stem]
+            predicted[stem] = box_of(coarse, view, region, size)
+            if view.shares.any():
+                truth = torch.from_numpy(view.target().sum(axis=0))
+                true[stem] = box_of(truth, view, region, size)
         return Regions(foreground, predicted, true)
 
     def _choose_threshold(self, network: UNet, size: Size) -> None:

@@ -17,11 +17,10 @@ from torch.utils.data import Dataset
 
 from foveate.runtime.geometry import crop
 from foveate.runtime.image_files import Pixels
-from foveate.runtime.spec import INPUT_TYPES, CascadeSpec, Normalisation, Region, Size
+from foveate.runtime.spec import INPUT_TYPES, CascadeSpec, Normalisation, Size
 from foveate.train.augment import Augmentation
 from foveate.train.cascade import STD_FLOOR
 from foveate.train.dataset import DataSet, Mask
-from foveate.train.geometry import find_box
 
 FloatArray = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
@@ -218,13 +217,6 @@ class RegionCrops(Dataset[tuple[Tensor, Tensor]]):
         mean, std = statistics(self.views[stem], self.spec.normalisation)
         inputs = np.stack([(image - mean) / std, hint])
         return torch.from_numpy(inputs), torch.from_numpy(np.ascontiguousarray(target))
-
-
-def true_box(view: WholeView, region: Region, size: Size) -> Box:
-    """Return the box that a perfect stage 1 would give."""
-    foreground = torch.from_numpy(view.target().sum(axis=0))[None]
-    box = find_box(foreground, view.height, view.width, region, size)[0].tolist()
-    return box[0], box[1], box[2], box[3]
 
 
 def jitter_box(rng: np.random.Generator, box: Box, height: int, width: int) -> Box:
