@@ -22,7 +22,8 @@ from foveate.runtime.bundle import file_sha256
 from foveate.runtime.errors import FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Size
 from foveate.train.augment import augmentation
-from foveate.train.box_threshold import box_of, measure_thresholds
+from foveate.train.box_threshold import measure_thresholds
+from foveate.train.hints import Asked, measure_strengths, regions
 from foveate.train.losses import foreground_probabilities, segmentation_loss, view_dice
 from foveate.train.record import Job, start_record
 from foveate.train.run import (
@@ -128,7 +129,7 @@ class _Fitter:
         )
         validation = []
         for stem in self.validation:
-            image, hint, target = data.region(stem, data.regions.predicted[stem])
+            image, hint, target = data.region(stem, data.regions.predicted[stem][0])
             validation.append(data.tensors(stem, image, hint, target))
         self._fit("stage2", network, data, validation)
 
@@ -152,18 +153,29 @@ class _Fitter:
             yield stem, foreground_probabilities(logits)[0].sum(dim=0)
 
     def _regions(self, stage1: UNet) -> Regions:
-        foreground, predicted, true = {}, {}, {}
-        region, size = self.spec.region, self.spec.stage2
+        """Return what stage 2 trains on, and write into the record how hints were disturbed."""
+        stage1.eval()
+
+        def forward(inputs: Tensor) -> Tensor:
+            with torch.inference_mode(), _autocast(self.device):
+                return stage1(inputs.to(self.device)).float().cpu()
+
+        validation = [self._whole_item(stem) for stem in self.validation]
+        wanted = self._validate(stage1, validation)
+        trials = measure_strengths(
+            forward, self._whole_item, self.training, wanted, self.settings.seed
+        )
+        strength = trials[-1].strength
+        self.job.log(
+            f"Hints of stage 2: stage 1 has Dice {trials[0].dice:.3f} on training images and "
+            f"{wanted:.3f} on validation images; disturbed by {strength}: {trials[-1].dice:.3f}."
+        )
+        stage = self.record["stages"].setdefault("stage2", {"curve": [], "done": False})
+        stage["hints"] = {"wanted": wanted, "trials": [trial.as_dict() for trial in trials]}
+        size = self.spec.stage2
         assert size is not None
-        stems = [*self.training, *self.validation]
-        for stem, coarse in self._coarse(stage1, stems):
-            foreground[stem] = coarse.numpy().copy()
-            view = self.views[stem]
-            predicted[stem] = box_of(coarse, view, region, size)
-            if view.shares.any():
-                truth = torch.from_numpy(view.target().sum(axis=0))
-                true[stem] = box_of(truth, view, region, size)
-        return Regions(foreground, predicted, true)
+        asked = Asked(forward, self._whole_item, self.views, strength, self.settings.seed)
+        return regions(asked, self.training, self.validation, self.spec.region, size)
 
     def _choose_threshold(self, network: UNet, size: Size) -> None:
         """Choose the box threshold on the validation images and write it into the record."""

@@ -153,12 +153,12 @@ class WholeImages(Dataset[tuple[Tensor, Tensor]]):
 class Regions:
     """What stage 2 is trained around, per stem.
 
-    Stage 1's foreground (h1, w1), the box it gives, and the box a perfect stage 1 would give
-    (none for an empty image).
+    One or more answers of stage 1: its foreground (h1, w1) float16 and the box that gives; and
+    the box a perfect stage 1 would give (none for an empty image).
     """
 
-    foreground: dict[str, FloatArray]
-    predicted: dict[str, Box]
+    foreground: dict[str, list[npt.NDArray[np.float16]]]
+    predicted: dict[str, list[Box]]
     true: dict[str, Box]
 
 
@@ -187,23 +187,26 @@ class RegionCrops(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng([self.seed, 2, index])
         stem = self.sampler.draw(rng)
         view = self.views[stem]
-        box = self.regions.predicted[stem]
+        answer = int(rng.integers(len(self.regions.foreground[stem])))
+        box = self.regions.predicted[stem][answer]
         if rng.random() >= PREDICTED_BOX_SHARE:
             box = self.regions.true.get(stem, box)
         box = jitter_box(rng, box, view.height, view.width)
-        image, hint, target = self.region(stem, box)
+        image, hint, target = self.region(stem, box, answer)
         layers = np.concatenate([hint[None], target]).transpose(1, 2, 0)
         image, layers = self.augment(image, np.ascontiguousarray(layers), _seed(rng))
         power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
         hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
         return self.tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
 
-    def region(self, stem: str, box: Box) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def region(
+        self, stem: str, box: Box, answer: int = 0
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return image in [0, 1], hint and class shares of a box, each (..., h2, w2) float32."""
         image, mask = self.full.get(stem)
         height, width = self.size.height, self.size.width
         pixels = crop(image, box, height, width) / full_scale(image)
-        foreground = self.regions.foreground[stem]
+        foreground = self.regions.foreground[stem][answer].astype(np.float32)
         sx = foreground.shape[1] / image.shape[1]
         sy = foreground.shape[0] / image.shape[0]
         coarse_box = (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)

@@ -58,7 +58,7 @@ def test_training_views_are_within_one_255th_of_the_graphs(data: Path) -> None:
         stage1 = WholeImages(views, sampler, SPEC, same, 0)[0][0].numpy()
         assert np.abs(stage1 - found["stage1_input"][0]).max() <= 1 / 255
         box = tuple(float(value) for value in found["box"][0, 0])
-        regions = Regions({stem: found["coarse"][0, 0]}, {}, {})
+        regions = Regions({stem: [found["coarse"][0, 0]]}, {}, {})
         crops = RegionCrops(full, views, regions, sampler, SPEC, same, 0)
         image, hint, target = crops.region(stem, (box[0], box[1], box[2], box[3]))
         stage2 = crops.tensors(stem, image, hint, target)[0].numpy()

@@ -1,0 +1,120 @@
+"""What stage 2 is told in training: stage 1's answers, as wrong as they will be on new images.
+
+Stage 1 has learnt its training images by heart, so its answers on them are better than on any
+other, and a stage 2 that is shown those learns to repeat them. So stage 1 is asked about views that
+are disturbed, by noise and by uneven light, just so much that its Dice on them is that of the
+validation images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from foveate.runtime.spec import Region, Size
+from foveate.train.box_threshold import box_of
+from foveate.train.losses import foreground_probabilities, view_dice
+from foveate.train.views import FloatArray, Regions, WholeView
+
+STRENGTHS = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+"""Disturbances tried, in standard deviations of the normalised view."""
+VARIANTS = 4
+MEASURED = 48
+GRAIN = 8
+"""The uneven light is noise on a grid of 8 x 8 cells, enlarged to the view."""
+
+Items = Callable[[str], tuple[Tensor, Tensor]]
+Forward = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A strength with stage 1's mean Dice on the training views disturbed by it."""
+
+    strength: float
+    dice: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def disturb(view: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
+    """Return a (1, h, w) normalised view with noise and uneven light of ``strength`` deviations."""
+    if strength == 0:
+        return view
+    height, width = view.shape[1:]
+    light, contrast = (
+        cv2.resize(
+            rng.standard_normal((GRAIN, GRAIN)).astype(np.float32),
+            (width, height),
+            interpolation=cv2.INTER_CUBIC,
+        )
+        for _ in range(2)
+    )
+    noise = rng.standard_normal((height, width)).astype(np.float32)
+    gain = np.exp(strength / 2 * contrast)
+    changed = view.numpy() * gain + strength * (light + noise / 2)
+    return torch.from_numpy(np.asarray(changed, np.float32))
+
+
+def measure_strengths(
+    forward: Forward, items: Items, stems: Sequence[str], wanted: float, seed: int
+) -> list[Trial]:
+    """Return what was tried, the strength to take last: the first whose Dice is not over wanted."""
+    chosen = list(stems)[:: max(1, len(stems) // MEASURED)]
+    trials: list[Trial] = []
+    for strength in STRENGTHS:
+        rng = np.random.default_rng([seed, 3])
+        scores = []
+        for stem in chosen:
+            view, target = items(stem)
+            logits = forward(disturb(view, strength, rng)[None])
+            scores.append(view_dice(logits, target[None]))
+        dice = torch.cat(scores)
+        mean = float(dice.nanmean()) if not dice.isnan().all() else 1.0
+        trials.append(Trial(strength, round(mean, 5)))
+        if mean <= wanted:
+            break
+    return trials
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whom to ask about which stem: stage 1, its views, and how much to disturb them."""
+
+    forward: Forward
+    items: Items
+    views: Mapping[str, WholeView]
+    strength: float
+    seed: int
+
+
+def regions(
+    asked: Asked, training: Sequence[str], validation: Sequence[str], region: Region, size: Size
+) -> Regions:
+    """Return hints and boxes: several disturbed ones of training stems, one true one of others."""
+    foreground: dict[str, list[FloatArray]] = {}
+    predicted, true = {}, {}
+    rng = np.random.default_rng([asked.seed, 4])
+    for stem in [*training, *validation]:
+        view = asked.views[stem]
+        image, _ = asked.items(stem)
+        strengths = [asked.strength] * VARIANTS if stem in set(training) else [0.0]
+        answers = [_answer(asked.forward, disturb(image, value, rng)) for value in strengths]
+        foreground[stem] = [answer.numpy().astype(np.float16) for answer in answers]
+        predicted[stem] = [box_of(answer, view, region, size) for answer in answers]
+        if view.shares.any():
+            truth = torch.from_numpy(view.target().sum(axis=0))
+            true[stem] = box_of(truth, view, region, size)
+    return Regions(foreground, predicted, true)
+
+
+def _answer(forward: Forward, view: Tensor) -> Tensor:
+    """Return (h1, w1): stage 1's probability of any foreground."""
+    return foreground_probabilities(forward(view[None]))[0].sum(dim=0)
