@@ -47,6 +47,14 @@ def cascade_model(
     w = GraphWriter()
     pixels = _float_image(w, spec)
     rows, columns = _axes(w, pixels)
+    if spec.pad_multiple:
+        _network_at_own_size(w, spec, stage1, pixels, precision)
+        whole = _whole_box(w, pixels, rows, columns)
+        w.op("Unsqueeze", whole, w.ints(1), name="box")
+        refined = w.op("Identity", "coarse", name="refined")
+        _decide(w, spec, refined)
+        _score(w, spec, refined)
+        return _model(w, spec, precision)
     small = _resize_whole(w, pixels, rows, columns, spec.stage1)
     small = w.op("Mul", small, w.constant(1 / spec.full_scale))
     mean, std = _statistics(w, spec, small)
@@ -76,6 +84,25 @@ def cascade_model(
     _decide(w, spec, pasted)
     _score(w, spec, refined)
     return _model(w, spec, precision)
+
+
+def _network_at_own_size(
+    w: GraphWriter, spec: CascadeSpec, network: nn.Module, pixels: str, precision: str
+) -> None:
+    """Write ``coarse``, as large as the image: zero padding, the network, the padding cut off."""
+    scaled = w.op("Mul", pixels, w.constant(1 / spec.full_scale))
+    mean, std = _statistics(w, spec, scaled)
+    normal = w.op("Unsqueeze", w.op("Div", w.op("Sub", scaled, mean), std), w.ints(1))
+    sides = w.op("Slice", w.op("Shape", pixels), w.ints(1), w.ints(3), w.ints(0))
+    multiple = w.ints(spec.pad_multiple)
+    times = w.op("Div", w.op("Add", sides, w.ints(spec.pad_multiple - 1)), multiple)
+    missing = w.op("Sub", w.op("Mul", times, multiple), sides)
+    pads = w.op("Concat", w.ints(0, 0, 0, 0, 0, 0), missing, axis=0)
+    w.op("Pad", normal, pads, name="stage1_input")
+    network_nodes(w, network, "stage1_input", "stage1_logits", "stage1", precision)
+    zeros = w.ints(0, 0)
+    logits = w.op("Slice", "stage1_logits", zeros, sides, w.ints(2, 3))
+    _probabilities(w, spec, logits, "coarse")
 
 
 def _float_image(w: GraphWriter, spec: CascadeSpec) -> str:
@@ -332,12 +359,16 @@ def _score(w: GraphWriter, spec: CascadeSpec, probability: str) -> None:
 def _model(w: GraphWriter, spec: CascadeSpec, precision: str) -> onnx.ModelProto:
     image: list[str | int] = ["N", "H", "W"] + ([2] if spec.input_type == "uint16" else [])
     crop = spec.stage2 or spec.stage1
+    coarse: list[str | int] = [spec.stage1.height, spec.stage1.width]
+    refined: list[str | int] = [crop.height, crop.width]
+    if spec.pad_multiple:
+        coarse = refined = ["H", "W"]
     shapes: dict[str, tuple[int, list[str | int]]] = {
         "mask": (TensorProto.UINT8, ["N", "H", "W"]),
         "box": (TensorProto.FLOAT, ["N", 1, 4]),
         "score": (TensorProto.FLOAT, ["N"]),
-        "coarse": (TensorProto.FLOAT, ["N", spec.channels, spec.stage1.height, spec.stage1.width]),
-        "refined": (TensorProto.FLOAT, ["N", spec.channels, crop.height, crop.width]),
+        "coarse": (TensorProto.FLOAT, ["N", spec.channels, *coarse]),
+        "refined": (TensorProto.FLOAT, ["N", spec.channels, *refined]),
     }
     graph = helper.make_graph(
         w.nodes,

@@ -79,6 +79,11 @@ class Cascade:
     def spec(self) -> CascadeSpec:
         return self.bundle.spec
 
+    @property
+    def _own_size_channels(self) -> int:
+        """Channels of the widest tensor that is as large as the image, in a one-stage network."""
+        return 2 * int(self.bundle.manifest["network"]["width"]) if self.spec.pad_multiple else 1
+
     def __call__(self, image: Pixels, probabilities: bool = False) -> Result:
         """Return the result for one (H, W) uint8 or uint16 image.
 
@@ -126,7 +131,7 @@ class Cascade:
         """Return results for images of one shape, run as one batch."""
         converted = [as_input_type(image, self.spec.input_type) for image in images]
         pixels: Pixels = np.stack(converted)  # type: ignore[assignment]  # one type for all
-        largest = pixels.size * max(self.spec.channels, 2)
+        largest = pixels.size * max(self.spec.channels, 2, self._own_size_channels)
         if largest > MAX_ELEMENTS:
             raise ImageError(
                 f"a batch of {len(images)} images of {pixels.shape[2]}x{pixels.shape[1]} needs "

@@ -127,7 +127,9 @@ def _bundle(path: Path) -> dict[str, str]:
         "bundle": f"{path}, all {len(bundle.manifest['files'])} files match their sha256",
         "input": f"{spec.input_type}, any size",
         "classes": ", ".join(spec.classes),
-        "stage 1": f"{spec.stage1.height}x{spec.stage1.width}, the whole image",
+        "stage 1": f"the whole image at its own size, padded to a multiple of {spec.pad_multiple}"
+        if spec.pad_multiple
+        else f"{spec.stage1.height}x{spec.stage1.width}, the whole image",
         "networks": f"{network['name']}, width {network['width']}, depth {network['depth']}",
         "precisions": ", ".join(bundle.precisions),
         "data": f"{bundle.manifest['data']['name']}, licence: "

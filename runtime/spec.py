@@ -14,6 +14,8 @@ from foveate.runtime.errors import BundleError
 
 INPUT_TYPES = {"uint8": 255.0, "uint16": 65535.0}
 """Input type of a bundle -> its full scale, the value that becomes 1.0."""
+MAX_MULTIPLE = 128
+"""Largest multiple that an image is padded to: 2 to the deepest network's depth."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,10 @@ class CascadeSpec:
     """Everything about a cascade but its weights.
 
     ``classes`` names the background first. Two names make it binary (sigmoid and
-    ``mask_threshold``), more make it multi-class (softmax and argmax).
+    ``mask_threshold``), more make it multi-class (softmax and argmax). ``pad_multiple`` 0: stage 1
+    sees the whole image at the size ``stage1``. Otherwise, and only where there is no stage 2, the
+    network sees the image at its own size, padded below and at the right to such a multiple;
+    ``stage1`` is then the size of the crops it was trained on.
     """
 
     input_type: str
@@ -68,6 +73,7 @@ class CascadeSpec:
     normalisation: Normalisation = field(default_factory=Normalisation)
     region: Region = field(default_factory=Region)
     mask_threshold: float = 0.5
+    pad_multiple: int = 0
 
     @property
     def binary(self) -> bool:
@@ -99,6 +105,7 @@ class CascadeSpec:
                 normalisation=Normalisation(**values["normalisation"]),
                 region=Region(**values["region"]),
                 mask_threshold=float(values["mask_threshold"]),
+                pad_multiple=int(values.get("pad_multiple", 0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
@@ -118,6 +125,11 @@ class CascadeSpec:
             problems.append(f'region mode is "{self.region.mode}"; this version knows box and none')
         if (self.region.mode == "none") != (self.stage2 is None):
             problems.append("region mode none goes with no stage 2, and box with one")
+        if not 0 <= self.pad_multiple <= MAX_MULTIPLE or (self.pad_multiple and self.stage2):
+            problems.append(
+                f"pad_multiple is {self.pad_multiple}; wanted 0, "
+                f"or 1 to {MAX_MULTIPLE} and no stage 2"
+            )
         for name, size in (("stage1", self.stage1), ("stage2", self.stage2)):
             if size is not None and not (2 <= size.height <= 4096 and 2 <= size.width <= 4096):
                 problems.append(f"{name} is {size.height}x{size.width}; wanted 2 to 4096 a side")

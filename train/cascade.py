@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from foveate.runtime.spec import CascadeSpec
-from foveate.train.geometry import crop_box, find_box, paste_box, whole_box
+from foveate.train.geometry import crop_box, find_box, pad_to_multiple, paste_box, whole_box
 
 STD_FLOOR = 1e-4
 """Smallest deviation divided by, in units of the full scale: a flat image stays finite."""
@@ -40,6 +40,8 @@ class TorchCascade(nn.Module):
         self.stage2 = stage2
 
     def forward(self, image: Tensor) -> Output:
+        if self.spec.pad_multiple:
+            return self._at_own_size(image)
         count, height, width = image.shape
         whole = whole_box(count, height, width)
         small = crop_box(image, whole, self.spec.stage1) / self.spec.full_scale
@@ -65,8 +67,21 @@ class TorchCascade(nn.Module):
             stage1_input, stage2_input,
         )  # fmt: skip
 
+    def _at_own_size(self, image: Tensor) -> Output:
+        """Return the output of a one-stage network that sees the image as large as it is."""
+        count, height, width = image.shape
+        pixels = image / self.spec.full_scale
+        mean, std = self.statistics(pixels)
+        stage1_input = pad_to_multiple((pixels - mean) / std, self.spec.pad_multiple)[:, None]
+        logits = self.stage1(stage1_input)[:, :, :height, :width]
+        coarse = self.probabilities(logits)
+        return Output(
+            self.decide(coarse), whole_box(count, height, width)[:, None], self.score(coarse),
+            coarse, coarse, stage1_input, None,
+        )  # fmt: skip
+
     def statistics(self, small: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation to normalise by, (N, 1, 1), from the small image in [0, 1]."""
+        """Return mean and deviation to normalise by, (N, 1, 1), from the image in [0, 1]."""
         constants = self.spec.normalisation
         if constants.mode == "constants":
             one = torch.ones(len(small), 1, 1)

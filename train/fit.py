@@ -23,6 +23,7 @@ from foveate.runtime.errors import FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Size
 from foveate.train.augment import augmentation
 from foveate.train.box_threshold import measure_thresholds
+from foveate.train.full_views import FullCrops, WholeAtOwnSize
 from foveate.train.hints import Asked, measure_strengths, regions
 from foveate.train.losses import foreground_probabilities, segmentation_loss, view_dice
 from foveate.train.record import Job, start_record
@@ -46,6 +47,7 @@ from foveate.train.views import (
     whole_views,
 )
 
+Items = Sequence[tuple[Tensor, Tensor]] | WholeAtOwnSize
 EPOCH_BATCHES = 32
 """An epoch is every training image once, but never fewer batches than this."""
 
@@ -110,11 +112,19 @@ class _Fitter:
 
     def stage1(self, network: UNet) -> None:
         """Fit stage 1 (or single), then choose the box threshold."""
+        if self.spec.pad_multiple:
+            self._single_at_own_size(network)
+            return
         data = WholeImages(self.views, self.sampler, self.spec, self.augment, self.settings.seed)
         validation = [self._whole_item(stem) for stem in self.validation]
         self._fit("stage1", network, data, validation)
         if self.spec.stage2 is not None and "box_threshold" not in self.record["stages"]["stage1"]:
             self._choose_threshold(network, self.spec.stage2)
+
+    def _single_at_own_size(self, network: UNet) -> None:
+        data = FullCrops(self.full, self.sampler, self.spec, self.augment, self.settings.seed)
+        validation = WholeAtOwnSize(self.full, self.validation, self.spec)
+        self._fit("stage1", network, data, validation)
 
     def stage2(self, stage1: UNet, network: UNet) -> None:
         """Fit stage 2 around the boxes that stage 1 gives."""
@@ -158,7 +168,8 @@ class _Fitter:
 
         def forward(inputs: Tensor) -> Tensor:
             with torch.inference_mode(), _autocast(self.device):
-                return stage1(inputs.to(self.device)).float().cpu()
+                logits: Tensor = stage1(inputs.to(self.device)).float().cpu()
+            return logits
 
         validation = [self._whole_item(stem) for stem in self.validation]
         wanted = self._validate(stage1, validation)
@@ -196,7 +207,7 @@ class _Fitter:
         name: str,
         network: UNet,
         data: Dataset[tuple[Tensor, Tensor]],
-        validation: list[tuple[Tensor, Tensor]],
+        validation: Items,
     ) -> None:
         """Train one network; its best weights by validation Dice end in ``name.safetensors``."""
         started = time.monotonic()
@@ -298,12 +309,13 @@ class _Fitter:
                 break
         return total / max(step, 1)
 
-    def _validate(self, network: UNet, items: list[tuple[Tensor, Tensor]]) -> float:
+    def _validate(self, network: UNet, items: Items) -> float:
         """Return the mean Dice over images and classes that have any truth or prediction."""
         network.eval()
         scores = []
         with torch.inference_mode(), _autocast(self.device):
-            for inputs, target in items:
+            for index in range(len(items)):
+                inputs, target = items[index]
                 logits = network(inputs[None].to(self.device)).float().cpu()
                 scores.append(view_dice(logits, target[None]))
         dice = torch.cat(scores)

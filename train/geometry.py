@@ -100,3 +100,9 @@ def paste_box(probability: Tensor, box: Tensor, height: int, width: int) -> Tens
 def whole_box(count: int, height: int, width: int) -> Tensor:
     """Return (count, 4) boxes that are the whole image."""
     return torch.tensor([[0.0, 0.0, float(width), float(height)]]).repeat(count, 1)
+
+
+def pad_to_multiple(plane: Tensor, multiple: int) -> Tensor:
+    """Return (N, H, W) with zeros below and at the right, both sides multiples of ``multiple``."""
+    height, width = plane.shape[1:]
+    return functional.pad(plane, (0, -width % multiple, 0, -height % multiple))

@@ -14,13 +14,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from foveate.runtime.spec import Region, Size
 from foveate.train.box_threshold import box_of
 from foveate.train.losses import foreground_probabilities, view_dice
-from foveate.train.views import FloatArray, Regions, WholeView
+from foveate.train.views import Regions, WholeView
 
 STRENGTHS = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """Disturbances tried, in standard deviations of the normalised view."""
@@ -99,7 +100,7 @@ def regions(
     asked: Asked, training: Sequence[str], validation: Sequence[str], region: Region, size: Size
 ) -> Regions:
     """Return hints and boxes: several disturbed ones of training stems, one true one of others."""
-    foreground: dict[str, list[FloatArray]] = {}
+    foreground: dict[str, list[npt.NDArray[np.float16]]] = {}
     predicted, true = {}, {}
     rng = np.random.default_rng([asked.seed, 4])
     for stem in [*training, *validation]:

@@ -71,6 +71,8 @@ def _new_record(job: Job) -> dict[str, Any]:
         )
     names = names or [f"class {label}" for label in range(1, dataset.classes + 1)]
     single = _kind(job.stages) == "single"
+    if settings.single_input == "full" and not single:
+        raise SettingsError("single_input=full goes with --stages single; a cascade has its box")
     crop_height, crop_width = settings.crop_size
     spec = CascadeSpec(
         input_type=dataset.input_type,
@@ -84,6 +86,7 @@ def _new_record(job: Job) -> dict[str, Any]:
             min_height=crop_height,
             min_width=crop_width,
         ),
+        pad_multiple=2**settings.depth if settings.single_input == "full" else 0,
     )
     return {
         "kind": _kind(job.stages),

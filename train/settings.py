@@ -26,6 +26,7 @@ class Settings:
     mask_dir_name: str = "masks"
     image_height: int = 256  # stage 1 and single see the whole image at this size
     image_width: int = 256
+    single_input: str = "resized"  # or full: the image's own size, trained on crops of 256 x 256
     crop_height: int = 0  # stage 2 sees its region at this size; 0 means as stage 1
     crop_width: int = 0
     width: int = 16  # channels at full size; 16 is the narrowest that fills a bf16 vector
@@ -67,6 +68,8 @@ class Settings:
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; wanted {low} to {high}")
+        if self.single_input not in ("resized", "full"):
+            raise SettingsError(f'single_input is "{self.single_input}"; wanted resized or full')
         if self.normalisation not in ("zscore", "constants"):
             raise SettingsError(
                 f'normalisation is "{self.normalisation}"; wanted zscore or constants'

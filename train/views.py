@@ -144,7 +144,7 @@ class WholeImages(Dataset[tuple[Tensor, Tensor]]):
         view = self.views[self.sampler.draw(rng)]
         mean, std = statistics(view, self.spec.normalisation)
         layers = np.moveaxis(view.target(), 0, 2)
-        image, layers = self.augment(view.image.astype(np.float32), layers, _seed(rng))
+        image, layers = self.augment(view.image.astype(np.float32), layers, draw_seed(rng))
         target = np.ascontiguousarray(np.moveaxis(layers, 2, 0))
         return torch.from_numpy((image - mean) / std)[None], torch.from_numpy(target)
 
@@ -194,7 +194,7 @@ class RegionCrops(Dataset[tuple[Tensor, Tensor]]):
         box = jitter_box(rng, box, view.height, view.width)
         image, hint, target = self.region(stem, box, answer)
         layers = np.concatenate([hint[None], target]).transpose(1, 2, 0)
-        image, layers = self.augment(image, np.ascontiguousarray(layers), _seed(rng))
+        image, layers = self.augment(image, np.ascontiguousarray(layers), draw_seed(rng))
         power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
         hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
         return self.tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
@@ -239,5 +239,6 @@ def _jitter_axis(
     return start, start + side
 
 
-def _seed(rng: np.random.Generator) -> int:
+def draw_seed(rng: np.random.Generator) -> int:
+    """Return a seed for one augmentation."""
     return int(rng.integers(2**31))

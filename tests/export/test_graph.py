@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +14,7 @@ from foveate.export.precision import folded, rounded_to_half
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.overlap import dice
+from foveate.runtime.spec import Region
 from foveate.train.cascade import TorchCascade
 from foveate.train.phantom import PhantomSettings, phantom
 from tests.drawing import (
@@ -52,6 +55,18 @@ def test_the_threshold_graph_returns_the_shape_that_was_drawn(
     assert 0.5 < found["score"][0] <= 1
 
 
+@pytest.mark.parametrize(("height", "width"), SEPARATE_SIZES + ODD_SIZES)
+def test_a_network_at_the_images_own_size_returns_every_pixel(height: int, width: int) -> None:
+    spec = replace(threshold_spec(), stage2=None, region=Region("none"), pad_multiple=16)
+    model = cascade_model(spec, threshold_network(1), None, "fp32")
+    shape = ellipse(height, width)
+    with OnnxRuntimeEngine(model.SerializeToString()) as engine:
+        found = engine.run({"image": shape[None] * np.uint8(255)}, ("mask", "box", "coarse"))
+    np.testing.assert_array_equal(found["mask"][0], shape)
+    assert found["box"].tolist() == [[[0, 0, width, height]]]
+    assert found["coarse"].shape == (1, 1, height, width)
+
+
 def test_nothing_drawn_is_an_empty_mask_and_the_whole_image() -> None:
     networks = threshold_network(1), threshold_network(2)
     model = cascade_model(threshold_spec(), *networks, "fp32")
@@ -64,17 +79,20 @@ def test_nothing_drawn_is_an_empty_mask_and_the_whole_image() -> None:
 
 
 CASES = [
-    (input_type, classes, single, mode)
+    (input_type, classes, kind, mode)
     for input_type in ("uint8", "uint16")
     for classes in (1, 2)
-    for single in (False, True)
+    for kind in ("cascade", "single", "own size")
     for mode in ("zscore", "constants")
 ]
 
 
-@pytest.mark.parametrize(("input_type", "classes", "single", "mode"), CASES)
-def test_every_output_is_pytorchs(input_type: str, classes: int, single: bool, mode: str) -> None:
+@pytest.mark.parametrize(("input_type", "classes", "kind", "mode"), CASES)
+def test_every_output_is_pytorchs(input_type: str, classes: int, kind: str, mode: str) -> None:
+    single = kind != "cascade"
     spec = small_spec(input_type, classes, single, mode)
+    if kind == "own size":
+        spec = replace(spec, pad_multiple=4)
     stage1 = random_network(1, spec.channels, 1)
     stage2 = None if single else random_network(2, spec.channels, 2)
     reference = TorchCascade(spec, stage1, stage2).eval()
