@@ -198,12 +198,11 @@ def _find_box(
 ) -> str:
     """Return (N, 4) xyxy boxes; see ``foveate.train.geometry.find_box``."""
     region = spec.region
+    side = min(region.opening, spec.stage1.height, spec.stage1.width)
+    square = {"kernel_shape": [side, side], "strides": [1, 1]}
     plane = w.op("Unsqueeze", foreground, w.ints(1))
-    eroded = w.op("Neg", plane)
-    eroded = w.op("MaxPool", eroded, kernel_shape=[2, 2], strides=[1, 1])
-    opened = w.op(
-        "MaxPool", w.op("Neg", eroded), kernel_shape=[2, 2], strides=[1, 1], pads=[1, 1, 1, 1]
-    )
+    eroded = w.op("Neg", w.op("MaxPool", w.op("Neg", plane), **square))
+    opened = w.op("MaxPool", eroded, pads=[side - 1] * 4, **square)
     opened = w.op("Squeeze", opened, w.ints(1))
     threshold = w.constant(region.threshold)
     blocks, cells = (

@@ -138,7 +138,8 @@ def _bundle(path: Path) -> dict[str, str]:
     if spec.stage2 is not None:
         facts["stage 2"] = (
             f"{spec.stage2.height}x{spec.stage2.width}, the box of coarse probability over "
-            f"{spec.region.threshold}, margin {spec.region.margin}"
+            f"{spec.region.threshold} in patches of {spec.region.opening} cells or more, "
+            f"margin {spec.region.margin}"
         )
     for name, row in json.loads(bundle.read(PARITY))["precisions"].items():
         facts[f"parity {name}"] = f"disagreement {row['disagreement']:.6f}, {row['how']}"

@@ -14,6 +14,7 @@ from foveate.runtime.errors import BundleError
 
 INPUT_TYPES = {"uint8": 255.0, "uint16": 65535.0}
 """Input type of a bundle -> its full scale, the value that becomes 1.0."""
+MAX_OPENING = 64
 MAX_MULTIPLE = 128
 """Largest multiple that an image is padded to: 2 to the deepest network's depth."""
 
@@ -43,9 +44,10 @@ class Normalisation:
 class Region:
     """Where stage 2 looks.
 
-    ``box``: the bounding box of stage 1's foreground above ``threshold``, widened by ``margin``
-    of its side at each end, no side under ``min_height`` x ``min_width`` image pixels, grown to
-    the shape of the stage-2 input and kept inside the image. ``none``: there is no stage 2.
+    ``box``: the bounding box of stage 1's foreground above ``threshold`` that holds a square of
+    ``opening`` x ``opening`` coarse cells, widened by ``margin`` of its side at each end, no side
+    under ``min_height`` x ``min_width`` image pixels, grown to the shape of the stage-2 input and
+    kept inside the image. ``none``: there is no stage 2.
     """
 
     mode: str = "box"
@@ -53,6 +55,7 @@ class Region:
     margin: float = 0.15
     min_height: int = 256
     min_width: int = 256
+    opening: int = 2
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,11 @@ class CascadeSpec:
             problems.append(f'region mode is "{self.region.mode}"; this version knows box and none')
         if (self.region.mode == "none") != (self.stage2 is None):
             problems.append("region mode none goes with no stage 2, and box with one")
+        if not 1 <= self.region.opening <= MAX_OPENING or not 0 <= self.region.margin <= 2:
+            problems.append(
+                f"region opening {self.region.opening}, margin {self.region.margin}; "
+                f"wanted 1 to {MAX_OPENING} and 0 to 2"
+            )
         if not 0 <= self.pad_multiple <= MAX_MULTIPLE or (self.pad_multiple and self.stage2):
             problems.append(
                 f"pad_multiple is {self.pad_multiple}; wanted 0, "

@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from foveate.runtime.bundle import file_sha256
 from foveate.runtime.errors import FoveateError, SettingsError
-from foveate.runtime.spec import CascadeSpec, Normalisation, Size
+from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.augment import augmentation
-from foveate.train.box_threshold import measure_thresholds
+from foveate.train.boxes import MARGINS, measure_boxes
 from foveate.train.full_views import FullCrops, WholeAtOwnSize
 from foveate.train.hints import Asked, measure_strengths, regions
 from foveate.train.losses import foreground_probabilities, segmentation_loss, view_dice
@@ -111,15 +111,13 @@ class _Fitter:
         return CascadeSpec.from_dict(self.record["spec"])
 
     def stage1(self, network: UNet) -> None:
-        """Fit stage 1 (or single), then choose the box threshold."""
+        """Fit stage 1 (or single)."""
         if self.spec.pad_multiple:
             self._single_at_own_size(network)
             return
         data = WholeImages(self.views, self.sampler, self.spec, self.augment, self.settings.seed)
         validation = [self._whole_item(stem) for stem in self.validation]
         self._fit("stage1", network, data, validation)
-        if self.spec.stage2 is not None and "box_threshold" not in self.record["stages"]["stage1"]:
-            self._choose_threshold(network, self.spec.stage2)
 
     def _single_at_own_size(self, network: UNet) -> None:
         data = FullCrops(self.full, self.sampler, self.spec, self.augment, self.settings.seed)
@@ -127,7 +125,9 @@ class _Fitter:
         self._fit("stage1", network, data, validation)
 
     def stage2(self, stage1: UNet, network: UNet) -> None:
-        """Fit stage 2 around the boxes that stage 1 gives."""
+        """Choose how the box is drawn, then fit stage 2 in the boxes that stage 1 gives."""
+        if "boxes" not in self.record["stages"]["stage1"]:
+            self._choose_box(stage1)
         data = RegionCrops(
             self.full,
             self.views,
@@ -188,18 +188,24 @@ class _Fitter:
         asked = Asked(forward, self._whole_item, self.views, strength, self.settings.seed)
         return regions(asked, self.training, self.validation, self.spec.region, size)
 
-    def _choose_threshold(self, network: UNet, size: Size) -> None:
-        """Choose the box threshold on the validation images and write it into the record."""
+    def _choose_box(self, network: UNet) -> None:
+        """Choose threshold, margin and opening on the validation images; write the record."""
+        size, margin = self.spec.stage2, self.settings.margin
+        assert size is not None
         coarse = dict(self._coarse(network, self.validation))
-        table = measure_thresholds(coarse, self.views, self.spec.region, size)
+        margins = (margin,) if margin else MARGINS
+        table = measure_boxes(coarse, self.views, self.spec.region, size, margins)
         best = min(table, key=lambda candidate: candidate.cost)
         self.job.log(
-            f"Box threshold {best.threshold}: {best.missed:.1%} of the validation truth outside "
-            f"the box, box {best.area:.1%} of the image."
+            f"Box of stage 2: threshold {best.threshold}, margin {best.margin}, opening "
+            f"{best.opening}: {best.missed:.1%} of the validation truth outside, box "
+            f"{best.area:.1%} of the image."
         )
-        region = replace(self.spec.region, threshold=best.threshold)
+        region = replace(
+            self.spec.region, threshold=best.threshold, margin=best.margin, opening=best.opening
+        )
         self.record["spec"] = replace(self.spec, region=region).as_dict()
-        self.record["stages"]["stage1"]["box_threshold"] = [row.as_dict() for row in table]
+        self.record["stages"]["stage1"]["boxes"] = [row.as_dict() for row in table]
         write_run(self.job.folder, self.record)
 
     def _fit(

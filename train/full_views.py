@@ -41,7 +41,7 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
         image, mask = self.full.get(self.sampler.draw(rng))
         mean, std = full_statistics(image, self.spec.normalisation)
         rows, columns = self._place(rng, mask)
-        pixels = image[rows, columns] / full_scale(image)
+        pixels = np.asarray(image[rows, columns] / full_scale(image), np.float32)
         classes = range(1, len(self.spec.classes))
         present = np.stack([mask[rows, columns] == label for label in classes], axis=2)
         pixels, layers = self.augment(pixels, present.astype(np.float32), draw_seed(rng))

@@ -43,14 +43,14 @@ def find_box(foreground: Tensor, height: int, width: int, region: Region, crop: 
     """Return (N, 4) xyxy boxes in pixels of the full image, whole numbers, end exclusive.
 
     ``foreground`` is (N, h1, w1), stage 1's probability of any foreground. Cells above the
-    threshold count when a 2 x 2 block of them is (a morphological opening, so one stray cell
-    moves nothing); where no block is, single cells count; where none is, the whole image is the
-    region.
+    threshold count where they fill a square of ``region.opening`` cells (a morphological opening,
+    so a stray cell moves nothing); where no square is, single cells count; where none is, the
+    whole image is the region.
     """
     rows, columns = foreground.shape[1:]
-    opened = functional.max_pool2d(
-        -functional.max_pool2d(-foreground[:, None], 2, stride=1), 2, stride=1, padding=1
-    )[:, 0]
+    side = min(region.opening, rows, columns)
+    eroded = -functional.max_pool2d(-foreground[:, None], side, stride=1)
+    opened = functional.max_pool2d(functional.pad(eroded, (side - 1,) * 4), side, stride=1)[:, 0]
     blocks = (opened > region.threshold).float()
     cells = (foreground > region.threshold).float()
     any_block = blocks.amax(dim=(1, 2), keepdim=True)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from foveate.runtime.spec import Region, Size
-from foveate.train.box_threshold import box_of
+from foveate.train.boxes import box_of
 from foveate.train.losses import foreground_probabilities, view_dice
 from foveate.train.views import Regions, WholeView
 

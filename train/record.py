@@ -41,8 +41,8 @@ def start_record(job: Job) -> dict[str, Any]:
                 f"{job.dataset.root} is not the data that {job.folder} was begun with "
                 "(its fingerprint differs). Train into a new folder"
             )
-        if record["settings"] != job.settings.as_dict():
-            old, new = record["settings"], job.settings.as_dict()
+        old, new = {**Settings().as_dict(), **record["settings"]}, job.settings.as_dict()
+        if old != new:
             changed = [f"{key} {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
             raise SettingsError(f"{job.folder} was begun with other settings: {', '.join(changed)}")
         if record["kind"] != _kind(job.stages):

@@ -82,17 +82,19 @@ CASES = [
     (input_type, classes, kind, mode)
     for input_type in ("uint8", "uint16")
     for classes in (1, 2)
-    for kind in ("cascade", "single", "own size")
+    for kind in ("cascade", "opening 5", "single", "own size")
     for mode in ("zscore", "constants")
 ]
 
 
 @pytest.mark.parametrize(("input_type", "classes", "kind", "mode"), CASES)
 def test_every_output_is_pytorchs(input_type: str, classes: int, kind: str, mode: str) -> None:
-    single = kind != "cascade"
+    single = kind in ("single", "own size")
     spec = small_spec(input_type, classes, single, mode)
     if kind == "own size":
         spec = replace(spec, pad_multiple=4)
+    if kind == "opening 5":
+        spec = replace(spec, region=replace(spec.region, opening=5))
     stage1 = random_network(1, spec.channels, 1)
     stage2 = None if single else random_network(2, spec.channels, 2)
     reference = TorchCascade(spec, stage1, stage2).eval()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -67,12 +69,18 @@ def box_of(foreground: torch.Tensor, height: int, width: int) -> list[float]:
     return found
 
 
-def test_one_stray_cell_moves_nothing() -> None:
+@pytest.mark.parametrize("opening", [2, 3, 5, 6])
+def test_a_stray_patch_smaller_than_the_opening_moves_nothing(opening: int) -> None:
+    region = replace(REGION, opening=opening)
     foreground = torch.zeros(64, 64)
     foreground[20:30, 30:36] = 0.9
-    before = box_of(foreground, 640, 640)
-    foreground[60, 2] = 1.0
-    assert box_of(foreground, 640, 640) == before
+    before = geometry.find_box(foreground[None], 640, 640, region, CROP)
+    foreground[60 : 60 + opening - 1, 2 : 2 + opening] = 1.0
+    foreground[0 : opening - 1, 63] = 1.0
+    after = geometry.find_box(foreground[None], 640, 640, region, CROP)
+    assert torch.equal(before, after)
+    foreground[40 : 40 + opening, 2 : 2 + opening] = 1.0
+    assert not torch.equal(geometry.find_box(foreground[None], 640, 640, region, CROP), before)
 
 
 def test_a_target_of_a_single_cell_is_still_found() -> None:

@@ -1,8 +1,9 @@
-"""Choosing the probability above which a coarse cell belongs to the box, for recall."""
+"""Choosing how the box is drawn round stage 1's answer, on validation images, for recall."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,15 +14,19 @@ from foveate.train.geometry import find_box
 from foveate.train.views import Box, WholeView
 
 THRESHOLDS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03)
+MARGINS = (0.05, 0.1, 0.15, 0.25)
+OPENINGS = (2, 3, 5, 9)
 AREA_PRICE = 0.1
 """What a larger box costs: ten percent more of the image is worth one percent of missed truth."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A threshold with the share of the truth outside its boxes and their share of the image."""
+    """A way to draw the box, the share of the truth outside, and its share of the image."""
 
     threshold: float
+    margin: float
+    opening: int
     missed: float
     area: float
 
@@ -39,20 +44,25 @@ def box_of(coarse: Tensor, view: WholeView, region: Region, size: Size) -> Box:
     return box[0], box[1], box[2], box[3]
 
 
-def measure_thresholds(
-    coarse: Mapping[str, Tensor], views: Mapping[str, WholeView], region: Region, size: Size
+def measure_boxes(
+    coarse: Mapping[str, Tensor],
+    views: Mapping[str, WholeView],
+    region: Region,
+    size: Size,
+    margins: Sequence[float] = MARGINS,
 ) -> list[Candidate]:
-    """Return every threshold with what it misses, truth pixels pooled over the images."""
+    """Return every way to draw the box with what it misses, truth pooled over the images."""
     found = []
-    for threshold in THRESHOLDS:
-        trial = replace(region, threshold=threshold)
+    for threshold, margin, opening in itertools.product(THRESHOLDS, margins, OPENINGS):
+        trial = replace(region, threshold=threshold, margin=margin, opening=opening)
         rows = [
             _missed(views[stem], box_of(probability, views[stem], trial, size))
             for stem, probability in coarse.items()
         ]
         truth = sum(row[1] for row in rows)
         missed = max(0.0, sum(row[0] for row in rows)) / max(truth, 1.0)
-        found.append(Candidate(threshold, missed, sum(row[2] for row in rows) / len(rows)))
+        area = sum(row[2] for row in rows) / len(rows)
+        found.append(Candidate(threshold, margin, opening, missed, area))
     return found
 
 
