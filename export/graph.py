@@ -198,11 +198,7 @@ def _find_box(
 ) -> str:
     """Return (N, 4) xyxy boxes; see ``foveate.train.geometry.find_box``."""
     region = spec.region
-    side = min(region.opening, spec.stage1.height, spec.stage1.width)
-    square = {"kernel_shape": [side, side], "strides": [1, 1]}
-    plane = w.op("Unsqueeze", foreground, w.ints(1))
-    eroded = w.op("Neg", w.op("MaxPool", w.op("Neg", plane), **square))
-    opened = w.op("MaxPool", eroded, pads=[side - 1] * 4, **square)
+    opened = _opened(w, w.op("Unsqueeze", foreground, w.ints(1)), region.opening, spec.stage1)
     opened = w.op("Squeeze", opened, w.ints(1))
     threshold = w.constant(region.threshold)
     blocks, cells = (
@@ -227,6 +223,19 @@ def _find_box(
     top, bottom = _place(w, spans[0], w.op("Mul", zoom, w.constant(float(crop.height))), rows)
     left, right = _place(w, spans[1], w.op("Mul", zoom, w.constant(float(crop.width))), columns)
     return w.op("Concat", left, top, right, bottom, axis=1)
+
+
+def _opened(w: GraphWriter, plane: str, side: int, size: Size) -> str:
+    """Return (N, 1, h1, w1): the morphological opening by a square, one axis after the other."""
+    windows = [min(side, size.height), 1], [1, min(side, size.width)]
+    plane = w.op("Neg", plane)
+    for window in windows:
+        plane = w.op("MaxPool", plane, kernel_shape=window, strides=[1, 1])
+    plane = w.op("Neg", plane)
+    for window in windows:
+        pads = [window[0] - 1, window[1] - 1] * 2
+        plane = w.op("MaxPool", plane, kernel_shape=window, strides=[1, 1], pads=pads)
+    return plane
 
 
 def _axis_span(w: GraphWriter, line: str, axis: Axis, count: int) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from foveate.runtime.spec import Region, Size
-from foveate.train.geometry import find_box
+from foveate.train.geometry import box_around, find_box, mark, opened
 from foveate.train.views import Box, WholeView
 
 THRESHOLDS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03)
@@ -18,6 +18,8 @@ MARGINS = (0.05, 0.1, 0.15, 0.25)
 OPENINGS = (2, 3, 5, 9)
 AREA_PRICE = 0.1
 """What a larger box costs: ten percent more of the image is worth one percent of missed truth."""
+NEAR = 0.002
+"""Costs this near are one: few validation images cannot tell them apart, and the safer is taken."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,7 @@ class Candidate:
 
 def box_of(coarse: Tensor, view: WholeView, region: Region, size: Size) -> Box:
     """Return the xyxy box in image pixels for stage 1's (h1, w1) foreground probability."""
-    box = find_box(coarse[None], view.height, view.width, region, size)[0].tolist()
-    return box[0], box[1], box[2], box[3]
+    return _xyxy(find_box(coarse[None], view.height, view.width, region, size))
 
 
 def measure_boxes(
@@ -52,18 +53,36 @@ def measure_boxes(
     margins: Sequence[float] = MARGINS,
 ) -> list[Candidate]:
     """Return every way to draw the box with what it misses, truth pooled over the images."""
-    found = []
-    for threshold, margin, opening in itertools.product(THRESHOLDS, margins, OPENINGS):
-        trial = replace(region, threshold=threshold, margin=margin, opening=opening)
-        rows = [
-            _missed(views[stem], box_of(probability, views[stem], trial, size))
-            for stem, probability in coarse.items()
-        ]
-        truth = sum(row[1] for row in rows)
-        missed = max(0.0, sum(row[0] for row in rows)) / max(truth, 1.0)
-        area = sum(row[2] for row in rows) / len(rows)
-        found.append(Candidate(threshold, margin, opening, missed, area))
-    return found
+    rows: dict[Region, list[tuple[float, float, float]]] = {}
+    for stem, foreground in coarse.items():
+        view = views[stem]
+        for opening in OPENINGS:
+            plane = opened(foreground[None], opening)
+            for threshold, margin in itertools.product(THRESHOLDS, margins):
+                trial = replace(region, threshold=threshold, margin=margin, opening=opening)
+                marked = mark(foreground[None], plane, threshold)
+                box = _xyxy(box_around(marked, view.height, view.width, trial, size))
+                rows.setdefault(trial, []).append(_missed(view, box))
+    return [_candidate(trial, found) for trial, found in rows.items()]
+
+
+def _candidate(trial: Region, rows: Sequence[tuple[float, float, float]]) -> Candidate:
+    truth = sum(row[1] for row in rows)
+    missed = max(0.0, sum(row[0] for row in rows)) / max(truth, 1.0)
+    area = sum(row[2] for row in rows) / len(rows)
+    return Candidate(trial.threshold, trial.margin, trial.opening, missed, area)
+
+
+def _xyxy(boxes: Tensor) -> Box:
+    x0, y0, x1, y1 = boxes[0].tolist()
+    return x0, y0, x1, y1
+
+
+def choose_box(table: Sequence[Candidate]) -> Candidate:
+    """Return the safest of the cheapest: least truth missed, then lowest threshold."""
+    least = min(candidate.cost for candidate in table)
+    near = [candidate for candidate in table if candidate.cost <= least + NEAR]
+    return min(near, key=lambda row: (row.missed, row.threshold, -row.margin, row.opening))
 
 
 def _missed(view: WholeView, box: Box) -> tuple[float, float, float]:

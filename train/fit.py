@@ -22,7 +22,7 @@ from foveate.runtime.bundle import file_sha256
 from foveate.runtime.errors import FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.augment import augmentation
-from foveate.train.boxes import MARGINS, measure_boxes
+from foveate.train.boxes import MARGINS, choose_box, measure_boxes
 from foveate.train.full_views import FullCrops, WholeAtOwnSize
 from foveate.train.hints import Asked, measure_strengths, regions
 from foveate.train.losses import foreground_probabilities, segmentation_loss, view_dice
@@ -195,7 +195,7 @@ class _Fitter:
         coarse = dict(self._coarse(network, self.validation))
         margins = (margin,) if margin else MARGINS
         table = measure_boxes(coarse, self.views, self.spec.region, size, margins)
-        best = min(table, key=lambda candidate: candidate.cost)
+        best = choose_box(table)
         self.job.log(
             f"Box of stage 2: threshold {best.threshold}, margin {best.margin}, opening "
             f"{best.opening}: {best.missed:.1%} of the validation truth outside, box "

@@ -43,20 +43,38 @@ def find_box(foreground: Tensor, height: int, width: int, region: Region, crop: 
     """Return (N, 4) xyxy boxes in pixels of the full image, whole numbers, end exclusive.
 
     ``foreground`` is (N, h1, w1), stage 1's probability of any foreground. Cells above the
-    threshold count where they fill a square of ``region.opening`` cells (a morphological opening,
-    so a stray cell moves nothing); where no square is, single cells count; where none is, the
-    whole image is the region.
+    threshold count where they fill a square of ``region.opening`` cells, so a stray cell moves
+    nothing; where no square is, single cells count; where none is, the whole image is the region.
     """
+    marked = mark(foreground, opened(foreground, region.opening), region.threshold)
+    return box_around(marked, height, width, region, crop)
+
+
+def opened(foreground: Tensor, side: int) -> Tensor:
+    """Return (N, h1, w1): the morphological opening by a square of ``side`` cells."""
     rows, columns = foreground.shape[1:]
-    side = min(region.opening, rows, columns)
-    eroded = -functional.max_pool2d(-foreground[:, None], side, stride=1)
-    opened = functional.max_pool2d(functional.pad(eroded, (side - 1,) * 4), side, stride=1)[:, 0]
-    blocks = (opened > region.threshold).float()
-    cells = (foreground > region.threshold).float()
+    tall, wide = (min(side, rows), 1), (1, min(side, columns))
+    plane = -foreground[:, None]
+    for window in (tall, wide):
+        plane = functional.max_pool2d(plane, window, stride=1)
+    plane = functional.pad(-plane, (wide[1] - 1,) * 2 + (tall[0] - 1,) * 2)
+    for window in (tall, wide):
+        plane = functional.max_pool2d(plane, window, stride=1)
+    return plane[:, 0]
+
+
+def mark(foreground: Tensor, plane: Tensor, threshold: float) -> Tensor:
+    """Return (N, h1, w1) of 0 and 1: the cells the box must hold; ``plane`` is the opened one."""
+    blocks = (plane > threshold).float()
+    cells = (foreground > threshold).float()
     any_block = blocks.amax(dim=(1, 2), keepdim=True)
-    marked = blocks * any_block + cells * (1 - any_block)
-    y0, y1 = _axis_span(marked.amax(dim=2), height, rows)
-    x0, x1 = _axis_span(marked.amax(dim=1), width, columns)
+    return blocks * any_block + cells * (1 - any_block)
+
+
+def box_around(marked: Tensor, height: int, width: int, region: Region, crop: Size) -> Tensor:
+    """Return (N, 4) xyxy boxes around the marked cells, with margin, of the shape of the crop."""
+    y0, y1 = _axis_span(marked.amax(dim=2), height, marked.shape[1])
+    x0, x1 = _axis_span(marked.amax(dim=1), width, marked.shape[2])
     widen = 1 + 2 * region.margin
     side_y = ((y1 - y0) * widen).clamp(min=float(region.min_height))
     side_x = ((x1 - x0) * widen).clamp(min=float(region.min_width))

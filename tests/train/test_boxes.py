@@ -6,7 +6,14 @@ import numpy as np
 import torch
 
 from foveate.runtime.spec import Region, Size
-from foveate.train.boxes import MARGINS, OPENINGS, THRESHOLDS, measure_boxes
+from foveate.train.boxes import (
+    MARGINS,
+    OPENINGS,
+    THRESHOLDS,
+    Candidate,
+    choose_box,
+    measure_boxes,
+)
 from foveate.train.views import WholeView
 
 SIZE = Size(32, 32)
@@ -27,7 +34,7 @@ def test_the_choice_keeps_the_truth_and_drops_the_false_patch() -> None:
     coarse, view = scene()
     table = measure_boxes({"a": coarse}, {"a": view}, REGION, SIZE)
     assert len(table) == len(THRESHOLDS) * len(MARGINS) * len(OPENINGS)
-    best = min(table, key=lambda candidate: candidate.cost)
+    best = choose_box(table)
     assert best.threshold < 0.3 and best.opening > 4 and best.missed == 0
     assert best.area < 0.12
     careless = [row for row in table if row.opening == 2 and row.threshold == 0.5]
@@ -40,3 +47,9 @@ def test_a_margin_that_was_set_is_kept() -> None:
     coarse, view = scene()
     table = measure_boxes({"a": coarse}, {"a": view}, REGION, SIZE, (0.4,))
     assert {row.margin for row in table} == {0.4}
+
+
+def test_of_boxes_that_cost_the_same_the_safest_is_taken() -> None:
+    tight, safe = Candidate(0.5, 0.05, 2, 0.001, 0.1), Candidate(0.2, 0.15, 2, 0.0, 0.115)
+    dear = Candidate(0.03, 0.25, 2, 0.0, 0.9)
+    assert choose_box([tight, safe, dear]) == safe
