@@ -1,0 +1,181 @@
+"""The figures as text: CSV files, and what the terminal shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+from foveate.benchmarks.bootstrap import FEW_GROUPS, RESAMPLES, Interval
+from foveate.benchmarks.evaluate import Evaluation
+from foveate.benchmarks.metrics import NAMES
+from foveate.benchmarks.summary import Line, Summary
+from foveate.runtime.mask_files import write_atomically
+
+Cell = str | int | float
+
+
+def write_images_csv(path: Path, found: Evaluation) -> None:
+    """Write one line per image, class and method; a cell is empty where a figure is undefined."""
+    header = ["stem", "group", "class", "method", *NAMES, "truth_pixels", "truth_share"]
+    header += ["predicted_pixels", "missed", "false_objects"]
+    rows: Iterator[list[Cell]] = (
+        [
+            row.stem, found.groups[row.stem], found.classes[row.label - 1], row.method,
+            *astuple(row.metrics), row.truth_pixels, row.truth_pixels / row.pixels,
+            row.predicted_pixels, row.missed, row.false_objects,
+        ]
+        for row in found.rows
+    )  # fmt: skip
+    _write_csv(path, header, rows)
+
+
+def write_objects_csv(path: Path, found: Evaluation) -> None:
+    """Write one line per object of the truth and method."""
+    header = ["stem", "class", "method", "object", "area", "x0", "y0", "x1", "y1"]
+    header += ["covered", "found"]
+    rows: Iterator[list[Cell]] = (
+        [
+            item.stem, found.classes[item.label - 1], item.method, item.number, item.area,
+            *item.box_xyxy, item.covered, int(item.found),
+        ]
+        for item in found.objects
+    )  # fmt: skip
+    _write_csv(path, header, rows)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([_cell(cell) for cell in row])
+    data = text.getvalue().encode("utf-8", "backslashreplace")
+    write_atomically(path, lambda file: file.write(data))
+
+
+def _cell(value: Cell) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6f}"
+    return str(value)
+
+
+HEADS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "prec.",
+    "recall": "recall",
+    "hd95": "HD95",
+    "surface_dice": "sDice",
+}
+"""Name of a metric -> the head of its column."""
+
+
+def as_text(summary: Summary, tolerance: float) -> str:
+    """Return what the terminal shows: at most 100 columns, a heading over each part."""
+    parts = [
+        figure_lines(summary.lines),
+        *([difference_lines(summary)] * bool(summary.differences)),
+    ]
+    parts.append([*object_lines(summary), *miss_lines(summary), *calibration_lines(summary)])
+    parts.append(notes(summary, tolerance))
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def figure_lines(lines: Sequence[Line]) -> list[str]:
+    """Return the table of method and class."""
+    heads = " ".join(f"{HEADS[name]:>6}" for name in NAMES[1:])
+    shown = [f"{'method':<8} {'class':<14} {'Dice':>6} {'95% interval':>16} {heads} images  empty"]
+    for line in lines:
+        dice = line.figures["dice"]
+        rest = " ".join(number(line.figures[name].value, name) for name in NAMES[1:])
+        shown.append(
+            f"{line.method:<8} {_short(line.name):<14} {number(dice.value, 'dice')} "
+            f"{span(dice):>16} {rest} {line.images:>6} {line.both_empty:>6}"
+        )
+    return shown
+
+
+def difference_lines(summary: Summary) -> list[str]:
+    """Return the paired differences, one line per pair and class."""
+    shown = [f"{'paired difference':<20} {'class':<14} {'Dice':>7} {'95% interval':>18}"]
+    for line in summary.differences:
+        dice = line.figures["dice"]
+        pair = f"{line.method} - {line.against}"
+        shown.append(
+            f"{pair:<20} {_short(line.name):<14} {dice.value:>+7.3f} {span(dice, '+'):>18}"
+        )
+    return shown
+
+
+def object_lines(summary: Summary) -> list[str]:
+    """Return recall per object: all, and by size."""
+    if not summary.sizes:
+        return []
+    shown = []
+    for item in summary.objects:
+        bins = [
+            f"{size.smallest}-{size.largest} px {size.found}/{size.objects}"
+            for size in summary.sizes
+            if size.method == item.method
+        ]
+        shown.append(
+            f"objects found, {item.method}: {item.found}/{item.objects}; "
+            f"{item.false_per_image:.2f} false objects per image"
+        )
+        shown.append(f"  by size: {', '.join(bins)}")
+    return shown
+
+
+def miss_lines(summary: Summary) -> list[str]:
+    """Return what the box left out; nothing where there is no box."""
+    miss = summary.missed
+    if miss is None:
+        return []
+    return [
+        f"truth outside the box of stage 2: {miss.pooled:.2%} of its pixels; "
+        f"{miss.losing} of {miss.images} images lose more than 2%"
+    ]
+
+
+def calibration_lines(summary: Summary) -> list[str]:
+    """Return the calibration error of each method."""
+    shown = ", ".join(f"{method} {value:.4f}" for method, value in summary.ece.items())
+    return [f"calibration error (ECE) of the foreground's probability: {shown}"]
+
+
+def notes(summary: Summary, tolerance: float) -> list[str]:
+    """Return what one must know to read the figures."""
+    shown = [
+        f"HD95 in pixels; sDice: surface Dice within {tolerance:g} px; empty: neither mask nor "
+        "truth has the class",
+        f"intervals: {RESAMPLES} resamples of {summary.groups} groups, {summary.images} images",
+    ]
+    if summary.groups < FEW_GROUPS:
+        shown.append(few_groups(summary))
+    return shown
+
+
+def few_groups(summary: Summary) -> str:
+    """Return the warning that goes with an interval on few groups."""
+    return (
+        f"The intervals rest on {summary.groups} group{'s' * (summary.groups != 1)} only: with "
+        f"fewer than {FEW_GROUPS} they are too narrow, and a hint at best."
+    )
+
+
+def number(value: float, name: str) -> str:
+    """Return a figure of a metric in six columns."""
+    return f"{value:>6.1f}" if name == "hd95" else f"{value:>6.3f}"
+
+
+def span(figure: Interval, sign: str = "-") -> str:
+    """Return the two ends of an interval."""
+    return f"[{figure.low:{sign}.3f}, {figure.high:{sign}.3f}]"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else name[:13] + "…"
