@@ -13,7 +13,7 @@ from foveate.benchmarks.evaluate import Evaluation, Job, evaluate
 from foveate.benchmarks.evaluation_page import write_page
 from foveate.benchmarks.models import open_model
 from foveate.benchmarks.summary import Summary, as_json, summarise
-from foveate.runtime.errors import SettingsError
+from foveate.runtime.errors import DataError, SettingsError
 from foveate.runtime.mask_files import write_atomically
 from foveate.train.dataset import load_dataset, read_stems
 
@@ -63,7 +63,7 @@ def run_evaluation(request: Request, progress: Progress) -> Report:
     EngineError and SettingsError, all before the first image is segmented but for unreadable
     images.
     """
-    _check_out(request.out)
+    _check_places(request)
     job = _job(request)
     found = evaluate(job, progress)
     report = Report(request, job, found, summarise(found))
@@ -74,24 +74,36 @@ def run_evaluation(request: Request, progress: Progress) -> Report:
     return report
 
 
-def _check_out(out: Path | None) -> None:
-    if out is None:
-        return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+def _check_places(request: Request) -> None:
+    """Raise SettingsError where a file could not be written after all the work."""
+    if request.out is not None:
+        try:
+            request.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"--out {request.out} is not a folder and cannot be made one ({error.strerror}); "
+                "choose another"
+            ) from error
+    if request.csv_path is not None and not request.csv_path.parent.is_dir():
         raise SettingsError(
-            f"--out {out} is not a folder and cannot be made one ({error.strerror}); choose another"
-        ) from error
+            f"--csv {request.csv_path}: {request.csv_path.parent} is not a folder; make it first"
+        )
 
 
 def _job(request: Request) -> Job:
     model = open_model(request.model)
     single = open_model(request.single) if request.single else None
     listed = read_stems(request.stem_list) if request.stem_list else list(model.validation)
-    dataset = load_dataset(
-        request.data, request.image_dir_name, request.mask_dir_name, listed or None
-    )
+    try:
+        dataset = load_dataset(
+            request.data, request.image_dir_name, request.mask_dir_name, listed or None
+        )
+    except DataError as error:
+        if request.stem_list or not listed:
+            raise
+        raise DataError(
+            f"{error}. Looked for the validation stems of {request.model}; --list names others"
+        ) from error
     return Job(model, dataset, single, request.tolerance)
 
 

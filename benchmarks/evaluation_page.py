@@ -17,12 +17,18 @@ from foveate.benchmarks.calibration import ReliabilityBin
 from foveate.benchmarks.evaluate import Evaluation, Job
 from foveate.benchmarks.metrics import NAMES
 from foveate.benchmarks.models import CASCADE, SINGLE
-from foveate.benchmarks.pictures import difference
+from foveate.benchmarks.pictures import CONFUSED, MISSED, TOO_MUCH, difference
 from foveate.benchmarks.summary import MEAN, Line, Summary
-from foveate.runtime.overlays import draw_overlay, eight_bit
+from foveate.runtime.mask_files import class_colour
+from foveate.runtime.overlays import BOX_COLOUR, draw_overlay, eight_bit
 
 EACH = 4
 """How many images are shown as best, as median and as worst."""
+OBJECT_NOTE = (
+    "<p>Found of all, and recall. An object of the truth is found when half of its pixels are "
+    "predicted as its class; the rows are cut at the quartiles of the areas of all objects. A "
+    "false object touches no truth of its class.</p>"
+)
 
 
 def write_page(path: Path, job: Job, found: Evaluation, summary: Summary) -> None:
@@ -40,6 +46,7 @@ def write_page(path: Path, job: Job, found: Evaluation, summary: Summary) -> Non
         "warning": _warning(summary),
         "figures": _figure_table(summary.lines),
         "differences": _difference_table(summary.differences),
+        "key": _key(found.classes),
         "objects": _object_table(summary),
         "reliability": "".join(
             _diagram(name, found.reliability[name].table(), summary.ece[name])
@@ -118,10 +125,22 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
 
 
+def _key(classes: Sequence[str]) -> str:
+    """Return the colours of the pictures and what they stand for."""
+    colours = [("box", BOX_COLOUR)]
+    colours += [(name, class_colour(label + 1)) for label, name in enumerate(classes)]
+    colours += [("found too much", class_colour(TOO_MUCH)), ("missed", class_colour(MISSED))]
+    if len(classes) > 1:
+        colours.append(("taken for another class", class_colour(CONFUSED)))
+    return "".join(
+        f'<i style="background:rgb{colour}"></i>{html.escape(name)}' for name, colour in colours
+    )
+
+
 def _figure_table(lines: Sequence[Line]) -> str:
     names = [tables.HEADS[name] for name in NAMES[1:]]
     rows = []
-    for line in lines:
+    for line in tables.worth_showing(lines):
         dice = line.figures["dice"]
         rest = [tables.number(line.figures[name].value, name) for name in NAMES[1:]]
         cells = [line.method, line.name, f"{dice.value:.3f}", tables.span(dice), *rest]
@@ -134,7 +153,7 @@ def _difference_table(lines: Sequence[Line]) -> str:
     if not lines:
         return ""
     rows = []
-    for line in lines:
+    for line in tables.worth_showing(lines):
         dice, hd95 = line.figures["dice"], line.figures["hd95"]
         ends = f"[{hd95.low:+.1f}, {hd95.high:+.1f}]"
         shown = [f"{dice.value:+.3f}", tables.span(dice, "+"), f"{hd95.value:+.1f}", ends]
@@ -144,17 +163,8 @@ def _difference_table(lines: Sequence[Line]) -> str:
 
 
 def _object_table(summary: Summary) -> str:
-    rows = [
-        [size.method, f"{size.smallest} to {size.largest}", f"{size.found} of {size.objects}",
-         f"{size.recall:.2f}"]
-        for size in summary.sizes
-    ]  # fmt: skip
-    rows += [
-        [item.method, "all", f"{item.found} of {item.objects}",
-         f"{item.found / item.objects:.2f}"]
-        for item in summary.objects if item.objects
-    ]  # fmt: skip
-    return _table(["method", "area in pixels", "found", "recall"], rows) if rows else ""
+    head, *rows = tables.object_rows(summary) or [[]]
+    return f"<h2>Objects</h2>{_table(head, rows)}{OBJECT_NOTE}" if rows else ""
 
 
 def _diagram(method: str, table: Sequence[ReliabilityBin], ece: float) -> str:

@@ -138,4 +138,4 @@ def decide(probability: FloatArray, spec: CascadeSpec) -> Mask:
 def foreground(probability: FloatArray, spec: CascadeSpec) -> FloatArray:
     """Return (H, W) float32, the probability of any class but background, in [0, 1]."""
     value = probability[0] if spec.binary else 1 - probability[0]
-    return np.clip(value, 0, 1, dtype=np.float32)
+    return np.asarray(np.clip(value, 0, 1), np.float32)

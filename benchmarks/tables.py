@@ -12,7 +12,7 @@ from pathlib import Path
 from foveate.benchmarks.bootstrap import FEW_GROUPS, RESAMPLES, Interval
 from foveate.benchmarks.evaluate import Evaluation
 from foveate.benchmarks.metrics import NAMES
-from foveate.benchmarks.summary import Line, Summary
+from foveate.benchmarks.summary import MEAN, Line, Summary
 from foveate.runtime.mask_files import write_atomically
 
 Cell = str | int | float
@@ -75,21 +75,28 @@ HEADS = {
 
 
 def as_text(summary: Summary, tolerance: float) -> str:
-    """Return what the terminal shows: at most 100 columns, a heading over each part."""
+    """Return what the terminal shows: at most 100 columns, the parts apart."""
     parts = [
         figure_lines(summary.lines),
-        *([difference_lines(summary)] * bool(summary.differences)),
+        difference_lines(summary.differences),
+        object_lines(summary),
+        [*miss_lines(summary), *calibration_lines(summary)],
+        notes(summary, tolerance),
     ]
-    parts.append([*object_lines(summary), *miss_lines(summary), *calibration_lines(summary)])
-    parts.append(notes(summary, tolerance))
-    return "\n\n".join("\n".join(part) for part in parts)
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def worth_showing(lines: Sequence[Line]) -> list[Line]:
+    """Return the lines without those of the mean where there is one class to take it over."""
+    classes = {line.name for line in lines} - {MEAN}
+    return [line for line in lines if line.name != MEAN or len(classes) > 1]
 
 
 def figure_lines(lines: Sequence[Line]) -> list[str]:
     """Return the table of method and class."""
     heads = " ".join(f"{HEADS[name]:>6}" for name in NAMES[1:])
     shown = [f"{'method':<8} {'class':<14} {'Dice':>6} {'95% interval':>16} {heads} images  empty"]
-    for line in lines:
+    for line in worth_showing(lines):
         dice = line.figures["dice"]
         rest = " ".join(number(line.figures[name].value, name) for name in NAMES[1:])
         shown.append(
@@ -99,10 +106,12 @@ def figure_lines(lines: Sequence[Line]) -> list[str]:
     return shown
 
 
-def difference_lines(summary: Summary) -> list[str]:
-    """Return the paired differences, one line per pair and class."""
+def difference_lines(lines: Sequence[Line]) -> list[str]:
+    """Return the paired differences, one line per pair and class; nothing without a pair."""
+    if not lines:
+        return []
     shown = [f"{'paired difference':<20} {'class':<14} {'Dice':>7} {'95% interval':>18}"]
-    for line in summary.differences:
+    for line in worth_showing(lines):
         dice = line.figures["dice"]
         pair = f"{line.method} - {line.against}"
         shown.append(
@@ -111,23 +120,31 @@ def difference_lines(summary: Summary) -> list[str]:
     return shown
 
 
-def object_lines(summary: Summary) -> list[str]:
-    """Return recall per object: all, and by size."""
+def object_rows(summary: Summary) -> list[list[str]]:
+    """Return recall per object as rows: by size, all, and false objects; a column per method.
+
+    The first row is the heading. Nothing is returned where the truth has no object.
+    """
     if not summary.sizes:
         return []
-    shown = []
-    for item in summary.objects:
-        bins = [
-            f"{size.smallest}-{size.largest} px {size.found}/{size.objects}"
-            for size in summary.sizes
-            if size.method == item.method
-        ]
-        shown.append(
-            f"objects found, {item.method}: {item.found}/{item.objects}; "
-            f"{item.false_per_image:.2f} false objects per image"
-        )
-        shown.append(f"  by size: {', '.join(bins)}")
-    return shown
+    methods = [item.method for item in summary.objects]
+    rows = [["area in pixels", *methods]]
+    for size in summary.sizes:
+        if size.method == methods[0]:
+            ours = [item for item in summary.sizes if item.smallest == size.smallest]
+            shown = [f"{item.found}/{item.objects} ({item.recall:.2f})" for item in ours]
+            rows.append([f"{size.smallest} to {size.largest}", *shown])
+    every = [f"{it.found}/{it.objects} ({it.found / it.objects:.2f})" for it in summary.objects]
+    false = [f"{item.false_per_image:.2f}" for item in summary.objects]
+    return [*rows, ["all objects", *every], ["false, per image", *false]]
+
+
+def object_lines(summary: Summary) -> list[str]:
+    """Return recall per object and the false objects as a table."""
+    rows = object_rows(summary)
+    if rows:
+        rows[0][0] = "objects found, by area"
+    return [f"{row[0]:<24}" + "".join(f"{cell:>18}" for cell in row[1:]) for row in rows]
 
 
 def miss_lines(summary: Summary) -> list[str]:
@@ -162,8 +179,8 @@ def notes(summary: Summary, tolerance: float) -> list[str]:
 def few_groups(summary: Summary) -> str:
     """Return the warning that goes with an interval on few groups."""
     return (
-        f"The intervals rest on {summary.groups} group{'s' * (summary.groups != 1)} only: with "
-        f"fewer than {FEW_GROUPS} they are too narrow, and a hint at best."
+        f"The intervals rest on {summary.groups} group{'s' * (summary.groups != 1)} only; with "
+        f"fewer than {FEW_GROUPS} they tend to be too narrow: a hint at best."
     )
 
 
