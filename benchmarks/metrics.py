@@ -49,12 +49,12 @@ def measure(mask: Binary, truth: Binary, tolerance: float) -> Metrics:
 
     ``tolerance`` is the distance in pixels within which two surfaces count as the same.
     """
-    found, wanted = np.count_nonzero(mask), np.count_nonzero(truth)
+    found, wanted = int(np.count_nonzero(mask)), int(np.count_nonzero(truth))
     if not found and not wanted:
         return Metrics()
     if not found or not wanted:
         return Metrics(0.0, 0.0, 0.0, 0.0, float(np.hypot(*truth.shape)), 0.0)
-    both = np.count_nonzero(mask & truth)
+    both = int(np.count_nonzero(mask & truth))
     hd95, surface_dice = _distances(mask, truth, tolerance)
     return Metrics(
         dice=2 * both / (found + wanted),

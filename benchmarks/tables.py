@@ -161,7 +161,7 @@ def miss_lines(summary: Summary) -> list[str]:
 def calibration_lines(summary: Summary) -> list[str]:
     """Return the calibration error of each method."""
     shown = ", ".join(f"{method} {value:.4f}" for method, value in summary.ece.items())
-    return [f"calibration error (ECE) of the foreground's probability: {shown}"]
+    return [f"calibration error (ECE) of the foreground: {shown}"]
 
 
 def notes(summary: Summary, tolerance: float) -> list[str]:

@@ -28,10 +28,11 @@ class TorchModel:
         pixels = as_input_type(image, self.spec.input_type).astype(np.float32)
         with torch.inference_mode():
             output = self.cascade(torch.from_numpy(pixels)[None])
+        refined = output.refined.numpy()
         return Result(
             mask=output.mask[0].numpy(),
             box_xyxy=output.box[0].numpy(),
             score=float(output.score[0]),
             coarse=output.coarse[0].numpy(),
-            refined=output.refined.numpy(),
+            refined=refined.reshape(-1, *refined.shape[-2:]),
         )
