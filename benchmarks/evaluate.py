@@ -7,15 +7,15 @@ and the sums of the calibration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from foveate.benchmarks.calibration import Reliability
+from foveate.benchmarks.job import Job, check_job
 from foveate.benchmarks.metrics import Metrics, measure
-from foveate.benchmarks.models import Model, View, methods, views
 from foveate.benchmarks.objects import (
     Components,
     TruthObject,
@@ -23,67 +23,9 @@ from foveate.benchmarks.objects import (
     covered_shares,
     false_objects,
 )
-from foveate.runtime.engines.base import Pixels
-from foveate.runtime.errors import BundleError, DataError
-from foveate.train.dataset import DataSet
+from foveate.benchmarks.views import View
 
 Mask = npt.NDArray[np.uint8]
-LOST_SHARE = 0.02
-"""An image whose box leaves out more of the truth than this is counted as one that loses."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to evaluate on what. ``tolerance`` is the surface Dice's, in pixels."""
-
-    model: Model
-    dataset: DataSet
-    single: Model | None = None
-    tolerance: float = 2.0
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The foreground classes' names, label 1 first."""
-        return self.model.spec.classes[1:]
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        more = methods(self.single.spec) if self.single else ()
-        return methods(self.model.spec) + more
-
-    def views(self, image: Pixels) -> dict[str, View]:
-        """Return every method's view of an image."""
-        found = views(self.model.segment(image), self.model.spec)
-        if self.single is not None:
-            found |= views(self.single.segment(image), self.single.spec)
-        return found
-
-
-def check_job(job: Job) -> None:
-    """Raise DataError when the truth has a class the model lacks, BundleError for --single."""
-    name, known = job.model.identity.name, job.classes
-    if job.dataset.classes > len(known):
-        stem = next(s for s, found in job.dataset.present.items() if max(found) > len(known))
-        raise DataError(
-            f"{job.dataset.root} has masks of {job.dataset.classes} classes (the mask of {stem} is "
-            f"one); {name} knows {len(known)}: {', '.join(known)}. Evaluate a model trained on them"
-        )
-    if job.single is None:
-        return
-    other, spec = job.single.identity.name, job.single.spec
-    if spec.stage2 is not None:
-        raise BundleError(
-            f"--single {other} is a cascade; wanted a model trained with --stages single"
-        )
-    if job.model.spec.stage2 is None:
-        raise BundleError(
-            f"{name} is a single network itself; --single is what a cascade is compared with"
-        )
-    if spec.classes[1:] != known:
-        raise BundleError(
-            f"--single {other} has the classes {', '.join(spec.classes[1:])}; {name} has "
-            f"{', '.join(known)}. Wanted the same"
-        )
 
 
 @dataclass(frozen=True)
@@ -176,29 +118,3 @@ def _objects(
         zip(target.areas, target.boxes_xyxy, shares, strict=True)
     ):
         yield TruthObject(stem, label, method, index + 1, area, box, share)
-
-
-@dataclass(frozen=True)
-class CoarseMiss:
-    """Truth outside the boxes of stage 2.
-
-    ``pooled`` is the share of all truth pixels of all images, ``losing`` the number of images that
-    lose more than 2% of their truth, of ``images`` that have any truth.
-    """
-
-    pooled: float
-    losing: int
-    images: int
-
-
-def coarse_miss(rows: Sequence[ImageRow], method: str) -> CoarseMiss:
-    """Return what the boxes of a method leave out, all classes together."""
-    lost: dict[str, float] = {}
-    total: dict[str, int] = {}
-    for row in rows:
-        if row.method == method and row.truth_pixels:
-            lost[row.stem] = lost.get(row.stem, 0.0) + row.missed * row.truth_pixels
-            total[row.stem] = total.get(row.stem, 0) + row.truth_pixels
-    losing = sum(lost[stem] > LOST_SHARE * total[stem] for stem in total)
-    pooled = sum(lost.values()) / sum(total.values()) if total else float("nan")
-    return CoarseMiss(pooled, losing, len(total))

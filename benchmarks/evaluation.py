@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveate.benchmarks import tables
-from foveate.benchmarks.evaluate import Evaluation, Job, evaluate
+from foveate.benchmarks import csv_files, tables
+from foveate.benchmarks.evaluate import Evaluation, evaluate
 from foveate.benchmarks.evaluation_page import write_page
+from foveate.benchmarks.job import Job
 from foveate.benchmarks.models import open_model
-from foveate.benchmarks.summary import Summary, as_json, summarise
+from foveate.benchmarks.summary import Summary, summarise
+from foveate.benchmarks.summary_json import as_json
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.runtime.mask_files import write_atomically
 from foveate.train.dataset import load_dataset, read_stems
@@ -68,7 +70,7 @@ def run_evaluation(request: Request, progress: Progress) -> Report:
     found = evaluate(job, progress)
     report = Report(request, job, found, summarise(found))
     if request.csv_path is not None:
-        tables.write_images_csv(request.csv_path, found)
+        csv_files.write_images_csv(request.csv_path, found)
     if request.out is not None:
         _write(request.out, report)
     return report
@@ -109,8 +111,8 @@ def _job(request: Request) -> Job:
 
 def _write(out: Path, report: Report) -> None:
     """Write the four files; one that exists is replaced whole."""
-    tables.write_images_csv(out / "images.csv", report.found)
-    tables.write_objects_csv(out / "objects.csv", report.found)
+    csv_files.write_images_csv(out / "images.csv", report.found)
+    csv_files.write_objects_csv(out / "objects.csv", report.found)
     text = json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n"
     write_atomically(out / "summary.json", lambda file: file.write(text.encode()))
     write_page(out / "index.html", report.job, report.found, report.summary)

@@ -1,25 +1,19 @@
-"""The figures of a data set: means with their intervals, differences, and the same as JSON."""
+"""The figures of a data set: means with their intervals, and paired differences."""
 
 from __future__ import annotations
 
-import math
-import platform
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from typing import Any
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-import foveate
-from foveate.benchmarks import bootstrap, calibration, metrics, objects
+from foveate.benchmarks import bootstrap, metrics
 from foveate.benchmarks.bootstrap import Interval
-from foveate.benchmarks.evaluate import LOST_SHARE, CoarseMiss, Evaluation, Job, coarse_miss
-from foveate.benchmarks.models import CASCADE, SINGLE, STAGE1
+from foveate.benchmarks.coarse_miss import CoarseMiss, coarse_miss
+from foveate.benchmarks.evaluate import Evaluation
 from foveate.benchmarks.objects import SizeBin, recall_by_size
+from foveate.benchmarks.views import CASCADE, SINGLE, STAGE1
 
-SCHEMA = 1
 MEAN = "mean"
 PAIRS = ((CASCADE, STAGE1), (CASCADE, SINGLE))
 """Which methods are compared: the first minus the second."""
@@ -139,75 +133,3 @@ def _found(found: Evaluation, method: str) -> Found:
     ours = [item for item in found.objects if item.method == method]
     false = sum(row.false_objects for row in found.rows if row.method == method)
     return Found(method, len(ours), sum(item.found for item in ours), false / len(found.stems))
-
-
-def as_json(job: Job, found: Evaluation, summary: Summary) -> dict[str, Any]:
-    """Return ``summary.json``: figures, settings, and what they were measured on and with."""
-    values = {
-        "schema": SCHEMA,
-        "model": asdict(job.model.identity),
-        "single": asdict(job.single.identity) if job.single else None,
-        "data": {
-            "name": job.dataset.root.resolve().name,
-            "fingerprint": job.dataset.fingerprint,
-            "images": summary.images,
-            "groups": summary.groups,
-        },
-        "settings": {
-            "tolerance_pixels": job.tolerance,
-            "interval": bootstrap.LEVEL,
-            "resamples": bootstrap.RESAMPLES,
-            "seed": bootstrap.SEED,
-            "object_found_share": objects.FOUND_SHARE,
-            "lost_share": LOST_SHARE,
-            "calibration_bins": calibration.BINS,
-        },
-        "versions": _versions(),
-        "machine": platform.machine(),
-        "figures": [_line(line) for line in summary.lines],
-        "differences": [_line(line) for line in summary.differences],
-        "objects": [{**asdict(item), "recall": _ratio(item)} for item in summary.objects],
-        "objects_by_size": [{**asdict(item), "recall": item.recall} for item in summary.sizes],
-        "coarse_miss": asdict(summary.missed) if summary.missed else None,
-        "calibration": [
-            {
-                "method": method,
-                "ece": summary.ece[method],
-                "bins": [asdict(item) for item in found.reliability[method].table()],
-            }
-            for method in found.methods
-        ],
-    }
-    cleaned = _without_nan(values)
-    assert isinstance(cleaned, dict)
-    return cleaned
-
-
-def _line(line: Line) -> dict[str, Any]:
-    figures = {name: asdict(item) for name, item in line.figures.items()}
-    if line.against:
-        return {"method": line.method, "against": line.against, "class": line.name, **figures}
-    counts = {"images": line.images, "both_empty": line.both_empty}
-    return {"method": line.method, "class": line.name, **figures, **counts}
-
-
-def _ratio(item: Found) -> float:
-    return item.found / item.objects if item.objects else float("nan")
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "foveate": foveate.__version__,
-        "python": platform.python_version(),
-        "opencv": cv2.__version__,
-        **{name: version(name) for name in ("numpy", "surface-distance", "scipy")},
-    }
-
-
-def _without_nan(value: Any) -> Any:
-    """Return JSON values with null for every NaN."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -7,9 +7,10 @@ import numpy.typing as npt
 import pytest
 
 from foveate.benchmarks.calibration import Reliability
-from foveate.benchmarks.evaluate import Evaluation, add_image, coarse_miss
-from foveate.benchmarks.models import View, views
+from foveate.benchmarks.coarse_miss import coarse_miss
+from foveate.benchmarks.evaluate import Evaluation, add_image
 from foveate.benchmarks.summary import MEAN, summarise
+from foveate.benchmarks.views import View, views
 from foveate.runtime.cascade import Result
 from tests.drawing import small_spec
 

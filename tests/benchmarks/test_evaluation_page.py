@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.benchmarks.evaluation_page import chosen
+from foveate.benchmarks.evaluation_cards import chosen
 from foveate.benchmarks.pictures import difference
 from foveate.runtime.mask_files import class_colour
 from tests.conftest import run
