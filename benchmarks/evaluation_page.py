@@ -94,13 +94,13 @@ def _warning(summary: Summary) -> str:
     return f'<p class="warning">{html.escape(tables.few_groups(summary))}</p>'
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], style: str = "") -> str:
     """Return a table of text that scrolls on its own where the page is narrow."""
     top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
-    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
+    return f'<div class="wide {style}"><table><tr>{top}</tr>{body}</table></div>'
 
 
 def _key(classes: Sequence[str]) -> str:
@@ -111,7 +111,8 @@ def _key(classes: Sequence[str]) -> str:
     if len(classes) > 1:
         colours.append(("taken for another class", class_colour(CONFUSED)))
     return "".join(
-        f'<i style="background:rgb{colour}"></i>{html.escape(name)}' for name, colour in colours
+        f'<span><i style="background:rgb{colour}"></i>{html.escape(name)}</span> '
+        for name, colour in colours
     )
 
 
@@ -142,7 +143,7 @@ def _difference_table(lines: Sequence[Line]) -> str:
 
 def _object_table(summary: Summary) -> str:
     head, *rows = tables.object_rows(summary) or [[]]
-    return f"<h2>Objects</h2>{_table(head, rows)}{OBJECT_NOTE}" if rows else ""
+    return f"<h2>Objects</h2>{_table(head, rows, 'counts')}{OBJECT_NOTE}" if rows else ""
 
 
 def _diagram(method: str, table: Sequence[ReliabilityBin], ece: float) -> str:

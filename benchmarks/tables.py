@@ -40,12 +40,12 @@ def worth_showing(lines: Sequence[Line]) -> list[Line]:
 def figure_lines(lines: Sequence[Line]) -> list[str]:
     """Return the table of method and class."""
     heads = " ".join(f"{HEADS[name]:>6}" for name in NAMES[1:])
-    shown = [f"{'method':<8} {'class':<14} {'Dice':>6} {'95% interval':>16} {heads} images  empty"]
+    shown = [f"{'method':<8} {'class':<18} {'Dice':>6} {'95% interval':>16} {heads} images  empty"]
     for line in worth_showing(lines):
         dice = line.figures["dice"]
         rest = " ".join(number(line.figures[name].value, name) for name in NAMES[1:])
         shown.append(
-            f"{line.method:<8} {_short(line.name):<14} {number(dice.value, 'dice')} "
+            f"{line.method:<8} {_short(line.name):<18} {number(dice.value, 'dice')} "
             f"{span(dice):>16} {rest} {line.images:>6} {line.both_empty:>6}"
         )
     return shown
@@ -55,12 +55,12 @@ def difference_lines(lines: Sequence[Line]) -> list[str]:
     """Return the paired differences, one line per pair and class; nothing without a pair."""
     if not lines:
         return []
-    shown = [f"{'paired difference':<20} {'class':<14} {'Dice':>7} {'95% interval':>18}"]
+    shown = [f"{'paired difference':<20} {'class':<18} {'Dice':>7} {'95% interval':>18}"]
     for line in worth_showing(lines):
         dice = line.figures["dice"]
         pair = f"{line.method} - {line.against}"
         shown.append(
-            f"{pair:<20} {_short(line.name):<14} {dice.value:>+7.3f} {span(dice, '+'):>18}"
+            f"{pair:<20} {_short(line.name):<18} {dice.value:>+7.3f} {span(dice, '+'):>18}"
         )
     return shown
 
@@ -140,4 +140,4 @@ def span(figure: Interval, sign: str = "-") -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 14 else name[:13] + "…"
+    return name if len(name) <= 18 else name[:17] + "…"
