@@ -72,11 +72,11 @@ def shown_method(found: Evaluation) -> str:
 
 def _facts(summary: Summary, method: str) -> list[tuple[str, str, str]]:
     line = next(item for item in summary.lines if (item.method, item.name) == (method, MEAN))
-    dice, hd95 = line.figures["dice"], line.figures["hd95"]
-    facts = [
-        (f"Dice, {method}", f"{dice.value:.3f}", f"95% interval {tables.span(dice)}"),
-        ("HD95", f"{hd95.value:.1f} px", f"95% interval [{hd95.low:.1f}, {hd95.high:.1f}]"),
-    ]
+    facts = []
+    for name, title, unit in (("dice", f"Dice, {method}", ""), ("hd95", "HD95", " px")):
+        figure = line.figures[name]
+        ends = f"95% interval {tables.span(figure, name)}"
+        facts.append((title, tables.number(figure.value, name) + unit, ends))
     for item in summary.objects:
         if item.method == method and item.objects:
             note = f"{item.false_per_image:.2f} false objects per image"
@@ -117,14 +117,13 @@ def _key(classes: Sequence[str]) -> str:
 
 
 def _figure_table(lines: Sequence[Line]) -> str:
-    names = [tables.HEADS[name] for name in NAMES[1:]]
+    heads = [tables.HEADS[name] for name in NAMES]
     rows = []
     for line in tables.worth_showing(lines):
-        dice = line.figures["dice"]
-        rest = [tables.number(line.figures[name].value, name) for name in NAMES[1:]]
-        cells = [line.method, line.name, f"{dice.value:.3f}", tables.span(dice), *rest]
-        rows.append([*cells, str(line.images), str(line.both_empty)])
-    head = ["method", "class", "Dice", "95% interval", *names, "images", "empty"]
+        figures = [tables.number(line.figures[name].value, name) for name in NAMES]
+        figures.insert(1, tables.span(line.figures["dice"], "dice"))
+        rows.append([line.method, line.name, *figures, str(line.images), str(line.both_empty)])
+    head = ["method", "class", heads[0], "95% interval", *heads[1:], "images", "empty"]
     return _table(head, rows)
 
 
@@ -133,10 +132,11 @@ def _difference_table(lines: Sequence[Line]) -> str:
         return ""
     rows = []
     for line in tables.worth_showing(lines):
-        dice, hd95 = line.figures["dice"], line.figures["hd95"]
-        ends = f"[{hd95.low:+.1f}, {hd95.high:+.1f}]"
-        shown = [f"{dice.value:+.3f}", tables.span(dice, "+"), f"{hd95.value:+.1f}", ends]
-        rows.append([f"{line.method} - {line.against}", line.name, *shown])
+        row = [f"{line.method} - {line.against}", line.name]
+        for name in ("dice", "hd95"):
+            figure = line.figures[name]
+            row += [tables.number(figure.value, name, "+"), tables.span(figure, name, "+")]
+        rows.append(row)
     head = ["pair", "class", "Dice", "95% interval", "HD95", "95% interval"]
     return f"<h2>Paired differences</h2>{_table(head, rows)}"
 
@@ -148,7 +148,7 @@ def _object_table(summary: Summary) -> str:
 
 def _diagram(method: str, table: Sequence[ReliabilityBin], ece: float) -> str:
     """Return a reliability diagram: mean probability across, share of truth up."""
-    points = [(100 * bin.probability, 100 - 100 * bin.truth) for bin in table if bin.pixels]
+    points = [(100 * item.probability, 100 - 100 * item.truth) for item in table if item.pixels]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.6"/>' for x, y in points)
     return (

@@ -43,7 +43,7 @@ class BundleModel:
     validation: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
-        self.cascade = Cascade.load(path)
+        self.cascade = Cascade.load(path, engine="onnxruntime")
         self.spec = self.cascade.spec
         engine = f"onnxruntime {version('onnxruntime')} fp32"
         name = path.resolve().name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from foveate.benchmarks.bootstrap import FEW_GROUPS, RESAMPLES, Interval
@@ -43,10 +44,10 @@ def figure_lines(lines: Sequence[Line]) -> list[str]:
     shown = [f"{'method':<8} {'class':<18} {'Dice':>6} {'95% interval':>16} {heads} images  empty"]
     for line in worth_showing(lines):
         dice = line.figures["dice"]
-        rest = " ".join(number(line.figures[name].value, name) for name in NAMES[1:])
+        rest = " ".join(f"{number(line.figures[name].value, name):>6}" for name in NAMES[1:])
         shown.append(
-            f"{line.method:<8} {_short(line.name):<18} {number(dice.value, 'dice')} "
-            f"{span(dice):>16} {rest} {line.images:>6} {line.both_empty:>6}"
+            f"{line.method:<8} {_short(line.name):<18} {number(dice.value, 'dice'):>6} "
+            f"{span(dice, 'dice'):>16} {rest} {line.images:>6} {line.both_empty:>6}"
         )
     return shown
 
@@ -59,9 +60,8 @@ def difference_lines(lines: Sequence[Line]) -> list[str]:
     for line in worth_showing(lines):
         dice = line.figures["dice"]
         pair = f"{line.method} - {line.against}"
-        shown.append(
-            f"{pair:<20} {_short(line.name):<18} {dice.value:>+7.3f} {span(dice, '+'):>18}"
-        )
+        gain, ends = number(dice.value, "dice", "+"), span(dice, "dice", "+")
+        shown.append(f"{pair:<20} {_short(line.name):<18} {gain:>7} {ends:>18}")
     return shown
 
 
@@ -129,14 +129,18 @@ def few_groups(summary: Summary) -> str:
     )
 
 
-def number(value: float, name: str) -> str:
-    """Return a figure of a metric in six columns."""
-    return f"{value:>6.1f}" if name == "hd95" else f"{value:>6.3f}"
+def number(value: float, name: str, sign: str = "-") -> str:
+    """Return a figure of a metric: three digits after the point, one for HD95; - for NaN."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:{sign}.{1 if name == 'hd95' else 3}f}"
 
 
-def span(figure: Interval, sign: str = "-") -> str:
-    """Return the two ends of an interval."""
-    return f"[{figure.low:{sign}.3f}, {figure.high:{sign}.3f}]"
+def span(figure: Interval, name: str, sign: str = "-") -> str:
+    """Return the two ends of the interval of a metric; - where there is none."""
+    if math.isnan(figure.value):
+        return "-"
+    return f"[{number(figure.low, name, sign)}, {number(figure.high, name, sign)}]"
 
 
 def _short(name: str) -> str:

@@ -10,6 +10,7 @@ from foveate.benchmarks.calibration import Reliability
 from foveate.benchmarks.coarse_miss import coarse_miss
 from foveate.benchmarks.evaluate import Evaluation, add_image
 from foveate.benchmarks.summary import MEAN, summarise
+from foveate.benchmarks.tables import as_text
 from foveate.benchmarks.views import View, views
 from foveate.runtime.cascade import Result
 from tests.drawing import small_spec
@@ -68,6 +69,20 @@ def test_the_paired_difference_is_that_of_the_table() -> None:
     )
     losses = [1 - 2 * (h - 1) / (2 * h - 1) for h in (2, 3, 5)]
     assert (gain.low, gain.high) == pytest.approx((min(losses), max(losses)))
+
+
+def test_the_text_shows_the_mean_of_classes_and_a_dash_for_one_that_is_nowhere() -> None:
+    found = evaluation(3, a="a", b="b")
+    for stem, height in (("a", 2), ("b", 4)):
+        truth = rows(np.s_[:height]) + rows(np.s_[6:9], label=2)
+        seen = {"stage 1": view(rows(np.s_[: height - 1])), "cascade": view(truth)}
+        add_image(found, stem, seen, truth, 2.0)
+    text = as_text(summarise(found), 2.0)
+    assert max(len(line) for line in text.splitlines()) <= 100 and "nan" not in text
+    lines = [line.split() for line in text.splitlines() if line.startswith("cascade  ")]
+    assert [line[:4] for line in lines[:2]] == [["cascade", "class", n, "1.000"] for n in "12"]
+    assert lines[2] == ["cascade", "class", "3", *["-"] * 7, "0", "2"]
+    assert lines[3][:5] == ["cascade", "mean", "1.000", "[1.000,", "1.000]"]
 
 
 def test_truth_outside_the_box_is_counted_in_pixels_of_all_images() -> None:

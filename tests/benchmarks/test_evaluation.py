@@ -263,3 +263,11 @@ def test_a_missing_library_names_the_install_line(bundle: Path, data: Path) -> N
     )
     said = python(code)
     assert said.startswith(EngineError.__name__) and "pip install 'foveate[evaluate]'" in said
+
+
+def test_the_demo_does_without_the_library() -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('surface_distance', 'scipy', 'torch')))\n"
+        "import foveate.benchmarks.demo, foveate.benchmarks.cli; print('ok')"
+    )
+    assert python(code) == "ok"
