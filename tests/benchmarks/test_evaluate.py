@@ -143,6 +143,9 @@ def test_the_foreground_of_classes_is_all_but_the_background() -> None:
     seen = views(result, small_spec(classes=2, single=True))
     assert list(seen) == ["single"]
     assert seen["single"].foreground == pytest.approx(0.8)
+    left = np.array([[0, 0, 32, 48]], np.float32)
+    both = views(Result(mask, left, 0.5, coarse, coarse), small_spec(classes=2))["cascade"]
+    assert both.foreground[:, :32] == pytest.approx(0.8) and not both.foreground[:, 32:].any()
 
 
 def test_a_single_at_the_images_own_size_is_taken_as_it_is() -> None:
