@@ -60,7 +60,7 @@ def demo(out: Path, count: int, as_json: bool) -> None:
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Figures of every image.")
 @click.option(
     "--tolerance",
-    type=click.FloatRange(min=0),
+    type=float,
     default=2.0,
     show_default=True,
     help="Distance in pixels within which the surface Dice takes two surfaces as one.",

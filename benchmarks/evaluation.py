@@ -65,7 +65,7 @@ def run_evaluation(request: Request, progress: Progress) -> Report:
     EngineError and SettingsError, all before the first image is segmented but for unreadable
     images.
     """
-    _check_places(request)
+    _check_request(request)
     job = _job(request)
     found = evaluate(job, progress)
     report = Report(request, job, found, summarise(found))
@@ -76,8 +76,10 @@ def run_evaluation(request: Request, progress: Progress) -> Report:
     return report
 
 
-def _check_places(request: Request) -> None:
-    """Raise SettingsError where a file could not be written after all the work."""
+def _check_request(request: Request) -> None:
+    """Raise SettingsError for what would fail only after all the work."""
+    if not 0 <= request.tolerance < float("inf"):
+        raise SettingsError(f"--tolerance is {request.tolerance}; wanted pixels, 0 or more")
     if request.out is not None:
         try:
             request.out.mkdir(parents=True, exist_ok=True)

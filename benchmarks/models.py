@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
@@ -45,7 +45,7 @@ class BundleModel:
     def __init__(self, path: Path) -> None:
         self.cascade = Cascade.load(path, engine="onnxruntime")
         self.spec = self.cascade.spec
-        engine = f"onnxruntime {version('onnxruntime')} fp32"
+        engine = f"onnxruntime {import_module('onnxruntime').__version__} fp32"
         name = path.resolve().name
         self.identity = Identity(name, "bundle", file_sha256(path / MANIFEST), engine)
 

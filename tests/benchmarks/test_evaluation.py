@@ -238,6 +238,12 @@ def test_places_that_cannot_be_written_are_named(bundle: Path, data: Path, tmp_p
     assert kind is SettingsError and "none" in text
 
 
+@pytest.mark.parametrize("value", ["-1", "nan", "inf"])
+def test_a_tolerance_that_is_no_distance_is_refused(bundle: Path, data: Path, value: str) -> None:
+    kind, text = mistake(bundle, data, "--tolerance", value)
+    assert kind is SettingsError and "--tolerance" in text
+
+
 def python(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
