@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import platform
 import time
@@ -14,11 +13,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 import foveate
+from foveate.benchmarks import pages
+from foveate.benchmarks.pictures import difference
 from foveate.runtime.cascade import Cascade, Result
-from foveate.runtime.mask_files import class_colour, write_atomically, write_mask
+from foveate.runtime.mask_files import write_mask
 from foveate.runtime.overlap import dice
 from foveate.runtime.overlays import draw_overlay, eight_bit
 from foveate.train.phantom import Phantom, PhantomSettings, phantom
@@ -28,7 +28,6 @@ SEED = 20_261
 LARGE = 0.005
 SIZE = 1024
 BUNDLE = "demo_bundle"
-PAGE_SIDE = 420
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,6 @@ def score(shown: Sequence[Shown]) -> Score:
 
 def write_page(path: Path, shown: Sequence[Shown], total: Score) -> None:
     """Write one self-contained HTML page: every image, its box and mask, its truth, its figures."""
-    page = (files("foveate.benchmarks") / "page" / "demo.html").read_text(encoding="utf-8")
     facts = [
         (
             "Mean Dice",
@@ -121,22 +119,13 @@ def write_page(path: Path, shown: Sequence[Shown], total: Score) -> None:
         ("Empty images left empty", f"{total.empty_right} of {total.empty}", "no lesion drawn"),
         ("Images a second", f"{total.images_per_second:.1f}", "array in, mask out, no files"),
     ]
-    tiles = "".join(
-        f'<div class="fact"><b>{value}</b><span>{html.escape(name)}</span>'
-        f"<small>{html.escape(note)}</small></div>"
-        for name, value, note in facts
+    machine = (
+        f"foveate {foveate.__version__}, ONNX Runtime {version('onnxruntime')} fp32, "
+        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     )
-    values = {
-        "facts": tiles,
-        "cards": "".join(_card(item) for item in shown),
-        "machine": html.escape(
-            f"foveate {foveate.__version__}, ONNX Runtime {version('onnxruntime')} fp32, "
-            f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-        ),
-    }
-    for name, value in values.items():
-        page = page.replace("{{" + name + "}}", value)
-    write_atomically(path, lambda file: file.write(page.encode()))
+    cards = "".join(_card(item) for item in shown)
+    values = {"facts": pages.fact_tiles(facts), "cards": cards, "machine": html.escape(machine)}
+    pages.write_page(path, "demo.html", values)
 
 
 def _card(item: Shown) -> str:
@@ -151,42 +140,17 @@ def _card(item: Shown) -> str:
         ("whole image and box", whole),
         ("region", np.repeat(region[:, :, None], 3, axis=2)),
         ("mask", draw_overlay(region, mask, None)),
-        ("truth, with what differs", _difference(region, mask, truth)),
+        ("truth, with what differs", difference(region, mask, truth)),
     ]
-    figures = "".join(
-        f'<figure><img alt="{name}" src="{_jpeg(picture)}"><figcaption>{name}</figcaption></figure>'
-        for name, picture in pictures
-    )
     if np.isnan(item.dice):
         verdict, grade = "empty, left empty", "good"
     else:
         verdict = f"Dice {item.dice:.3f}"
-        grade = "good" if item.dice >= 0.9 else "fair" if item.dice >= 0.7 else "poor"
+        grade = pages.grade(item.dice)
     bits = 16 if item.phantom.image.dtype == np.uint16 else 8
     return (
         f'<section class="card"><header><b class="{grade}">{verdict}</b>'
         f"<span>{width} x {height}, {bits} bit</span><span>lesion {item.share:.2%} of the image"
         f"</span><span>{item.milliseconds:.0f} ms</span></header>"
-        f'<div class="row">{figures}</div></section>'
+        f"{pages.picture_row(pictures)}</section>"
     )
-
-
-def _difference(
-    region: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.uint8]:
-    """Return the truth over the region; pixels found too many are amber, those missed are blue."""
-    picture = draw_overlay(region, truth, None)
-    picture[(mask > 0) & (truth == 0)] = class_colour(4)[::-1]
-    picture[(mask == 0) & (truth > 0)] = class_colour(3)[::-1]
-    return picture
-
-
-def _jpeg(picture: npt.NDArray[np.uint8]) -> str:
-    """Return a data URI of a picture, its longer side at most ``PAGE_SIDE`` pixels."""
-    scale = PAGE_SIDE / max(picture.shape[:2])
-    if scale < 1:
-        size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    assert done
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

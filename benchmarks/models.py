@@ -1,63 +1,69 @@
-"""What can be evaluated: anything that gives stage 1's mask, the cascade's mask and the box."""
+"""What can be evaluated: a run or a bundle."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.bundle import MANIFEST, file_sha256
+from foveate.runtime.cascade import Cascade, Result
 from foveate.runtime.engines.base import Pixels
-from foveate.runtime.geometry import paste_weights
+from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.spec import CascadeSpec
 
-Mask = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
+RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True)
-class Segmented:
-    """One image by one model: masks (H, W) of stage 1 alone and of the cascade, and its box."""
+class Identity:
+    """Which model it is: its folder's name, run or bundle, the sha256 of its JSON, its engine."""
 
-    coarse: Mask
-    mask: Mask
-    box_xyxy: FloatArray
+    name: str
+    form: str
+    sha256: str
+    engine: str
 
 
 class Model(Protocol):
-    """A run or a bundle, ready to segment."""
+    """A run or a bundle, ready to segment. ``validation`` is empty when it names no stems."""
 
     spec: CascadeSpec
+    identity: Identity
     validation: tuple[str, ...]
 
-    def segment(self, image: Pixels) -> Segmented: ...
+    def segment(self, image: Pixels) -> Result:
+        """Return mask, box and both probabilities of one (H, W) uint8 or uint16 image."""
 
 
 class BundleModel:
-    """A bundle in its engine."""
+    """A bundle in ONNX Runtime."""
 
     validation: tuple[str, ...] = ()
 
-    def __init__(self, cascade: Cascade) -> None:
-        self.cascade = cascade
-        self.spec = cascade.spec
+    def __init__(self, path: Path) -> None:
+        self.cascade = Cascade.load(path, engine="onnxruntime")
+        self.spec = self.cascade.spec
+        engine = f"onnxruntime {import_module('onnxruntime').__version__} fp32"
+        name = path.resolve().name
+        self.identity = Identity(name, "bundle", file_sha256(path / MANIFEST), engine)
 
-    def segment(self, image: Pixels) -> Segmented:
-        result = self.cascade(image, probabilities=True)
-        assert result.coarse is not None
-        height, width = image.shape
-        return Segmented(
-            coarse_mask(result.coarse, height, width, self.spec), result.mask, result.box_xyxy
-        )
+    def segment(self, image: Pixels) -> Result:
+        return self.cascade(image, probabilities=True)
 
 
-def coarse_mask(coarse: FloatArray, height: int, width: int, spec: CascadeSpec) -> Mask:
-    """Return (H, W) classes from stage 1's (C, h1, w1) probabilities, enlarged by the paste."""
-    rows = paste_weights(0, height, height, coarse.shape[1])
-    columns = paste_weights(0, width, width, coarse.shape[2])
-    full = np.asarray(rows @ coarse @ columns.T, np.float32)
-    if spec.binary:
-        return np.asarray(full[0] > spec.mask_threshold, np.uint8)
-    return np.asarray(full.argmax(axis=0), np.uint8)
+def open_model(path: Path) -> Model:
+    """Return the model of a run or a bundle; EngineError when a run lacks its torch."""
+    if (path / MANIFEST).exists():
+        return BundleModel(path)
+    if not (path / RUN_FILE).exists():
+        raise BundleError(f"{path}: neither a bundle (manifest.json) nor a run (run.json)")
+    try:
+        from foveate.benchmarks.torch_model import TorchModel
+    except ImportError as error:
+        raise EngineError(
+            f"{path} is a run, and evaluating it needs {error.name}: pip install "
+            "'foveate[train]', or evaluate the bundle exported from it"
+        ) from None
+    return TorchModel(path)

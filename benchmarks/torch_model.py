@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from foveate.benchmarks.models import Segmented, coarse_mask
-from foveate.runtime.cascade import as_input_type
+from foveate.benchmarks.models import Identity
+from foveate.runtime.bundle import file_sha256
+from foveate.runtime.cascade import Result, as_input_type
 from foveate.runtime.engines.base import Pixels
-from foveate.train.run import load_run
+from foveate.train.run import RUN_FILE, load_run
 
 
 class TorchModel:
@@ -20,11 +21,18 @@ class TorchModel:
         self.cascade, record = load_run(path)
         self.spec = self.cascade.spec
         self.validation: tuple[str, ...] = tuple(record["data"]["validation"])
+        engine = f"torch {torch.__version__} fp32"
+        self.identity = Identity(path.resolve().name, "run", file_sha256(path / RUN_FILE), engine)
 
-    def segment(self, image: Pixels) -> Segmented:
-        height, width = image.shape
+    def segment(self, image: Pixels) -> Result:
         pixels = as_input_type(image, self.spec.input_type).astype(np.float32)
         with torch.inference_mode():
             output = self.cascade(torch.from_numpy(pixels)[None])
-        coarse = coarse_mask(output.coarse[0].numpy(), height, width, self.spec)
-        return Segmented(coarse, output.mask[0].numpy(), output.box[0].numpy())
+        refined = output.refined.numpy()
+        return Result(
+            mask=output.mask[0].numpy(),
+            box_xyxy=output.box[0].numpy(),
+            score=float(output.score[0]),
+            coarse=output.coarse[0].numpy(),
+            refined=refined.reshape(-1, *refined.shape[-2:]),
+        )

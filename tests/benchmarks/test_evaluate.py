@@ -1,78 +1,157 @@
-"""Evaluation: figures known by hand, and a run and its bundle that say the same."""
+"""Evaluation: figures of drawn masks known by hand, and what a model's views are."""
 
 from __future__ import annotations
 
-import csv
-import json
-from pathlib import Path
-
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from foveate.benchmarks.evaluate import Row, _rows, coarse_miss, summarise
-from foveate.benchmarks.models import Segmented, coarse_mask
-from foveate.runtime.errors import BundleError, DataError
-from tests.conftest import run
+from foveate.benchmarks.calibration import Reliability
+from foveate.benchmarks.coarse_miss import coarse_miss
+from foveate.benchmarks.evaluate import Evaluation, add_image
+from foveate.benchmarks.summary import MEAN, summarise
+from foveate.benchmarks.tables import as_text
+from foveate.benchmarks.views import View, views
+from foveate.runtime.cascade import Result
 from tests.drawing import small_spec
-from tests.train.test_dataset import make
+
+Mask = npt.NDArray[np.uint8]
+
+
+def rows(*filled: slice, label: int = 1) -> Mask:
+    mask = np.zeros((10, 10), np.uint8)
+    for part in filled:
+        mask[part] = label
+    return mask
+
+
+def view(mask: Mask, inside: npt.NDArray[np.bool_] | None = None) -> View:
+    everywhere = np.ones(mask.shape, bool)
+    return View(mask, (mask > 0).astype(np.float32), everywhere if inside is None else inside)
+
+
+def evaluation(classes: int = 1, **groups: str) -> Evaluation:
+    names = tuple(f"class {label}" for label in range(1, classes + 1))
+    found = Evaluation(names, ("stage 1", "cascade"), groups)
+    found.reliability = {method: Reliability() for method in found.methods}
+    return found
 
 
 def test_means_leave_out_what_says_nothing() -> None:
-    nan = float("nan")
-    values = [("a", 1, 0.8), ("b", 1, nan), ("a", 2, 0.2), ("b", 2, 0.4)]
-    rows = [Row(s, label, "cascade", value, 0.1, 0.0) for s, label, value in values]
-    found = {(item.method, item.label): item for item in summarise(rows, 3)}
-    assert found["cascade", 1].dice == pytest.approx(0.8)
-    assert (found["cascade", 1].images, found["cascade", 1].both_empty) == (1, 1)
-    assert found["cascade", 2].dice == pytest.approx(0.3)
-    assert found["cascade", 0].dice == pytest.approx(0.55)
+    found = evaluation(2, a="a", b="b")
+    empty, first, second = rows(), rows(np.s_[:2]), rows(np.s_[:4], label=2)
+    wide = rows(np.s_[:3])
+    add_image(found, "a", {"stage 1": view(wide), "cascade": view(first)}, first, 2.0)
+    add_image(found, "b", {"stage 1": view(empty), "cascade": view(second)}, second, 2.0)
+    lines = {(line.method, line.name): line for line in summarise(found).lines}
+    one = lines["stage 1", "class 1"]
+    assert one.figures["dice"].value == pytest.approx(2 * 20 / 50)
+    assert (one.images, one.both_empty) == (1, 1)
+    assert lines["stage 1", "class 2"].figures["dice"].value == 0.0
+    assert lines["stage 1", MEAN].figures["dice"].value == pytest.approx(0.4)
+    assert lines["cascade", MEAN].figures["dice"].value == 1.0
+    assert lines["cascade", MEAN].images == 2
 
 
-def test_truth_outside_the_box_is_counted() -> None:
-    truth = np.zeros((10, 10), np.uint8)
-    truth[:2] = 1
-    box = np.array([[0, 0, 5, 10]], np.float32)
-    rows = list(_rows("a", Segmented(truth, truth, box), truth, 2))
-    assert {row.method: row.dice for row in rows} == {"stage 1": 1.0, "cascade": 1.0}
-    assert coarse_miss(rows) == pytest.approx(0.5)
+def test_the_paired_difference_is_that_of_the_table() -> None:
+    found = evaluation(1, a="a", b="b", c="c")
+    for stem, height in (("a", 2), ("b", 3), ("c", 5)):
+        truth = rows(np.s_[:height])
+        seen = {"stage 1": view(rows(np.s_[: height - 1])), "cascade": view(truth)}
+        add_image(found, stem, seen, truth, 2.0)
+    summary = summarise(found)
+    dice = {(line.method, line.name): line.figures["dice"] for line in summary.lines}
+    (line,) = [line for line in summary.differences if line.name == "class 1"]
+    gain = line.figures["dice"]
+    assert (line.method, line.against) == ("cascade", "stage 1")
+    assert gain.value == pytest.approx(
+        dice["cascade", "class 1"].value - dice["stage 1", "class 1"].value
+    )
+    losses = [1 - 2 * (h - 1) / (2 * h - 1) for h in (2, 3, 5)]
+    assert (gain.low, gain.high) == pytest.approx((min(losses), max(losses)))
 
 
-def test_stage_1_is_enlarged_to_the_image() -> None:
+def test_the_text_shows_the_mean_of_classes_and_a_dash_for_one_that_is_nowhere() -> None:
+    found = evaluation(3, a="a", b="b")
+    for stem, height in (("a", 2), ("b", 4)):
+        truth = rows(np.s_[:height]) + rows(np.s_[6:9], label=2)
+        seen = {"stage 1": view(rows(np.s_[: height - 1])), "cascade": view(truth)}
+        add_image(found, stem, seen, truth, 2.0)
+    text = as_text(summarise(found), 2.0)
+    assert max(len(line) for line in text.splitlines()) <= 100 and "nan" not in text
+    lines = [line.split() for line in text.splitlines() if line.startswith("cascade  ")]
+    assert [line[:4] for line in lines[:2]] == [["cascade", "class", n, "1.000"] for n in "12"]
+    assert lines[2] == ["cascade", "class", "3", *["-"] * 7, "0", "2"]
+    assert lines[3][:5] == ["cascade", "mean", "1.000", "[1.000,", "1.000]"]
+
+
+def test_truth_outside_the_box_is_counted_in_pixels_of_all_images() -> None:
+    found = evaluation(2, a="a", b="b", c="c")
+    left = np.zeros((10, 10), bool)
+    left[:, :5] = True
+    for stem, truth in (("a", rows(np.s_[:8])), ("b", rows()), ("c", rows(np.s_[:2, :5]))):
+        add_image(found, stem, {"stage 1": view(truth), "cascade": view(truth, left)}, truth, 2.0)
+    miss = coarse_miss(found.rows, "cascade")
+    assert miss.pooled == pytest.approx(40 / 90)
+    assert (miss.losing, miss.images) == (1, 2)
+    assert coarse_miss(found.rows, "stage 1").pooled == 0.0
+
+
+def test_calibration_looks_inside_the_box_only() -> None:
+    found = evaluation(1, a="a")
+    left = np.zeros((10, 10), bool)
+    left[:, :5] = True
+    truth = rows(np.s_[:, 5:])  # all of it outside the box, where nothing is predicted
+    add_image(found, "a", {"stage 1": view(rows()), "cascade": view(rows(), left)}, truth, 2.0)
+    assert found.reliability["cascade"].ece == 0.0
+    assert found.reliability["stage 1"].ece == pytest.approx(0.5)
+
+
+def test_objects_and_false_objects_are_counted_per_method() -> None:
+    found = evaluation(1, a="a", b="b")
+    truth = rows(np.s_[:2], np.s_[6:8])
+    seen = {"stage 1": view(rows(np.s_[:2], np.s_[4])), "cascade": view(truth)}
+    add_image(found, "a", seen, truth, 2.0)
+    add_image(found, "b", {"stage 1": view(rows()), "cascade": view(rows())}, rows(), 2.0)
+    by_method = {item.method: item for item in summarise(found).objects}
+    assert (by_method["stage 1"].found, by_method["stage 1"].objects) == (1, 2)
+    assert by_method["stage 1"].false_per_image == 0.5
+    assert (by_method["cascade"].found, by_method["cascade"].false_per_image) == (2, 0.0)
+
+
+def test_stage_1_is_enlarged_to_the_image_and_stage_2_pasted_on_its_box() -> None:
     coarse = np.zeros((1, 48, 64), np.float32)
-    coarse[0, :24] = 1
-    mask = coarse_mask(coarse, 96, 128, small_spec())
-    assert mask.shape == (96, 128) and mask[:47].all() and not mask[49:].any()
+    coarse[0, :24] = 0.9
+    refined = np.full((1, 64, 32), 0.7, np.float32)
+    mask = np.zeros((96, 128), np.uint8)
+    result = Result(mask, np.array([[32, 16, 64, 80]], np.float32), 0.7, coarse, refined)
+    seen = views(result, small_spec())
+    one, both = seen["stage 1"], seen["cascade"]
+    assert one.mask.shape == (96, 128) and one.mask[:47].all() and not one.mask[49:].any()
+    assert one.inside.all() and one.foreground[:46] == pytest.approx(0.9)
+    assert both.inside.sum() == 64 * 32 and both.inside[16:80, 32:64].all()
+    assert both.foreground[both.inside] == pytest.approx(0.7)
+    assert not both.foreground[~both.inside].any() and both.mask is mask
 
 
-def test_a_run_and_its_bundle_say_the_same(
-    trained: Path, bundle: Path, data: Path, tmp_path: Path
-) -> None:
-    listed = tmp_path / "list.txt"
-    listed.write_text("\n".join((data / "test.txt").read_text().split()))
-    found = []
-    for model in (trained, bundle):
-        path = tmp_path / "dice.csv"
-        result = run("evaluate", model, data, "--list", listed, "--csv", path, "--json")
-        assert result.exception is None, result.exception
-        found.append(json.loads(result.output))
-        with path.open(newline="") as file:
-            assert len(list(csv.DictReader(file))) == 2 * 2
-    for one, other in zip(found[0]["dice"], found[1]["dice"], strict=True):
-        assert one["method"] == other["method"] and one["dice"] == pytest.approx(
-            other["dice"], abs=5e-4
-        )
+def test_the_foreground_of_classes_is_all_but_the_background() -> None:
+    coarse = np.zeros((3, 48, 64), np.float32)
+    coarse[:] = np.array([0.2, 0.3, 0.5])[:, None, None]
+    mask = np.zeros((48, 64), np.uint8)
+    box = np.array([[0, 0, 64, 48]], np.float32)
+    result = Result(mask, box, 0.5, coarse, coarse)
+    seen = views(result, small_spec(classes=2, single=True))
+    assert list(seen) == ["single"]
+    assert seen["single"].foreground == pytest.approx(0.8)
+    left = np.array([[0, 0, 32, 48]], np.float32)
+    both = views(Result(mask, left, 0.5, coarse, coarse), small_spec(classes=2))["cascade"]
+    assert both.foreground[:, :32] == pytest.approx(0.8) and not both.foreground[:, 32:].any()
 
 
-def test_a_run_is_evaluated_on_its_validation_images(trained: Path, data: Path) -> None:
-    record = json.loads((trained / "run.json").read_text())
-    result = run("evaluate", trained, data)
-    assert f"{len(record['data']['validation'])} images of" in result.output
-    assert "stage 1" in result.output and "cascade" in result.output
-
-
-def test_what_cannot_be_evaluated_is_named(bundle: Path, tmp_path: Path) -> None:
-    three = make(tmp_path / "d", (0, 1, 2, 3))
-    result = run("evaluate", bundle, three)
-    assert isinstance(result.exception, DataError) and "masks of 3 classes" in str(result.exception)
-    result = run("evaluate", tmp_path, three)
-    assert isinstance(result.exception, BundleError) and "neither a bundle" in str(result.exception)
+def test_a_single_at_the_images_own_size_is_taken_as_it_is() -> None:
+    coarse = np.random.default_rng(0).random((1, 33, 47)).astype(np.float32)
+    mask = (coarse[0] > 0.5).astype(np.uint8)
+    box = np.array([[0, 0, 47, 33]], np.float32)
+    seen = views(Result(mask, box, 0.5, coarse, coarse), small_spec(single=True))["single"]
+    assert seen.foreground == pytest.approx(coarse[0], abs=1e-6)
+    assert np.array_equal(seen.mask, seen.foreground > 0.5)
