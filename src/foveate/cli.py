@@ -17,7 +17,7 @@ COMMANDS = {
     ),
     "phantom": ("foveate.train.cli", "Write a synthetic data set."),
     "train": ("foveate.train.cli", "Train both stages, or the one-stage network, on a data set."),
-    "evaluate": ("foveate.benchmarks.cli", "Dice of a run or a bundle on a data set."),
+    "evaluate": ("foveate.benchmarks.cli", "Masks of a run or a bundle against the truth, with intervals."),
     "export": ("foveate.export.cli", "Turn a trained run into a bundle."),
     "segment": ("foveate.runtime.cli", "Segment files, folders or globs into PNG masks."),
     "info": ("foveate.runtime.cli", "Engines, versions, and what a bundle holds."),
