@@ -17,7 +17,7 @@ COMMANDS = {
     ),
     "phantom": ("foveate.train.cli", "Write a synthetic data set."),
     "train": ("foveate.train.cli", "Train both stages, or the one-stage network, on a data set."),
-    "evaluate": ("foveate.benchmarks.cli", "Compare the masks of a run or a bundle with the truth."),
+    "evaluate": ("foveate.benchmarks.cli", "Compare masks of a run or a bundle with the truth."),
     "export": ("foveate.export.cli", "Turn a trained run into a bundle."),
     "segment": ("foveate.runtime.cli", "Segment files, folders or globs into PNG masks."),
     "info": ("foveate.runtime.cli", "Engines, versions, and what a bundle holds."),
