@@ -125,9 +125,10 @@ class _Fitter:
         self._fit("stage1", network, data, validation)
 
     def stage2(self, stage1: UNet, network: UNet) -> None:
-        """Choose how the box is drawn, then fit stage 2 in the boxes that stage 1 gives."""
+        """Choose how the box is drawn, then fit stage 2 in it, beginning with stage 1's weights."""
         if "boxes" not in self.record["stages"]["stage1"]:
             self._choose_box(stage1)
+        network.start_from(stage1)
         data = RegionCrops(
             self.full,
             self.views,

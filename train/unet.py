@@ -55,3 +55,15 @@ class UNet(nn.Module):
             x = self.decoder[level](torch.cat([skips[level], self.up[level](x)], dim=1))
         logits: Tensor = self.head(x)
         return logits
+
+    def start_from(self, other: UNet) -> None:
+        """Take the weights of a trained network with fewer inputs; the inputs it lacks weigh 0.
+
+        Until trained further, the output is the other network's for the inputs they share. Both
+        must have the same width, depth and outputs.
+        """
+        state = dict(other.state_dict())
+        first = "encoder.0.0.weight"
+        widened = torch.zeros_like(self.get_parameter(first))
+        widened[:, : other.inputs] = state[first]
+        self.load_state_dict({**state, first: widened})
