@@ -12,7 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveate.runtime.errors import DataError, ImageError
-from foveate.runtime.image_files import Pixels, by_stem, image_paths, read_header, read_image
+from foveate.runtime.image_files import Pixels, by_stem, image_paths, read_image
+from foveate.runtime.image_headers import read_header
 
 Mask = npt.NDArray[np.uint8]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from foveate.runtime.bundle import canonical_sha256, file_sha256
+from foveate.runtime.bundle import canonical_sha256
 from foveate.runtime.errors import BundleError
+from foveate.runtime.json_files import check_shape, read_json
 from foveate.runtime.mask_files import write_atomically
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.cascade import TorchCascade
@@ -22,6 +24,20 @@ from foveate.train.unet import UNet
 
 SCHEMA = 1
 RUN_FILE = "run.json"
+_SHAPE = {
+    "kind": str,
+    "created": str,
+    "settings": {
+        "width": int, "depth": int, "data_dir": str, "image_dir_name": str, "mask_dir_name": str,
+    },
+    "spec": dict,
+    "data": {
+        "name": str, "licence": str, "fingerprint": str, "training": [str], "validation": [str],
+    },
+    "stages": dict,
+}  # fmt: skip
+_STAGE_SHAPE = {"curve": [{"epoch": int, "loss": float, "dice": float, "seconds": float}],
+                "done": bool}  # fmt: skip
 
 
 def write_run(folder: Path, record: Mapping[str, Any]) -> None:
@@ -36,17 +52,17 @@ def write_run(folder: Path, record: Mapping[str, Any]) -> None:
 def read_run(folder: Path) -> dict[str, Any]:
     """Return ``run.json`` verified; BundleError says which file is wrong and why."""
     path = folder / RUN_FILE
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror}; wanted a run") from error
-    except ValueError as error:
-        raise BundleError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+    record = read_json(path, "a run")
+    if record.get("schema") != SCHEMA:
         raise BundleError(f"{path}: not a run of schema {SCHEMA}; made by another version?")
     stated = record.pop("run_sha256", None)
     if canonical_sha256(record) != stated:
         raise BundleError(f"{path}: its content does not match its run_sha256; it was changed")
+    check_shape(path, record, _SHAPE)
+    check_shape(path, record["stages"], dict.fromkeys(record["stages"], _STAGE_SHAPE), "stages")
+    width, depth = record["settings"]["width"], record["settings"]["depth"]
+    if not (1 <= width <= 256 and 1 <= depth <= 7):
+        raise BundleError(f"{path}: width {width}, depth {depth}; wanted 1 to 256 and 1 to 7")
     return record
 
 
@@ -58,12 +74,22 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file on the CPU."""
+    return _parse_tensors(path, _read(path))
+
+
+def _read(path: Path) -> bytes:
     try:
-        return load(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
-    except SafetensorError as error:
-        raise BundleError(f"{path}: not a sound safetensors file: {error}") from error
+
+
+def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    try:
+        return load(data)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # all seen on damage
+        reason = " ".join(str(error).split())[:200]
+        raise BundleError(f"{path}: not a sound safetensors file: {reason}") from error
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
@@ -74,6 +100,8 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: Path
     for name, tensor in tensors.items():
         if name in own and own[name].shape != tensor.shape:
             problems.append(f"{name} is {list(tensor.shape)}, wanted {list(own[name].shape)}")
+        elif name in own and own[name].dtype != tensor.dtype:
+            problems.append(f"{name} is {tensor.dtype}, wanted {own[name].dtype}")
         elif tensor.is_floating_point() and not torch.isfinite(tensor).all():
             problems.append(f"{name} has values that are not finite")
     if problems:
@@ -97,16 +125,20 @@ def load_stage(folder: Path, record: Mapping[str, Any], name: str, network: nn.M
     stated = record["stages"].get(name, {}).get("sha256")
     if stated is None:
         raise BundleError(f"{folder}: {name} has not been trained; run foveate train with --resume")
-    if not path.is_file() or file_sha256(path) != stated:
+    data = _read(path) if path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != stated:
         raise BundleError(f"{path}: missing, or not the file that run.json was written for")
-    load_weights(network, load_tensors(path), path)
+    load_weights(network, _parse_tensors(path, data), path)
     network.eval()
 
 
 def load_run(folder: Path) -> tuple[TorchCascade, dict[str, Any]]:
     """Return the trained cascade of a run, in evaluation mode on the CPU, and its record."""
     record = read_run(folder)
-    spec = CascadeSpec.from_dict(record["spec"])
+    try:
+        spec = CascadeSpec.from_dict(record["spec"])
+    except BundleError as error:
+        raise BundleError(f"{folder / RUN_FILE}: {error}") from None
     settings = record["settings"]
     stage1, stage2 = networks(spec, settings["width"], settings["depth"])
     load_stage(folder, record, "stage1", stage1)
