@@ -51,8 +51,11 @@ def segment(
     Example:
       foveate segment lung.bundle scans/ 'more/*.tif' --out masks --overlay
     """
+    import cv2
+
     from foveate.runtime.inputs import find_items
 
+    cv2.utils.logging.setLogLevel(0)  # what is wrong with a file is said once, in our words
     items = find_items(inputs, out)
     from foveate.runtime.cascade import Cascade
     from foveate.runtime.pipeline import FAILURES, segment_files

@@ -72,9 +72,16 @@ def _header(image: Image.Image) -> Header:
     if image.format == "TIFF":  # Pillow turns its size upright by itself
         stated = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (1,))
         bits = max(stated) if isinstance(stated, tuple) else int(stated)
-    elif image.getexif().get(ORIENTATION) in SIDEWAYS:
+    elif _orientation(image) in SIDEWAYS:
         height, width = width, height
     return Header(height, width, image.mode, str(image.format), bits)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 when there is none; ``getexif`` would decode a whole PNG."""
+    exif = Image.Exif()
+    exif.load(image.info.get("exif") or b"")
+    return int(exif.get(ORIENTATION, 1))
 
 
 def _check_header(header: Header, pages: int) -> None:
