@@ -12,8 +12,9 @@ from foveate.cli import main
 from tests.bad.bundles import BUNDLES
 from tests.bad.case import Case, Place
 from tests.bad.images import IMAGES
+from tests.bad.trainings import TRAININGS
 
-CASES = [*IMAGES, *BUNDLES]
+CASES = [*IMAGES, *BUNDLES, *TRAININGS]
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
 
 
@@ -46,6 +47,8 @@ def test_a_bad_input_is_told(
     if code == 2:
         lines = [line for line in errors.splitlines() if line.startswith("Error: ")]
         assert len(lines) == 1 and lines[0] == errors.splitlines()[-1], errors
+        assert not (place.folder / "run").exists()
+        assert not list((place.folder / "out").glob("*.png"))
     else:
         assert [path.name for path in (place.folder / "out").glob("*.png")] == ["sound.png"]
         assert (place.folder / "out" / "failures.jsonl").read_text().count("\n") == 1

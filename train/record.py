@@ -57,8 +57,9 @@ def start_record(job: Job) -> dict[str, Any]:
         raise FoveateError(
             f"{job.folder} already holds a run; add --resume, or choose another --out"
         )
+    record = _new_record(job)
     job.folder.mkdir(parents=True, exist_ok=True)
-    return _new_record(job)
+    return record
 
 
 def _new_record(job: Job) -> dict[str, Any]:
