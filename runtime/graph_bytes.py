@@ -1,12 +1,15 @@
 """What a bundle's ONNX bytes must not hold, read without the onnx package.
 
 An ONNX file is nested protobuf messages. This walk follows every message in which ONNX can put a
-tensor or a node, and refuses data kept in other files and operators of other domains.
+tensor or a node, and refuses data kept in other files, operators of other domains, and weights
+that are not finite: a ReLU turns NaN to 0, so a wrong mask would come out looking sound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+
+import numpy as np
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_DEPTH = 64
@@ -23,7 +26,11 @@ _INSIDE = {
 }
 """Message -> field number -> the message in it (onnx.proto, IR version 9)."""
 
-_EXTERNAL_DATA, _DATA_LOCATION, _DOMAIN = 13, 14, 7
+_DOMAIN = 7
+_DATA_TYPE, _FLOAT_DATA, _RAW_DATA, _DOUBLE_DATA = 2, 4, 9, 10
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
+"""ONNX data type -> the numpy type of its raw bytes."""
 
 
 def graph_problem(data: bytes) -> str:
@@ -40,17 +47,35 @@ def graph_problem(data: bytes) -> str:
 def _problem(data: bytes, start: int, stop: int, kind: str, depth: int) -> str:
     if depth > MAX_DEPTH:
         raise ValueError
+    if kind == "tensor":
+        return _tensor_problem(data, start, stop)
     inside = _INSIDE[kind]
     for number, wire, first, last in _fields(data, start, stop):
-        if kind == "tensor" and (number == _EXTERNAL_DATA or number == _DATA_LOCATION):
-            if wire == BYTES or _varint(data, first)[0]:
-                return "keeps weights in other files (ONNX external data); wanted them inside"
         if kind == "node" and number == _DOMAIN and data[first:last] not in (b"", b"ai.onnx"):
             return f"uses operators of the domain {data[first:last][:40]!r}; wanted ONNX's own"
         if wire == BYTES and number in inside:
             found = _problem(data, first, last, inside[number], depth + 1)
             if found:
                 return found
+    return ""
+
+
+def _tensor_problem(data: bytes, start: int, stop: int) -> str:
+    kind, values = "", []
+    for number, wire, first, last in _fields(data, start, stop):
+        if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and data[first:last] != b"\0"):
+            return "keeps weights in other files (ONNX external data); wanted them inside"
+        if number == _DATA_TYPE and wire == VARINT:
+            kind = _FLOATS.get(_varint(data, first)[0], "")
+        elif number == _FLOAT_DATA:
+            values.append(("<f4", data[first:last]))
+        elif number == _DOUBLE_DATA:
+            values.append(("<f8", data[first:last]))
+        elif number == _RAW_DATA and wire == BYTES:
+            values.append(("", data[first:last]))
+    for own, content in values:
+        if (own or kind) and not np.isfinite(np.frombuffer(content, own or kind)).all():
+            return "has weights that are not finite"
     return ""
 
 

@@ -166,7 +166,7 @@ BUNDLES = [
           rename_output),
     graph("weights of another shape", "cascade.fp32.onnx: ONNX Runtime refuses the graph: …",
           lambda model: weights(model).dims.insert(0, 2)),
-    graph("NaN in weights", "gives the score [nan], wanted 0 to 1. Its weights or …", nan_weights),
+    graph("NaN in weights", "cascade.fp32.onnx: has weights that are not finite", nan_weights),
     signed("more classes than the graph has", 'its output "coarse" is …; the manifest wants …',
            lambda manifest: manifest["cascade"].update(classes=["a", "b", "c"])),
 ]  # fmt: skip
