@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveate.runtime.errors import ImageError
-from foveate.runtime.image_headers import SUFFIXES, Header, read_header
+from foveate.runtime.image_headers import SUFFIXES, read_header
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 

@@ -138,7 +138,9 @@ def _finish(entry: tuple[Item, Future[None]], report: Report) -> None:
         job.result()
         report.written += 1
     except OSError as error:
-        report.failures.append(Failure(str(item.path), f"mask not written: {error.strerror or error}"))
+        report.failures.append(
+            Failure(str(item.path), f"mask not written: {error.strerror or error}")
+        )
 
 
 def _write_failures(path: Path, failures: Sequence[Failure]) -> None:

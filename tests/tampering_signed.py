@@ -1,4 +1,4 @@
-"""Tampers of somebody who makes all hashes right again: other graphs, other weights, other words."""
+"""Tampers of somebody who makes all hashes right again: other graphs, weights and words."""
 
 from __future__ import annotations
 
@@ -158,7 +158,19 @@ def signed_manifest(folder: Path, rng: np.random.Generator) -> set[str]:
 
 
 def signed_names(folder: Path, rng: np.random.Generator) -> set[str]:
-    names = ["../x", "/etc/passwd", "..", ".", "", "a/b", "a\\b", "a\0b", "\ud800", "x" * 300, "C:x"]
+    names = [
+        "../x",
+        "/etc/passwd",
+        "..",
+        ".",
+        "",
+        "a/b",
+        "a\\b",
+        "a\0b",
+        "\ud800",
+        "x" * 300,
+        "C:x",
+    ]
     name = names[int(rng.integers(len(names)))]
     entry = {"sha256": "0" * 64}
     bundles.sign(folder, lambda manifest: manifest["files"].update({name: entry}))

@@ -43,7 +43,9 @@ def start_record(job: Job) -> dict[str, Any]:
             )
         if record["settings"] != job.settings.as_dict():
             old, new = record["settings"], job.settings.as_dict()
-            changed = [f"{key} {old.get(key)} -> {new[key]}" for key in new if old.get(key) != new[key]]
+            changed = [
+                f"{key} {old.get(key)} -> {new[key]}" for key in new if old.get(key) != new[key]
+            ]
             raise SettingsError(f"{job.folder} was begun with other settings: {', '.join(changed)}")
         if record["kind"] != _kind(job.stages):
             raise SettingsError(

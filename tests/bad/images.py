@@ -68,9 +68,11 @@ _DEFLATED = encoded("TIFF", compression="tiff_adobe_deflate")
 IMAGES = [
     image("a file that is not there", "no such file", "none.png", lambda path: None),
     image("a folder named like an image", "is a folder, not an image", "f.png", Path.mkdir),
-    image("a pipe or a device", "is a device or a pipe; wanted a plain file", "p.png", os.mkfifo),
+    image("a pipe or a device", "is a device or a pipe; wanted a plain file", "p.png",
+          lambda path: os.mkfifo(path)),
     holding("an empty file", "is empty (0 bytes); wanted .png, …", "e.png", b""),
-    holding("text named like an image", "is not an image in a format known here; …", "t.png", b"hi"),
+    holding("text named like an image", "is not an image in a format known here; …", "t.png",
+            b"hi"),
     holding("a PNG cut short", _CUT, "c.png", cut(encoded("PNG"))),
     holding("a PNG without its last byte", _CUT, "c.png", encoded("PNG")[:-1]),
     holding("a JPEG cut short", _CUT, "c.jpg", cut(encoded("JPEG"))),

@@ -180,7 +180,8 @@ TRAININGS = [
     stored("run.json changed", "run.json: its content does not match its run_sha256; …",
            lambda folder: (folder / "run.json").write_text(
                (folder / "run.json").read_text().replace("0.15", "0.25"))),
-    stored("run.json with a field of another type", "run.json: settings.width is str '4'; wanted int",
+    stored("run.json with a field of another type",
+           "run.json: settings.width is str '4'; wanted int",
            lambda folder: sign(folder, lambda record: record["settings"].update(width="4"))),
     stored("weights changed, cut or swapped",
            "stage1.safetensors: missing, or not the file that run.json was written for", swapped),
