@@ -38,3 +38,11 @@ class EngineError(FoveateError):
 
 class GraphError(EngineError):
     """An engine refuses a graph, or cannot run it on this image."""
+
+
+def one_line(text: str) -> str:
+    """Return a text as one printable line of at most 1,000 characters.
+
+    Names of files and words of a bundle may hold line breaks and commands to a terminal.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:1000])

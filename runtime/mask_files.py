@@ -44,9 +44,13 @@ def write_mask(path: Path, mask: Mask, classes: int) -> None:
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Call ``write`` on a temporary file beside ``path``, then rename it to ``path``.
 
-    A failure leaves neither the temporary file nor a half-written ``path``.
+    A failure leaves neither the temporary file nor a half-written ``path``; its OSError names
+    ``path``.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".foveate-", suffix=".tmp")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".foveate-", suffix=".tmp")
+    except OSError as error:  # it would name the temporary file
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
 
 from tests.bad import bundles, trainings
-from tests.tampering import Kind, flip, json_value
+from tests.tampering import Kind, files, flip, json_value
 
 GRAPH = bundles.GRAPH
 Edit = Callable[[onnx.ModelProto, np.random.Generator], object]
@@ -154,7 +155,16 @@ def external(folder: Path, rng: np.random.Generator) -> set[str]:
 
 def signed_manifest(folder: Path, rng: np.random.Generator) -> set[str]:
     bundles.sign(folder, lambda manifest: json_value(manifest, rng))
-    return {"manifest.json", GRAPH}
+    return {path.name for path in files(folder)}
+
+
+def signed_parity(folder: Path, rng: np.random.Generator) -> set[str]:
+    path = folder / "parity.json"
+    values = json.loads(path.read_text())
+    json_value(values, rng)
+    path.write_text(json.dumps(values))
+    bundles.sign(folder, lambda manifest: None)
+    return {"parity.json"}
 
 
 def signed_names(folder: Path, rng: np.random.Generator) -> set[str]:
@@ -179,6 +189,7 @@ def signed_names(folder: Path, rng: np.random.Generator) -> set[str]:
 
 BUNDLE_KINDS: dict[str, Kind] = {
     "signed: a value of the record": signed_manifest, "signed: a file name": signed_names,
+    "signed: the parity record": signed_parity,
     "signed: one bit of the graph": graph_bits, "signed: external data": external,
     "signed: not finite": graph(not_finite), "signed: other weights": graph(other_weights),
     "signed: other dims": graph(other_dims), "signed: other type": graph(other_type),
@@ -242,9 +253,9 @@ def signed_tensors(folder: Path, rng: np.random.Generator) -> set[str]:
     elif how == 2:
         del values[name]
     elif how == 3:
-        values[f"{name}.more"] = torch.zeros(1)
+        values[f"{name}.more"] = torch.zeros(1).to(torch.float8_e4m3fn)
     else:
-        values[name] = values[name].double()
+        values[name] = values[name].to([torch.float64, torch.float8_e4m3fn][int(rng.integers(2))])
     save_file(values, path)
     trainings.sign(folder)
     return {path.name}

@@ -87,7 +87,7 @@ def _read(path: Path) -> bytes:
 def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
     try:
         return load(data)
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # all seen on damage
+    except (SafetensorError, KeyError) as error:  # KeyError: an element type unknown to torch
         reason = " ".join(str(error).split())[:200]
         raise BundleError(f"{path}: not a sound safetensors file: {reason}") from error
 
@@ -97,16 +97,17 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: Path
     own = network.state_dict()
     problems = [f"{name} is missing" for name in own if name not in tensors]
     problems += [f"{name} is not part of this network" for name in tensors if name not in own]
-    for name, tensor in tensors.items():
-        if name in own and own[name].shape != tensor.shape:
-            problems.append(f"{name} is {list(tensor.shape)}, wanted {list(own[name].shape)}")
-        elif name in own and own[name].dtype != tensor.dtype:
-            problems.append(f"{name} is {tensor.dtype}, wanted {own[name].dtype}")
+    for name in own.keys() & tensors.keys():
+        tensor, wanted = tensors[name], own[name]
+        if wanted.shape != tensor.shape:
+            problems.append(f"{name} is {list(tensor.shape)}, wanted {list(wanted.shape)}")
+        elif wanted.dtype != tensor.dtype:
+            problems.append(f"{name} is {tensor.dtype}, wanted {wanted.dtype}")
         elif tensor.is_floating_point() and not torch.isfinite(tensor).all():
             problems.append(f"{name} has values that are not finite")
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
-        raise BundleError(f"{source}: {'; '.join(problems[:4])}{more}")
+        raise BundleError(f"{source}: {'; '.join(sorted(problems)[:4])}{more}")
     network.load_state_dict(dict(tensors))
 
 
@@ -124,7 +125,9 @@ def load_stage(folder: Path, record: Mapping[str, Any], name: str, network: nn.M
     path = folder / f"{name}.safetensors"
     stated = record["stages"].get(name, {}).get("sha256")
     if stated is None:
-        raise BundleError(f"{folder}: {name} has not been trained; run foveate train with --resume")
+        raise BundleError(
+            f"{folder / RUN_FILE}: {name} has not been trained; run foveate train with --resume"
+        )
     data = _read(path) if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != stated:
         raise BundleError(f"{path}: missing, or not the file that run.json was written for")
