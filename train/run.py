@@ -94,9 +94,13 @@ def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
     """Put tensors into a network; BundleError names what is missing, misshapen or not finite."""
-    own = network.state_dict()
+    _check_tensors(network.state_dict(), tensors, source)
+    network.load_state_dict(dict(tensors))
+
+
+def _check_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: Path) -> None:
     problems = [f"{name} is missing" for name in own if name not in tensors]
-    problems += [f"{name} is not part of this network" for name in tensors if name not in own]
+    problems += [f"{name} is not part of it" for name in tensors if name not in own]
     for name in own.keys() & tensors.keys():
         tensor, wanted = tensors[name], own[name]
         if wanted.shape != tensor.shape:
@@ -108,7 +112,6 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: Path
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise BundleError(f"{source}: {'; '.join(sorted(problems)[:4])}{more}")
-    network.load_state_dict(dict(tensors))
 
 
 def networks(spec: CascadeSpec, width: int, depth: int) -> tuple[UNet, UNet | None]:
@@ -166,11 +169,23 @@ def load_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer)
         name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
     }
     load_weights(network, weights, path)
+    moments = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
+    _check_tensors(_moments(optimizer), moments, path)
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = value
+    for name, value in moments.items():
+        _, index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = value
     whole = copy.deepcopy(optimizer.state_dict())
     whole["state"] = state
     optimizer.load_state_dict(whole)
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return tensors of the names and shapes that the state of AdamW has."""
+    wanted = {}
+    parameters = [item for group in optimizer.param_groups for item in group["params"]]
+    for index, parameter in enumerate(parameters):
+        wanted[f"optimizer.{index}.step"] = torch.zeros(())
+        wanted[f"optimizer.{index}.exp_avg"] = parameter.detach()
+        wanted[f"optimizer.{index}.exp_avg_sq"] = parameter.detach()
+    return wanted

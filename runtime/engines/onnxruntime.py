@@ -31,7 +31,9 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 4  # what goes wrong is raised, once, by name
         options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
-            session = onnxruntime.InferenceSession(graph, options, providers=[PROVIDER])
+            session = onnxruntime.InferenceSession(
+                graph, options, providers=[PROVIDER], enable_fallback=0
+            )
         except Exception as error:  # ONNX Runtime raises many types of its own, all unnamed here
             raise GraphError(f"ONNX Runtime refuses the graph: {_line(error)}") from error
         if session.get_providers() != [PROVIDER]:

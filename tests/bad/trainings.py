@@ -193,7 +193,7 @@ TRAININGS = [
            tensors(lambda values: values.update({"head.bias": torch.zeros(2)}))),
     stored("a tensor missing", "stage1.safetensors: head.bias is missing",
            tensors(lambda values: values.pop("head.bias"))),
-    stored("a tensor too many", "stage1.safetensors: extra is not part of this network",
+    stored("a tensor too many", "stage1.safetensors: extra is not part of it",
            tensors(lambda values: values.update(extra=torch.zeros(1)))),
     stored("--precision that is not there", "--precision fp8: this version exports fp32, fp16",
            lambda folder: None, "--precision", "fp8"),
