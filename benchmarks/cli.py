@@ -21,7 +21,9 @@ from foveate.runtime.progress import Bar
     show_default=True,
     help="Folder of page, images, masks and overlays.",
 )
-@click.option("--count", default=24, show_default=True, help="Number of images.")
+@click.option(
+    "--count", type=click.IntRange(1), default=24, show_default=True, help="Number of images."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def demo(out: Path, count: int, as_json: bool) -> None:
     """Segment synthetic images with the shipped bundle and write a page to look at.

@@ -62,7 +62,7 @@ def export(job: ExportJob) -> dict[str, Any]:
     when fp32 does not give PyTorch's masks.
     """
     unknown = [name for name in job.precisions if name not in EXPORTED]
-    if unknown:
+    if unknown or not job.precisions:
         raise SettingsError(
             f"--precision {','.join(unknown)}: this version exports {', '.join(EXPORTED)}"
         )

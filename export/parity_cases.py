@@ -28,8 +28,8 @@ def parity_cases(run: Path, data: Path | None) -> tuple[list[Case], str]:
     stems = record["data"]["validation"] if data is None else None
     settings = record["settings"]
     dataset = load_dataset(root, settings["image_dir_name"], settings["mask_dir_name"], stems)
-    if data is None and dataset.classes > len(record["spec"]["classes"]) - 1:
-        raise DataError(f"{root} has other classes than the run was trained on")
+    if dataset.classes > len(record["spec"]["classes"]) - 1:
+        raise DataError(f"{root} has masks of more classes than the run was trained on")
     chosen = dataset.stems[:LIMIT]
     cases = [Case(stem, dataset.image(stem), dataset.mask(stem)) for stem in chosen]
     name = "validation images" if data is None else "images"

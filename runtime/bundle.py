@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foveate.runtime.errors import BundleError
+from foveate.runtime.graph_bytes import graph_problem
+from foveate.runtime.json_files import check_shape, is_a, read_json
 from foveate.runtime.spec import CascadeSpec
 
 SCHEMA = 1
@@ -17,6 +20,17 @@ MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 PARITY = "parity.json"
 PRECISIONS = ("fp32", "fp16", "int8")
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+"""Names a bundle's files may have: none leaves the folder or has a meaning to a system."""
+
+_SHAPE = {
+    "kind": str,
+    "cascade": dict,
+    "network": {"name": str, "width": int, "depth": int},
+    "precisions": [str],
+    "files": dict,
+    "data": {"name": str, "licence": str},
+}
 
 
 @dataclass(frozen=True)
@@ -39,11 +53,9 @@ class Bundle:
                 f"Export again with --precision {precision}"
             )
         data = self.read(graph_name(precision))
-        if _has_external_data(data):
-            raise BundleError(
-                f"{self.folder / graph_name(precision)}: keeps weights in other files "
-                "(ONNX external data); a bundle's graph holds everything itself"
-            )
+        problem = graph_problem(data)
+        if problem:
+            raise BundleError(f"{self.folder / graph_name(precision)}: {problem}")
         return data
 
     def read(self, name: str) -> bytes:
@@ -53,6 +65,8 @@ class Bundle:
         if stated is None:
             raise BundleError(f"{self.folder}: the manifest lists no file {name}")
         try:
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                raise BundleError(f"{path}: is a link or a folder; wanted a plain file")
             data = path.read_bytes()
         except OSError as error:
             raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
@@ -77,20 +91,17 @@ def open_bundle(folder: Path) -> Bundle:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such bundle; wanted a folder with {MANIFEST}")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(
-            f"{path}: cannot be read: {error.strerror}; wanted a bundle made by foveate export"
-        ) from error
-    except ValueError as error:
-        raise BundleError(f"{path}: not valid JSON: {error}") from error
+    manifest = read_json(path, "a bundle made by foveate export")
     _check_manifest(path, manifest)
-    return Bundle(folder, CascadeSpec.from_dict(manifest["cascade"]), manifest)
+    try:
+        spec = CascadeSpec.from_dict(manifest["cascade"])
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from None
+    return Bundle(folder, spec, manifest)
 
 
-def _check_manifest(path: Path, manifest: Any) -> None:
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("schema"), int):
+def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    if not is_a(manifest.get("schema"), int):
         raise BundleError(f"{path}: no schema number; wanted a manifest made by foveate export")
     if manifest["schema"] != SCHEMA:
         raise BundleError(
@@ -100,16 +111,15 @@ def _check_manifest(path: Path, manifest: Any) -> None:
     content = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
     if canonical_sha256(content) != manifest.get("manifest_sha256"):
         raise BundleError(f"{path}: does not match its own manifest_sha256; it was changed")
-    files, precisions = manifest.get("files"), manifest.get("precisions")
-    if not isinstance(files, dict) or not isinstance(precisions, list) or "cascade" not in manifest:
-        raise BundleError(f"{path}: wanted the fields files, precisions and cascade")
-    for name, entry in files.items():
-        if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
-            raise BundleError(f"{path}: the file name {name!r} leaves the bundle's folder")
-        if (path.parent / name).is_symlink():
-            raise BundleError(f"{path.parent / name}: is a link; wanted a plain file")
-        if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
-            raise BundleError(f"{path}: the file {name} has no sha256")
+    check_shape(path, manifest, _SHAPE)
+    for name, entry in manifest["files"].items():
+        if not FILE_NAME.fullmatch(name):
+            raise BundleError(
+                f"{path}: the file name {name[:60]!r} leaves the bundle's folder, or could; "
+                "wanted letters, digits, dots, dashes"
+            )
+        check_shape(path, entry, {"sha256": str}, f"files.{name}")
+    files, precisions = manifest["files"], manifest["precisions"]
     unknown = [
         name for name in precisions if name not in PRECISIONS or graph_name(name) not in files
     ]
@@ -126,8 +136,3 @@ def canonical_sha256(values: Mapping[str, Any]) -> str:
 def file_sha256(path: Path) -> str:
     """Return the sha256 of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _has_external_data(graph: bytes) -> bool:
-    """Say whether ONNX bytes hold an external-data entry (its key ``location``, as protobuf)."""
-    return b"\x0a\x08location" in graph

@@ -12,10 +12,11 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from foveate.runtime.bundle import Bundle, open_bundle
+from foveate.runtime.bundle import Bundle, graph_name, open_bundle
 from foveate.runtime.engines import ENGINES, engine_from_onnx
 from foveate.runtime.engines.base import Array, Engine, Pixels, feed
-from foveate.runtime.errors import EngineError, ImageError
+from foveate.runtime.errors import BundleError, EngineError, GraphError, ImageError
+from foveate.runtime.graph_check import check_signature, check_values
 from foveate.runtime.spec import CascadeSpec
 
 Mask = npt.NDArray[np.uint8]
@@ -53,9 +54,11 @@ class Cascade:
             mask = cascade(image).mask
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, precision: str) -> None:
         self.bundle = bundle
         self.engine = engine
+        self._graph = bundle.folder / graph_name(precision)
+        check_signature(engine, bundle.spec, self._graph)
 
     @classmethod
     def load(
@@ -73,7 +76,11 @@ class Cascade:
                 "onnxruntime has no fp16 arithmetic on a CPU and would emulate it for minutes; "
                 "use fp32 here"
             )
-        return cls(bundle, engine_from_onnx(name, bundle.graph(precision), threads))
+        try:
+            loaded = engine_from_onnx(name, bundle.graph(precision), threads)
+        except GraphError as error:
+            raise BundleError(f"{bundle.folder / graph_name(precision)}: {error}") from error
+        return cls(bundle, loaded, precision)
 
     @property
     def spec(self) -> CascadeSpec:
@@ -138,7 +145,11 @@ class Cascade:
                 f"tensors of {largest} elements; the limit is {MAX_ELEMENTS}"
             )
         wanted = ["mask", "box", "score"] + (["coarse", "refined"] if probabilities else [])
-        found = self.engine.run({"image": feed(pixels)}, wanted)
+        try:
+            found = self.engine.run({"image": feed(pixels)}, wanted)
+        except GraphError as error:
+            raise GraphError(f"{self._graph}: {error}") from error
+        check_values(found, pixels.shape, self.spec, self._graph)
         return [_result(found, index, len(images)) for index in range(len(images))]
 
     def close(self) -> None:

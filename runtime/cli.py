@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from foveate import __version__
-from foveate.runtime.bundle import PARITY, open_bundle
+from foveate.runtime.bundle_facts import bundle_facts
 from foveate.runtime.engines import ENGINES
+from foveate.runtime.errors import one_line
 from foveate.runtime.progress import Bar
 
 SHOWN_FAILURES = 10
@@ -29,7 +30,13 @@ SHOWN_FAILURES = 10
 )
 @click.option("--engine", default="auto", show_default=True, help="auto, or one of foveate info.")
 @click.option("--precision", default="fp32", show_default=True, help="Graph of the bundle to run.")
-@click.option("--threads", default=0, show_default=True, help="Engine threads; 0: all cores.")
+@click.option(
+    "--threads",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Engine threads; 0: all cores.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def segment(
     bundle: Path,
@@ -51,8 +58,11 @@ def segment(
     Example:
       foveate segment lung.bundle scans/ 'more/*.tif' --out masks --overlay
     """
+    import cv2
+
     from foveate.runtime.inputs import find_items
 
+    cv2.utils.logging.setLogLevel(0)  # what is wrong with a file is said once, in our words
     items = find_items(inputs, out)
     from foveate.runtime.cascade import Cascade
     from foveate.runtime.pipeline import FAILURES, segment_files
@@ -72,7 +82,7 @@ def segment(
             f"{rate:.1f} images/s with files, {used} {precision}"
         )
         for failure in report.failures[:SHOWN_FAILURES]:
-            click.echo(f"failed: {failure.input} {failure.reason}", err=True)
+            click.echo(one_line(f"failed: {failure.input} {failure.reason}"), err=True)
         if report.failures:
             click.echo(f"{len(report.failures)} failed, listed in {out / FAILURES}", err=True)
     if report.interrupted:
@@ -97,7 +107,7 @@ def info(bundle: Path | None, as_json: bool) -> None:
         "engines": {name: _engine(name, extra) for name, (_, extra) in ENGINES.items()},
     }
     if bundle is not None:
-        facts["bundle"] = _bundle(bundle)
+        facts["bundle"] = bundle_facts(bundle)
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
@@ -115,32 +125,3 @@ def _engine(name: str, extra: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "installed, version unknown"
-
-
-def _bundle(path: Path) -> dict[str, str]:
-    """Return what a bundle says of itself, in words, after checking every file of it."""
-    bundle = open_bundle(path)
-    for name in bundle.manifest["files"]:
-        bundle.read(name)
-    spec, network = bundle.spec, bundle.manifest["network"]
-    facts = {
-        "bundle": f"{path}, all {len(bundle.manifest['files'])} files match their sha256",
-        "input": f"{spec.input_type}, any size",
-        "classes": ", ".join(spec.classes),
-        "stage 1": f"the whole image at its own size, padded to a multiple of {spec.pad_multiple}"
-        if spec.pad_multiple
-        else f"{spec.stage1.height}x{spec.stage1.width}, the whole image",
-        "networks": f"{network['name']}, width {network['width']}, depth {network['depth']}",
-        "precisions": ", ".join(bundle.precisions),
-        "data": f"{bundle.manifest['data']['name']}, licence: "
-        f"{bundle.manifest['data']['licence'] or 'not stated'}",
-    }
-    if spec.stage2 is not None:
-        facts["stage 2"] = (
-            f"{spec.stage2.height}x{spec.stage2.width}, the box of coarse probability over "
-            f"{spec.region.threshold} in patches of {spec.region.opening} cells or more, "
-            f"margin {spec.region.margin}"
-        )
-    for name, row in json.loads(bundle.read(PARITY))["precisions"].items():
-        facts[f"parity {name}"] = f"disagreement {row['disagreement']:.6f}, {row['how']}"
-    return facts

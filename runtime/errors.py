@@ -6,6 +6,7 @@ FoveateError
 ├── ImageError      one image that cannot be read or is outside the limits
 ├── BundleError     a bundle or run that is missing, damaged or from another version
 └── EngineError     an engine, provider or device that is not there
+    └── GraphError  a graph that an engine refuses or cannot run
 
 The command line prints the text alone and exits 2; every other exception keeps its traceback.
 """
@@ -33,3 +34,15 @@ class BundleError(FoveateError):
 
 class EngineError(FoveateError):
     """An engine, provider or device is not there."""
+
+
+class GraphError(EngineError):
+    """An engine refuses a graph, or cannot run it on this image."""
+
+
+def one_line(text: str) -> str:
+    """Return a text as one printable line of at most 1,000 characters.
+
+    Names of files and words of a bundle may hold line breaks and commands to a terminal.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:1000])

@@ -1,97 +1,44 @@
 """Grayscale images from files: the header first, then the pixels, by stated rules.
 
 PNG, JPEG, TIFF, BMP and WebP. 8 and 16 bit grey stay as they are. Colour becomes grey by ITU-R
-BT.601 luma, transparency is dropped, a JPEG's EXIF orientation is applied (the mask has the
-upright size). Refused by name: more than one page, CMYK, float or 32-bit pixels, 1.x bit depths
-that neither library reads, and images over the limits.
+BT.601 luma, transparency is dropped, an EXIF orientation is applied (the mask has the upright
+size). A file that ends too early is refused, whatever the decoder would make of it.
 """
 
 from __future__ import annotations
 
-import struct
-import warnings
+import io
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from foveate.runtime.errors import ImageError
+from foveate.runtime.image_headers import SUFFIXES, read_header
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-MAX_SIDE = 32_768
-MAX_PIXELS = 1 << 27
-"""Largest image read: 134 million pixels, so that a bomb is refused before it is decoded."""
-
-GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "LA")
-COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr")
-
-Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on the header, with our own words
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file says of itself before decoding: size in pixels as stored, mode and format."""
-
-    height: int
-    width: int
-    mode: str
-    format: str
-
-
-def read_header(path: Path) -> Header:
-    """Return the header of an image file; ImageError names what is wrong with it."""
-    if path.is_dir():
-        raise ImageError("is a folder, not an image")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                header = Header(image.height, image.width, image.mode, str(image.format))
-                pages = int(getattr(image, "n_frames", 1))
-    except FileNotFoundError as error:
-        raise ImageError("no such file") from error
-    except PermissionError as error:
-        raise ImageError("no permission to read it") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error) as error:
-        size = path.stat().st_size
-        what = "is empty (0 bytes)" if size == 0 else "is not an image in a format known here"
-        raise ImageError(f"{what}; wanted {', '.join(SUFFIXES)}") from error
-    _check_header(header, pages)
-    return header
-
-
-def _check_header(header: Header, pages: int) -> None:
-    if pages > 1:
-        raise ImageError(f"has {pages} pages; wanted one. Save each page as its own file")
-    if max(header.height, header.width) > MAX_SIDE or header.height * header.width > MAX_PIXELS:
-        raise ImageError(
-            f"is {header.width}x{header.height} pixels; the limits are {MAX_SIDE} a side and "
-            f"{MAX_PIXELS} pixels in all. Cut it into parts"
-        )
-    if header.mode not in GREY_MODES + COLOUR_MODES:
-        raise ImageError(
-            f'has pixels of mode "{header.mode}"; wanted 8 or 16 bit grey, RGB, RGBA or palette. '
-            "Convert it first"
-        )
+_CUT = "is cut short: its end is missing. Copy it again"
+_DAMAGED = "is damaged: its header is sound, its pixels cannot be decoded"
 
 
 def read_image(path: Path) -> Pixels:
     """Return the (H, W) grey pixels of a file, uint8 or uint16; ImageError says why not."""
     header = read_header(path)
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
-    pixels = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
-    if pixels is None:
-        raise ImageError("is damaged: its header is sound, its pixels cannot be decoded")
-    if set(pixels.shape[:2]) != {header.height, header.width}:
+    _check_end(data, header.format)
+    colour_16 = header.sample_bits > 8 and not header.mode.startswith("I;16")
+    if header.format == "TIFF" and not colour_16:
+        pixels = _decode_tiff(data)
+    else:
+        pixels = _decode(data)
+    if pixels.shape != (header.height, header.width):
         raise ImageError(
             f"decodes to {pixels.shape[1]}x{pixels.shape[0]} pixels; its header said "
             f"{header.width}x{header.height}"
@@ -101,6 +48,45 @@ def read_image(path: Path) -> Pixels:
     if pixels.dtype == np.uint16:
         return np.ascontiguousarray(pixels, dtype=np.uint16)
     raise ImageError(f"decodes to {pixels.dtype} pixels; wanted uint8 or uint16. Convert it first")
+
+
+def _check_end(data: bytes, kind: str) -> None:
+    """Raise ImageError when the end mark is missing: some decoders fill the rest with grey."""
+    whole = True
+    if kind == "PNG":
+        whole = data.rfind(b"IEND\xaeB`\x82") >= 0
+    elif kind in ("JPEG", "MPO"):
+        whole = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")  # end of image, start of scan
+    if not whole:
+        raise ImageError(_CUT)
+
+
+def _decode(data: bytes) -> npt.NDArray[np.generic]:
+    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise ImageError(_DAMAGED) from error
+    if pixels is None:
+        raise ImageError(_DAMAGED)
+    return pixels
+
+
+def _decode_tiff(data: bytes) -> npt.NDArray[np.generic]:
+    """Decode with Pillow: OpenCV passes over damaged strips and multiplies by transparency."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode in ("1", "LA"):
+                return np.asarray(image.convert("L"))
+            if image.mode == "L" or image.mode.startswith("I;16"):
+                return np.asarray(image)
+            colour = image if image.mode in ("RGB", "RGBA", "RGBX") else image.convert("RGB")
+            rgb = np.ascontiguousarray(np.asarray(colour)[:, :, :3])
+            return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise many types on damaged files
+        raise ImageError(_DAMAGED) from error
 
 
 def image_paths(folder: Path) -> list[Path]:

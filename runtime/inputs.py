@@ -10,6 +10,9 @@ from pathlib import Path
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.image_files import image_paths
 
+OVERLAYS = "overlays"
+"""Folder in ``--out`` that holds the pictures of masks and boxes."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -26,12 +29,12 @@ def find_items(inputs: Sequence[str], out: Path) -> list[Item]:
     images share a stem, by their full names (``a.jpg.png``). SettingsError when nothing is found,
     when two images have one name, or when masks would be written among the images.
     """
-    paths = list(dict.fromkeys(path for text in inputs for path in _expand(text)))
+    paths = list(dict.fromkeys(path for text in inputs for path in _expand(text, out)))
     if not paths:
         raise SettingsError(
             f"no images found in {', '.join(inputs)}; wanted image files, folders of them or globs"
         )
-    among = sorted({str(path.parent) for path in paths if path.parent.resolve() == out.resolve()})
+    among = sorted({str(path.parent) for path in paths if _is_output(path.parent, out)})
     if among:
         raise SettingsError(
             f"--out {out} is the folder of the images {among[0]}; masks would overwrite them. "
@@ -40,13 +43,20 @@ def find_items(inputs: Sequence[str], out: Path) -> list[Item]:
     return [Item(path, name) for path, name in zip(paths, _names(paths), strict=True)]
 
 
-def _expand(text: str) -> Iterable[Path]:
+def _expand(text: str, out: Path) -> Iterable[Path]:
+    """Return what one argument names; a glob passes over the masks of an earlier run in ``out``."""
     path = Path(text)
     if path.is_dir():
         return image_paths(path)
     if path.exists() or not glob.has_magic(text):
         return [path]
-    return [Path(match) for match in sorted(glob.glob(text)) if not Path(match).is_dir()]
+    matches = (Path(match) for match in sorted(glob.glob(text)))
+    return [path for path in matches if not path.is_dir() and not _is_output(path.parent, out)]
+
+
+def _is_output(folder: Path, out: Path) -> bool:
+    """Say whether masks or overlays are written to a folder."""
+    return folder.resolve() in (out.resolve(), (out / OVERLAYS).resolve())
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

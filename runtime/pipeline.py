@@ -15,16 +15,15 @@ import numpy as np
 
 from foveate.runtime.cascade import Cascade, Result
 from foveate.runtime.engines.base import Pixels
-from foveate.runtime.errors import FoveateError, ImageError
+from foveate.runtime.errors import FoveateError, GraphError, ImageError
 from foveate.runtime.image_files import read_image
-from foveate.runtime.inputs import Item
+from foveate.runtime.inputs import OVERLAYS, Item
 from foveate.runtime.mask_files import write_atomically, write_mask
 from foveate.runtime.overlays import draw_overlay, eight_bit
 
 AHEAD = 3
 """Images decoded before they are needed, and masks waiting to be written."""
 FAILURES = "failures.jsonl"
-OVERLAYS = "overlays"
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _segmented(cascade: Cascade, image: Pixels | ImageError) -> Result | Foveate
         return image
     try:
         return cascade(image)
-    except ImageError as error:
+    except (ImageError, GraphError) as error:
         return error
 
 
@@ -139,7 +138,9 @@ def _finish(entry: tuple[Item, Future[None]], report: Report) -> None:
         job.result()
         report.written += 1
     except OSError as error:
-        report.failures.append(Failure(str(item.path), f"mask not written: {error.strerror}"))
+        report.failures.append(
+            Failure(str(item.path), f"mask not written: {error.strerror or error}")
+        )
 
 
 def _write_failures(path: Path, failures: Sequence[Failure]) -> None:

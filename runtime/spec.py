@@ -6,17 +6,20 @@ it, and the PyTorch reference runs by it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
 from foveate.runtime.errors import BundleError
+from foveate.runtime.json_files import is_a
 
 INPUT_TYPES = {"uint8": 255.0, "uint16": 65535.0}
 """Input type of a bundle -> its full scale, the value that becomes 1.0."""
 MAX_OPENING = 64
 MAX_MULTIPLE = 128
 """Largest multiple that an image is padded to: 2 to the deepest network's depth."""
+_KINDS = {"int": int, "float": float, "str": str}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -102,15 +105,15 @@ class CascadeSpec:
             stage2 = values["stage2"]
             spec = cls(
                 input_type=str(values["input_type"]),
-                stage1=Size(**values["stage1"]),
-                stage2=None if stage2 is None else Size(**stage2),
-                classes=tuple(str(name) for name in values["classes"]),
-                normalisation=Normalisation(**values["normalisation"]),
-                region=Region(**values["region"]),
+                stage1=_typed(Size, values["stage1"]),
+                stage2=None if stage2 is None else _typed(Size, stage2),
+                classes=_names(values["classes"]),
+                normalisation=_typed(Normalisation, values["normalisation"]),
+                region=_typed(Region, values["region"]),
                 mask_threshold=float(values["mask_threshold"]),
-                pad_multiple=int(values.get("pad_multiple", 0)),
+                pad_multiple=_integer(values.get("pad_multiple", 0)),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BundleError(
                 f"the cascade description is incomplete or malformed: {error}"
             ) from error
@@ -148,3 +151,26 @@ class CascadeSpec:
             problems.append(f"normalisation is {self.normalisation}; wanted zscore or constants")
         if problems:
             raise BundleError("; ".join(problems))
+
+
+def _typed(kind: Callable[..., T], values: Mapping[str, Any]) -> T:
+    """Return a part of the description; TypeError names a value of another type."""
+    made = kind(**values)
+    for item in fields(made):  # type: ignore[arg-type]  # every kind here is a dataclass
+        wanted, value = _KINDS.get(str(item.type)), getattr(made, item.name)
+        if wanted is not None and not is_a(value, wanted):
+            raise TypeError(f"{item.name} is {value!r:.40}; wanted {wanted.__name__}")
+    return made
+
+
+def _integer(value: Any) -> int:
+    if not is_a(value, int):
+        raise TypeError(f"pad_multiple is {value!r:.40}; wanted int")
+    return int(value)
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    """Return the names of the classes; TypeError when they are not a list of texts."""
+    if not isinstance(values, list | tuple) or not all(is_a(name, str) for name in values):
+        raise TypeError(f"classes are {values!r:.40}; wanted a list of names")
+    return tuple(values)

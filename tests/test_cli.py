@@ -25,7 +25,7 @@ def foveate(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
-    done = foveate("segment", tmp_path / "none.bundle", tmp_path, "--out", tmp_path / "out")
+    done = foveate("segment", tmp_path / "none.bundle", "a.png", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
 
@@ -37,3 +37,9 @@ def test_an_unknown_option_is_exit_code_2() -> None:
 
 def test_an_unknown_command_is_exit_code_2() -> None:
     assert foveate("segmnt").returncode == 2
+
+
+def test_a_name_cannot_command_the_terminal(tmp_path: Path) -> None:
+    done = foveate("segment", tmp_path / "line\nbreak\x1b[2J", "a.png", "--out", tmp_path / "out")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "line\\nbreak\\x1b[2J" in done.stderr

@@ -109,6 +109,9 @@ def train(
         f"{len(dataset.stems)} images, {dataset.classes} foreground class(es), masks stored as "
         f"{dataset.encoding}, {dataset.input_type}" + (f", from {stem_list}" if stem_list else "")
     )
+    if dataset.unpaired:
+        shown = ", ".join(dataset.unpaired[:5])
+        bar.log(f"{len(dataset.unpaired)} masks have no image and are left out: {shown}")
     try:
         record = fit(Job(dataset, settings, out, stages, resume, bar.log, bar.update))
     except KeyboardInterrupt:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveate.runtime.errors import DataError, ImageError
-from foveate.runtime.image_files import Pixels, by_stem, image_paths, read_header, read_image
+from foveate.runtime.image_files import Pixels, by_stem, image_paths, read_image
+from foveate.runtime.image_headers import read_header
 
 Mask = npt.NDArray[np.uint8]
 
@@ -23,7 +24,7 @@ class DataSet:
 
     ``encoding`` is how masks are stored: ``255`` ({0, 255}), ``1`` ({0, 1}) or ``index``.
     ``classes`` counts the foreground classes; ``fingerprint`` is a sha256 over stems, file sizes
-    and mask contents.
+    and mask contents. ``unpaired`` are the masks that have no image; they are left out.
     """
 
     root: Path
@@ -36,6 +37,7 @@ class DataSet:
     input_type: str
     present: dict[str, tuple[int, ...]]
     fingerprint: str
+    unpaired: tuple[str, ...] = ()
 
     def image(self, stem: str) -> Pixels:
         """Return the (H, W) uint8 or uint16 image of a stem."""
@@ -89,22 +91,19 @@ def load_dataset(
         stems=chosen,
         images=images,
         masks=masks,
-        groups=_groups(root / "groups.tsv"),
+        groups=_groups(root / "groups.tsv", images),
         encoding=encoding,
         classes=classes,
         input_type="uint16" if wide else "uint8",
         present=present,
         fingerprint=digest.hexdigest(),
+        unpaired=tuple(sorted(set(masks) - set(images))),
     )
 
 
 def read_stems(path: Path) -> list[str]:
     """Return the stems of a list file, one a line; blank lines are passed over."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: the list of stems cannot be read: {error.strerror}") from error
-    stems = [line.strip() for line in lines if line.strip()]
+    stems = [line.strip() for line in _lines(path) if line.strip()]
     if not stems:
         raise DataError(f"{path}: the list of stems is empty")
     repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
@@ -167,12 +166,26 @@ def _check_pairs(
 def _read_mask(path: Path) -> Mask:
     """Return the stored values of a mask file as (H, W) uint8; palette indices are not colours."""
     read_header(path)
-    with Image.open(path) as image:
-        if image.mode in ("1", "RGB", "RGBA", "LA"):
-            return np.asarray(image.convert("L"), dtype=np.uint8)
-        if image.mode not in ("L", "P"):
-            raise ImageError(f'has mode "{image.mode}"; wanted 8 bit grey or palette')
-        return np.asarray(image, dtype=np.uint8)
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("RGB", "RGBA"):
+                return _one_channel(np.asarray(image, dtype=np.uint8))
+            if image.mode in ("1", "LA"):
+                return np.asarray(image.convert("L"), dtype=np.uint8)
+            if image.mode in ("L", "P"):
+                return np.asarray(image, dtype=np.uint8)
+            mode = image.mode
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"is damaged: {error}") from error
+    raise ImageError(f'has mode "{mode}"; wanted 8 bit grey or palette')
+
+
+def _one_channel(values: npt.NDArray[np.uint8]) -> Mask:
+    """Return the grey of an RGB or RGBA mask; ImageError when its colours are not grey."""
+    red, green, blue = np.moveaxis(values[:, :, :3], 2, 0)
+    if not (np.array_equal(red, green) and np.array_equal(red, blue)):
+        raise ImageError("has colours; wanted class indices or 0 and 255, in grey or a palette")
+    return np.ascontiguousarray(red)
 
 
 def _checked_mask(image_path: Path, mask_path: Path) -> Mask:
@@ -182,7 +195,7 @@ def _checked_mask(image_path: Path, mask_path: Path) -> Mask:
         raise DataError(f"{image_path} {error}") from error
     try:
         mask = _read_mask(mask_path)
-    except (ImageError, OSError) as error:
+    except ImageError as error:
         raise DataError(f"{mask_path} {error}") from error
     if mask.shape != (header.height, header.width):
         raise DataError(
@@ -209,18 +222,31 @@ def _encoding(values: set[int], folder: Path) -> tuple[str, int]:
     )
 
 
-def _groups(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    groups = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+def _groups(path: Path, images: dict[str, Path]) -> dict[str, str]:
+    """Return stem -> group; DataError names a malformed line and stems that are not there."""
+    groups: dict[str, str] = {}
+    for number, line in enumerate(_lines(path) if path.exists() else [], 1):
         if not line.strip():
             continue
-        parts = line.split("\t")
-        if len(parts) != 2:
-            raise DataError(f"{path}, line {number}: wanted stem<TAB>group, got {line!r}")
-        groups[parts[0]] = parts[1]
+        parts = [part.strip() for part in line.split("\t")]
+        if len(parts) != 2 or not all(parts):
+            raise DataError(f"{path}, line {number}: wanted stem<TAB>group, got {line!r:.80}")
+        stem, group = parts
+        if groups.setdefault(stem, group) != group:
+            raise DataError(f"{path}, line {number}: {stem} is in {groups[stem]} and in {group}")
+    unknown = sorted(stem for stem in groups if stem not in images)
+    if unknown:
+        raise DataError(f"{path}: {len(unknown)} stem(s) have no image: {_some(unknown)}")
     return groups
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start})") from error
 
 
 def _some(names: Sequence[str]) -> str:

@@ -42,8 +42,8 @@ def start_record(job: Job) -> dict[str, Any]:
                 "(its fingerprint differs). Train into a new folder"
             )
         old, new = {**Settings().as_dict(), **record["settings"]}, job.settings.as_dict()
-        if old != new:
-            changed = [f"{key} {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
+        changed = [f"{key} {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
+        if changed:
             raise SettingsError(f"{job.folder} was begun with other settings: {', '.join(changed)}")
         if record["kind"] != _kind(job.stages):
             raise SettingsError(
@@ -57,8 +57,9 @@ def start_record(job: Job) -> dict[str, Any]:
         raise FoveateError(
             f"{job.folder} already holds a run; add --resume, or choose another --out"
         )
+    record = _new_record(job)
     job.folder.mkdir(parents=True, exist_ok=True)
-    return _new_record(job)
+    return record
 
 
 def _new_record(job: Job) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from foveate.runtime.bundle import canonical_sha256, file_sha256
+from foveate.runtime.bundle import canonical_sha256
 from foveate.runtime.errors import BundleError
+from foveate.runtime.json_files import check_shape, read_json
 from foveate.runtime.mask_files import write_atomically
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.cascade import TorchCascade
@@ -22,6 +24,20 @@ from foveate.train.unet import UNet
 
 SCHEMA = 1
 RUN_FILE = "run.json"
+_SHAPE = {
+    "kind": str,
+    "created": str,
+    "settings": {
+        "width": int, "depth": int, "data_dir": str, "image_dir_name": str, "mask_dir_name": str,
+    },
+    "spec": dict,
+    "data": {
+        "name": str, "licence": str, "fingerprint": str, "training": [str], "validation": [str],
+    },
+    "stages": dict,
+}  # fmt: skip
+_STAGE_SHAPE = {"curve": [{"epoch": int, "loss": float, "dice": float, "seconds": float}],
+                "done": bool}  # fmt: skip
 
 
 def write_run(folder: Path, record: Mapping[str, Any]) -> None:
@@ -36,17 +52,17 @@ def write_run(folder: Path, record: Mapping[str, Any]) -> None:
 def read_run(folder: Path) -> dict[str, Any]:
     """Return ``run.json`` verified; BundleError says which file is wrong and why."""
     path = folder / RUN_FILE
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror}; wanted a run") from error
-    except ValueError as error:
-        raise BundleError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+    record = read_json(path, "a run")
+    if record.get("schema") != SCHEMA:
         raise BundleError(f"{path}: not a run of schema {SCHEMA}; made by another version?")
     stated = record.pop("run_sha256", None)
     if canonical_sha256(record) != stated:
         raise BundleError(f"{path}: its content does not match its run_sha256; it was changed")
+    check_shape(path, record, _SHAPE)
+    check_shape(path, record["stages"], dict.fromkeys(record["stages"], _STAGE_SHAPE), "stages")
+    width, depth = record["settings"]["width"], record["settings"]["depth"]
+    if not (1 <= width <= 256 and 1 <= depth <= 7):
+        raise BundleError(f"{path}: width {width}, depth {depth}; wanted 1 to 256 and 1 to 7")
     return record
 
 
@@ -58,28 +74,44 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file on the CPU."""
+    return _parse_tensors(path, _read(path))
+
+
+def _read(path: Path) -> bytes:
     try:
-        return load(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
-    except SafetensorError as error:
-        raise BundleError(f"{path}: not a sound safetensors file: {error}") from error
+
+
+def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    try:
+        return load(data)
+    except (SafetensorError, KeyError) as error:  # KeyError: an element type unknown to torch
+        reason = " ".join(str(error).split())[:200]
+        raise BundleError(f"{path}: not a sound safetensors file: {reason}") from error
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
     """Put tensors into a network; BundleError names what is missing, misshapen or not finite."""
-    own = network.state_dict()
+    _check_tensors(network.state_dict(), tensors, source)
+    network.load_state_dict(dict(tensors))
+
+
+def _check_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: Path) -> None:
     problems = [f"{name} is missing" for name in own if name not in tensors]
-    problems += [f"{name} is not part of this network" for name in tensors if name not in own]
-    for name, tensor in tensors.items():
-        if name in own and own[name].shape != tensor.shape:
-            problems.append(f"{name} is {list(tensor.shape)}, wanted {list(own[name].shape)}")
+    problems += [f"{name} is not part of it" for name in tensors if name not in own]
+    for name in own.keys() & tensors.keys():
+        tensor, wanted = tensors[name], own[name]
+        if wanted.shape != tensor.shape:
+            problems.append(f"{name} is {list(tensor.shape)}, wanted {list(wanted.shape)}")
+        elif wanted.dtype != tensor.dtype:
+            problems.append(f"{name} is {tensor.dtype}, wanted {wanted.dtype}")
         elif tensor.is_floating_point() and not torch.isfinite(tensor).all():
             problems.append(f"{name} has values that are not finite")
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
-        raise BundleError(f"{source}: {'; '.join(problems[:4])}{more}")
-    network.load_state_dict(dict(tensors))
+        raise BundleError(f"{source}: {'; '.join(sorted(problems)[:4])}{more}")
 
 
 def networks(spec: CascadeSpec, width: int, depth: int) -> tuple[UNet, UNet | None]:
@@ -96,17 +128,23 @@ def load_stage(folder: Path, record: Mapping[str, Any], name: str, network: nn.M
     path = folder / f"{name}.safetensors"
     stated = record["stages"].get(name, {}).get("sha256")
     if stated is None:
-        raise BundleError(f"{folder}: {name} has not been trained; run foveate train with --resume")
-    if not path.is_file() or file_sha256(path) != stated:
+        raise BundleError(
+            f"{folder / RUN_FILE}: {name} has not been trained; run foveate train with --resume"
+        )
+    data = _read(path) if path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != stated:
         raise BundleError(f"{path}: missing, or not the file that run.json was written for")
-    load_weights(network, load_tensors(path), path)
+    load_weights(network, _parse_tensors(path, data), path)
     network.eval()
 
 
 def load_run(folder: Path) -> tuple[TorchCascade, dict[str, Any]]:
     """Return the trained cascade of a run, in evaluation mode on the CPU, and its record."""
     record = read_run(folder)
-    spec = CascadeSpec.from_dict(record["spec"])
+    try:
+        spec = CascadeSpec.from_dict(record["spec"])
+    except BundleError as error:
+        raise BundleError(f"{folder / RUN_FILE}: {error}") from None
     settings = record["settings"]
     stage1, stage2 = networks(spec, settings["width"], settings["depth"])
     load_stage(folder, record, "stage1", stage1)
@@ -131,11 +169,23 @@ def load_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer)
         name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
     }
     load_weights(network, weights, path)
+    moments = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
+    _check_tensors(_moments(optimizer), moments, path)
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = value
+    for name, value in moments.items():
+        _, index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = value
     whole = copy.deepcopy(optimizer.state_dict())
     whole["state"] = state
     optimizer.load_state_dict(whole)
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return tensors of the names and shapes that the state of AdamW has."""
+    wanted = {}
+    parameters = [item for group in optimizer.param_groups for item in group["params"]]
+    for index, parameter in enumerate(parameters):
+        wanted[f"optimizer.{index}.step"] = torch.zeros(())
+        wanted[f"optimizer.{index}.exp_avg"] = parameter.detach()
+        wanted[f"optimizer.{index}.exp_avg_sq"] = parameter.detach()
+    return wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -50,11 +51,13 @@ class Settings:
     data_licence: str = ""  # goes into the manifest of every bundle made from the run
 
     def __post_init__(self) -> None:
+        if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
+            raise SettingsError(f'device is "{self.device}"; wanted auto, cpu, cuda or cuda:N')
         for name in ("image_height", "image_width", "crop_height", "crop_width"):
             value = getattr(self, name)
-            step = 2**self.depth
-            if value % step or (value == 0 and name.startswith("image")):
-                low = value // step * step or step
+            step = 2 ** min(self.depth, 7)
+            if value % step or value < 0 or (value == 0 and name.startswith("image")):
+                low = max(value // step * step, step)
                 raise SettingsError(
                     f"{name} is {value}; wanted a multiple of 2**depth = {step}, "
                     f"for example {low} or {low + step}"
@@ -64,6 +67,7 @@ class Settings:
             "max_minutes": (0, 10**6), "num_workers": (0, 64), "val_fraction": (0.01, 0.9),
             "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
             "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
+            "weight_decay": (0, 1), "seed": (0, 2**32 - 1),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
@@ -95,7 +99,7 @@ def load_settings(config: Path | None, assignments: Sequence[str]) -> Settings:
             values.update(tomllib.loads(config.read_text(encoding="utf-8")))
         except OSError as error:
             raise SettingsError(f"{config}: cannot be read: {error.strerror}") from error
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{config}: not valid TOML: {error}") from error
     for assignment in assignments:
         key, equals, text = assignment.partition("=")

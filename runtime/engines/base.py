@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -13,12 +14,21 @@ Array = npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
+@dataclass(frozen=True)
+class TensorSpec:
+    """What a graph says of an input or output. A side is None where it may be any."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
 class Engine(Protocol):
     """Runs one fused graph. Safe to call from several threads."""
 
     name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
     def run(self, feeds: dict[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Return the named outputs for the named inputs; only those asked for are fetched."""

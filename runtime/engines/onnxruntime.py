@@ -8,8 +8,8 @@ from types import TracebackType
 
 import onnxruntime
 
-from foveate.runtime.engines.base import Array
-from foveate.runtime.errors import EngineError
+from foveate.runtime.engines.base import Array, TensorSpec
+from foveate.runtime.errors import EngineError, GraphError
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -28,24 +28,31 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads or available_cores()
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is raised, once, by name
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
-            session = onnxruntime.InferenceSession(graph, options, providers=[PROVIDER])
+            session = onnxruntime.InferenceSession(
+                graph, options, providers=[PROVIDER], enable_fallback=0
+            )
         except Exception as error:  # ONNX Runtime raises many types of its own, all unnamed here
-            raise EngineError(f"ONNX Runtime refuses the graph: {error}") from error
+            raise GraphError(f"ONNX Runtime refuses the graph: {_line(error)}") from error
         if session.get_providers() != [PROVIDER]:
             raise EngineError(
                 f"ONNX Runtime took {session.get_providers()}; wanted {PROVIDER} alone"
             )
         self._session: onnxruntime.InferenceSession | None = session
-        self.inputs = tuple(item.name for item in session.get_inputs())
-        self.outputs = tuple(item.name for item in session.get_outputs())
+        self.inputs = tuple(_spec(item) for item in session.get_inputs())
+        self.outputs = tuple(_spec(item) for item in session.get_outputs())
 
     def run(self, feeds: dict[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Return the named outputs, each an array of its own."""
         if self._session is None:
             raise EngineError("this engine has been closed; load the bundle again")
-        return dict(zip(outputs, self._session.run(list(outputs), feeds), strict=True))
+        try:
+            found = self._session.run(list(outputs), feeds)
+        except Exception as error:  # as above: shapes that do not meet, memory that is not there
+            raise GraphError(f"ONNX Runtime cannot run the graph: {_line(error)}") from error
+        return dict(zip(outputs, found, strict=True))
 
     def close(self) -> None:
         self._session = None
@@ -65,6 +72,18 @@ class OnnxRuntimeEngine:
 def engine_from_onnx(graph: bytes, threads: int = 0) -> OnnxRuntimeEngine:
     """Return the engine for the bytes of a fused graph."""
     return OnnxRuntimeEngine(graph, threads)
+
+
+def _spec(item: onnxruntime.NodeArg) -> TensorSpec:
+    sides = (side if isinstance(side, int) else None for side in item.shape)
+    dtype = item.type.removeprefix("tensor(").removesuffix(")")
+    return TensorSpec(item.name, {"float": "float32"}.get(dtype, dtype), tuple(sides))
+
+
+def _line(error: Exception) -> str:
+    """Return an error of the engine as one line of bounded length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:300] + " ..."
 
 
 def available_cores() -> int:

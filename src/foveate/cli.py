@@ -8,7 +8,7 @@ import sys
 import click
 
 from foveate import __version__
-from foveate.runtime.errors import FoveateError
+from foveate.runtime.errors import FoveateError, one_line
 
 COMMANDS = {
     "demo": (
@@ -56,7 +56,10 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command; a user's mistake is one line and exit code 2."""
+    """Run the command; a user's mistake is one line and exit code 2.
+
+    So is a file or folder that the system does not let us read or write.
+    """
     try:
         code = group.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -66,6 +69,11 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except FoveateError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {one_line(str(error))}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise  # not about a file of the user's
+        click.echo(f"Error: {one_line(f'{error.filename}: {error.strerror}')}", err=True)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

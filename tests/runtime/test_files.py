@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -10,7 +12,8 @@ import pytest
 from PIL import Image
 
 from foveate.runtime.errors import ImageError, SettingsError
-from foveate.runtime.image_files import MAX_PIXELS, image_paths, read_image
+from foveate.runtime.image_files import image_paths, read_image
+from foveate.runtime.image_headers import MAX_PIXELS, read_header
 from foveate.runtime.inputs import find_items
 from foveate.runtime.mask_files import write_atomically, write_mask
 
@@ -49,12 +52,67 @@ def test_colour_becomes_luma_and_transparency_is_dropped(tmp_path: Path, mode: s
     )
 
 
-def test_exif_orientation_is_applied(tmp_path: Path) -> None:
-    image = Image.fromarray(np.full((20, 40), 9, np.uint8))
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize(("orientation", "upright"), [(3, (20, 40)), (6, (40, 20))])
+def test_exif_orientation_is_applied(
+    tmp_path: Path, kind: str, orientation: int, upright: tuple[int, int]
+) -> None:
+    pixels = np.zeros((20, 40), np.uint8)
+    pixels[:10, :20] = 200  # upper left as stored
+    image = Image.fromarray(pixels)
     exif = image.getexif()
-    exif[0x0112] = 6
-    image.save(tmp_path / "a.jpg", exif=exif)
-    assert read_image(tmp_path / "a.jpg").shape == (40, 20)
+    exif[0x0112] = orientation
+    image.save(tmp_path / f"a.{kind}", exif=exif)
+    found = read_image(tmp_path / f"a.{kind}")
+    header = read_header(tmp_path / f"a.{kind}")
+    assert found.shape == upright == (header.height, header.width)
+    where = {3: (15, 30), 6: (5, 15)}[orientation]  # lower right; upper right
+    assert found[where] > 150 and found[3, 3] < 50
+
+
+def test_transparency_is_dropped_in_a_tiff_too(tmp_path: Path) -> None:
+    hidden = np.full((4, 5, 4), 120, np.uint8)
+    hidden[:, :, 3] = 0
+    for name in ("a.tif", "a.png"):
+        Image.fromarray(hidden).save(tmp_path / name)
+        assert (read_image(tmp_path / name) == 120).all()
+
+
+@pytest.mark.parametrize("kind", ["tif", "png", "bmp"])
+def test_one_bit_becomes_0_and_255(tmp_path: Path, kind: str) -> None:
+    Image.fromarray(GREY > 90).save(tmp_path / f"a.{kind}")
+    np.testing.assert_array_equal(read_image(tmp_path / f"a.{kind}"), (GREY > 90) * 255)
+
+
+@pytest.mark.parametrize("kind", ["tif", "png"])
+def test_16_bit_colour_keeps_its_depth(tmp_path: Path, kind: str) -> None:
+    cv2.imwrite(str(tmp_path / f"a.{kind}"), np.full((4, 5, 3), 40_000, np.uint16))
+    found = read_image(tmp_path / f"a.{kind}")
+    assert found.dtype == np.uint16 and np.abs(found.astype(int) - 40_000).max() <= 1
+
+
+def test_grey_with_transparency_and_palette_tiff(tmp_path: Path) -> None:
+    Image.fromarray(GREY).convert("LA").save(tmp_path / "a.png")
+    Image.fromarray(GREY).convert("P").save(tmp_path / "a.tif")
+    for name in ("a.png", "a.tif"):
+        np.testing.assert_array_equal(read_image(tmp_path / name), GREY)
+
+
+def test_interlaced_png(tmp_path: Path) -> None:
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+              (1, 0, 2, 1)]  # fmt: skip
+    lines = b""
+    for row, column, down, right in passes:
+        part = GREY[row::down, column::right]
+        lines += b"".join(b"\0" + line.tobytes() for line in part if part.size)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 8, 6, 8, 0, 0, 0, 1)),
+              (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]  # fmt: skip
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, content in chunks:
+        data += struct.pack(">I", len(content)) + name + content
+        data += struct.pack(">I", zlib.crc32(name + content))
+    (tmp_path / "a.png").write_bytes(data)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), GREY)
 
 
 def test_what_is_refused_says_why(tmp_path: Path) -> None:
@@ -69,7 +127,7 @@ def test_what_is_refused_says_why(tmp_path: Path) -> None:
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     words = {
         "text.png": "is not an image", "empty.png": "is empty", "folder.png": "is a folder",
-        "cut.png": "damaged|not an image", "cmyk.jpg": 'mode "CMYK"', "float.tif": 'mode "F"',
+        "cut.png": "cut short", "cmyk.jpg": 'mode "CMYK"', "float.tif": 'mode "F"',
         "pages.tif": "has 2 pages", "none.png": "no such file",
     }  # fmt: skip
     for name, reason in words.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from foveate.runtime.errors import DataError
 from foveate.train.dataset import load_dataset, read_stems, split_validation
@@ -100,3 +101,31 @@ def test_a_list_with_unknown_or_repeated_stems_is_refused(tmp_path: Path) -> Non
     listed.write_text("i0\ni0\n")
     with pytest.raises(DataError, match="more than once: i0"):
         read_stems(listed)
+
+
+def test_an_image_on_its_side_goes_with_an_upright_mask(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", (0, 255))
+    image = Image.fromarray(np.zeros((16, 30), np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(root / "images" / "i0.png", exif=exif)
+    cv2.imwrite(str(root / "masks" / "i0.png"), np.zeros((30, 16), np.uint8))
+    dataset = load_dataset(root)
+    assert dataset.image("i0").shape == dataset.mask("i0").shape == (30, 16)
+
+
+def test_masks_without_an_image_are_named_and_left_out(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", (0, 255))
+    (root / "images" / "i2.png").unlink()
+    dataset = load_dataset(root)
+    assert dataset.unpaired == ("i2",) and dataset.stems == ("i0", "i1", "i3")
+
+
+def test_a_grey_mask_in_rgb_is_read_and_a_byte_order_mark_passed_over(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", (0, 1, 2))
+    plain = load_dataset(root)
+    for path in (root / "masks").iterdir():
+        Image.open(path).convert("RGB").save(path)
+    (root / "groups.tsv").write_text("\ufeffi0\tg\n", encoding="utf-8")
+    dataset = load_dataset(root)
+    assert dataset.fingerprint == plain.fingerprint and dataset.groups == {"i0": "g"}

@@ -178,3 +178,32 @@ def test_weights_that_do_not_fit_are_named(trained: Path, tmp_path: Path, damage
     words = {"shape": r"head\.weight is \[2, 4", "nan": "not finite", "missing": "is missing"}
     with pytest.raises(BundleError, match=words[damage]):
         load_weights(UNet(1, 1, 4, 2), load_tensors(path), path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "renamed", "shape", "nan", "missing", "gone"])
+def test_a_damaged_state_is_named(tmp_path: Path, damage: str) -> None:
+    from foveate.train.run import load_state, save_state
+    from foveate.train.unet import UNet
+
+    network, path = UNet(1, 1, 4, 2), tmp_path / "last.safetensors"
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.zeros(2, 1, 16, 16)).sum().backward()
+    optimizer.step()
+    save_state(path, network, optimizer)
+    load_state(path, network, optimizer)
+    tensors = load_file(path)
+    if damage == "renamed":
+        tensors["optimizer.one.two.three"] = tensors.pop("optimizer.0.step")
+    elif damage == "shape":
+        tensors["optimizer.0.exp_avg"] = torch.zeros(3)
+    elif damage == "nan":
+        tensors["optimizer.0.exp_avg"].fill_(float("nan"))
+    elif damage == "missing":
+        del tensors["optimizer.0.exp_avg_sq"]
+    save_file(tensors, path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-9])
+    elif damage == "gone":
+        path.unlink()
+    with pytest.raises(BundleError, match=r"last\.safetensors: "):
+        load_state(path, network, optimizer)

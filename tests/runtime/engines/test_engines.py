@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from foveate.runtime.engines import ENGINES, engine_from_onnx
-from foveate.runtime.engines.base import Engine, feed
+from foveate.runtime.engines.base import Engine, TensorSpec, feed
 from foveate.runtime.errors import EngineError
 
 
@@ -36,7 +36,8 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 class TestContract:
     def test_names(self, engine: Engine) -> None:
-        assert engine.inputs == ("x",) and set(engine.outputs) == {"y", "z"}
+        assert engine.inputs == (TensorSpec("x", "float32", (None,)),)
+        assert {item.name for item in engine.outputs} == {"y", "z"}
 
     def test_only_what_is_asked_for(self, engine: Engine) -> None:
         x = np.array([1, 2, 3], np.float32)

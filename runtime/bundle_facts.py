@@ -1,0 +1,48 @@
+"""What a bundle says of itself, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from foveate.runtime.bundle import PARITY, Bundle, open_bundle
+from foveate.runtime.json_files import check_shape, parse_json
+
+
+def bundle_facts(path: Path) -> dict[str, str]:
+    """Return what a bundle says of itself, in words, after checking every file of it."""
+    bundle = open_bundle(path)
+    for name in bundle.manifest["files"]:
+        bundle.read(name)
+    spec, network = bundle.spec, bundle.manifest["network"]
+    facts = {
+        "bundle": f"{path}, all {len(bundle.manifest['files'])} files match their sha256",
+        "input": f"{spec.input_type}, any size",
+        "classes": ", ".join(spec.classes),
+        "stage 1": f"the whole image at its own size, padded to a multiple of {spec.pad_multiple}"
+        if spec.pad_multiple
+        else f"{spec.stage1.height}x{spec.stage1.width}, the whole image",
+        "networks": f"{network['name']}, width {network['width']}, depth {network['depth']}",
+        "precisions": ", ".join(bundle.precisions),
+        "data": f"{bundle.manifest['data']['name']}, licence: "
+        f"{bundle.manifest['data']['licence'] or 'not stated'}",
+    }
+    if spec.stage2 is not None:
+        facts["stage 2"] = (
+            f"{spec.stage2.height}x{spec.stage2.width}, the box of coarse probability over "
+            f"{spec.region.threshold} in patches of {spec.region.opening} cells or more, "
+            f"margin {spec.region.margin}"
+        )
+    for name, row in _parity(bundle).items():
+        facts[f"parity {name}"] = f"disagreement {row['disagreement']:.6f}, {row['how']}"
+    return facts
+
+
+def _parity(bundle: Bundle) -> dict[str, Any]:
+    """Return the rows of ``parity.json``; BundleError when they are not what export writes."""
+    path = bundle.folder / PARITY
+    content = parse_json(path, bundle.read(PARITY).decode(errors="replace"))
+    check_shape(path, content, {"precisions": dict})
+    rows = content["precisions"]
+    check_shape(path, rows, dict.fromkeys(rows, {"disagreement": float, "how": str}), "precisions")
+    return dict(rows)

@@ -1,0 +1,98 @@
+"""JSON from files that others may have written: strict, bounded, and of the shape wanted."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from foveate.runtime.errors import BundleError
+
+MAX_BYTES = 16 << 20
+"""Largest file read as JSON; a manifest has two thousand bytes, a long run's record a million."""
+
+
+def read_json(path: Path, made_by: str) -> dict[str, Any]:
+    """Return the JSON object of a file; BundleError says why it is refused.
+
+    Refused beside broken JSON: NaN and infinity, a name twice, deep nesting, huge files, links.
+    ``made_by`` completes the sentence for a file that is not there.
+    """
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise BundleError(f"{path}: is a link or a folder; wanted a plain file")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise BundleError(f"{path}: has {size} bytes; wanted at most {MAX_BYTES}")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}; wanted {made_by}") from error
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path}: not valid JSON: not UTF-8 at byte {error.start}") from error
+    return parse_json(path, text)
+
+
+def parse_json(path: Path, text: str) -> dict[str, Any]:
+    """Return the JSON object in a text; ``path`` is named in the BundleError when it is refused."""
+    try:
+        values = json.loads(
+            text, object_pairs_hook=_once, parse_constant=_constant, parse_float=_finite
+        )
+    except ValueError as error:
+        raise BundleError(f"{path}: not valid JSON: {error}") from error
+    except RecursionError:
+        raise BundleError(f"{path}: not valid JSON: nested too deeply") from None
+    if not isinstance(values, dict):
+        raise BundleError(f"{path}: holds {type(values).__name__}; wanted a JSON object")
+    return values
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} stands twice in one object")
+    return values
+
+
+def _constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+def check_shape(path: Path, value: Any, wanted: Any, where: str = "") -> None:
+    """Raise BundleError unless JSON values have the wanted shape.
+
+    ``wanted`` is a type, ``[shape]`` for a list of any length, or a dict of the names that must be
+    there; others may be there too. ``float`` also takes whole numbers; nothing takes booleans but
+    ``bool``.
+    """
+    if isinstance(wanted, dict):
+        check_shape(path, value, dict, where)
+        for name, shape in wanted.items():
+            inner = f"{where}.{name}" if where else name
+            if name not in value:
+                raise BundleError(f"{path}: has no {inner}")
+            check_shape(path, value[name], shape, inner)
+    elif isinstance(wanted, list):
+        check_shape(path, value, list, where)
+        for index, item in enumerate(value):
+            check_shape(path, item, wanted[0], f"{where}[{index}]")
+    elif not is_a(value, wanted):
+        shown = f"{type(value).__name__} {value!r}"[:60]
+        raise BundleError(f"{path}: {where} is {shown}; wanted {wanted.__name__}")
+
+
+def is_a(value: Any, kind: type) -> bool:
+    """Say whether a JSON value is of a type: 1 is a float too, and True is only a bool."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)

@@ -1,0 +1,206 @@
+"""Data sets, settings and runs that stop ``train``, ``export`` and ``evaluate``: exit code 2."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from foveate.runtime.bundle import canonical_sha256, file_sha256
+from tests.bad.case import Case, Place
+
+TINY = ("image_height=64", "image_width=64", "width=4", "depth=2", "num_workers=0", "num_epochs=1")
+
+
+def options(*assignments: str) -> list[object]:
+    return [item for value in (*TINY, *assignments) for item in ("--set", value)]
+
+
+def data(given: str, said: str, spoil: Callable[[Path], object]) -> Case:
+    """Return the case of a copy of a data set that ``spoil`` changes; nothing is trained on it."""
+
+    def make(place: Place) -> list[object]:
+        folder = place.copy(place.data)
+        (folder / "train.txt").unlink()
+        spoil(folder)
+        return ["train", folder, "--out", place.folder / "run", *options()]
+
+    return Case(given, said, 2, make)
+
+
+def setting(given: str, said: str, *assignments: str) -> Case:
+    def make(place: Place) -> list[object]:
+        return ["train", place.data, "--out", place.folder / "run", *options(*assignments)]
+
+    return Case(given, said, 2, make)
+
+
+def stored(given: str, said: str, spoil: Callable[[Path], object], *command: object) -> Case:
+    """Return the case of ``export`` from a copy of a run that ``spoil`` changes."""
+
+    def make(place: Place) -> list[object]:
+        folder = place.copy(place.run)
+        spoil(folder)
+        return ["export", folder, "--out", place.folder / "b", *command]
+
+    return Case(given, said, 2, make)
+
+
+def first(folder: Path) -> Path:
+    return sorted(folder.iterdir())[0]
+
+
+def masks(change: Callable[[int, np.ndarray[Any, Any]], object]) -> Callable[[Path], object]:
+    """Return a spoiler that puts what ``change`` gives in the place of every mask."""
+
+    def spoil(folder: Path) -> None:
+        for number, path in enumerate(sorted((folder / "masks").iterdir())):
+            values = np.asarray(change(number, np.asarray(Image.open(path).convert("L"))))
+            Image.fromarray(values.astype(np.uint8)).save(path)
+
+    return spoil
+
+
+def written(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def emptied(folder: Path) -> None:
+    for path in (folder / "images").iterdir():
+        path.unlink()
+
+
+def sign(folder: Path, change: Callable[[dict[str, Any]], object] = lambda record: None) -> None:
+    """Change a run's record and make all hashes right again."""
+    record = json.loads((folder / "run.json").read_text())
+    for name, stage in record["stages"].items():
+        if (folder / f"{name}.safetensors").is_file():
+            stage["sha256"] = file_sha256(folder / f"{name}.safetensors")
+    change(record)
+    record.pop("run_sha256", None)
+    record["run_sha256"] = canonical_sha256(record)
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+def tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], object]:
+    def spoil(folder: Path) -> None:
+        values = load_file(folder / "stage1.safetensors")
+        change(values)
+        save_file(values, folder / "stage1.safetensors")
+        sign(folder)
+
+    return spoil
+
+
+def swapped(folder: Path) -> None:
+    one, two = folder / "stage1.safetensors", folder / "stage2.safetensors"
+    kept = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(kept)
+
+
+def pickled(folder: Path) -> None:
+    torch.save({"head.bias": torch.zeros(1)}, folder / "stage1.safetensors")
+    sign(folder)
+
+
+def half(folder: Path) -> None:
+    sign(folder, lambda record: record["stages"].pop("stage2"))
+
+
+def more_classes(place: Place) -> list[object]:
+    folder = place.copy(place.data)
+    masks(lambda number, mask: np.where(mask > 0, 1 + number % 3, 0))(folder)
+    return ["evaluate", place.bundle, folder]
+
+
+TRAININGS = [
+    Case("no data set", "is not a folder; wanted DATA/images and DATA/masks", 2,
+         lambda place: ["train", place.folder / "none", "--out", place.folder / "run"]),
+    data("an empty data set", "has no images; wanted at least two with masks", emptied),
+    data("an image without mask", "1 of 12 stems have no mask: …",
+         lambda folder: first(folder / "masks").unlink()),
+    data("a mask of another size", "is 9x7, its image is 160x160; wanted the same size",
+         lambda folder: Image.new("L", (9, 7)).save(first(folder / "masks"))),
+    data("an image that cannot be read", "is not an image in a format known here; …",
+         lambda folder: first(folder / "images").write_text("hello")),
+    data("a mask cut short", "is damaged: …",
+         lambda folder: (lambda path: path.write_bytes(path.read_bytes()[:-60]))(
+             first(folder / "masks"))),
+    data("a mask in colours", "has colours; wanted class indices or 0 and 255, …",
+         lambda folder: Image.new("RGB", (160, 160), (9, 0, 0)).save(first(folder / "masks"))),
+    data("every mask empty", "masks: every mask is empty; wanted some foreground",
+         masks(lambda number, mask: mask * 0)),
+    data("every mask full", "masks: no mask has background (0); values found: [255]",
+         masks(lambda number, mask: mask | 255)),
+    data("other mask values, or 0/1 beside 0/255",
+         "masks hold the values [0, 1, 255]; wanted {0, 255}, {0, 1} or {0 .. K} over …",
+         masks(lambda number, mask: np.minimum(mask, 1 if number % 2 else 255))),
+    data("two images of one stem", "images: more than one file for the stem …",
+         lambda folder: shutil.copy(
+             first(folder / "images"), first(folder / "images").with_suffix(".bmp"))),
+    data("groups.tsv without tabs", "groups.tsv, line 1: wanted stem<TAB>group, got 'a b'",
+         written("groups.tsv", b"a b\n")),
+    data("groups.tsv with stems that are not there", "groups.tsv: 1 stem(s) have no image: nobody",
+         written("groups.tsv", b"nobody\tg\n")),
+    data("a stem in two groups", "groups.tsv, line 2: a is in g and in h",
+         written("groups.tsv", b"a\tg\na\th\n")),
+    data("train.txt with a stem that is not there", "1 of 1 stems have no image: nobody",
+         written("train.txt", b"nobody\n")),
+    data("an empty train.txt", "train.txt: the list of stems is empty", written("train.txt", b"")),
+    data("a stem twice in train.txt", "train.txt: listed more than once: a",
+         written("train.txt", b"a\na\n")),
+    data("train.txt that is no text", "train.txt: is not UTF-8 text (byte 1)",
+         written("train.txt", b"a\xff\n")),
+    data("one image, or one group", "wanted at least two groups, one to train on and one …",
+         lambda folder: (folder / "train.txt").write_text(first(folder / "images").stem)),
+    setting("an unknown setting", 'there is no setting "widht"; the nearest is "width"', "widht=8"),
+    setting("a value of another type", "width is 'wide'; wanted int", "width=wide"),
+    setting("a value out of range", "learning_rate is nan; wanted 1e-07 to 1", "learning_rate=nan"),
+    setting("a size that halvings do not divide",
+            "image_height is 66; wanted a multiple of 2**depth = 4, for example 64 or 68",
+            "image_height=66"),
+    setting("a device that does not exist", 'device is "tpu"; wanted auto, cpu, cuda or cuda:N',
+            "device=tpu"),
+    setting("class_names of another number", "class_names has 2 names; the masks have 1 classes",
+            "class_names=a,b"),
+    Case("--out holds a run", "already holds a run; add --resume, or choose another --out", 2,
+         lambda place: ["train", place.data, "--out", place.run, *options()]),
+    stored("no run there", "run.json: cannot be read: No such file or directory; wanted a run",
+           shutil.rmtree),
+    stored("stage 2 not trained", "stage2 has not been trained; run foveate train with --resume",
+           half),
+    stored("run.json changed", "run.json: its content does not match its run_sha256; …",
+           lambda folder: (folder / "run.json").write_text(
+               (folder / "run.json").read_text().replace("0.15", "0.25"))),
+    stored("run.json with a field of another type",
+           "run.json: settings.width is str '4'; wanted int",
+           lambda folder: sign(folder, lambda record: record["settings"].update(width="4"))),
+    stored("weights changed, cut or swapped",
+           "stage1.safetensors: missing, or not the file that run.json was written for", swapped),
+    stored("a pickle named safetensors (never run)",
+           "stage1.safetensors: not a sound safetensors file: …", pickled),
+    stored("NaN in a checkpoint", "stage1.safetensors: head.bias has values that are not finite",
+           tensors(lambda values: values["head.bias"].fill_(float("nan")))),
+    stored("a checkpoint of other shapes", "head.bias is [2], wanted [1]",
+           tensors(lambda values: values.update({"head.bias": torch.zeros(2)}))),
+    stored("a tensor missing", "stage1.safetensors: head.bias is missing",
+           tensors(lambda values: values.pop("head.bias"))),
+    stored("a tensor too many", "stage1.safetensors: extra is not part of it",
+           tensors(lambda values: values.update(extra=torch.zeros(1)))),
+    stored("--precision that is not there", "--precision fp8: this version exports fp32, fp16",
+           lambda folder: None, "--precision", "fp8"),
+    stored("export over what is no bundle", "exists and is not a bundle; choose another --out",
+           lambda folder: (folder.parent / "b").mkdir()),
+    Case("masks of more classes than the model", "has masks of 3 classes; …: lesion", 2,
+         more_classes),
+    Case("evaluate without model", "neither a bundle (manifest.json) nor a run (run.json)", 2,
+         lambda place: ["evaluate", place.folder, place.data]),
+]  # fmt: skip

@@ -1,0 +1,62 @@
+"""Every bad input of ``docs/errors.md``, as a user meets it: the words, the exit code, no harm."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from foveate.cli import main
+from tests.bad.bundles import BUNDLES
+from tests.bad.case import Case, Place
+from tests.bad.images import IMAGES
+from tests.bad.trainings import TRAININGS
+
+CASES = [*IMAGES, *BUNDLES, *TRAININGS]
+PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
+
+
+@pytest.fixture
+def place(data: Path, trained: Path, bundle: Path, tmp_path: Path) -> Place:
+    return Place(tmp_path, data, trained, bundle)
+
+
+def told(
+    arguments: list[object], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    """Return exit code and standard error of a command, run as the console script runs it."""
+    monkeypatch.setattr(sys, "argv", ["foveate", *map(str, arguments)])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main()
+    code = stop.value.code
+    assert isinstance(code, int)
+    return code, capfd.readouterr().err
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.given)
+def test_a_bad_input_is_told(
+    case: Case, place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = case.make(place)
+    code, errors = told(arguments, monkeypatch, capfd)
+    assert case.matches(errors), errors
+    assert code == case.code
+    if code == 2:
+        lines = [line for line in errors.splitlines() if line.startswith("Error: ")]
+        assert len(lines) == 1 and lines[0] == errors.splitlines()[-1], errors
+        assert not (place.folder / "run").exists()
+        assert not list((place.folder / "out").glob("*.png"))
+    else:
+        assert [path.name for path in (place.folder / "out").glob("*.png")] == ["sound.png"]
+        assert (place.folder / "out" / "failures.jsonl").read_text().count("\n") == 1
+
+
+def test_the_page_quotes_what_is_said() -> None:
+    """Every message of the page is one that a case produces, and every case is on the page."""
+    rows = re.findall(r"^\| ([^|]+) \| `([^`]+)` \| (\d) \|$", PAGE.read_text(), re.MULTILINE)
+    assert {(given, said, int(code)) for given, said, code in rows} == {
+        (case.given, case.said.replace("|", "/"), case.code) for case in CASES
+    }
