@@ -199,7 +199,7 @@ TRAININGS = [
            lambda folder: None, "--precision", "fp8"),
     stored("export over what is no bundle", "exists and is not a bundle; choose another --out",
            lambda folder: (folder.parent / "b").mkdir()),
-    Case("masks of more classes than the model", "has masks of 3 classes; …: lesion", 2,
+    Case("masks of more classes than the model", "has masks of 3 classes …: lesion. …", 2,
          more_classes),
     Case("evaluate without model", "neither a bundle (manifest.json) nor a run (run.json)", 2,
          lambda place: ["evaluate", place.folder, place.data]),

@@ -33,9 +33,9 @@ def segment(bundle: Path, inputs: Path, out: Path) -> list[str]:
 
 
 def no_large_files() -> None:
-    """Let writes fail beyond 400 bytes, as on a full disk, instead of ending the process."""
+    """Let writes fail beyond 40 bytes, as on a full disk, instead of ending the process."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40, 40))
 
 
 def test_a_full_disk_leaves_no_half_mask(bundle: Path, tmp_path: Path) -> None:
