@@ -53,9 +53,23 @@ class Report:
     def as_text(self) -> str:
         """Return what the terminal shows."""
         listed = f", {self.request.stem_list}" if self.request.stem_list else ""
-        head = f"{self.summary.images} images of {self.request.data}{listed}"
+        head = f"{self.summary.images} images of {self.request.data}{listed}{_seen(self)}"
         page = f"\n\nPage: {self.request.out / 'index.html'}" if self.request.out else ""
         return f"{head}\n\n{tables.as_text(self.summary, self.job.tolerance)}{page}"
+
+
+def _seen(report: Report) -> str:
+    """Return a warning when a bundle was evaluated on a whole data set that has a train.txt."""
+    path = report.request.data / "train.txt"
+    if report.request.stem_list or report.job.model.validation or not path.is_file():
+        return ""
+    known = len(set(read_stems(path)) & set(report.found.stems))
+    if not known:
+        return ""
+    return (
+        f"\n{known} of them stand in its train.txt; to a model trained on those the figures are kind."
+        "\nName others with --list."
+    )
 
 
 def run_evaluation(request: Request, progress: Progress) -> Report:

@@ -34,10 +34,14 @@ def export(run: Path, out: Path, precision: str, data: Path | None, separate: bo
         from foveate.export.bundle import ExportJob
         from foveate.export.bundle import export as export_run
         from foveate.export.parity_cases import parity_cases
+        from foveate.train.run import read_run
     except ImportError as error:
         raise EngineError(f"export needs {error.name}: pip install 'foveate[train]'") from None
 
     bar = Bar()
+    for stage, found in read_run(run)["stages"].items():
+        if not found["done"]:
+            bar.log(f"{stage} was not trained to its end; its best epoch so far is exported.")
     names = tuple(dict.fromkeys(name.strip() for name in precision.split(",") if name.strip()))
     cases, source = parity_cases(run, data)
     record = export_run(ExportJob(run, out, names, cases, source, separate, bar.update))

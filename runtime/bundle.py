@@ -50,7 +50,7 @@ class Bundle:
         if precision not in self.precisions:
             raise BundleError(
                 f"{self.folder}: has no {precision} graph; it has {', '.join(self.precisions)}. "
-                f"Export again with --precision {precision}"
+                "Choose one of them, or export again"
             )
         data = self.read(graph_name(precision))
         problem = graph_problem(data)
@@ -91,6 +91,8 @@ def open_bundle(folder: Path) -> Bundle:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such bundle; wanted a folder with {MANIFEST}")
+    if not path.exists() and (folder / "run.json").exists():
+        raise BundleError(f"{folder}: is a run, not a bundle; make one of it with foveate export")
     manifest = read_json(path, "a bundle made by foveate export")
     _check_manifest(path, manifest)
     try:

@@ -50,9 +50,9 @@ def segment(
 ) -> int:
     """Segment images with BUNDLE: one PNG mask each, as large as its image, into --out.
 
-    INPUT is a file, a folder (the images directly in it) or a quoted glob. Binary masks hold 0 and
-    255, others class indices. Exit code 1 when some inputs failed: they are in
-    OUT/failures.jsonl, all others are written.
+    INPUT is a file, a folder (the images directly in it) or a quoted glob. Binary masks are 1-bit
+    PNG (OpenCV reads 0 and 255, Pillow mode "1"), others class indices with a palette. Exit code 1
+    when some inputs failed: they are in OUT/failures.jsonl, all others are written.
 
     \b
     Example:

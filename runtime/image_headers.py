@@ -56,7 +56,7 @@ def read_header(path: Path) -> Header:
     except (ImageError, MemoryError):
         raise
     except FileNotFoundError as error:
-        raise ImageError("no such file") from error
+        raise ImageError("no such file or folder") from error
     except PermissionError as error:
         raise ImageError("no permission to read it") from error
     except Exception as error:  # Pillow's readers raise many types on damaged files

@@ -32,7 +32,8 @@ def find_items(inputs: Sequence[str], out: Path) -> list[Item]:
     paths = list(dict.fromkeys(path for text in inputs for path in _expand(text, out)))
     if not paths:
         raise SettingsError(
-            f"no images found in {', '.join(inputs)}; wanted image files, folders of them or globs"
+            f"no images found in {', '.join(inputs)}; wanted image files, folders of them "
+            "(their subfolders are not searched) or globs"
         )
     among = sorted({str(path.parent) for path in paths if _is_output(path.parent, out)})
     if among:

@@ -115,7 +115,8 @@ def train(
     try:
         record = fit(Job(dataset, settings, out, stages, resume, bar.log, bar.update))
     except KeyboardInterrupt:
-        bar.log(f"Interrupted; the last whole epoch is kept. Go on with --resume --out {out}")
+        if (out / "run.json").exists():
+            bar.log(f"Whole epochs are kept. Go on with the same command and --resume, --out {out}")
         raise
     for name, stage in record["stages"].items():
         best = max((row["dice"] for row in stage["curve"]), default=0.0)

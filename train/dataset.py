@@ -144,12 +144,22 @@ def split_validation(
 
 def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; wanted DATA/images and DATA/masks")
+        raise DataError(
+            f"{folder} is not a folder; wanted DATA/images and DATA/masks{_folders(folder.parent)}"
+        )
     grouped = by_stem(image_paths(folder))
     twins = sorted(stem for stem, paths in grouped.items() if len(paths) > 1)
     if twins:
         raise DataError(f"{folder}: more than one file for the stem {_some(twins)}")
     return {stem: paths[0] for stem, paths in grouped.items()}
+
+
+def _folders(root: Path) -> str:
+    """Return words for the folders that are there instead, "" where there are none."""
+    there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    if not there:
+        return ""
+    return f". {root} has {_some(there)}; other names are set by image_dir_name, mask_dir_name"
 
 
 def _check_pairs(

@@ -48,6 +48,7 @@ from foveate.train.views import (
 )
 
 Items = Sequence[tuple[Tensor, Tensor]] | WholeAtOwnSize
+WIDE_BOX = 0.8
 EPOCH_BATCHES = 32
 """An epoch is every training image once, but never fewer batches than this."""
 
@@ -172,16 +173,21 @@ class _Fitter:
                 logits: Tensor = stage1(inputs.to(self.device)).float().cpu()
             return logits
 
+        self.job.log("Asking stage 1 about every training image, for the hints of stage 2.")
         validation = [self._whole_item(stem) for stem in self.validation]
         wanted = self._validate(stage1, validation)
         trials = measure_strengths(
             forward, self._whole_item, self.training, wanted, self.settings.seed
         )
         strength = trials[-1].strength
-        self.job.log(
-            f"Hints of stage 2: stage 1 has Dice {trials[0].dice:.3f} on training images and "
-            f"{wanted:.3f} on validation images; disturbed by {strength}: {trials[-1].dice:.3f}."
-        )
+        found = f"Hints of stage 2: stage 1 has Dice {trials[0].dice:.3f} on training images"
+        if strength:
+            self.job.log(
+                f"{found}, {wanted:.3f} on validation images. Disturbed with strength {strength}, "
+                f"its training views give {trials[-1].dice:.3f}, and those answers are the hints."
+            )
+        else:
+            self.job.log(f"{found}, no better than {wanted:.3f} on validation images: as they are.")
         stage = self.record["stages"].setdefault("stage2", {"curve": [], "done": False})
         stage["hints"] = {"wanted": wanted, "trials": [trial.as_dict() for trial in trials]}
         size = self.spec.stage2
@@ -193,15 +199,20 @@ class _Fitter:
         """Choose threshold, margin and opening on the validation images; write the record."""
         size, margin = self.spec.stage2, self.settings.margin
         assert size is not None
+        self.job.log("Choosing the box of stage 2 on the validation images.")
         coarse = dict(self._coarse(network, self.validation))
         margins = (margin,) if margin else MARGINS
         table = measure_boxes(coarse, self.views, self.spec.region, size, margins)
         best = choose_box(table)
         self.job.log(
-            f"Box of stage 2: threshold {best.threshold}, margin {best.margin}, opening "
-            f"{best.opening}: {best.missed:.1%} of the validation truth outside, box "
-            f"{best.area:.1%} of the image."
+            f"Box of stage 2: {best.area:.0%} of the image in the mean, {best.missed:.1%} of the "
+            f"validation truth outside (coarse probability over {best.threshold} in patches of "
+            f"{best.opening} cells, margin {best.margin})."
         )
+        if best.area > WIDE_BOX:
+            self.job.log(
+                "So wide a box saves nothing: expect little more than --stages single gives."
+            )
         region = replace(
             self.spec.region, threshold=best.threshold, margin=best.margin, opening=best.opening
         )

@@ -14,7 +14,7 @@ import foveate
 from foveate.runtime.errors import DataError, FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
 from foveate.train.dataset import DataSet, split_validation
-from foveate.train.run import read_run
+from foveate.train.run import read_run, write_run
 from foveate.train.settings import Settings
 
 
@@ -52,13 +52,17 @@ def start_record(job: Job) -> dict[str, Any]:
             )
         return record
     if job.stages == "2" or job.resume:
-        raise FoveateError(f"{job.folder} holds no run to go on with; train stage 1 first")
+        raise FoveateError(
+            f"{job.folder} holds no run to go on with; begin one without "
+            f"{'--resume' if job.resume else '--stages 2'}"
+        )
     if exists:
         raise FoveateError(
             f"{job.folder} already holds a run; add --resume, or choose another --out"
         )
     record = _new_record(job)
     job.folder.mkdir(parents=True, exist_ok=True)
+    write_run(job.folder, record)
     return record
 
 

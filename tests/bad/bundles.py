@@ -116,7 +116,7 @@ def one_name(place: Place) -> list[object]:
 
 
 BUNDLES = [
-    Case("nothing found", "no images found in …; wanted image files, folders of them or globs", 2,
+    Case("nothing found", "no images found in …; wanted image files, folders of them …", 2,
          no_images),
     Case("--out is the images' folder", "is the folder of the images …; masks would overwrite …",
          2, into_images),
@@ -128,7 +128,7 @@ BUNDLES = [
             "--engine", "abacus"),
     segment("fp16 on a CPU", "onnxruntime has no fp16 arithmetic on a CPU …; use fp32 here",
             "--precision", "fp16"),
-    segment("a precision the bundle lacks", "has no int8 graph; it has fp32, fp16. Export again …",
+    segment("a precision the bundle lacks", "has no int8 graph; it has fp32, fp16. Choose …",
             "--precision", "int8"),
     bundle("no bundle there", "no such bundle; wanted a folder with manifest.json", shutil.rmtree),
     bundle("no manifest", "manifest.json: cannot be read: No such file or directory; wanted …",

@@ -66,7 +66,7 @@ _PAGES = encoded("TIFF", save_all=True, append_images=[GREY])
 _DEFLATED = encoded("TIFF", compression="tiff_adobe_deflate")
 
 IMAGES = [
-    image("a file that is not there", "no such file", "none.png", lambda path: None),
+    image("a file that is not there", "no such file or folder", "none.png", lambda path: None),
     image("a folder named like an image", "is a folder, not an image", "f.png", Path.mkdir),
     image("a pipe or a device", "is a device or a pipe; wanted a plain file", "p.png",
           lambda path: os.mkfifo(path)),

@@ -207,3 +207,21 @@ def test_a_damaged_state_is_named(tmp_path: Path, damage: str) -> None:
         path.unlink()
     with pytest.raises(BundleError, match=r"last\.safetensors: "):
         load_state(path, network, optimizer)
+
+
+def test_a_run_stopped_before_its_first_epoch_is_resumed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from foveate.train import fit
+
+    def stop(*arguments: object) -> float:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit._Fitter, "_epoch", stop)
+        assert train(data, tmp_path / "r", "--set", "num_epochs=1").exception is not None
+    again = train(data, tmp_path / "r", "--set", "num_epochs=1")
+    assert isinstance(again.exception, FoveateError) and "add --resume" in str(again.exception)
+    result = train(data, tmp_path / "r", "--set", "num_epochs=1", "--resume")
+    assert result.exception is None, result.exception
+    assert read_run(tmp_path / "r")["stages"]["stage2"]["done"]
