@@ -67,7 +67,7 @@ def _seen(report: Report) -> str:
     if not known:
         return ""
     return (
-        f"\n{known} of them stand in its train.txt; to a model trained on those the figures are kind."
+        f"\n{known} of them stand in its train.txt; figures of a model trained on those are kind."
         "\nName others with --list."
     )
 
