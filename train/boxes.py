@@ -1,4 +1,4 @@
-"""Choosing how the box is drawn round stage 1's answer, on validation images, for recall."""
+"""Choosing how the box is drawn round stage 1's answer, for recall."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.augment import augmentation
 from foveate.train.boxes import MARGINS, choose_box, measure_boxes
 from foveate.train.full_views import FullCrops, WholeAtOwnSize
-from foveate.train.hints import Asked, measure_strengths, regions
-from foveate.train.losses import foreground_probabilities, segmentation_loss, view_dice
+from foveate.train.hints import Asked, measure_strengths, regions, sample
+from foveate.train.losses import segmentation_loss, view_dice
 from foveate.train.record import Job, start_record
 from foveate.train.run import (
     load_stage,
@@ -40,7 +40,6 @@ from foveate.train.unet import UNet
 from foveate.train.views import (
     FullImages,
     RegionCrops,
-    Regions,
     StemSampler,
     WholeImages,
     WholeView,
@@ -127,13 +126,16 @@ class _Fitter:
 
     def stage2(self, stage1: UNet, network: UNet) -> None:
         """Choose how the box is drawn, then fit stage 2 in it, beginning with stage 1's weights."""
+        size = self.spec.stage2
+        assert size is not None
+        asked = self._asked(stage1)
         if "boxes" not in self.record["stages"]["stage1"]:
-            self._choose_box(stage1)
+            self._choose_box(asked)
         network.start_from(stage1)
         data = RegionCrops(
             self.full,
             self.views,
-            self._regions(stage1),
+            regions(asked, self.training, self.validation, self.spec.region, size),
             self.sampler,
             self.spec,
             self.augment,
@@ -155,17 +157,8 @@ class _Fitter:
         )
         return plain[0]
 
-    def _coarse(self, network: UNet, stems: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-        """Yield each stem and stage 1's (h1, w1) probability of any foreground."""
-        network.eval()
-        for stem in stems:
-            image, _ = self._whole_item(stem)
-            with torch.inference_mode(), _autocast(self.device):
-                logits = network(image[None].to(self.device)).float().cpu()
-            yield stem, foreground_probabilities(logits)[0].sum(dim=0)
-
-    def _regions(self, stage1: UNet) -> Regions:
-        """Return what stage 2 trains on, and write into the record how hints were disturbed."""
+    def _asked(self, stage1: UNet) -> Asked:
+        """Return stage 1 to be asked for hints; how much to disturb it goes into the record."""
         stage1.eval()
 
         def forward(inputs: Tensor) -> Tensor:
@@ -190,23 +183,20 @@ class _Fitter:
             self.job.log(f"{found}, no better than {wanted:.3f} on validation images: as they are.")
         stage = self.record["stages"].setdefault("stage2", {"curve": [], "done": False})
         stage["hints"] = {"wanted": wanted, "trials": [trial.as_dict() for trial in trials]}
-        size = self.spec.stage2
-        assert size is not None
-        asked = Asked(forward, self._whole_item, self.views, strength, self.settings.seed)
-        return regions(asked, self.training, self.validation, self.spec.region, size)
+        return Asked(forward, self._whole_item, self.views, strength, self.settings.seed)
 
-    def _choose_box(self, network: UNet) -> None:
-        """Choose threshold, margin and opening on the validation images; write the record."""
+    def _choose_box(self, asked: Asked) -> None:
+        """Choose threshold, margin and opening by what is missed; write the record."""
         size, margin = self.spec.stage2, self.settings.margin
         assert size is not None
-        self.job.log("Choosing the box of stage 2 on the validation images.")
-        coarse = dict(self._coarse(network, self.validation))
+        self.job.log("Choosing the box of stage 2.")
+        coarse = sample(asked, self.training, self.validation)
         margins = (margin,) if margin else MARGINS
         table = measure_boxes(coarse, self.views, self.spec.region, size, margins)
         best = choose_box(table)
         self.job.log(
             f"Box of stage 2: {best.area:.0%} of the image in the mean, {best.missed:.1%} of the "
-            f"validation truth outside (coarse probability over {best.threshold} in patches of "
+            f"truth outside (coarse probability over {best.threshold} in patches of "
             f"{best.opening} cells, margin {best.margin})."
         )
         if best.area > WIDE_BOX:

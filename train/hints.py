@@ -68,12 +68,11 @@ def measure_strengths(
     forward: Forward, items: Items, stems: Sequence[str], wanted: float, seed: int
 ) -> list[Trial]:
     """Return what was tried, the strength to take last: the first whose Dice is not over wanted."""
-    chosen = list(stems)[:: max(1, len(stems) // MEASURED)]
     trials: list[Trial] = []
     for strength in STRENGTHS:
         rng = np.random.default_rng([seed, 3])
         scores = []
-        for stem in chosen:
+        for stem in evenly(stems):
             view, target = items(stem)
             logits = forward(disturb(view, strength, rng)[None])
             scores.append(view_dice(logits, target[None]))
@@ -83,6 +82,11 @@ def measure_strengths(
         if mean <= wanted:
             break
     return trials
+
+
+def evenly(stems: Sequence[str]) -> list[str]:
+    """Return at most twice ``MEASURED`` stems, spread over all."""
+    return list(stems)[:: max(1, len(stems) // MEASURED)]
 
 
 @dataclass(frozen=True)
@@ -105,9 +109,8 @@ def regions(
     rng = np.random.default_rng([asked.seed, 4])
     for stem in [*training, *validation]:
         view = asked.views[stem]
-        image, _ = asked.items(stem)
         strengths = [asked.strength] * VARIANTS if stem in set(training) else [0.0]
-        answers = [_answer(asked.forward, disturb(image, value, rng)) for value in strengths]
+        answers = [_answer(asked, stem, strength, rng) for strength in strengths]
         foreground[stem] = [answer.numpy().astype(np.float16) for answer in answers]
         predicted[stem] = [box_of(answer, view, region, size) for answer in answers]
         if view.shares.any():
@@ -116,6 +119,14 @@ def regions(
     return Regions(foreground, predicted, true)
 
 
-def _answer(forward: Forward, view: Tensor) -> Tensor:
-    """Return (h1, w1): stage 1's probability of any foreground."""
-    return foreground_probabilities(forward(view[None]))[0].sum(dim=0)
+def sample(asked: Asked, training: Sequence[str], validation: Sequence[str]) -> dict[str, Tensor]:
+    """Return stage 1's answers to choose the box by: validation stems, some disturbed others."""
+    rng = np.random.default_rng([asked.seed, 6])
+    found = {stem: _answer(asked, stem, 0.0, rng) for stem in validation}
+    return found | {stem: _answer(asked, stem, asked.strength, rng) for stem in evenly(training)}
+
+
+def _answer(asked: Asked, stem: str, strength: float, rng: np.random.Generator) -> Tensor:
+    """Return (h1, w1): stage 1's probability of any foreground in a view, disturbed."""
+    view = disturb(asked.items(stem)[0], strength, rng)
+    return foreground_probabilities(asked.forward(view[None]))[0].sum(dim=0)

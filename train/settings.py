@@ -46,7 +46,7 @@ class Settings:
     vertical_flip: float = 0.5  # 0 where up and down differ, as in ultrasound
     rotate_degrees: float = 15.0
     brightness_contrast: float = 0.2
-    margin: float = 0.0  # of the box's side, added at each end; 0: chosen on validation images
+    margin: float = 0.0  # of the box's side, added at each end; 0: chosen with the box
     class_names: str = ""  # comma-separated, without background; "" means class 1, class 2, ...
     data_licence: str = ""  # goes into the manifest of every bundle made from the run
 
