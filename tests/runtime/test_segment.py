@@ -44,7 +44,7 @@ def test_one_bad_file_stops_no_other(bundle: Path, data: Path, tmp_path: Path) -
     lines = (tmp_path / "out" / "failures.jsonl").read_text().splitlines()
     failures = {Path(row["input"]).name: row["reason"] for row in map(json.loads, lines)}
     assert set(failures) == {"bad.png", "ink.jpg", "nowhere.png"}
-    assert failures["nowhere.png"] == "no such file" and "CMYK" in failures["ink.jpg"]
+    assert failures["nowhere.png"] == "no such file or folder" and "CMYK" in failures["ink.jpg"]
     assert len(list((tmp_path / "out").glob("*.png"))) == len(image_paths(data / "images"))
     assert "3 failed, listed in" in result.output
 
