@@ -18,10 +18,13 @@ from foveate.runtime.mask_files import write_atomically
 def write_page(path: Path, template: str, values: Mapping[str, str]) -> None:
     """Write a page from ``page/<template>``; ``values`` are HTML, put in place of ``{{name}}``.
 
+    ``{{style}}`` is the style sheet that the pages share.
     The values themselves are not searched, so text in them that looks like a place stays text.
     """
-    page = (files("foveate.benchmarks") / "page" / template).read_text(encoding="utf-8")
-    page = re.sub(r"\{\{(\w+)\}\}", lambda place: values[place[1]], page)
+    folder = files("foveate.benchmarks") / "page"
+    page, style = ((folder / name).read_text(encoding="utf-8") for name in (template, "style.css"))
+    parts = {"style": style, **values}
+    page = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], page)
     write_atomically(path, lambda file: file.write(page.encode("utf-8", "backslashreplace")))
 
 
