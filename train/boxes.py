@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from foveate.runtime.spec import Region, Size
 from foveate.train.geometry import box_around, find_box, mark, opened
-from foveate.train.views import Box, WholeView
+from foveate.train.views import Box, FloatArray, WholeView
 
 THRESHOLDS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03)
 MARGINS = (0.05, 0.1, 0.15, 0.25)
@@ -55,14 +54,16 @@ def measure_boxes(
     """Return every way to draw the box with what it misses, truth pooled over the images."""
     rows: dict[Region, list[tuple[float, float, float]]] = {}
     for stem, foreground in coarse.items():
-        view = views[stem]
+        view, coarse_map = views[stem], foreground[None]
+        truth = view.target().sum(axis=0)
         for opening in OPENINGS:
-            plane = opened(foreground[None], opening)
-            for threshold, margin in itertools.product(THRESHOLDS, margins):
-                trial = replace(region, threshold=threshold, margin=margin, opening=opening)
-                marked = mark(foreground[None], plane, threshold)
-                box = _xyxy(box_around(marked, view.height, view.width, trial, size))
-                rows.setdefault(trial, []).append(_missed(view, box))
+            plane = opened(coarse_map, opening)
+            for threshold in THRESHOLDS:
+                marked = mark(coarse_map, plane, threshold)
+                for margin in margins:
+                    trial = replace(region, threshold=threshold, margin=margin, opening=opening)
+                    box = _xyxy(box_around(marked, view.height, view.width, trial, size))
+                    rows.setdefault(trial, []).append(_missed(view, truth, box))
     return [_candidate(trial, found) for trial, found in rows.items()]
 
 
@@ -85,9 +86,11 @@ def choose_box(table: Sequence[Candidate]) -> Candidate:
     return min(near, key=lambda row: (row.missed, row.threshold, -row.margin, row.opening))
 
 
-def _missed(view: WholeView, box: Box) -> tuple[float, float, float]:
-    """Return truth pixels outside the box, truth pixels, and the box's share of the image."""
-    foreground = view.target().sum(axis=0)
+def _missed(view: WholeView, foreground: FloatArray, box: Box) -> tuple[float, float, float]:
+    """Return truth pixels outside the box, truth pixels, and the box's share of the image.
+
+    ``foreground`` is (h1, w1), the share of each cell of the view that the truth covers.
+    """
     rows, columns = foreground.shape
     x0, x1 = (round(value * columns / view.width) for value in (box[0], box[2]))
     y0, y1 = (round(value * rows / view.height) for value in (box[1], box[3]))

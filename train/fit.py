@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import cv2
@@ -25,7 +26,7 @@ from foveate.train.augment import augmentation
 from foveate.train.boxes import MARGINS, choose_box, measure_boxes
 from foveate.train.full_views import FullCrops, WholeAtOwnSize
 from foveate.train.hints import Asked, measure_strengths, regions, sample
-from foveate.train.losses import segmentation_loss, view_dice
+from foveate.train.losses import mean_dice, segmentation_loss, view_dice
 from foveate.train.record import Job, start_record
 from foveate.train.run import (
     load_stage,
@@ -48,6 +49,7 @@ from foveate.train.views import (
 
 Items = Sequence[tuple[Tensor, Tensor]] | WholeAtOwnSize
 WIDE_BOX = 0.8
+"""A box of more than this share of the image saves nothing; the log says so."""
 EPOCH_BATCHES = 32
 """An epoch is every training image once, but never fewer batches than this."""
 
@@ -159,16 +161,10 @@ class _Fitter:
 
     def _asked(self, stage1: UNet) -> Asked:
         """Return stage 1 to be asked for hints; how much to disturb it goes into the record."""
-        stage1.eval()
-
-        def forward(inputs: Tensor) -> Tensor:
-            with torch.inference_mode(), _autocast(self.device):
-                logits: Tensor = stage1(inputs.to(self.device)).float().cpu()
-            return logits
-
         self.job.log("Asking stage 1 about every training image, for the hints of stage 2.")
         validation = [self._whole_item(stem) for stem in self.validation]
         wanted = self._validate(stage1, validation)
+        forward = partial(self._answer, stage1)
         trials = measure_strengths(
             forward, self._whole_item, self.training, wanted, self.settings.seed
         )
@@ -319,15 +315,18 @@ class _Fitter:
 
     def _validate(self, network: UNet, items: Items) -> float:
         """Return the mean Dice over images and classes that have any truth or prediction."""
-        network.eval()
         scores = []
+        for index in range(len(items)):
+            inputs, target = items[index]
+            scores.append(view_dice(self._answer(network, inputs[None]), target[None]))
+        return mean_dice(scores)
+
+    def _answer(self, network: UNet, inputs: Tensor) -> Tensor:
+        """Return a network's logits, float32 on the CPU, as it gives them when trained."""
+        network.eval()
         with torch.inference_mode(), _autocast(self.device):
-            for index in range(len(items)):
-                inputs, target = items[index]
-                logits = network(inputs[None].to(self.device)).float().cpu()
-                scores.append(view_dice(logits, target[None]))
-        dice = torch.cat(scores)
-        return float(dice.nanmean()) if not dice.isnan().all() else 1.0
+            logits: Tensor = network(inputs.to(self.device)).float().cpu()
+        return logits
 
 
 def _one_thread(worker: int) -> None:

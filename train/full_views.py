@@ -35,12 +35,16 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         self.full, self.sampler, self.spec = full, sampler, spec
         self.augment, self.seed = augment, seed
+        self.statistics = {
+            stem: full_statistics(full.get(stem)[0], spec.normalisation) for stem in sampler.stems
+        }
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self.seed, 5, index])
-        image, mask = self.full.get(self.sampler.draw(rng))
-        mean, std = full_statistics(image, self.spec.normalisation)
-        rows, columns = self._place(rng, mask)
+        stem = self.sampler.draw(rng)
+        image, mask = self.full.get(stem)
+        mean, std = self.statistics[stem]
+        rows, columns = self._place(rng, mask, self.full.dataset.present[stem])
         pixels = np.asarray(image[rows, columns] / full_scale(image), np.float32)
         classes = range(1, len(self.spec.classes))
         present = np.stack([mask[rows, columns] == label for label in classes], axis=2)
@@ -52,12 +56,14 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
         target[:, : pixels.shape[0], : pixels.shape[1]] = layers.transpose(2, 0, 1)
         return torch.from_numpy(view), torch.from_numpy(target)
 
-    def _place(self, rng: np.random.Generator, mask: Mask) -> tuple[slice, slice]:
+    def _place(
+        self, rng: np.random.Generator, mask: Mask, present: Sequence[int]
+    ) -> tuple[slice, slice]:
         """Return rows and columns of a crop, around a foreground pixel or anywhere."""
         size = self.spec.stage1
         centre = rng.uniform(0, mask.shape[0]), rng.uniform(0, mask.shape[1])
-        labels = np.flatnonzero(np.bincount(mask.ravel(), minlength=2)[1:]) + 1
-        if len(labels) and rng.random() < FOREGROUND_SHARE:
+        labels = [label for label in present if label]
+        if labels and rng.random() < FOREGROUND_SHARE:
             found = np.flatnonzero(mask == labels[int(rng.integers(len(labels)))])
             row, column = divmod(int(found[int(rng.integers(len(found)))]), mask.shape[1])
             centre = (

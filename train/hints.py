@@ -20,7 +20,7 @@ from torch import Tensor
 
 from foveate.runtime.spec import Region, Size
 from foveate.train.boxes import box_of
-from foveate.train.losses import foreground_probabilities, view_dice
+from foveate.train.losses import foreground_probabilities, mean_dice, view_dice
 from foveate.train.views import Regions, WholeView
 
 STRENGTHS = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
@@ -76,8 +76,7 @@ def measure_strengths(
             view, target = items(stem)
             logits = forward(disturb(view, strength, rng)[None])
             scores.append(view_dice(logits, target[None]))
-        dice = torch.cat(scores)
-        mean = float(dice.nanmean()) if not dice.isnan().all() else 1.0
+        mean = mean_dice(scores)
         trials.append(Trial(strength, round(mean, 5)))
         if mean <= wanted:
             break
@@ -107,9 +106,10 @@ def regions(
     foreground: dict[str, list[npt.NDArray[np.float16]]] = {}
     predicted, true = {}, {}
     rng = np.random.default_rng([asked.seed, 4])
-    for stem in [*training, *validation]:
+    wanted = dict.fromkeys(training, [asked.strength] * VARIANTS)
+    wanted |= dict.fromkeys(validation, [0.0])
+    for stem, strengths in wanted.items():
         view = asked.views[stem]
-        strengths = [asked.strength] * VARIANTS if stem in set(training) else [0.0]
         answers = [_answer(asked, stem, strength, rng) for strength in strengths]
         foreground[stem] = [answer.numpy().astype(np.float16) for answer in answers]
         predicted[stem] = [box_of(answer, view, region, size) for answer in answers]

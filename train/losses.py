@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -31,6 +33,12 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     total = (probability.square() + target.square()).sum(dim=(0, 2, 3))
     dice = (2 * overlap + 1) / (total + 1)
     return entropy + 1 - dice.mean()
+
+
+def mean_dice(scores: Sequence[Tensor]) -> float:
+    """Return the mean of the (N, K) Dice of several views, NaN left out; 1 where all are NaN."""
+    dice = torch.cat(list(scores))
+    return float(dice.nanmean()) if not dice.isnan().all() else 1.0
 
 
 def view_dice(logits: Tensor, target: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class Settings:
     mask_dir_name: str = "masks"
     image_height: int = 256  # stage 1 and single see the whole image at this size
     image_width: int = 256
-    single_input: str = "resized"  # or full: the image's own size, trained on crops of 256 x 256
+    single_input: str = "resized"  # or full: the image's own size, trained on crops of this
     crop_height: int = 0  # stage 2 sees its region at this size; 0 means as stage 1
     crop_width: int = 0
     width: int = 16  # channels at full size; 16 is the narrowest that fills a bf16 vector
