@@ -23,6 +23,10 @@ class CoarseMiss:
     losing: int
     images: int
 
+    def losing_words(self) -> str:
+        """Return how many images lose truth, in words."""
+        return f"{self.losing} of {self.images} images lose more than {LOST_SHARE:.0%}"
+
 
 def coarse_miss(rows: Sequence[ImageRow], method: str) -> CoarseMiss:
     """Return what the boxes of a method leave out, all classes together."""

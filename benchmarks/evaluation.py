@@ -39,12 +39,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Report:
-    """A finished evaluation, as text and as JSON values."""
+    """A finished evaluation, as text and as JSON values. ``seen`` warns of training images."""
 
     request: Request
     job: Job
     found: Evaluation
     summary: Summary
+    seen: str
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``summary.json`` holds; no path is in it."""
@@ -53,17 +54,17 @@ class Report:
     def as_text(self) -> str:
         """Return what the terminal shows."""
         listed = f", {self.request.stem_list}" if self.request.stem_list else ""
-        head = f"{self.summary.images} images of {self.request.data}{listed}{_seen(self)}"
+        head = f"{self.summary.images} images of {self.request.data}{listed}{self.seen}"
         page = f"\n\nPage: {self.request.out / 'index.html'}" if self.request.out else ""
         return f"{head}\n\n{tables.as_text(self.summary, self.job.tolerance)}{page}"
 
 
-def _seen(report: Report) -> str:
-    """Return a warning when a bundle was evaluated on a whole data set that has a train.txt."""
-    path = report.request.data / "train.txt"
-    if report.request.stem_list or report.job.model.validation or not path.is_file():
+def _seen(request: Request, job: Job) -> str:
+    """Return a warning when a bundle is evaluated on a whole data set that has a train.txt."""
+    path = request.data / "train.txt"
+    if request.stem_list or job.model.validation or not path.is_file():
         return ""
-    known = len(set(read_stems(path)) & set(report.found.stems))
+    known = len(set(read_stems(path)) & set(job.dataset.stems))
     if not known:
         return ""
     return (
@@ -81,8 +82,9 @@ def run_evaluation(request: Request, progress: Progress) -> Report:
     """
     _check_request(request)
     job = _job(request)
+    seen = _seen(request, job)
     found = evaluate(job, progress)
-    report = Report(request, job, found, summarise(found))
+    report = Report(request, job, found, summarise(found), seen)
     if request.csv_path is not None:
         csv_files.write_images_csv(request.csv_path, found)
     if request.out is not None:

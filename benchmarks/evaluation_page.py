@@ -83,8 +83,7 @@ def _facts(summary: Summary, method: str) -> list[tuple[str, str, str]]:
             facts.append(("Objects found", f"{item.found} of {item.objects}", note))
     if summary.missed is not None:
         miss = summary.missed
-        note = f"{miss.losing} of {miss.images} images lose more than 2%"
-        facts.append(("Truth outside the box", f"{miss.pooled:.2%}", note))
+        facts.append(("Truth outside the box", f"{miss.pooled:.2%}", miss.losing_words()))
     return facts
 
 

@@ -7,13 +7,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from foveate.runtime.bundle import MANIFEST, file_sha256
+from foveate.runtime.bundle import MANIFEST, RUN_FILE, file_sha256
 from foveate.runtime.cascade import Cascade, Result
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.spec import CascadeSpec
-
-RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,7 @@ def miss_lines(summary: Summary) -> list[str]:
     if miss is None:
         return []
     return [
-        f"truth outside the box of stage 2: {miss.pooled:.2%} of its pixels; "
-        f"{miss.losing} of {miss.images} images lose more than 2%"
+        f"truth outside the box of stage 2: {miss.pooled:.2%} of its pixels; {miss.losing_words()}"
     ]
 
 

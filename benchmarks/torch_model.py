@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from foveate.benchmarks.models import Identity
-from foveate.runtime.bundle import file_sha256
+from foveate.runtime.bundle import RUN_FILE, file_sha256
 from foveate.runtime.cascade import Result, as_input_type
 from foveate.runtime.engines.base import Pixels
-from foveate.train.run import RUN_FILE, load_run
+from foveate.train.run import load_run
 
 
 class TorchModel:

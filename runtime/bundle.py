@@ -17,6 +17,8 @@ from foveate.runtime.spec import CascadeSpec
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+RUN_FILE = "run.json"
+"""What tells the folder of a training from a bundle."""
 WEIGHTS = "weights.safetensors"
 PARITY = "parity.json"
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -91,7 +93,7 @@ def open_bundle(folder: Path) -> Bundle:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such bundle; wanted a folder with {MANIFEST}")
-    if not path.exists() and (folder / "run.json").exists():
+    if not path.exists() and (folder / RUN_FILE).exists():
         raise BundleError(f"{folder}: is a run, not a bundle; make one of it with foveate export")
     manifest = read_json(path, "a bundle made by foveate export")
     _check_manifest(path, manifest)

@@ -91,6 +91,7 @@ def train(
         from foveate.train.record import Job
     except ImportError as error:
         raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
+    from foveate.runtime.bundle import RUN_FILE
     from foveate.train.dataset import load_dataset, read_stems
 
     root = Path(settings.data_dir)
@@ -115,7 +116,7 @@ def train(
     try:
         record = fit(Job(dataset, settings, out, stages, resume, bar.log, bar.update))
     except KeyboardInterrupt:
-        if (out / "run.json").exists():
+        if (out / RUN_FILE).exists():
             bar.log(f"Whole epochs are kept. Go on with the same command and --resume, --out {out}")
         raise
     for name, stage in record["stages"].items():

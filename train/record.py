@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import foveate
+from foveate.runtime.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
 from foveate.train.dataset import DataSet, split_validation
@@ -33,7 +34,7 @@ class Job:
 
 def start_record(job: Job) -> dict[str, Any]:
     """Return the record to go on with: the run's own when resuming or adding stage 2, else new."""
-    exists = (job.folder / "run.json").exists()
+    exists = (job.folder / RUN_FILE).exists()
     if exists and (job.resume or job.stages == "2"):
         record = read_run(job.folder)
         if record["data"]["fingerprint"] != job.dataset.fingerprint:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from foveate.runtime.bundle import canonical_sha256
+from foveate.runtime.bundle import RUN_FILE, canonical_sha256
 from foveate.runtime.errors import BundleError
 from foveate.runtime.json_files import check_shape, read_json
 from foveate.runtime.mask_files import write_atomically
@@ -23,7 +23,6 @@ from foveate.train.cascade import TorchCascade
 from foveate.train.unet import UNet
 
 SCHEMA = 1
-RUN_FILE = "run.json"
 _SHAPE = {
     "kind": str,
     "created": str,
