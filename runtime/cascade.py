@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
@@ -29,13 +31,28 @@ BATCH_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)
+class Timings:
+    """Where the time of a run went, in milliseconds of wall-clock time.
+
+    ``h2d_ms``: the images become the engine's input (on a GPU, also the copy to it). ``execute_ms``:
+    the engine. ``d2h_ms``: its outputs become checked results (on a GPU, also the copy from it).
+    Images that ran as one batch share the times of the whole batch.
+    """
+
+    h2d_ms: float
+    execute_ms: float
+    d2h_ms: float
+
+
+@dataclass(frozen=True)
 class Result:
     """What the cascade says of one image.
 
     ``mask`` is (H, W) uint8 class indices at the image's own size. ``box_xyxy`` is the region
     stage 2 looked at, (R, 4) float32 in pixels of the image, end exclusive. ``score`` is the mean
     winning probability over the foreground, 0 where there is none. ``coarse`` (C, h1, w1) and
-    ``refined`` (R * C, h2, w2) are float32 probabilities, None unless asked for.
+    ``refined`` (R * C, h2, w2) are float32 probabilities, None unless asked for. ``timings`` is
+    where the time went; every result of a Cascade has it.
     """
 
     mask: Mask
@@ -43,6 +60,7 @@ class Result:
     score: float
     coarse: FloatArray | None = None
     refined: FloatArray | None = None
+    timings: Timings | None = None
 
 
 class Cascade:
@@ -136,6 +154,7 @@ class Cascade:
 
     def _run(self, images: Sequence[Pixels], probabilities: bool) -> list[Result]:
         """Return results for images of one shape, run as one batch."""
+        started = time.perf_counter()
         converted = [as_input_type(image, self.spec.input_type) for image in images]
         pixels: Pixels = np.stack(converted)  # type: ignore[assignment]  # one type for all
         largest = pixels.size * max(self.spec.channels, 2, self._own_size_channels)
@@ -145,12 +164,17 @@ class Cascade:
                 f"tensors of {largest} elements; the limit is {MAX_ELEMENTS}"
             )
         wanted = ["mask", "box", "score"] + (["coarse", "refined"] if probabilities else [])
+        feeds = {"image": feed(pixels)}
+        fed = time.perf_counter()
         try:
-            found = self.engine.run({"image": feed(pixels)}, wanted)
+            found = self.engine.run(feeds, wanted)
         except GraphError as error:
             raise GraphError(f"{self._graph}: {error}") from error
+        executed = time.perf_counter()
         check_values(found, pixels.shape, self.spec, self._graph)
-        return [_result(found, index, len(images)) for index in range(len(images))]
+        marks = (started, fed, executed, time.perf_counter())
+        timings = Timings(*(1000 * (b - a) for a, b in pairwise(marks)))
+        return [_result(found, index, len(images), timings) for index in range(len(images))]
 
     def close(self) -> None:
         """Free the engine; calling it again does nothing."""
@@ -186,7 +210,7 @@ def as_input_type(image: Pixels, input_type: str) -> Pixels:
     return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _result(found: dict[str, Array], index: int, count: int) -> Result:
+def _result(found: dict[str, Array], index: int, count: int, timings: Timings) -> Result:
     coarse, refined = found.get("coarse"), found.get("refined")
     if refined is not None:
         per_image = len(refined) // count
@@ -198,4 +222,5 @@ def _result(found: dict[str, Array], index: int, count: int) -> Result:
         score=float(found["score"][index]),
         coarse=None if coarse is None else coarse[index],
         refined=refined,
+        timings=timings,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -57,3 +58,10 @@ def feed(pixels: Pixels) -> Array:
         return pixels
     little = np.ascontiguousarray(pixels.astype("<u2", copy=False))
     return little.view(np.uint8).reshape(*pixels.shape, 2)
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

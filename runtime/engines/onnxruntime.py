@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from types import TracebackType
 
 import onnxruntime
 
-from foveate.runtime.engines.base import Array, TensorSpec
+from foveate.runtime.engines.base import Array, TensorSpec, available_cores
 from foveate.runtime.errors import EngineError, GraphError
 
 PROVIDER = "CPUExecutionProvider"
@@ -84,10 +83,3 @@ def _line(error: Exception) -> str:
     """Return an error of the engine as one line of bounded length."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else text[:300] + " ..."
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,0 +1,152 @@
+"""What in a result contradicts itself: a unit mixed up, a stage that sleeps, masks that differ.
+
+Nothing here knows what speed to expect. Each rule compares two figures that were taken by
+different means and must agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+SUM_TOLERANCE = 0.1
+"""Largest share of the whole that the stages may leave out, or be too long by."""
+OVERHEAD = 0.25
+"""A call this much longer than the bare engine is not the engine's time."""
+ELAPSED_TOLERANCE = 0.05
+_NAMED = (
+    ("min_ms", 0), ("median_ms", 50), ("p90_ms", 90), ("p95_ms", 95), ("p99_ms", 99),
+    ("max_ms", 100),
+)  # fmt: skip
+
+
+def contradictions(result: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must not believe of a result, and why; empty for a sound one."""
+    found = [*_parity(result["parity"]), *_all_times(result["results"], "")]
+    kind, results = result["kind"], result["results"]
+    if kind == "latency":
+        for row in results["rows"]:
+            found += _latency_row(row)
+    elif kind == "compare":
+        found += _compare(results)
+    elif kind == "throughput":
+        found += _throughput(results)
+    return found
+
+
+def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
+    if not parity:
+        yield "no parity was measured: a speed without the masks' parity says nothing"
+    for name, row in parity.items():
+        if not row["held"]:
+            change = (
+                "" if row["dice_change"] is None else f", Dice change {row['dice_change']:+.4f}"
+            )
+            flips = f", {len(row['emptiness_flips'])} masks empty on one side only"
+            yield (
+                f"{name} gives other masks than {row['reference']}: disagreement "
+                f"{row['disagreement']:.4f}, wanted at most {row['disagreement_bound']}{change}"
+                f"{flips if row['emptiness_flips'] else ''}; its speed is the speed of something "
+                "else"
+            )
+
+
+def _all_times(value: Any, where: str) -> Iterator[str]:
+    """Check every set of times anywhere in the results against its own samples."""
+    if isinstance(value, dict):
+        if "samples_ms" in value:
+            yield from _times(value, where)
+            return
+        label = value.get("name") or value.get("variant")
+        for name, item in value.items():
+            yield from _all_times(item, f"{where} {label or ''} {name}".strip())
+    elif isinstance(value, list):
+        for item in value:
+            yield from _all_times(item, where)
+
+
+def _times(times: Mapping[str, Any], where: str) -> Iterator[str]:
+    samples = np.asarray(times["samples_ms"], float)
+    if len(samples) != times["n"] or len(samples) == 0:
+        yield f"{where}: {len(samples)} samples for n = {times['n']}"
+        return
+    wrong = [
+        f"{name} is {times[name]:g}, its samples give {np.percentile(samples, percentile):g}"
+        for name, percentile in _NAMED
+        if not math.isclose(
+            times[name], float(np.percentile(samples, percentile)), rel_tol=0.01, abs_tol=0.001
+        )
+    ]
+    if wrong:
+        yield f"{where}: {'; '.join(wrong)}: other units or other samples?"
+
+
+def _latency_row(row: Mapping[str, Any]) -> Iterator[str]:
+    name = f"{row['variant']}, batch {row['batch']}, {row['width']}x{row['height']}"
+    whole = row["whole"]["median_ms"]
+    stages = {stage: times["median_ms"] for stage, times in row["stages"].items()}
+    apart = np.sum([row["stages"][stage]["samples_ms"] for stage in stages], axis=0)
+    total = float(np.median(apart))
+    if abs(total - whole) > SUM_TOLERANCE * whole:
+        listed = ", ".join(f"{stage} {value:.3g}" for stage, value in stages.items())
+        yield (
+            f"{name}: the stages add up to {total:.4g} ms ({listed}), the whole takes "
+            f"{whole:.4g} ms: time is spent outside the stages, or one is in another unit"
+        )
+    sampled = sum(row["whole"]["samples_ms"]) / 1000
+    elapsed = row["elapsed_s"]
+    if not (1 - ELAPSED_TOLERANCE) * sampled <= elapsed <= 1.5 * sampled + 0.5:
+        yield (
+            f"{name}: its runs add up to {sampled:.4g} s, the clock on the wall said "
+            f"{elapsed:.4g} s: are the times in milliseconds?"
+        )
+    overhead = row["overhead"]["median"] - 1
+    if overhead > OVERHEAD:
+        slow = {stage: stages[stage] for stage in ("h2d", "execute", "d2h")}
+        slow["execute"] -= row["raw"]["median_ms"]
+        stage = max(slow, key=lambda item: slow[item])
+        yield (
+            f"{name}: a call takes {1 + overhead:.2f} times the bare engine; {slow[stage]:.3g} ms "
+            f"of that are in {stage}, which waits or copies more than it should"
+        )
+
+
+def _compare(results: Mapping[str, Any]) -> Iterator[str]:
+    methods = [item for item in results["methods"] if item["here"]]
+    ours = next((item for item in methods if item["key"] == "foveate"), None)
+    if ours is None:
+        yield "foveate itself was not measured, so the ratios have no base"
+        return
+    for item in methods:
+        expected = item["ms"]["median_ms"] / ours["ms"]["median_ms"]
+        stated = item["ratio"]
+        spread = max(stated["high"] / stated["low"], 1.2) if stated["low"] > 0 else 1.2
+        if not expected / spread <= stated["median"] <= expected * spread:
+            yield (
+                f"{item['name']}: a ratio of {stated['median']:.3g}, but its median time is "
+                f"{expected:.3g} times ours: one of the two is in another unit"
+            )
+
+
+def _throughput(results: Mapping[str, Any]) -> Iterator[str]:
+    files = results["files"]
+    if files and files["images_per_second"] > 1.1 * files["ceiling_images_per_second"]:
+        yield (
+            f"{files['images_per_second']:.4g} images/s with files is above the ceiling of "
+            f"{files['ceiling_images_per_second']:.4g}: one of the two is wrong"
+        )
+    for row in results["grid"]:
+        if row["share"]["median"] > 1.25:
+            yield (
+                f"{row['variant']}, batch {row['batch']}, {row['workers']} workers: "
+                f"{row['share']['median']:.2f} times the bare engine's rate: one of the two is wrong"
+            )
+    roofline = results.get("roofline")
+    if roofline and roofline["share"] > 1.05:
+        yield (
+            f"{roofline['share']:.2f} times as fast as the machine's measured peaks allow: the "
+            "work was not done, or the peaks were measured on a busy machine"
+        )

@@ -1,0 +1,144 @@
+"""What a figure was measured on: machine, versions, and what may disturb it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import foveate
+from foveate.runtime.engines.onnxruntime import available_cores
+
+PACKAGES = (
+    "numpy", "opencv-python-headless", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino",
+    "tensorrt", "tensorrt-rtx-cu13", "pycuda", "torch", "onnx",
+)  # fmt: skip
+CPU_FLAGS = (
+    "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16",
+    "amx_int8", "asimd", "asimddp", "i8mm", "bf16",
+)  # fmt: skip
+"""Flags that decide which kernels run; others are not recorded."""
+BUSY = 0.5
+"""Processor load by others, in cores, from which a warning is given."""
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return processor, memory, GPU and system as JSON values, without names of users or paths."""
+    memory = psutil.virtual_memory().total
+    return {
+        "cpu": _cpu_name(),
+        "cpu_flags": _cpu_flags(),
+        "cores": available_cores(),
+        "memory_gb": round(memory / 2**30, 1),
+        "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "gpus": _gpus(),
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of every package here that takes part."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def producer() -> dict[str, Any]:
+    """Return foveate's version and, in a checkout, its commit and whether files were changed."""
+    root = Path(foveate.__file__).parents[2]
+    commit = _output("git", "-C", str(root), "rev-parse", "HEAD") if _is_checkout(root) else None
+    changed = None
+    if commit:
+        status = ("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/results")
+        changed = bool(_output("git", "-C", str(root), *status))
+    return {"version": foveate.__version__, "commit": commit, "changed": changed}
+
+
+def _is_checkout(root: Path) -> bool:
+    return (root / ".git").exists() and (root / "setup.py").exists()
+
+
+def busy_cores(seconds: float = 0.3) -> float:
+    """Return how many cores others keep busy while this process waits."""
+    return psutil.cpu_percent(interval=seconds) / 100 * (psutil.cpu_count() or 1)
+
+
+def disturbances() -> list[str]:
+    """Return what may disturb a measurement that starts now, with advice."""
+    found = []
+    busy = busy_cores()
+    if busy > BUSY:
+        found.append(
+            f"other processes keep {busy:.1f} cores busy: close them, or trust the ratios only"
+        )
+    governor = _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
+    if governor not in (None, "performance"):
+        found.append(f'the clock governor is "{governor}": set "performance" for steady times')
+    if psutil.swap_memory().percent > 20:
+        found.append("memory is being swapped: free some, or take smaller images or batches")
+    return found
+
+
+def _cpu_info(key: str) -> str:
+    """Return the first value of a key of /proc/cpuinfo, empty where there is none."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""
+
+
+def _cpu_name() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_flags() -> list[str]:
+    present = set((_cpu_info("flags") or _cpu_info("Features")).split())
+    return [flag for flag in CPU_FLAGS if flag in present]
+
+
+def _gpus() -> list[dict[str, str]]:
+    """Return name, driver, compute capability and memory of each NVIDIA GPU."""
+    fields = ("name", "driver_version", "compute_cap", "memory.total")
+    text = _output("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader")
+    rows = [line.split(",") for line in (text or "").splitlines()]
+    return [dict(zip(fields, map(str.strip, row), strict=False)) for row in rows]
+
+
+def _output(*command: str) -> str | None:
+    """Return what a command prints; None when it is not there or fails."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def resident_mb() -> float:
+    """Return the memory this process holds now, in MB of 10^6 bytes."""
+    return float(psutil.Process(os.getpid()).memory_info().rss / 1e6)
