@@ -48,7 +48,7 @@ def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
             flips = f", {len(row['emptiness_flips'])} masks empty on one side only"
             yield (
                 f"{name} gives other masks than {row['reference']}: disagreement "
-                f"{row['disagreement']:.4f}, wanted at most {row['disagreement_bound']}{change}"
+                f"{row['disagreement']:.4f}, wanted at most {row['disagreement_bound']}{dice}"
                 f"{flips if row['emptiness_flips'] else ''}; its speed is the speed of something "
                 "else"
             )
@@ -142,7 +142,7 @@ def _throughput(results: Mapping[str, Any]) -> Iterator[str]:
         if row["share"]["median"] > 1.25:
             yield (
                 f"{row['variant']}, batch {row['batch']}, {row['workers']} workers: "
-                f"{row['share']['median']:.2f} times the bare engine's rate: one of the two is wrong"
+                f"{row['share']['median']:.2f} times the bare engine's rate: one is wrong"
             )
     roofline = results.get("roofline")
     if roofline and roofline["share"] > 1.05:

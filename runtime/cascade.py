@@ -34,9 +34,9 @@ BATCH_PIXELS = 1 << 22
 class Timings:
     """Where the time of a run went, in milliseconds of wall-clock time.
 
-    ``h2d_ms``: the images become the engine's input (on a GPU, also the copy to it). ``execute_ms``:
-    the engine. ``d2h_ms``: its outputs become checked results (on a GPU, also the copy from it).
-    Images that ran as one batch share the times of the whole batch.
+    ``h2d_ms``: the images become the engine's input (on a GPU, also the copy to it).
+    ``execute_ms``: the engine. ``d2h_ms``: its outputs become checked results (on a GPU, also the
+    copy from it). Images that ran as one batch share the times of the whole batch.
     """
 
     h2d_ms: float
