@@ -42,9 +42,8 @@ def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
         yield "no parity was measured: a speed without the masks' parity says nothing"
     for name, row in parity.items():
         if not row["held"]:
-            change = (
-                "" if row["dice_change"] is None else f", Dice change {row['dice_change']:+.4f}"
-            )
+            change = row["dice_change"]
+            dice = "" if change is None else f", Dice change {change:+.4f}"
             flips = f", {len(row['emptiness_flips'])} masks empty on one side only"
             yield (
                 f"{name} gives other masks than {row['reference']}: disagreement "
