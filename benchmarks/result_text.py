@@ -189,7 +189,7 @@ def _throughput(results: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"With files: {files['images_per_second']:.1f} images/s of a ceiling of "
             f"{files['ceiling_images_per_second']:.1f} ({files['share']:.0%}). Core-milliseconds "
-            f"an image: {stages}. Bottleneck: {files['bottleneck']} ({files['bottleneck_share']:.0%})"
+            f"an image: {stages}. Bottleneck: {files['bottleneck']}"
         )
     roofline = results.get("roofline")
     if roofline:
