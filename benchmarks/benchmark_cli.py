@@ -207,8 +207,9 @@ def _words(context: click.Context) -> str:
         values = value if param.multiple else [value]  # type: ignore[attr-defined]
         for item in values:
             text = ",".join(map(str, item)) if isinstance(item, tuple) else str(item)
-            text = Path(text).name if isinstance(item, Path) else text
-            words += [text] if isinstance(param, click.Argument) else [param.opts[0], text]
+            text = item.name if isinstance(item, Path) else text
+            words += [] if isinstance(param, click.Argument) else [param.opts[0]]
+            words += [] if item is True else [text]
     return " ".join(words)
 
 
