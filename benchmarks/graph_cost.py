@@ -1,4 +1,4 @@
-"""What one run of a fused graph costs on any machine: multiply-adds and bytes, operator by operator.
+"""What one run of a fused graph costs on any machine: multiply-adds and bytes by operator.
 
 Counted are convolutions, transposed convolutions, matrix products and poolings, and casts, which
 change the size of every element. Each reads its inputs and weights once and writes its output
@@ -102,9 +102,7 @@ def tensor_shapes(
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        probe.SerializeToString(), options, providers=[PROVIDER]
-    )
+    session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=[PROVIDER])
     image = session.get_inputs()[0]
     black = np.zeros((count, height, width, *image.shape[3:]), np.uint8)
     found = session.run(None, {image.name: black})
