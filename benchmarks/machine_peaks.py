@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +90,7 @@ def _best_seconds(call: Callable[[], object]) -> float:
 
 
 def _operator(
-    kind: str, feed: FloatArray, constant: FloatArray, cores: int, **attributes: list[int]
+    kind: str, feed: FloatArray, constant: FloatArray, cores: int, **attributes: Any
 ) -> Callable[[], object]:
     """Return a call that runs one ONNX operator on its input and a constant."""
     graph = helper.make_graph(
