@@ -36,7 +36,7 @@ WHOLE = "files"
 
 
 @dataclass(frozen=True)
-class Job:
+class Round:
     """What one round runs: items to segment, the mask of each, and the bare engine's workers."""
 
     cascade: Cascade
@@ -72,8 +72,8 @@ def file_throughput(
         found = [cascade(image).mask for image in images]
         masks = [found[i % len(found)] for i in range(count)]
         workers = raw_workers(crew, images, best["batch"])
-        job = Job(cascade, items, masks, workers, Path(folder), cores, seconds)
-        rates = _rates(job, progress)
+        run = Round(cascade, items, masks, workers, Path(folder), cores, seconds)
+        rates = _rates(run, progress)
     height, width = images[0].shape
     return {
         "variant": variant.name,
@@ -115,15 +115,15 @@ def write_pngs(images: Sequence[Pixels], folder: Path) -> list[Path]:
     return paths
 
 
-def _rates(job: Job, progress: Callable[[int, int], None]) -> dict[str, list[float]]:
+def _rates(run: Round, progress: Callable[[int, int], None]) -> dict[str, list[float]]:
     """Return images per second of every stage alone and of the whole, round by round."""
     measures: dict[str, Callable[[], float]] = {
-        "decode": lambda: pooled_rate(_read, job.items, job.cores),
-        "engine": lambda: saturated_rate(job.workers, job.seconds),
-        "encode": partial(_encode_rate, job),
-        WHOLE: partial(_whole_rate, job),
+        "decode": lambda: pooled_rate(_read, run.items, run.cores),
+        "engine": lambda: saturated_rate(run.workers, run.seconds),
+        "encode": partial(_encode_rate, run),
+        WHOLE: partial(_whole_rate, run),
     }
-    saturated_rate(job.workers, job.seconds / 2)  # warm-up
+    saturated_rate(run.workers, run.seconds / 2)  # warm-up
     rates: dict[str, list[float]] = {name: [] for name in measures}
 
     def measure(name: str, number: int) -> None:
@@ -137,17 +137,17 @@ def _read(item: Item) -> None:
     read_image(item.path)
 
 
-def _encode_rate(job: Job) -> float:
-    classes = len(job.cascade.spec.classes)
+def _encode_rate(run: Round) -> float:
+    classes = len(run.cascade.spec.classes)
 
     def write(entry: tuple[Item, Mask]) -> None:
-        write_mask(job.out / entry[0].mask_name, entry[1], classes)
+        write_mask(run.out / entry[0].mask_name, entry[1], classes)
 
-    return pooled_rate(write, list(zip(job.items, job.masks, strict=True)), job.cores)
+    return pooled_rate(write, list(zip(run.items, run.masks, strict=True)), run.cores)
 
 
-def _whole_rate(job: Job) -> float:
-    report = segment_files(job.cascade, job.items, job.out, False, lambda *_: None)
+def _whole_rate(run: Round) -> float:
+    report = segment_files(run.cascade, run.items, run.out, False, lambda *_: None)
     if report.failures:
         raise DataError(f"{report.failures[0].input}: {report.failures[0].reason}")
     return report.written / report.seconds

@@ -7,10 +7,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import onnxruntime
+
 from foveate.runtime.bundle import Bundle
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines import engine_from_onnx
 from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.onnxruntime import PROVIDER
 
 OUTPUTS = ("mask", "box", "score")
 """What a Cascade fetches when it is called, and so does the bare engine."""
@@ -54,9 +57,7 @@ def bare_engine(bundle: Bundle, engine: str, precision: str, threads: int) -> It
 
 
 def _bare_onnxruntime(graph: bytes, threads: int) -> BareCall:
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph, options, providers=[PROVIDER])
     return lambda image: session.run(OUTPUTS, {"image": image})
