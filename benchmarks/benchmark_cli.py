@@ -149,6 +149,40 @@ def latency(
 
 @benchmark.command()
 @target_options
+@click.option("--batch", "batches", type=Numbers(1, 1024), default="1,4,8", show_default=True)
+@click.option(
+    "--workers", type=Numbers(1, 1024), default=(),
+    help="Cascades side by side, who share the threads. Default: 1, 2 and one a core.",
+)  # fmt: skip
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), default=6.0, show_default=True,
+    help="How long each batch size and number of workers is measured.",
+)  # fmt: skip
+def throughput(
+    batches: tuple[int, ...], workers: tuple[int, ...], seconds: float, out: Path | None,
+    as_json: bool, **options: Any,
+) -> int:  # fmt: skip
+    """How many images a second, and how many could it be?
+
+    All cores busy, over batch sizes and workers, beside the bare engine in the same run. From
+    files to files: the share of the ceiling that decoding, engine and encoding leave, each
+    measured alone, and which is the bottleneck. The least time that the machine's measured peaks
+    allow for the graph's arithmetic and memory (roofline).
+
+    \b
+    Example:
+      foveate benchmark throughput lung.bundle --batch 1,8 --out throughput.json
+    """
+    measure = _measure()
+    settings = measure.ThroughputSettings(batches, workers, seconds)
+    bar = Bar()
+    result = measure.throughput_result(_target(options), settings, bar.update)
+    bar.clear()
+    return _finish(result, out, as_json)
+
+
+@benchmark.command()
+@target_options
 @click.option(
     "--single", "singles", type=_PATH, multiple=True,
     help="Bundle of one network to compare with; may be repeated.",

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from foveate.benchmarks.bare import bare_engine
+from foveate.benchmarks.file_throughput import write_pngs
 from foveate.benchmarks.images import Images
 from foveate.benchmarks.machine import resident_mb
 from foveate.benchmarks.timing import distribution, interleaved, ratio, warm_up
@@ -35,16 +36,6 @@ class LatencyPlan:
     batches: Sequence[int]
     runs: int
     threads: int
-
-
-def write_images(folder: Path, images: Images) -> list[Path]:
-    """Write the images as PNG, as OpenCV does, and return the files in order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for index, case in enumerate(images):
-        paths.append(folder / f"{index:05d}.png")
-        cv2.imwrite(str(paths[-1]), case.image)
-    return paths
 
 
 @dataclass(frozen=True)
@@ -71,22 +62,15 @@ def latency_rows(
     progress: Callable[[str, int, int], None],
 ) -> list[dict[str, Any]]:
     """Return a row for every variant and batch size; ``folder`` takes the files."""
-    paths = write_images(folder / "images", images)
     pixels = [case.image for case in images]
+    paths = write_pngs(pixels, folder)
     rows = []
     for variant, cascade in found.cascades.items():
-        raw = bare_engine(found.bundle, variant, plan.threads)
-        subject = Subject(cascade, variant, raw, pixels, paths, folder)
-        for batch in plan.batches:
-            label = f"{variant.name}, batch {batch}"
-            rows.append(
-                _row(
-                    subject,
-                    batch,
-                    plan,
-                    lambda done, total, label=label: progress(label, done, total),
-                )
-            )
+        with bare_engine(found.bundle, variant, plan.threads) as raw:
+            subject = Subject(cascade, variant, raw, pixels, paths, folder)
+            for batch in plan.batches:
+                shown = partial(progress, f"{variant.name}, batch {batch}")
+                rows.append(_row(subject, batch, plan, shown))
     return rows
 
 

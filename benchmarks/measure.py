@@ -5,17 +5,22 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from foveate.benchmarks import advice
+from foveate.benchmarks.bare import contender
 from foveate.benchmarks.cold_start import cold_start
+from foveate.benchmarks.file_throughput import file_throughput, write_pngs
 from foveate.benchmarks.images import Images, find_images
 from foveate.benchmarks.latency import LatencyPlan, latency_rows
 from foveate.benchmarks.machine import disturbances
 from foveate.benchmarks.offered_load import offered_load
 from foveate.benchmarks.parity import Parity, each_image, measure_parity, parity_row, write_pictures
 from foveate.benchmarks.result_files import new_result
+from foveate.benchmarks.roofline import roofline
+from foveate.benchmarks.throughput import best_cell, grid
 from foveate.benchmarks.variants import Variants, open_variants
 from foveate.runtime.engines.base import available_cores
 
@@ -121,7 +126,7 @@ def latency_result(target: Target, settings: LatencySettings, progress: Progress
         starts = [
             cold_start(
                 target.bundle, (item.engine, item.precision), target.cores, (height, width),
-                lambda done, total: progress("cold starts", done, total),
+                partial(progress, "cold starts"),
             )
             for item in found.cascades
         ]  # fmt: skip
@@ -132,8 +137,7 @@ def latency_result(target: Target, settings: LatencySettings, progress: Progress
             "skipped": found.skipped,
         }
         warnings += advice.latency_advice(results)
-        kept = {key: list(value) if isinstance(value, tuple) else value
-                for key, value in asdict(settings).items()}  # fmt: skip
+        kept = _listed(settings)
         return _result("latency", target, found, images, parity.as_json(), results, kept, warnings)
 
 
@@ -147,10 +151,63 @@ def _loads(
         label = f"{variant.name}, {rate:g}/s"
         load = offered_load(
             lambda number, cascade=cascade: cascade(pixels[number % len(pixels)]),  # type: ignore[misc]
-            rate, requests, lambda done, total, label=label: progress(label, done, total),  # type: ignore[misc]
+            rate, requests, partial(progress, label),
         )  # fmt: skip
         rows.append({"variant": variant.name, **load})
     return rows
+
+
+@dataclass(frozen=True)
+class ThroughputSettings:
+    """How throughput is measured; no ``workers`` means one, two and as many as cores."""
+
+    batches: tuple[int, ...] = (1, 4, 8)
+    workers: tuple[int, ...] = ()
+    seconds: float = 6.0
+
+
+def throughput_result(
+    target: Target, settings: ThroughputSettings, progress: Progress
+) -> dict[str, Any]:
+    """Return the saturated rates of every variant here, files against their ceiling, a roofline."""
+    warnings = disturbances()
+    workers = settings.workers or tuple(sorted({1, min(2, target.cores), target.cores}))
+    with open_variants(target.bundle, target.engines, target.precisions, target.threads) as found:
+        images = target.images(found)[0].of_one_size()
+        parity = measure_parity(found, [images], progress)
+    pixels = [case.image for case in images]
+    contenders = {item.name: contender(found.bundle, item) for item in found.cascades}
+    rows: list[dict[str, Any]] = []
+    for name, one in contenders.items():
+        shown = partial(progress, name)
+        rows += grid(one, pixels, settings.batches, workers, target.cores, settings.seconds, shown)
+    best = best_cell(rows)
+    with tempfile.TemporaryDirectory(prefix="foveate-") as folder:
+        paths = write_pngs(pixels, Path(folder))
+        one, shown = contenders[best["variant"]], partial(progress, "files")
+        files = file_throughput(one, paths, best, target.cores, settings.seconds, shown)
+    floor, reason = _roofline(target, found, rows, images.sizes[0])
+    warnings += [f"no roofline: {reason}"] if reason else []
+    results = {"grid": rows, "files": files, "roofline": floor, "skipped": found.skipped}
+    kept = {**_listed(settings), "workers": list(workers)}
+    return _result("throughput", target, found, [images], parity.as_json(), results, kept, warnings)
+
+
+def _roofline(
+    target: Target, found: Variants, rows: Sequence[dict[str, Any]], size: tuple[int, int]
+) -> tuple[dict[str, Any] | None, str]:
+    """Return the roofline of the fp32 graph at its best rate; None and why where there is none."""
+    fp32 = [row for row in rows if row["variant"].endswith(" fp32")]
+    if not fp32:
+        return None, "the fp32 graph was not run"
+    measured_ms = 1000 / max(row["images_per_second"] for row in fp32)
+    return roofline(found.bundle.graph("fp32"), *size, measured_ms, target.cores)
+
+
+def _listed(settings: Any) -> dict[str, Any]:
+    """Return settings as JSON has them."""
+    values = asdict(settings).items()
+    return {name: list(item) if isinstance(item, tuple) else item for name, item in values}
 
 
 def compare_result(

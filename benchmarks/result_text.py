@@ -180,21 +180,22 @@ def _throughput(results: Mapping[str, Any]) -> Iterator[str]:
             ]
         )  # fmt: skip
     yield from table(head, shown)
-    files = results["files"]
-    if files:
-        stages = ", ".join(
-            f"{name} {stage['core_ms']:.1f}" for name, stage in files["stages"].items()
-        )
+    if results["files"]:
         yield ""
-        yield (
-            f"With files: {files['images_per_second']:.1f} images/s of a ceiling of "
-            f"{files['ceiling_images_per_second']:.1f} ({files['share']:.0%}). Core-milliseconds "
-            f"an image: {stages}. Bottleneck: {files['bottleneck']}"
-        )
-    roofline = results.get("roofline")
-    if roofline:
+        yield _files(results["files"])
+    if results["roofline"]:
         yield ""
-        yield from _roofline(roofline)
+        yield from _roofline(results["roofline"])
+
+
+def _files(files: Mapping[str, Any]) -> str:
+    stages = ", ".join(f"{name} {stage['core_ms']:.1f}" for name, stage in files["stages"].items())
+    return (
+        f"With files: {files['images_per_second']:.1f} images/s of a ceiling of "
+        f"{files['ceiling_images_per_second']:.1f} ({files['share']['median']:.0%}). "
+        f"Core-milliseconds an image: {stages}.\n"
+        f"Bottleneck: {files['bottleneck']} ({files['bottleneck_share']:.0%})"
+    )
 
 
 def _roofline(roofline: Mapping[str, Any]) -> Iterator[str]:

@@ -94,9 +94,7 @@ def test_all_times_in_seconds_are_found(bundle: Path, monkeypatch: pytest.Monkey
     assert "are the times in milliseconds?" in errors
 
 
-def test_slow_files_are_said_to_be_the_limit(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_files_are_said_to_be_the_limit(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = latency.read_image
 
     def slow(path: Path) -> Any:
