@@ -174,10 +174,20 @@ def _statistics(w: GraphWriter, spec: CascadeSpec, small: str) -> tuple[str, str
     """Return mean and deviation, (N, 1, 1) or a constant, in units of the full scale."""
     if spec.normalisation.mode == "constants":
         return w.constant(spec.normalisation.mean), w.constant(spec.normalisation.std)
-    mean = w.op("ReduceMean", small, w.ints(1, 2), keepdims=1)
+    mean = _mean(w, small)
     apart = w.op("Sub", small, mean)
-    variance = w.op("ReduceMean", w.op("Mul", apart, apart), w.ints(1, 2), keepdims=1)
+    variance = _mean(w, w.op("Mul", apart, apart))
     return mean, w.op("Max", w.op("Sqrt", variance), w.constant(STD_FLOOR))
+
+
+def _mean(w: GraphWriter, plane: str) -> str:
+    """Return (N, 1, 1), the mean of (N, h, w): row by row, then of the rows.
+
+    Engines add up in float32, some one value after the other: over a million pixels at once the
+    mean was off by 0.004 deviations in ONNX Runtime.
+    """
+    rows = w.op("ReduceMean", plane, w.ints(2), keepdims=1)
+    return w.op("ReduceMean", rows, w.ints(1), keepdims=1)
 
 
 def _probabilities(w: GraphWriter, spec: CascadeSpec, logits: str, name: str) -> str:
