@@ -47,7 +47,7 @@ def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
         yield "no parity was measured: a speed without the masks' parity says nothing"
     for name, row in parity.items():
         if not row["held"]:
-            change = row.get("dice_change")
+            change = row["dice_change"]
             dice = "" if change is None else f", Dice change {change:+.4f}"
             flips = f", {len(row['emptiness_flips'])} masks empty on one side only"
             yield (

@@ -69,8 +69,8 @@ def _label(axes: Axes, shown: Sequence[Row], rates: Sequence[float]) -> None:
         for item in shown
     ]  # fmt: skip
     extents = [text.get_window_extent(figure.canvas.get_renderer()) for text in texts]
-    dices = [item["dice"] for item in shown]
-    points = [(float(x), float(y)) for x, y in axes.transData.transform([*zip(rates, dices)])]  # noqa: B905
+    values = np.column_stack([rates, [item["dice"] for item in shown]])
+    points = [(float(x), float(y)) for x, y in axes.transData.transform(values)]
     frame = Box(*axes.bbox.extents)
     boxes = places(points, [(e.width + 4, e.height + 4) for e in extents], frame, MARKER)
     for text, box, point in zip(texts, boxes, points, strict=True):

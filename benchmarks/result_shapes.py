@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from foveate.runtime.errors import BundleError
 from foveate.runtime.json_files import check_shape
 
 TIMES = {
@@ -28,8 +29,8 @@ RESULT = {
     "foveate": {"version": str},
     "machine": {"cpu": str, "cores": int, "gpus": list},
     "versions": dict,
-    "model": {"name": str, "sha256": str},
-    "data": {"name": str, "images": int},
+    "model": {"name": str, "sha256": str, "graphs": dict},
+    "data": {"name": str, "images": int, "sizes": [[int]]},
     "settings": dict,
     "parity": dict,
     "results": dict,
@@ -85,33 +86,49 @@ def check_results(path: Path, kind: str, results: Mapping[str, Any]) -> None:
         "compare": {"methods": [{"here": bool}]},
     }[kind]
     check_shape(path, results, wanted, "results")
-    for name, shape in _optional(kind):
+    for name, shape in _OPTIONAL[kind].items():
         check_shape(path, listed(results.get(name)), [shape], f"results.{name}")
-    for number, method in enumerate(results.get("methods", ()) if kind == "compare" else ()):
-        shape = METHOD if method["here"] else MISSING_METHOD
-        check_shape(path, method, shape, f"results.methods[{number}]")
     if kind == "parity":
         check_parity(path, results["variants"], "results.variants")
+    elif kind == "compare":
+        _check_compare(path, results)
+    for number, row in enumerate(results.get("rows", ())):
+        _check_nullable(path, row, ("memory_mb",), f"results.rows[{number}]")
 
 
-def _optional(kind: str) -> list[tuple[str, Any]]:
-    """Return the parts of a kind that may be null or left out, with the shape of each."""
-    return {
-        "parity": [("skipped", dict)],
-        "latency": [
-            ("cold_start", COLD_START), ("offered_load", OFFERED_LOAD), ("skipped", dict),
-        ],
-        "throughput": [("files", FILES), ("roofline", ROOFLINE), ("skipped", dict)],
-        "compare": [
-            ("parts", {"name": str, "ms": TIMES, "ratio": RATIO}), ("multiply_adds", dict),
-        ],
-    }[kind]  # fmt: skip
+_OPTIONAL: dict[str, dict[str, Any]] = {
+    "parity": {"skipped": dict},
+    "latency": {"cold_start": COLD_START, "offered_load": OFFERED_LOAD, "skipped": dict},
+    "throughput": {"files": FILES, "roofline": ROOFLINE, "skipped": dict},
+    "compare": {"parts": {"name": str, "ms": TIMES, "ratio": RATIO}, "multiply_adds": dict},
+}
+"""The parts of a kind that may be null or left out, with the shape of each."""
+
+
+def _check_compare(path: Path, results: Mapping[str, Any]) -> None:
+    for number, method in enumerate(results["methods"]):
+        where = f"results.methods[{number}]"
+        check_shape(path, method, METHOD if method["here"] else MISSING_METHOD, where)
+        if method["here"]:
+            _check_nullable(path, method, ("dice", "disagreement"), where)
+    counts = results.get("multiply_adds") or {}
+    check_shape(path, counts, dict.fromkeys(counts, float), "results.multiply_adds")
 
 
 def check_parity(path: Path, parity: Mapping[str, Any], where: str = "parity") -> None:
     """Raise BundleError unless every variant's parity has the shape wanted."""
     check_shape(path, parity, dict.fromkeys(parity, PARITY), where)
-    for name, row in parity.items():
-        for key in ("dice", "dice_reference", "dice_change"):
-            if row.get(key) is not None:
-                check_shape(path, row[key], float, f"{where}.{name}.{key}")
+    names = ("dice", "dice_reference", "dice_change", "worst_disagreement")
+    for variant, row in parity.items():
+        _check_nullable(path, row, names, f"{where}.{variant}")
+
+
+def _check_nullable(
+    path: Path, row: Mapping[str, Any], names: tuple[str, ...], where: str
+) -> None:
+    """Raise BundleError unless each of the named values is a number or null."""
+    for name in names:
+        if name not in row:
+            raise BundleError(f"{path}: has no {where}.{name}")
+        if row[name] is not None:
+            check_shape(path, row[name], float, f"{where}.{name}")

@@ -20,6 +20,10 @@ COMMANDS = {
     "evaluate": ("foveate.benchmarks.cli", "Compare masks of a run or a bundle with the truth."),
     "export": ("foveate.export.cli", "Turn a trained run into a bundle."),
     "segment": ("foveate.runtime.cli", "Segment files, folders or globs into PNG masks."),
+    "benchmark": (
+        "foveate.benchmarks.benchmark_cli",
+        "Measure parity, latency and throughput; compare with peers; report.",
+    ),
     "info": ("foveate.runtime.cli", "Engines, versions, and what a bundle holds."),
 }
 
