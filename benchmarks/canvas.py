@@ -1,4 +1,4 @@
-"""The figure that every plot starts from: dark as the page, legible on a phone, without a window."""
+"""The figure that every plot starts from: dark as the page, legible on a phone."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ def new_axes(title: str, across: str, up: str) -> Axes:
     """Return the axes of a new figure; ``title`` is text, of which $ is no mathematics."""
     figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(w_pad=0.12, h_pad=0.1)
     figure.set_facecolor(CARD)
     axes = figure.add_subplot(facecolor=CARD)
     axes.set_title(title, color=INK, fontsize=FONT, loc="left", parse_math=False)

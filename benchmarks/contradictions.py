@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveate.benchmarks.result_shapes import listed
+from foveate.benchmarks.units import figure
 
 SUM_TOLERANCE = 0.1
 """Largest share of the whole that the stages may leave out, or be too long by."""
@@ -111,7 +112,7 @@ def _latency_row(row: Mapping[str, Any]) -> Iterator[str]:
         return
     total = float(np.median(np.sum(samples, axis=0)))
     if abs(total - whole) > SUM_TOLERANCE * whole:
-        listed = ", ".join(f"{stage} {value:.3g}" for stage, value in stages.items())
+        listed = ", ".join(f"{stage} {figure(value)}" for stage, value in stages.items())
         yield (
             f"{name}: the stages add up to {total:.4g} ms ({listed}), the whole takes "
             f"{whole:.4g} ms: time is spent outside the stages, or one is in another unit"

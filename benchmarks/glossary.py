@@ -15,7 +15,7 @@ TERMS = (
      "spread that holds 1 shows no difference."),
     ("decode, encode", "Reading an image file to an array; writing a mask to a file."),
     ("h2d, execute, d2h", "Bringing the array to the engine (host to device), running the "
-     "network, bringing the mask back (device to host). On a CPU h2d and d2h are close to nothing."),
+     "network, bringing the mask back. On a CPU h2d and d2h are close to nothing."),
     ("whole, sum", "From file to file by one clock, and the stages added up. They must agree "
      "within 10%, or time is spent where nobody looked."),
     ("cold start", "A new process: Python, imports, loading the bundle, first mask. Medians."),

@@ -27,14 +27,16 @@ def latency_section(file: ResultFile, album: Album) -> str:
     distributions = "".join(
         album.figure(
             f"latency-{number}", plots.latency_distribution(row),
-            "Share of runs that took at most so long; diamonds at p50 and p99.",
+            "Share of runs that took at most so long, diamonds at p50 and p99. "
+            f"{_state(row, parity)}",
         )
         for number, row in enumerate(rows, 1)
     )  # fmt: skip
     stages = "".join(
         album.figure(
             f"stages-{number}", plots.stage_bars(row),
-            f"Medians of the stages of {units.count(row['batch'], 'file')} at a time.",
+            f"Medians of the stages, {units.count(row['batch'], 'file')} at a time. "
+            f"{_state(row, parity)}",
         )
         for number, row in enumerate(rows, 1)
     )  # fmt: skip
@@ -48,6 +50,10 @@ def latency_section(file: ResultFile, album: Album) -> str:
         f"{_offered_load(listed(results.get('offered_load')), parity, album)}"
         f"{skipped(results)}"
     )
+
+
+def _state(row: Row, parity: Mapping[str, Any]) -> str:
+    return f"Parity {mark(parity, row['variant']).text}."
 
 
 def _label(row: Row) -> str:
@@ -131,7 +137,8 @@ def _offered_load(loads: Sequence[Row], parity: Mapping[str, Any], album: Album)
     figures = "".join(
         album.figure(
             "offered-load", plots.offered_load([load for load in loads if load["variant"] == name]),
-            "Response counts from the moment a request was due.",
+            "Response counts from the moment a request was due. "
+            f"{_state({'variant': name}, parity)}",
         )
         for name in dict.fromkeys(load["variant"] for load in loads)
     )  # fmt: skip

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.ticker import LogLocator
 
 from foveate.benchmarks import canvas, units
-from foveate.benchmarks.label_places import Box, places
+from foveate.benchmarks.label_places import Box, nearest, places
 from foveate.benchmarks.result_shapes import FILE_STAGES, STAGES
 
 Row = Mapping[str, Any]
 MARKER = 11.0
 """Side of a point in points; half of it in pixels is MARKER."""
 LABEL_COLUMNS = 17
+CUT = 2.5
+"""The axis of what each stage could do alone ends at so many ceilings."""
 DICE_SPAN = 0.02
 """The Dice axis shows at least this much, so that noise does not look like a lead."""
 
@@ -31,13 +34,15 @@ def dice_against_rate(methods: Sequence[Row]) -> bytes | None:
     rates = [1000 / item["ms"]["median_ms"] for item in shown]
     if max(rates) > 8 * min(rates):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter(lambda value, _: "")
     for item, rate in zip(shown, rates, strict=True):
         ours = item["key"] == "foveate"
         axes.plot(
-            rate, item["dice"], "D" if ours else "o", ms=MARKER if ours else MARKER - 2,
-            color=canvas.OURS if ours else canvas.OTHER, markeredgecolor=canvas.CARD, zorder=3,
+            rate, item["dice"], "D" if ours else "o", ms=MARKER + 2 if ours else MARKER - 2,
+            color=canvas.OURS if ours else canvas.OTHER, zorder=4 if ours else 3,
+            markerfacecolor="none" if ours else canvas.OTHER, markeredgewidth=3 if ours else 0,
         )  # fmt: skip
     _make_room(axes, rates, [item["dice"] for item in shown])
     _label(axes, shown, rates)
@@ -76,7 +81,7 @@ def _label(axes: Axes, shown: Sequence[Row], rates: Sequence[float]) -> None:
     for text, box, point in zip(texts, boxes, points, strict=True):
         middle = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
         text.set_position(middle)
-        near = min(max(point[0], box.x0), box.x1), min(max(point[1], box.y0), box.y1)
+        near = nearest(box, point)
         axes.plot(
             [point[0], near[0]], [point[1], near[1]], color=canvas.DIM, lw=1, transform=None,
             zorder=2, scalex=False, scaley=False,
@@ -108,7 +113,7 @@ def latency_distribution(row: Row) -> bytes:
 def stage_bars(row: Row) -> bytes:
     """Return what the stages take of the time from file to file, the whole as a line."""
     whole = row["whole"]["median_ms"]
-    title = f"File in, file out: {row['variant']}, {units.size(row)}"
+    title = f"Stages: {row['variant']}, batch {row['batch']}, {units.size(row)}"
     values = {name: row["stages"][name]["median_ms"] for name in STAGES}
     return _bars(title, "ms", values, {}, (f"whole {units.figure(whole)} ms", whole))
 
@@ -121,26 +126,32 @@ def file_stages(files: Row) -> bytes:
     }
     ceiling = files["ceiling_images_per_second"]
     values = {**rates, "reached": files["images_per_second"]}
-    label = f"ceiling {units.figure(ceiling)} images/s"
-    return _bars("Each stage alone, and together", "images/s", values, notes, (label, ceiling))
+    line = (f"ceiling {units.figure(ceiling)} images/s", ceiling)
+    return _bars("Each stage alone, and together", "images/s", values, notes, line, CUT * ceiling)
 
 
 def _bars(
     title: str, across: str, values: Mapping[str, float], notes: Mapping[str, str],
-    line: tuple[str, float],
+    line: tuple[str, float], most: float = float("inf"),
 ) -> bytes:  # fmt: skip
-    """Return bars from the top down, each with its value, and a line across them."""
+    """Return bars from the top down, each with its value, and a line across them.
+
+    The axis ends at ``most`` at the latest, so that a long bar does not make the rest too short
+    to read; the value stands in it all the same.
+    """
     axes = canvas.new_axes(title, across, "")
-    top = max(*values.values(), line[1])
+    top = min(max(*values.values(), line[1]), most)
     colours = [canvas.OURS if name == "reached" else canvas.OTHER for name in values]
     axes.barh(list(values), list(values.values()), color=colours, height=0.62)
     for number, (name, value) in enumerate(values.items()):
         text = units.figure(value) + (f" ({notes[name]})" if name in notes else "")
         inside = value > 0.55 * top
+        ground, ink = (colours[number], canvas.CARD) if inside else (canvas.CARD, canvas.INK)
         axes.annotate(
-            text, (value, number), (-6 if inside else 6, 0), textcoords="offset points",
-            va="center", ha="right" if inside else "left", fontsize=canvas.SMALL,
-            color=canvas.CARD if inside else canvas.INK,
+            text if value <= top else f"{text} \u2192", (min(value, top), number),
+            (-6 if inside else 8, 0), textcoords="offset points", va="center",
+            ha="right" if inside else "left", fontsize=canvas.SMALL, color=ink, zorder=4,
+            bbox={"facecolor": ground, "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip
     axes.axvline(line[1], color=canvas.MARK, lw=2.5, ls="--", label=line[0])
     axes.set_xlim(0, 1.06 * top)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foveate.benchmarks.model_results import ResultFile
@@ -53,22 +53,30 @@ def _machine(machine: Mapping[str, Any]) -> str:
 def _model(model: Mapping[str, Any]) -> str:
     parts = [f"{model['name']}, manifest sha256 {model['sha256'][:SHA_SHOWN]}"]
     parts += [f"{name} {str(sha)[:SHA_SHOWN]}" for name, sha in model["graphs"].items()]
-    for key in ("network", "stage1", "stage2", "classes", "input_type"):
+    for key in ("stage1", "stage2"):
+        if model[key] is not None:
+            parts.append(f"{key} {_size(model[key])}")
+    for key in ("network", "classes", "input_type"):
         if model.get(key):
             parts.append(f"{key} {_plain(model[key])}")
     return "; ".join(parts)
 
 
 def _data(data: Mapping[str, Any]) -> str:
-    sizes = ["x".join(map(str, reversed(size))) for size in data["sizes"]]
+    sizes = [_size(size) for size in data["sizes"]]
     truth = "with truth" if data.get("truth") else "without truth"
     text = f"{data['name']}, {data['images']} images ({', '.join(sizes)}), {truth}"
     fingerprint = data.get("fingerprint")
     return text + (f", fingerprint {str(fingerprint)[:SHA_SHOWN]}" if fingerprint else "")
 
 
+def _size(size: Sequence[int]) -> str:
+    """Return width x height of [height, width]."""
+    return "x".join(map(str, reversed(size)))
+
+
 def _plain(value: Any) -> str:
-    """Return JSON values as words: 'width 8, depth 3'; a list as '256 x 256' when of numbers."""
+    """Return JSON values as words: 'width 8, depth 3'."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""``foveate benchmark report``: result files become one page, and what contradicts itself a list."""
+"""``foveate benchmark report``: one page of result files, and what contradicts itself."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ RESULT = {
     "foveate": {"version": str},
     "machine": {"cpu": str, "cores": int, "gpus": list},
     "versions": dict,
-    "model": {"name": str, "sha256": str, "graphs": dict},
+    "model": {"name": str, "sha256": str, "graphs": dict, "stage1": [int]},
     "data": {"name": str, "images": int, "sizes": [[int]]},
     "settings": dict,
     "parity": dict,
@@ -123,9 +123,7 @@ def check_parity(path: Path, parity: Mapping[str, Any], where: str = "parity") -
         _check_nullable(path, row, names, f"{where}.{variant}")
 
 
-def _check_nullable(
-    path: Path, row: Mapping[str, Any], names: tuple[str, ...], where: str
-) -> None:
+def _check_nullable(path: Path, row: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
     """Raise BundleError unless each of the named values is a number or null."""
     for name in names:
         if name not in row:

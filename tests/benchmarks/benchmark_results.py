@@ -154,9 +154,7 @@ def throughput_result() -> dict[str, Any]:
         "floor_ms": 31.5, "measured_ms": 43.2, "share": 31.5 / 43.2,
     }  # fmt: skip
     grid = [grid_row(1, 1, 22.4), grid_row(4, 1, 23.9), grid_row(1, 2, 24.6)]
-    return result(
-        "throughput", {"grid": grid, "files": files, "roofline": roofline, "skipped": {}}
-    )
+    return result("throughput", {"grid": grid, "files": files, "roofline": roofline, "skipped": {}})
 
 
 def method(key: str, name: str, time: float, dice: float | None, **changes: Any) -> dict[str, Any]:
