@@ -43,8 +43,9 @@ def report(files: tuple[Path, ...], out: Path) -> int:
     try:
         from foveate.benchmarks.report import write_report
     except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
         raise EngineError(
-            f"foveate benchmark report needs {error.name}: pip install 'foveate[benchmark]'"
+            f"foveate benchmark report needs {package}: pip install 'foveate[benchmark]'"
         ) from None
     made = write_report(files, out)
     for doubt in made.doubts:

@@ -7,6 +7,7 @@ import io
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 WIDTH_PX, HEIGHT_PX, DPI = 960, 720, 160
 """At 360 px of a phone 14 points are 11.7 px high."""
@@ -18,11 +19,9 @@ FONT, SMALL = 14.0, 12.5
 
 def new_axes(title: str, across: str, up: str) -> Axes:
     """Return the axes of a new figure; ``title`` is text, of which $ is no mathematics."""
-    figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+    figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.set(w_pad=0.12, h_pad=0.1)
     figure.set_facecolor(CARD)
     axes = figure.add_subplot(facecolor=CARD)
     axes.set_title(title, color=INK, fontsize=FONT, loc="left", parse_math=False)

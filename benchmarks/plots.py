@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.ticker import LogLocator
 
 from foveate.benchmarks import canvas, units
@@ -63,8 +62,8 @@ def _make_room(axes: Axes, rates: Sequence[float], dices: Sequence[float]) -> No
 def _label(axes: Axes, shown: Sequence[Row], rates: Sequence[float]) -> None:
     """Write each method's name where it hides nothing, with a line to its point."""
     figure = axes.get_figure(root=True)
-    assert figure is not None and isinstance(figure.canvas, FigureCanvasAgg)
-    figure.canvas.draw()
+    assert figure is not None
+    figure.draw_without_rendering()
     texts = [
         axes.text(
             0, 0, textwrap.fill(item["name"], LABEL_COLUMNS), fontsize=canvas.SMALL, ha="center",
@@ -73,7 +72,7 @@ def _label(axes: Axes, shown: Sequence[Row], rates: Sequence[float]) -> None:
         )
         for item in shown
     ]  # fmt: skip
-    extents = [text.get_window_extent(figure.canvas.get_renderer()) for text in texts]
+    extents = [text.get_window_extent() for text in texts]
     values = np.column_stack([rates, [item["dice"] for item in shown]])
     points = [(float(x), float(y)) for x, y in axes.transData.transform(values)]
     frame = Box(*axes.bbox.extents)
@@ -105,7 +104,7 @@ def latency_distribution(row: Row) -> bytes:
     edge = 0.06 * (max(ends) - min(starts)) or 1.0
     axes.set_xlim(min(starts) - edge, max(ends) + edge)
     axes.set_ylim(0, 1.03)
-    axes.xaxis.get_major_locator().set_params(nbins=5)
+    axes.locator_params(axis="x", nbins=5)
     canvas.add_legend(axes)
     return canvas.png(axes)
 

@@ -79,13 +79,7 @@ def listed(value: Any) -> list[Any]:
 
 def check_results(path: Path, kind: str, results: Mapping[str, Any]) -> None:
     """Raise BundleError unless ``results`` have the shape of their kind."""
-    wanted: dict[str, Any] = {
-        "parity": {"reference": str, "variants": dict},
-        "latency": {"rows": [LATENCY_ROW]},
-        "throughput": {"grid": [GRID_ROW]},
-        "compare": {"methods": [{"here": bool}]},
-    }[kind]
-    check_shape(path, results, wanted, "results")
+    check_shape(path, results, _RESULTS[kind], "results")
     for name, shape in _OPTIONAL[kind].items():
         check_shape(path, listed(results.get(name)), [shape], f"results.{name}")
     if kind == "parity":
@@ -96,6 +90,12 @@ def check_results(path: Path, kind: str, results: Mapping[str, Any]) -> None:
         _check_nullable(path, row, ("memory_mb",), f"results.rows[{number}]")
 
 
+_RESULTS: dict[str, Any] = {
+    "parity": {"reference": str, "variants": dict},
+    "latency": {"rows": [LATENCY_ROW]},
+    "throughput": {"grid": [GRID_ROW]},
+    "compare": {"methods": [{"here": bool}]},
+}
 _OPTIONAL: dict[str, dict[str, Any]] = {
     "parity": {"skipped": dict},
     "latency": {"cold_start": COLD_START, "offered_load": OFFERED_LOAD, "skipped": dict},
