@@ -90,10 +90,6 @@ def _multiply_adds(counts: Mapping[str, Any]) -> str:
     """Return the multiply-adds of one image."""
     if not counts:
         return ""
-    ours = counts.get("foveate")
-    rows = [
-        [name, units.figure(value / 1e9), units.figure(value / ours) if ours else "-"]
-        for name, value in counts.items()
-    ]
-    head = ("network", "multiply-adds, 10^9", "against foveate")
+    rows = [[name, units.figure(value / 1e9)] for name, value in counts.items()]
+    head = ("network", "multiply-adds, 10^9")
     return f"<h4>Multiply-adds of one image</h4>{pages.table(head, rows)}"

@@ -156,7 +156,7 @@ def _compare(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _throughput(results: Mapping[str, Any]) -> Iterator[str]:
-    files = results.get("files")
+    files = results["files"]
     if files and files["images_per_second"] > 1.1 * files["ceiling_images_per_second"]:
         yield (
             f"{files['images_per_second']:.4g} images/s with files is above the ceiling of "

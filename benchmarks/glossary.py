@@ -23,7 +23,7 @@ TERMS = (
      "a request was due, waiting included; service is the work alone."),
     ("utilisation", "Share of the time that the model was at work."),
     ("throughput, workers", "Images per second with several at a time; workers run side by side."),
-    ("core-ms", "Milliseconds of one core that a stage takes for one image."),
+    ("core-ms", "Milliseconds of one core that a stage takes for one image, all cores busy."),
     ("ceiling, bottleneck", "The images/s that decoding, engine and encoding allow on these cores, "
      "and the stage that takes most of it."),
     ("roofline, floor", "The least time this machine's measured peaks of arithmetic and memory "

@@ -54,7 +54,7 @@ def _throughput(model: ModelResults) -> Iterator[Fact]:
     for files in listed(results.get("files")):
         yield (
             "Images/s, files", units.figure(files["images_per_second"]),
-            f"{units.percent(files['share'])} of the ceiling; bottleneck {files['bottleneck']}; "
+            f"{units.percent(files['share']['median'])} of the ceiling; bottleneck {files['bottleneck']}; "
             f"{_parity(file.parity, files['variant'])}",
         )  # fmt: skip
 

@@ -69,7 +69,7 @@ def _latency_table(rows: Sequence[Row], parity: Mapping[str, Any]) -> str:
 
 
 def _latency_row(row: Row, parity: Mapping[str, Any]) -> list[str | Cell]:
-    call, warm_up, memory = row["call"], row["warm_up"], row["memory_mb"]
+    call, warm_up = row["call"], row["warm_up"]
     runs = str(warm_up["runs"])
     cv = units.percent(call["cv"])
     return [
@@ -83,8 +83,12 @@ def _latency_row(row: Row, parity: Mapping[str, Any]) -> list[str | Cell]:
         units.spread(row["overhead"]),
         runs if warm_up["stable"] else Cell(f"{runs}, not steady", "fair"),
         str(row["threads"]),
-        "-" if memory is None else units.figure(memory),
+        _megabytes(row["memory_mb"]),
     ]
+
+
+def _megabytes(value: float | None) -> str:
+    return "-" if value is None else units.figure(value)
 
 
 def _stage_table(rows: Sequence[Row], parity: Mapping[str, Any]) -> str:
@@ -113,14 +117,15 @@ def _cold_start(items: Sequence[Row], parity: Mapping[str, Any]) -> str:
     if not items:
         return ""
     head = (
-        "variant", "parity", "python", "import", "load", "first mask", "whole", "peak MB",
-        "processes",
+        "variant", "parity", "python", "import", "load", "first mask", "whole", "MB imported",
+        "MB loaded", "MB at most", "processes",
     )  # fmt: skip
     rows: list[list[str | Cell]] = [
         [
             item["variant"], mark(parity, item["variant"]),
             *(units.figure(item[name]) for name in _COLD),
-            units.figure(item["peak_mb"]), str(item["runs"]),
+            *(_megabytes(item[name]) for name in ("import_mb", "load_mb", "peak_mb")),
+            str(item["runs"]),
         ]
         for item in items
     ]  # fmt: skip

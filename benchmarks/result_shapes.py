@@ -47,7 +47,7 @@ LATENCY_ROW = {
 }  # fmt: skip
 COLD_START = {
     "variant": str, "runs": int, "python_ms": float, "import_ms": float, "load_ms": float,
-    "first_mask_ms": float, "whole_ms": float, "peak_mb": float,
+    "first_mask_ms": float, "whole_ms": float,
 }  # fmt: skip
 OFFERED_LOAD = {
     "variant": str, "rate": float, "requests": int, "response": TIMES, "service": TIMES,
@@ -59,7 +59,7 @@ GRID_ROW = {
 }  # fmt: skip
 FILES = {
     "variant": str, "batch": int, "images": int, "height": int, "width": int,
-    "images_per_second": float, "ceiling_images_per_second": float, "share": float,
+    "images_per_second": float, "ceiling_images_per_second": float, "share": RATIO,
     "stages": dict.fromkeys(FILE_STAGES, {"core_ms": float, "images_per_second": float}),
     "bottleneck": str, "bottleneck_share": float,
 }  # fmt: skip
@@ -86,14 +86,15 @@ def check_results(path: Path, kind: str, results: Mapping[str, Any]) -> None:
         check_parity(path, results["variants"], "results.variants")
     elif kind == "compare":
         _check_compare(path, results)
-    for number, row in enumerate(results.get("rows", ())):
-        _check_nullable(path, row, ("memory_mb",), f"results.rows[{number}]")
+    for name, keys in _NULLABLE.items():
+        for number, row in enumerate(listed(results.get(name)) if kind == "latency" else ()):
+            _check_nullable(path, row, keys, f"results.{name}[{number}]")
 
 
 _RESULTS: dict[str, Any] = {
     "parity": {"reference": str, "variants": dict},
     "latency": {"rows": [LATENCY_ROW]},
-    "throughput": {"grid": [GRID_ROW]},
+    "throughput": {"grid": [GRID_ROW], "files": dict},
     "compare": {"methods": [{"here": bool}]},
 }
 _OPTIONAL: dict[str, dict[str, Any]] = {
@@ -103,6 +104,8 @@ _OPTIONAL: dict[str, dict[str, Any]] = {
     "compare": {"parts": {"name": str, "ms": TIMES, "ratio": RATIO}, "multiply_adds": dict},
 }
 """The parts of a kind that may be null or left out, with the shape of each."""
+_NULLABLE = {"rows": ("memory_mb",), "cold_start": ("import_mb", "load_mb", "peak_mb")}
+"""Figures of a latency result that the system may not tell."""
 
 
 def _check_compare(path: Path, results: Mapping[str, Any]) -> None:

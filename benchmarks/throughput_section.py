@@ -50,9 +50,9 @@ def _files(files: Row, parity: Mapping[str, Any], album: Album) -> str:
     words = (
         f"{units.figure(files['images_per_second'])} of at most "
         f"{units.figure(files['ceiling_images_per_second'])} images/s "
-        f"({units.percent(files['share'])}): {files['variant']}, batch {files['batch']}, "
+        f"({units.percent(files['share']['median'])}): {files['variant']}, batch {files['batch']}, "
         f"{units.count(files['images'], 'file')} of {units.size(files)}. Bottleneck: "
-        f"{files['bottleneck']}, {units.percent(files['bottleneck_share'])}. Parity: "
+        f"{files['bottleneck']}, {units.percent(files['bottleneck_share'])} of the core time. Parity: "
     )
     total = sum(files["stages"][name]["core_ms"] for name in FILE_STAGES)
     rows = []
