@@ -3,8 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
+BENCHMARK := $(VENV)/bin/foveate benchmark
+RESULTS := benchmarks/results
+REFERENCE := .cache/reference
+TRAIN_cascade := --set num_epochs=12
+TRAIN_single := --stages single --set single_input=full --set num_epochs=24
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types wheel clean
+.PHONY: help demo test check lint types reference bench wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -25,6 +31,23 @@ types: $(VENV)/.dev  ## mypy reads the package as it installs; it cannot follow 
 	rm -rf build
 	$(PIP) install --quiet --no-deps --target build/types .
 	$(VENV)/bin/mypy | sed 's|build/types/foveate/||'
+
+reference: $(REFERENCE)/cascade.bundle $(REFERENCE)/single.bundle  ## train the reference pair on phantoms, under 20 minutes
+
+bench: reference  ## the reference results of this machine, under 15 minutes; README's table is made of them
+	$(BENCHMARK) parity $(REFERENCE)/cascade.bundle --count 20 --out $(RESULTS)/reference-parity.json
+	$(BENCHMARK) latency $(REFERENCE)/cascade.bundle --batch 1,8 --runs 40 --rate 5 --rate 10 --out $(RESULTS)/reference-latency.json
+	$(BENCHMARK) throughput $(REFERENCE)/cascade.bundle --out $(RESULTS)/reference-throughput.json
+	$(BENCHMARK) compare $(REFERENCE)/cascade.bundle --single $(REFERENCE)/single.bundle --count 20 --out $(RESULTS)/reference-compare.json
+	$(BENCHMARK) report $(RESULTS)/reference-*.json --out benchmark-report
+	$(VENV)/bin/python -m foveate.benchmarks.readme_table README.md $(RESULTS)/reference-*.json
+
+$(REFERENCE)/data: | $(VENV)/.dev
+	$(VENV)/bin/foveate phantom $@ --count 200 --size 1024 --bits 8 --seed 4
+
+$(REFERENCE)/%.bundle: | $(VENV)/.dev $(REFERENCE)/data
+	$(VENV)/bin/foveate train $(REFERENCE)/data --out $(REFERENCE)/$* --set class_names=lesion --set data_licence=CC0 $(TRAIN_$*)
+	$(VENV)/bin/foveate export $(REFERENCE)/$* --out $@
 
 wheel: $(VENV)/.dev  ## dist/*.whl, by way of the sdist, so that nothing stale is packed
 	$(VENV)/bin/python -m build

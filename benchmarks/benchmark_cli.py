@@ -1,35 +1,274 @@
-"""``foveate benchmark``: what is slow to import is imported by the command that needs it."""
+"""``foveate benchmark``: parity, latency, throughput, compare, report."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
-from foveate.runtime.errors import EngineError, one_line
+from foveate.runtime.errors import EngineError, SettingsError, one_line
+from foveate.runtime.progress import Bar
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_PATH = click.Path(path_type=Path)
+
+
+class Names(click.ParamType):
+    """A comma-separated list of names."""
+
+    name = "NAME[,NAME...]"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+
+
+class Numbers(click.ParamType):
+    """A comma-separated list of whole numbers from ``low`` to ``high``."""
+
+    name = "N[,N...]"
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(dict.fromkeys(int(part) for part in value.split(",")))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers, such as 1,8", param, ctx)
+        if not all(self.low <= number <= self.high for number in numbers):
+            self.fail(f"{value!r}: wanted {self.low} to {self.high}", param, ctx)
+        return numbers
+
+
+def target_options(command: Command) -> Command:
+    """Add what every measurement takes: bundle, data, engines, and where the result goes."""
+    for decorate in reversed(
+        (
+            click.argument("bundle", type=_PATH),
+            click.argument("data", type=_PATH, required=False),
+            click.option("--list", "stem_list", type=_PATH, help="File of stems of DATA."),
+            click.option("--engines", type=Names(), default=(), help="Default: all here."),
+            click.option(
+                "--precision", "precisions", type=Names(), default=(),
+                help="Graphs to run. Default: all of the bundle that run here.",
+            ),
+            click.option(
+                "--threads", type=click.IntRange(0), default=0, show_default=True,
+                help="Engine threads; 0: all cores.",
+            ),
+            click.option(
+                "--size", "sizes", type=Numbers(128, 4096), default="1024", show_default=True,
+                help="Side of the phantoms, when there is no DATA.",
+            ),
+            click.option(
+                "--count", type=click.IntRange(1), default=8, show_default=True,
+                help="How many phantoms.",
+            ),
+            click.option("--out", type=_PATH, help="Write the result as JSON to this file."),
+            click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+        )
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
 
 
 @click.group()
 def benchmark() -> None:
-    """Measure parity, latency and throughput; compare with peers; report.
+    """Measure a bundle on this machine: are the masks the same, and how fast are they?
+
+    Without DATA, a data set with images/ and masks/, phantoms are drawn. No speed is shown without
+    its parity. --out keeps a result as JSON, and `report` makes a page of such files.
 
     \b
     Example:
-      foveate benchmark report results/*.json --out benchmark-report
+      foveate benchmark latency lung.bundle --batch 1,8 --out latency.json
+      foveate benchmark report latency.json --out report
     """
 
 
 @benchmark.command()
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."
-)
+@target_options
+@click.option("--pictures", type=_PATH, help="Folder for pictures of the worst images.")
+def parity(pictures: Path | None, out: Path | None, as_json: bool, **options: Any) -> int:
+    """Are the masks the same? Every engine and precision against the PyTorch fp32 cascade.
+
+    Foreground disagreement, change of the mean Dice, masks that are empty on one side only, boxes
+    that moved. Without PyTorch the reference is ONNX Runtime fp32. Exit code 1 when a bound does
+    not hold. --pictures marks the pixels that differ.
+
+    \b
+    Example:
+      foveate benchmark parity lung.bundle data/lungs --list data/lungs/test.txt --pictures worst
+    """
+    measure = _measure()
+    bar = Bar()
+    result, written = measure.parity_result(_target(options), pictures, bar.update)
+    bar.clear()
+    if written and not as_json:
+        click.echo(f"{len(written)} pictures in {pictures}")
+    return _finish(result, out, as_json)
+
+
+@benchmark.command()
+@target_options
+@click.option("--batch", "batches", type=Numbers(1, 1024), default="1", show_default=True)
+@click.option("--runs", type=click.IntRange(3), default=50, show_default=True)
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("benchmark-report"),
-    show_default=True,
+    "--rate", "rates", type=float, multiple=True,
+    help="Also offer this many requests a second, in an open loop; may be repeated.",
+)  # fmt: skip
+def latency(
+    batches: tuple[int, ...], runs: int, rates: tuple[float, ...], out: Path | None,
+    as_json: bool, **options: Any,
+) -> int:  # fmt: skip
+    """How long does a mask take? Percentiles, stage by stage, against the bare engine.
+
+    A call is array in, mask out; a whole is file in, file out, with its stages: decode, h2d,
+    execute, d2h, encode. Cold start and memory are those of fresh processes.
+
+    \b
+    Example:
+      foveate benchmark latency lung.bundle --size 1024 --batch 1,8 --rate 5 --out latency.json
+    """
+    if not all(0 < rate <= 1e6 for rate in rates):
+        raise SettingsError(f"--rate {rates}: wanted more than 0, at most a million a second")
+    measure = _measure()
+    settings = measure.LatencySettings(batches, runs, rates)
+    bar = Bar()
+    result = measure.latency_result(_target(options), settings, bar.update)
+    bar.clear()
+    return _finish(result, out, as_json)
+
+
+@benchmark.command()
+@target_options
+@click.option("--batch", "batches", type=Numbers(1, 1024), default="1,4,8", show_default=True)
+@click.option(
+    "--workers", type=Numbers(1, 1024), default=(),
+    help="Cascades side by side, who share the threads. Default: 1, 2 and one a core.",
+)  # fmt: skip
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), default=6.0, show_default=True,
+    help="How long each batch size and number of workers is measured.",
+)  # fmt: skip
+def throughput(
+    batches: tuple[int, ...], workers: tuple[int, ...], seconds: float, out: Path | None,
+    as_json: bool, **options: Any,
+) -> int:  # fmt: skip
+    """How many images a second, and how many could it be?
+
+    All cores busy, over batch sizes and workers, beside the bare engine in the same run. From
+    files to files: the share of the ceiling that decoding, engine and encoding leave, each
+    measured alone, and which is the bottleneck. The least time that the machine's measured peaks
+    allow for the graph's arithmetic and memory (roofline).
+
+    \b
+    Example:
+      foveate benchmark throughput lung.bundle --batch 1,8 --out throughput.json
+    """
+    measure = _measure()
+    settings = measure.ThroughputSettings(batches, workers, seconds)
+    bar = Bar()
+    result = measure.throughput_result(_target(options), settings, bar.update)
+    bar.clear()
+    return _finish(result, out, as_json)
+
+
+@benchmark.command()
+@target_options
+@click.option(
+    "--single", "singles", type=_PATH, multiple=True,
+    help="Bundle of one network to compare with; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--rounds", type=click.IntRange(0), default=0, show_default=True,
+    help="0: 40, and every image at least once.",
+)  # fmt: skip
+def compare(
+    singles: tuple[Path, ...], rounds: int, out: Path | None, as_json: bool, **options: Any
+) -> int:
+    """Is it worth it? foveate beside PyTorch, ONNX Runtime and OpenVINO with hand-written glue.
+
+    The same weights, images and threads, interleaved; the ratios' spread; the Dice of the masks
+    that were timed. Needs foveate[train]; OpenVINO where it is installed.
+
+    \b
+    Example:
+      foveate benchmark compare lung.bundle --single single.bundle --out compare.json
+    """
+    measure = _measure()
+    bar = Bar()
+    try:
+        result = measure.compare_result(_target(options), singles, rounds, bar.update)
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"foveate benchmark compare needs {error.name}: pip install 'foveate[train]'"
+        ) from None
+    bar.clear()
+    return _finish(result, out, as_json)
+
+
+def _measure() -> Any:
+    """Return ``foveate.benchmarks.measure``; EngineError names the extra that is missing."""
+    try:
+        from foveate.benchmarks import measure
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"foveate benchmark needs {error.name}: pip install 'foveate[benchmark]'"
+        ) from None
+    return measure
+
+
+def _target(options: dict[str, Any]) -> Any:
+    """Return what is measured, and the command as it was given, without folders in it."""
+    return _measure().Target(**options, command=_words(click.get_current_context()))
+
+
+def _words(context: click.Context) -> str:
+    words = ["foveate", "benchmark", str(context.info_name)]
+    for param in context.command.params:
+        given = context.get_parameter_source(str(param.name))
+        if given != click.core.ParameterSource.COMMANDLINE:
+            continue
+        value = context.params[str(param.name)]
+        values = value if param.multiple else [value]  # type: ignore[attr-defined]
+        for item in values:
+            text = ",".join(map(str, item)) if isinstance(item, tuple) else str(item)
+            text = item.name if isinstance(item, Path) else text
+            words += [] if isinstance(param, click.Argument) else [param.opts[0]]
+            words += [] if item is True else [text]
+    return " ".join(words)
+
+
+def _finish(result: dict[str, Any], out: Path | None, as_json: bool) -> int:
+    """Write and print a result; 1 when its masks differ or its figures contradict each other."""
+    from foveate.benchmarks.result_files import doubts, write_result
+    from foveate.benchmarks.result_text import result_text
+
+    if out is not None:
+        write_result(out, result)
+    click.echo(json.dumps(result, allow_nan=False) if as_json else result_text(result))
+    found = doubts(result)
+    for doubt in found:
+        click.echo(f"NOT TO BE BELIEVED: {doubt}", err=True)
+    if out is not None and not as_json:
+        click.echo(f"Result in {out}. Next: foveate benchmark report {out}")
+    return 1 if found else 0
+
+
+@benchmark.command()
+@click.argument("files", nargs=-1, required=True, type=_PATH, metavar="FILE...")
+@click.option(
+    "--out", type=_PATH, default=Path("benchmark-report"), show_default=True,
     help="Folder of the page and its plots.",
-)
+)  # fmt: skip
 def report(files: tuple[Path, ...], out: Path) -> int:
     """Show result files as one page, with plots; check that they do not contradict themselves.
 

@@ -54,8 +54,8 @@ def _throughput(model: ModelResults) -> Iterator[Fact]:
     for files in listed(results.get("files")):
         yield (
             "Images/s, files", units.figure(files["images_per_second"]),
-            f"{units.percent(files['share']['median'])} of the ceiling; bottleneck {files['bottleneck']}; "
-            f"{_parity(file.parity, files['variant'])}",
+            f"{units.percent(files['share']['median'])} of the ceiling; "
+            f"bottleneck {files['bottleneck']}; {_parity(file.parity, files['variant'])}",
         )  # fmt: skip
 
 

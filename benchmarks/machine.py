@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 import foveate
-from foveate.runtime.engines.onnxruntime import available_cores
+from foveate.runtime.engines.base import available_cores
 
 PACKAGES = (
     "numpy", "opencv-python-headless", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino",
@@ -72,7 +72,7 @@ def _is_checkout(root: Path) -> bool:
 
 def busy_cores(seconds: float = 0.3) -> float:
     """Return how many cores others keep busy while this process waits."""
-    return psutil.cpu_percent(interval=seconds) / 100 * (psutil.cpu_count() or 1)
+    return float(psutil.cpu_percent(interval=seconds)) / 100 * (psutil.cpu_count() or 1)
 
 
 def disturbances() -> list[str]:

@@ -52,7 +52,8 @@ def _files(files: Row, parity: Mapping[str, Any], album: Album) -> str:
         f"{units.figure(files['ceiling_images_per_second'])} images/s "
         f"({units.percent(files['share']['median'])}): {files['variant']}, batch {files['batch']}, "
         f"{units.count(files['images'], 'file')} of {units.size(files)}. Bottleneck: "
-        f"{files['bottleneck']}, {units.percent(files['bottleneck_share'])} of the core time. Parity: "
+        f"{files['bottleneck']}, {units.percent(files['bottleneck_share'])} of the core time. "
+        "Parity: "
     )
     total = sum(files["stages"][name]["core_ms"] for name in FILE_STAGES)
     rows = []

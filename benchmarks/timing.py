@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ STABLE = 0.05
 WINDOW = 3
 WARM_UP_SECONDS = 10.0
 """Warm-up ends after this time at the latest, and after two windows at the earliest."""
+PAUSE_SECONDS = 0.01
+SEED = 0
 SPREAD = (10, 90)
 """The percentiles printed as the spread of a ratio."""
 
@@ -104,24 +107,27 @@ def warm_up(call: Callable[[], object]) -> WarmUp:
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[int], object]],
+    calls: Mapping[str, Callable[[int], Any]],
     rounds: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    seed: int = 0,
+    after: Callable[[str, int, Any], object] = lambda name, number, found: None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> dict[str, list[float]]:
     """Return the seconds of every call in each of ``rounds`` rounds.
 
     A round calls each once, with the round's number, in an order drawn anew, so that what else
-    the machine does in that time falls on all of them.
+    the machine does in that time falls on all of them. ``after`` gets what a call returned, off
+    the clock. Between two calls is a pause, in which the last one's threads stop spinning.
     """
     order = list(calls)
-    draw = np.random.default_rng(seed)
+    draw = np.random.default_rng(SEED)
     times: dict[str, list[float]] = {name: [] for name in order}
     for number in range(rounds):
         for index in draw.permutation(len(order)):
             name = order[index]
+            time.sleep(PAUSE_SECONDS)
             started = time.perf_counter()
-            calls[name](number)
+            found = calls[name](number)
             times[name].append(time.perf_counter() - started)
+            after(name, number, found)
         progress(number + 1, rounds)
     return times

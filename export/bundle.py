@@ -21,7 +21,7 @@ from torch import nn
 import foveate
 from foveate.export.graph import cascade_model, stage_model
 from foveate.export.lint import lint
-from foveate.export.parity import Case, measure, torch_masks
+from foveate.export.parity import measure, torch_masks
 from foveate.export.precision import folded, rounded_to_half
 from foveate.runtime.bundle import (
     MANIFEST,
@@ -35,6 +35,7 @@ from foveate.runtime.bundle import (
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.overlays import draw_overlay, eight_bit
 from foveate.train.cascade import TorchCascade
+from foveate.train.dataset import Case
 from foveate.train.run import load_run
 
 PREVIEW = "preview.png"

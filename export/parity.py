@@ -8,7 +8,6 @@ cascade runs with its weights rounded to float16 and float32 arithmetic; that is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,25 +15,13 @@ import numpy.typing as npt
 import torch
 
 from foveate.runtime.cascade import as_input_type
-from foveate.runtime.engines.base import feed
+from foveate.runtime.engines.base import Pixels, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
-from foveate.runtime.overlap import Disagreement, dice
+from foveate.runtime.overlap import BOUNDS, Disagreement, compare_masks, moved
 from foveate.train.cascade import TorchCascade
+from foveate.train.dataset import Case
 
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Mask = npt.NDArray[np.uint8]
-
-BOUNDS = {"fp32": (0.001, 0.0005), "fp16": (0.01, 0.002), "int8": (0.03, 0.005)}
-"""Precision -> largest disagreement and largest change of the mean Dice."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One image that parity is measured on; ``truth`` may be absent."""
-
-    name: str
-    image: Pixels
-    truth: Mask | None
 
 
 def torch_masks(cascade: TorchCascade, image: Pixels) -> tuple[Mask, npt.NDArray[np.float32]]:
@@ -64,10 +51,9 @@ def measure(
                 "fp16": torch_masks(rounded, case.image),
             }
             for precision, (other, other_box) in found.items():
-                moved = bool(np.abs(other_box - box).max() > 0.5)
-                totals[precision].add(case.name, other, mask, moved)
-                if case.truth is not None:
-                    totals[precision].dice_change += _dice_change(other, mask, case.truth)
+                shifted = moved(other_box, box)
+                pair = compare_masks(case.name, other, mask, shifted, case.truth)
+                totals[precision].add(pair)
             progress("measuring parity", number + 1, len(cases))
     how = {
         "fp32": "the graph in ONNX Runtime on a CPU",
@@ -76,27 +62,20 @@ def measure(
     return {precision: _row(precision, totals[precision], how[precision]) for precision in totals}
 
 
-def _dice_change(mask: Mask, reference: Mask, truth: Mask) -> list[float]:
-    labels = range(1, int(max(mask.max(), reference.max(), truth.max(), 1)) + 1)
-    pairs = [(dice(mask, truth, label), dice(reference, truth, label)) for label in labels]
-    return [a - b for a, b in pairs if not np.isnan(a) and not np.isnan(b)]
-
-
 def _row(precision: str, total: Disagreement, how: str) -> dict[str, Any]:
     bound, dice_bound = BOUNDS[precision]
-    change = float(np.mean(total.dice_change)) if total.dice_change else None
-    held = total.value <= bound and abs(change or 0.0) <= dice_bound
+    worst = total.worst
     return {
         "how": how,
         "weights_rounded": precision == "fp16",
-        "images": total.images,
+        "images": len(total.pairs),
         "disagreement": total.value,
         "disagreement_bound": bound,
-        "dice_change": change,
+        "dice_change": total.dice_change,
         "dice_change_bound": dice_bound,
-        "held": held,
-        "emptiness_flips": total.flips,
-        "moved_boxes": total.moved_boxes,
-        "worst_image": total.worst_name,
-        "worst_disagreement": total.worst,
+        "held": total.held(precision),
+        "emptiness_flips": len(total.flips),
+        "moved_boxes": len(total.moved_boxes),
+        "worst_image": worst.name if worst else "",
+        "worst_disagreement": worst.disagreement if worst else 0.0,
     }

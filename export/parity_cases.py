@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foveate.export.parity import Case
 from foveate.runtime.errors import DataError
-from foveate.train.dataset import load_dataset
+from foveate.train.dataset import Case, load_dataset
 from foveate.train.phantom import PhantomSettings, phantoms
 from foveate.train.run import read_run
 

@@ -8,6 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 Mask = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
+
+BOUNDS = {
+    "fp32": (0.001, 0.0005),
+    "fp16": (0.01, 0.002),
+    "bf16": (0.01, 0.002),
+    "int8": (0.03, 0.005),
+}
+"""Precision -> largest disagreement and largest change of the mean Dice."""
+MOVED = 0.5
+"""A box has moved when one of its sides has, by more than this many pixels."""
 
 
 def dice(mask: Mask, truth: Mask, label: int) -> float:
@@ -17,37 +28,99 @@ def dice(mask: Mask, truth: Mask, label: int) -> float:
     return 2 * np.count_nonzero(a & b) / total if total else float("nan")
 
 
-@dataclass
-class Disagreement:
-    """Pooled disagreement |A xor B| / |A or B| over a set of images, foreground only.
+def moved(box: FloatArray, reference: FloatArray) -> bool:
+    """Say whether a box, xyxy in pixels, is another one than the reference's."""
+    return bool(np.abs(box - reference).max() > MOVED)
 
-    A pixel where both have foreground but of different classes counts as disagreeing. Two empty
-    masks agree. ``flips`` counts images where one mask is empty and the other is not.
+
+@dataclass(frozen=True)
+class Pair:
+    """One image's mask against the reference's.
+
+    ``differing`` and ``union`` count pixels; ``flip`` says that one mask is empty and the other is
+    not. ``dice`` and ``dice_reference`` are those of each class that both have a figure for.
     """
 
-    differing: int = 0
-    union: int = 0
-    images: int = 0
-    flips: int = 0
-    moved_boxes: int = 0
-    worst: float = 0.0
-    worst_name: str = ""
-    dice_change: list[float] = field(default_factory=list)
+    name: str
+    differing: int
+    union: int
+    flip: bool
+    moved: bool
+    dice: tuple[float, ...] = ()
+    dice_reference: tuple[float, ...] = ()
 
-    def add(self, name: str, mask: Mask, reference: Mask, box_moved: bool) -> float:
-        """Add one image and return its own disagreement."""
-        differing = int(np.count_nonzero(mask != reference))
-        union = int(np.count_nonzero((mask > 0) | (reference > 0)))
-        self.differing += differing
-        self.union += union
-        self.images += 1
-        self.flips += bool(mask.any()) != bool(reference.any())
-        self.moved_boxes += box_moved
-        own = differing / union if union else 0.0
-        if own > self.worst:
-            self.worst, self.worst_name = own, name
-        return own
+    @property
+    def disagreement(self) -> float:
+        return self.differing / self.union if self.union else 0.0
+
+
+def compare_masks(
+    name: str, mask: Mask, reference: Mask, box_moved: bool, truth: Mask | None = None
+) -> Pair:
+    """Return how (H, W) masks of class indices differ, foreground only.
+
+    A pixel where both have foreground but of different classes counts as differing.
+    """
+    ours: tuple[float, ...] = ()
+    theirs: tuple[float, ...] = ()
+    if truth is not None:
+        labels = range(1, int(max(mask.max(), reference.max(), truth.max(), 1)) + 1)
+        pairs = [(dice(mask, truth, label), dice(reference, truth, label)) for label in labels]
+        known = [pair for pair in pairs if not np.isnan(pair).any()]
+        ours, theirs = tuple(a for a, _ in known), tuple(b for _, b in known)
+    return Pair(
+        name=name,
+        differing=int(np.count_nonzero(mask != reference)),
+        union=int(np.count_nonzero((mask > 0) | (reference > 0))),
+        flip=bool(mask.any()) != bool(reference.any()),
+        moved=box_moved,
+        dice=ours,
+        dice_reference=theirs,
+    )
+
+
+@dataclass
+class Disagreement:
+    """Pooled disagreement |A xor B| / |A or B| over a set of images. Two empty masks agree."""
+
+    pairs: list[Pair] = field(default_factory=list)
+
+    def add(self, pair: Pair) -> None:
+        self.pairs.append(pair)
 
     @property
     def value(self) -> float:
-        return self.differing / self.union if self.union else 0.0
+        union = sum(pair.union for pair in self.pairs)
+        return sum(pair.differing for pair in self.pairs) / union if union else 0.0
+
+    @property
+    def flips(self) -> list[str]:
+        return [pair.name for pair in self.pairs if pair.flip]
+
+    @property
+    def moved_boxes(self) -> list[str]:
+        return [pair.name for pair in self.pairs if pair.moved]
+
+    @property
+    def worst(self) -> Pair | None:
+        """Return the image with the largest disagreement of its own; None where all agree."""
+        found = max(self.pairs, key=lambda pair: pair.disagreement, default=None)
+        return found if found is not None and found.differing else None
+
+    @property
+    def mean_dice(self) -> tuple[float, float] | None:
+        """Return the mean Dice over images and classes, ours and the reference's."""
+        ours = [value for pair in self.pairs for value in pair.dice]
+        theirs = [value for pair in self.pairs for value in pair.dice_reference]
+        return (float(np.mean(ours)), float(np.mean(theirs))) if ours else None
+
+    @property
+    def dice_change(self) -> float | None:
+        """Return by how much the mean Dice changed; None without truth."""
+        means = self.mean_dice
+        return None if means is None else means[0] - means[1]
+
+    def held(self, precision: str) -> bool:
+        """Say whether the masks are the same by the bounds of a precision."""
+        bound, dice_bound = BOUNDS[precision]
+        return self.value <= bound and abs(self.dice_change or 0.0) <= dice_bound

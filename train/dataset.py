@@ -52,6 +52,15 @@ class DataSet:
         return values if self.encoding == "index" else np.minimum(values, 1).astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class Case:
+    """One image in memory; ``truth`` is its (H, W) class mask, None where there is none."""
+
+    name: str
+    image: Pixels
+    truth: Mask | None
+
+
 def load_dataset(
     root: Path,
     image_dir_name: str = "images",

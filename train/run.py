@@ -23,6 +23,7 @@ from foveate.train.cascade import TorchCascade
 from foveate.train.unet import UNet
 
 SCHEMA = 1
+MAX_WIDTH, MAX_DEPTH = 256, 7
 _SHAPE = {
     "kind": str,
     "created": str,
@@ -60,8 +61,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     check_shape(path, record, _SHAPE)
     check_shape(path, record["stages"], dict.fromkeys(record["stages"], _STAGE_SHAPE), "stages")
     width, depth = record["settings"]["width"], record["settings"]["depth"]
-    if not (1 <= width <= 256 and 1 <= depth <= 7):
-        raise BundleError(f"{path}: width {width}, depth {depth}; wanted 1 to 256 and 1 to 7")
+    if not (1 <= width <= MAX_WIDTH and 1 <= depth <= MAX_DEPTH):
+        raise BundleError(
+            f"{path}: width {width}, depth {depth}; wanted 1 to {MAX_WIDTH} and 1 to {MAX_DEPTH}"
+        )
     return record
 
 
@@ -73,7 +76,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file on the CPU."""
-    return _parse_tensors(path, _read(path))
+    return parse_tensors(path, _read(path))
 
 
 def _read(path: Path) -> bytes:
@@ -83,7 +86,8 @@ def _read(path: Path) -> bytes:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+def parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    """Return the tensors in the bytes of a safetensors file; ``path`` is named in BundleError."""
     try:
         return load(data)
     except (SafetensorError, KeyError) as error:  # KeyError: an element type unknown to torch
@@ -133,7 +137,7 @@ def load_stage(folder: Path, record: Mapping[str, Any], name: str, network: nn.M
     data = _read(path) if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != stated:
         raise BundleError(f"{path}: missing, or not the file that run.json was written for")
-    load_weights(network, _parse_tensors(path, data), path)
+    load_weights(network, parse_tensors(path, data), path)
     network.eval()
 
 

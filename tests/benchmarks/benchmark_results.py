@@ -142,7 +142,8 @@ def throughput_result() -> dict[str, Any]:
     }
     files = {
         "variant": VARIANT, "batch": 1, "images": 48, "height": 768, "width": 1024,
-        "images_per_second": 20.7, "ceiling_images_per_second": 21.9, "share": {"median": 0.945, "low": 0.93, "high": 0.96},
+        "images_per_second": 20.7, "ceiling_images_per_second": 21.9,
+        "share": {"median": 0.945, "low": 0.93, "high": 0.96},
         "stages": stages, "bottleneck": "engine", "bottleneck_share": 0.89,
     }  # fmt: skip
     parts = [

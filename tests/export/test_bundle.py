@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from foveate.export.parity import Case, measure, torch_masks
+from foveate.export.parity import measure, torch_masks
 from foveate.runtime.bundle import canonical_sha256, open_bundle
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.image_files import image_paths, read_image
+from foveate.train.dataset import Case
 from foveate.train.run import load_run
 from tests.conftest import run
 

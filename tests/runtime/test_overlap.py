@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from foveate.runtime.overlap import Disagreement, dice
+from foveate.runtime.overlap import Disagreement, Pair, compare_masks, dice, moved
 
 EMPTY = np.zeros((4, 4), np.uint8)
 
@@ -25,20 +25,47 @@ def test_dice() -> None:
     assert math.isnan(dice(EMPTY, EMPTY, 1))
 
 
+def total(*pairs: Pair) -> Disagreement:
+    return Disagreement(list(pairs))
+
+
 def test_disagreement_is_pooled_over_the_foreground() -> None:
-    total = Disagreement()
-    assert total.add("a", rows(1, 1), rows(1), False) == pytest.approx(0.5)
-    assert total.add("b", rows(1, 1, 1, 1), rows(1, 1, 1, 1), True) == 0
-    assert total.value == pytest.approx(4 / 24)
-    assert (total.worst_name, total.moved_boxes, total.flips) == ("a", 1, 0)
+    first = compare_masks("a", rows(1, 1), rows(1), False)
+    second = compare_masks("b", rows(1, 1, 1, 1), rows(1, 1, 1, 1), True)
+    both = total(first, second)
+    assert (first.disagreement, second.disagreement) == (0.5, 0)
+    assert both.value == pytest.approx(4 / 24)
+    assert both.worst == first
+    assert (both.moved_boxes, both.flips) == (["b"], [])
 
 
 def test_two_empty_masks_agree_and_a_flip_is_counted() -> None:
-    total = Disagreement()
-    assert total.add("a", EMPTY, EMPTY, False) == 0
-    assert total.add("b", rows(1), EMPTY, False) == 1
-    assert total.flips == 1
+    agree = compare_masks("a", EMPTY, EMPTY, False)
+    flip = compare_masks("b", rows(1), EMPTY, False)
+    assert (agree.disagreement, flip.disagreement) == (0, 1)
+    assert total(agree, flip).flips == ["b"]
+    assert total(agree).worst is None
 
 
 def test_another_class_disagrees() -> None:
-    assert Disagreement().add("a", rows(2), rows(1), False) == 1
+    assert compare_masks("a", rows(2), rows(1), False).disagreement == 1
+
+
+def test_the_change_of_the_mean_dice_takes_what_both_have_a_figure_for() -> None:
+    truth = rows(1, 1)
+    pairs = [
+        compare_masks("a", rows(1), truth, False, truth),  # 2/3 against 1
+        compare_masks("b", EMPTY, EMPTY, False, EMPTY),  # nothing to say
+    ]
+    assert pairs[1].dice == ()
+    assert total(*pairs).dice_change == pytest.approx(2 / 3 - 1)
+    assert total(pairs[1]).dice_change is None
+    agree = compare_masks("c", truth, truth, False, truth)
+    assert total(agree).held("fp32")
+    assert not total(*pairs).held("int8")
+
+
+def test_a_box_moves_by_more_than_half_a_pixel() -> None:
+    box = np.array([1, 2, 30, 40], np.float32)
+    assert not moved(box + np.float32(0.5), box)
+    assert moved(box + np.array([0, 0, 0.6, 0], np.float32), box)

@@ -1,0 +1,57 @@
+"""A variant made twice: as our cascade, and as the engine with nothing of foveate's around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from foveate.benchmarks.variants import Variant
+from foveate.runtime.bundle import Bundle
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.engines import engine_from_onnx
+from foveate.runtime.engines.base import Array
+
+OUTPUTS = ("mask", "box", "score")
+"""What a Cascade fetches when it is called, and so does the bare engine."""
+BareCall = Callable[[Array], object]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What is held against its own engine. ``cascade`` and ``bare`` take a number of threads.
+
+    A bare call takes an array as the graph takes it (``engines.base.feed``) and fetches the masks.
+    """
+
+    name: str
+    cascade: Callable[[int], Cascade]
+    bare: Callable[[int], AbstractContextManager[BareCall]]
+
+
+def contender(bundle: Bundle, variant: Variant) -> Contender:
+    """Return both forms of a bundle's variant, to be made for any number of threads."""
+    return Contender(
+        variant.name,
+        lambda threads: Cascade.load(bundle.folder, variant.engine, variant.precision, threads),
+        partial(bare_engine, bundle, variant),
+    )
+
+
+@contextmanager
+def bare_engine(bundle: Bundle, variant: Variant, threads: int) -> Iterator[BareCall]:
+    """Give a call of the engine with nothing of ours around it.
+
+    For onnxruntime a session of its own with default options, so that a wait or a slow setting in
+    our engine shows; for others our engine, called directly.
+    """
+    graph = bundle.graph(variant.precision)
+    if variant.engine == "onnxruntime":
+        from foveate.benchmarks.peers.onnxruntime_networks import BareSession
+
+        session = BareSession(graph, threads)
+        yield lambda image: session.run(image, OUTPUTS)
+        return
+    with engine_from_onnx(variant.engine, graph, threads) as loaded:
+        yield lambda image: loaded.run({"image": image}, OUTPUTS)

@@ -1,0 +1,221 @@
+"""foveate against what a user would pick instead: same weights, images and threads, interleaved.
+
+Every round runs every method on one image. A method's ratio is its time over foveate's in the
+same round; Dice and disagreement are those of the masks that were timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from foveate.benchmarks.contest import OURS, Contest, Method, Part, hold
+from foveate.benchmarks.graph_cost import multiply_adds
+from foveate.benchmarks.images import Images
+from foveate.benchmarks.parity import cascade_segment, find_reference
+from foveate.benchmarks.peers.catalogue import peers
+from foveate.benchmarks.peers.glue import GlueCascade
+from foveate.benchmarks.peers.networks import (
+    Stages,
+    geometry_graph,
+    open_stages,
+    single_graph,
+    stage1_graph,
+)
+from foveate.benchmarks.peers.onnxruntime_networks import BareSession, onnxruntime_network
+from foveate.benchmarks.variants import Variants
+from foveate.runtime.bundle import Bundle
+from foveate.runtime.cascade import Cascade, as_input_type
+from foveate.runtime.engines.base import Array, feed
+from foveate.runtime.errors import BundleError, EngineError
+from foveate.train.dataset import Case
+
+LEAST_ROUNDS = 40
+_MASK = ("mask", "box", "score")
+
+
+@dataclass(frozen=True)
+class Opponents:
+    """What a bundle is compared on, and with which one-network bundles beside the peers."""
+
+    singles: Sequence[Path]
+    threads: int
+    rounds: int
+
+
+def compare(
+    found: Variants,
+    images: Images,
+    opponents: Opponents,
+    progress: Callable[[str, int, int], None],
+) -> tuple[dict[str, Any], list[Method]]:
+    """Return the results of a comparison, and the methods with their totals.
+
+    Each image is segmented at least once, and there are 40 rounds or as many as asked for.
+    """
+    if found.bundle.spec.stage2 is None:
+        raise BundleError(
+            f"{found.bundle.folder} is one network; compare a cascade, with --single for this one"
+        )
+    stages = open_stages(found.bundle)
+    threads = opponents.threads
+    cv2.setNumThreads(threads)
+    torch.set_num_threads(threads)
+    rounds = opponents.rounds or max(LEAST_ROUNDS, len(images))
+    cases = [images.load(index) for index in range(min(len(images), rounds))]
+    with ExitStack() as stack:
+        singles = [(path, _single(path, found, threads, stack)) for path in opponents.singles]
+        methods = [*_ours(found), *_peers(stages, threads), *_singles(stages, singles, threads)]
+        parts = _parts(stages, [cascade.bundle for _, cascade in singles], cases, threads)
+        contest = Contest(methods, parts, find_reference(found), cases, rounds)
+        results = {"reference": contest.reference.name, **hold(contest, progress)}
+    bundles = [found.bundle, *(cascade.bundle for _, cascade in singles)]
+    results["multiply_adds"] = _multiply_adds(bundles, cases[0])
+    return results, methods
+
+
+def _ours(found: Variants) -> list[Method]:
+    """Return foveate's variants; the first is what everything is compared with."""
+    methods = []
+    for variant, cascade in found.cascades.items():
+        key = f"{OURS} {variant.name}" if methods else OURS
+        how = "one fused graph, geometry inside, masks checked"
+        methods.append(Method(key, f"foveate, {variant.name}", how, cascade_segment(cascade)))
+    return methods
+
+
+def _peers(stages: Stages, threads: int) -> list[Method]:
+    """Return the peers that run the same two networks; those that cannot, with the reason."""
+    found = []
+    for peer in peers(stages, threads):
+        try:
+            found.append(Method(peer.key, peer.name, peer.how, peer.segment(stages)))
+        except EngineError as error:
+            found.append(Method(peer.key, peer.name, peer.how, None, str(error)))
+    return found
+
+
+def _single(path: Path, found: Variants, threads: int, stack: ExitStack) -> Cascade:
+    """Return a one-network bundle, loaded; BundleError when it is another kind of model."""
+    cascade = stack.enter_context(Cascade.load(path, "onnxruntime", "fp32", threads))
+    spec = found.bundle.spec
+    if cascade.spec.stage2 is not None:
+        raise BundleError(f"--single {path} is a cascade; wanted one made with --stages single")
+    if cascade.spec.classes != spec.classes:
+        raise BundleError(
+            f"--single {path} has the classes {', '.join(cascade.spec.classes[1:])}; wanted "
+            f"{', '.join(spec.classes[1:])}, as the cascade has"
+        )
+    return cascade
+
+
+def _singles(stages: Stages, singles: Sequence[tuple[Path, Cascade]], threads: int) -> list[Method]:
+    """Return one network at full size and at stage 1's size."""
+    methods = []
+    for path, cascade in singles:
+        full = bool(cascade.spec.pad_multiple)
+        key, size = ("e", "full size") if full else ("f", "stage-1 size")
+        how = f"the bundle {path.resolve().name}, foveate, onnxruntime fp32"
+        methods.append(Method(key, f"one network, {size}", how, cascade_segment(cascade)))
+    keys = {method.key for method in methods}
+    if "e" not in keys:
+        reason = "no bundle of one network at full size was given with --single"
+        methods.append(Method("e", "one network, full size", "", None, reason))
+    if "f" not in keys:
+        session = BareSession(stage1_graph(stages), threads)
+        how = "stage 1 of the cascade alone, its mask enlarged, onnxruntime fp32"
+        segment = _bare_segment(session, stages.spec.input_type)
+        methods.append(Method("f", "one network, stage-1 size", how, segment))
+    return sorted(methods, key=lambda method: method.key)
+
+
+def _bare_segment(session: BareSession, input_type: str) -> Any:
+    def segment(image: Any) -> tuple[Any, Any]:
+        mask, box, _ = session.run(feed(as_input_type(image, input_type)[None]), _MASK)
+        return mask[0], box[0, 0]
+
+    return segment
+
+
+def _parts(
+    stages: Stages, singles: Sequence[Bundle], cases: Sequence[Case], threads: int
+) -> list[Part]:
+    """Return what the time is made of: geometry and networks, each alone."""
+    fused = BareSession(geometry_graph(stages), threads)
+    feeds = [feed(as_input_type(case.image, stages.spec.input_type)[None]) for case in cases]
+    networks = {
+        name: onnxruntime_network(stages.graphs[name], threads) for name in ("stage1", "stage2")
+    }
+    inputs = {name: _noise(stages.shape(name)) for name in networks}
+    replay = _replayed(stages, networks, cases)
+    parts = [
+        Part("geometry inside the graph, alone", lambda index: fused.run(feeds[index], _MASK)),
+        Part("geometry by numpy + OpenCV, alone", replay),
+        Part(
+            "both networks, alone",
+            lambda index: [networks[name](inputs[name]) for name in networks],
+        ),
+    ]
+    for bundle in singles:
+        if bundle.spec.pad_multiple:
+            parts.append(_full_network(bundle, cases, threads))
+    return parts
+
+
+def _replayed(stages: Stages, networks: dict[str, Any], cases: Sequence[Case]) -> Any:
+    """Return the glue with each network's output for an image kept from one run and replayed."""
+    kept: list[dict[str, Array]] = []
+
+    def keep(name: str) -> Any:
+        def network(values: Array) -> Array:
+            kept[-1][name] = networks[name](values)
+            return kept[-1][name]
+
+        return network
+
+    recording = GlueCascade(stages.spec, keep("stage1"), keep("stage2"))
+    for case in cases:
+        kept.append({})
+        recording(case.image)
+
+    def run(index: int) -> object:
+        outputs = kept[index]
+        glue = GlueCascade(stages.spec, lambda _: outputs["stage1"], lambda _: outputs["stage2"])
+        return glue(cases[index].image)
+
+    return run
+
+
+def _full_network(bundle: Bundle, cases: Sequence[Case], threads: int) -> Part:
+    """Return the one network of a bundle at each image's own size, with no geometry around it."""
+    network = onnxruntime_network(single_graph(bundle), threads)
+    multiple = bundle.spec.pad_multiple
+    shapes = [
+        (1, 1, *(-(-side // multiple) * multiple for side in case.image.shape)) for case in cases
+    ]
+    inputs = {shape: _noise(shape) for shape in set(shapes)}
+    return Part(
+        f"the network of {bundle.folder.resolve().name} at full size, alone",
+        lambda index: network(inputs[shapes[index]]),
+    )
+
+
+def _noise(shape: Sequence[int]) -> Any:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def _multiply_adds(bundles: Sequence[Bundle], case: Case) -> dict[str, int]:
+    """Return the multiply-adds of each bundle's networks and geometry for the first image."""
+    height, width = case.image.shape
+    found = {}
+    for bundle in bundles:
+        for part, count in multiply_adds(bundle.graph("fp32"), 1, height, width).items():
+            found[f"{bundle.folder.resolve().name}, {part}"] = count
+    return found

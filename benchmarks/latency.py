@@ -1,0 +1,154 @@
+"""How long one image takes: array to mask, file to file, stage by stage, against the bare engine.
+
+In every round a call (arrays in, masks out), the bare engine on the same input and a whole (files
+in, files out, its stages timed inside) follow each other in an order drawn anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveate.benchmarks.bare import bare_engine
+from foveate.benchmarks.file_throughput import write_pngs
+from foveate.benchmarks.images import Images
+from foveate.benchmarks.machine import resident_mb
+from foveate.benchmarks.timing import distribution, interleaved, ratio, warm_up
+from foveate.benchmarks.variants import Variant, Variants
+from foveate.runtime.cascade import Cascade, Result, as_input_type
+from foveate.runtime.engines.base import Array, Pixels, feed
+from foveate.runtime.image_files import read_image
+from foveate.runtime.mask_files import write_mask
+
+STAGES = ("decode", "h2d", "execute", "d2h", "encode")
+
+
+@dataclass(frozen=True)
+class LatencyPlan:
+    """What is measured: for each batch size, so many rounds."""
+
+    batches: Sequence[int]
+    runs: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One variant about to be measured on images of one size, in memory and as files."""
+
+    cascade: Cascade
+    variant: Variant
+    raw: Callable[[Array], object]
+    pixels: Sequence[Pixels]
+    paths: Sequence[Path]
+    out: Path
+
+    def some(self, items: Sequence[Any], number: int, batch: int) -> list[Any]:
+        """Return the images of a round, the list taken from its start again at its end."""
+        return [items[(number * batch + index) % len(items)] for index in range(batch)]
+
+
+def latency_rows(
+    found: Variants,
+    images: Images,
+    plan: LatencyPlan,
+    folder: Path,
+    progress: Callable[[str, int, int], None],
+) -> list[dict[str, Any]]:
+    """Return a row for every variant and batch size; ``folder`` takes the files."""
+    pixels = [case.image for case in images]
+    paths = write_pngs(pixels, folder)
+    rows = []
+    for variant, cascade in found.cascades.items():
+        with bare_engine(found.bundle, variant, plan.threads) as raw:
+            subject = Subject(cascade, variant, raw, pixels, paths, folder)
+            for batch in plan.batches:
+                shown = partial(progress, f"{variant.name}, batch {batch}")
+                rows.append(_row(subject, batch, plan, shown))
+    return rows
+
+
+def _row(
+    subject: Subject, batch: int, plan: LatencyPlan, progress: Callable[[int, int], object]
+) -> dict[str, Any]:
+    cascade, pixels = subject.cascade, subject.pixels
+    ready = [_ready(subject, number, batch) for number in range(_distinct(len(pixels), batch))]
+    marks: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    elapsed = 0.0
+
+    def call(number: int) -> object:
+        return cascade.batch(subject.some(pixels, number, batch))
+
+    def whole(number: int) -> None:
+        nonlocal elapsed
+        started = time.monotonic()
+        _whole(subject, number, batch, marks)
+        elapsed += time.monotonic() - started
+
+    steady = warm_up(lambda: (call(0), whole(0)))
+    for stage in STAGES:
+        marks[stage].clear()
+    elapsed = 0.0
+    calls = {"call": call, "raw": lambda number: subject.raw(ready[number % len(ready)])}
+    times = interleaved({**calls, "whole": whole}, plan.runs, progress=progress)
+    height, width = pixels[0].shape
+    return {
+        "variant": subject.variant.name,
+        "engine": subject.variant.engine,
+        "precision": subject.variant.precision,
+        "threads": plan.threads,
+        "batch": batch,
+        "height": height,
+        "width": width,
+        "warm_up": asdict(steady),
+        "call": asdict(distribution(times["call"])),
+        "raw": asdict(distribution(times["raw"])),
+        "overhead": asdict(ratio(times["call"], times["raw"])),
+        "stages": {stage: asdict(distribution(marks[stage])) for stage in STAGES},
+        "whole": asdict(distribution(times["whole"])),
+        "elapsed_s": elapsed,
+        "memory_mb": resident_mb(),
+    }
+
+
+def _distinct(images: int, batch: int) -> int:
+    """Return after how many rounds the same images come again."""
+    return int(np.lcm(images, batch)) // batch
+
+
+def _ready(subject: Subject, number: int, batch: int) -> Array:
+    input_type = subject.cascade.spec.input_type
+    some = subject.some(subject.pixels, number, batch)
+    return feed(np.stack([as_input_type(image, input_type) for image in some]))  # type: ignore[arg-type]
+
+
+def _whole(subject: Subject, number: int, batch: int, marks: dict[str, list[float]]) -> None:
+    """Segment files into files and add the seconds of each stage to ``marks``."""
+    started = time.perf_counter()
+    images = [read_image(path) for path in subject.some(subject.paths, number, batch)]
+    decoded = time.perf_counter()
+    results = subject.cascade.batch(images)
+    segmented = time.perf_counter()
+    for index, result in enumerate(results):
+        write_mask(subject.out / f"{index}.png", result.mask, len(subject.cascade.spec.classes))
+    encoded = time.perf_counter()
+    marks["decode"].append(decoded - started)
+    marks["encode"].append(encoded - segmented)
+    for stage, seconds in _run_seconds(results).items():
+        marks[stage].append(seconds)
+
+
+def _run_seconds(results: Sequence[Result]) -> dict[str, float]:
+    """Return the seconds of the runs that gave the results; those of one run share its times."""
+    runs = {id(result.timings): result.timings for result in results if result.timings}
+    return {
+        "h2d": sum(run.h2d_ms for run in runs.values()) / 1000,
+        "execute": sum(run.execute_ms for run in runs.values()) / 1000,
+        "d2h": sum(run.d2h_ms for run in runs.values()) / 1000,
+    }

@@ -1,0 +1,103 @@
+"""Who foveate is compared with: each peer by its key, its name and what makes it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from foveate.benchmarks.parity import Segment
+from foveate.benchmarks.peers.glue import GlueCascade, Network
+from foveate.benchmarks.peers.networks import Stages
+from foveate.benchmarks.peers.onnxruntime_networks import CPU, CUDA, has_cuda, onnxruntime_network
+from foveate.benchmarks.peers.torch_networks import TorchWay, torch_network
+from foveate.runtime.errors import EngineError
+
+GLUE = "numpy + OpenCV glue"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to run the same two networks.
+
+    ``network`` makes a stage's network from its name, stage1 or stage2, and raises EngineError
+    where that cannot run.
+    """
+
+    key: str
+    name: str
+    how: str
+    network: Callable[[str], Network]
+
+    def segment(self, stages: Stages) -> Segment:
+        """Return the peer's cascade, ready to run."""
+        return GlueCascade(stages.spec, self.network("stage1"), self.network("stage2"))
+
+
+def peers(stages: Stages, threads: int) -> list[Peer]:
+    """Return every peer with two networks; those for a GPU only where PyTorch sees one."""
+    best = TorchWay(channels_last=True, compiled=True)
+    found = [
+        _torch(stages, "a", "PyTorch eager loop", TorchWay(), "as in a notebook"),
+        _torch(stages, "b-fp32", "PyTorch compiled fp32", best, "channels_last, torch.compile"),
+        _torch(
+            stages, "b-bf16", "PyTorch compiled bf16",
+            TorchWay(dtype=torch.bfloat16, channels_last=True, compiled=True),
+            "channels_last, torch.compile, autocast bfloat16",
+        ),
+        _onnxruntime(stages, "c", "two ONNX Runtime sessions", threads, CPU),
+        _openvino(stages, "d-fp32", "f32", threads),
+        _openvino(stages, "d-bf16", "bf16", threads),
+    ]  # fmt: skip
+    if torch.cuda.is_available():
+        half = TorchWay("cuda", torch.float16, channels_last=True, compiled=True)
+        words = "channels_last, torch.compile, autocast float16, on the GPU"
+        found.append(_torch(stages, "gpu-torch", "PyTorch compiled fp16, GPU", half, words))
+        found.append(_onnxruntime(stages, "gpu-ort", "ONNX Runtime CUDA", threads, CUDA))
+    return found
+
+
+def _torch(stages: Stages, key: str, name: str, way: TorchWay, words: str) -> Peer:
+    modules = {"stage1": stages.cascade.stage1, "stage2": stages.cascade.stage2}
+
+    def network(stage: str) -> Network:
+        module = modules[stage]
+        assert module is not None
+        return torch_network(copy.deepcopy(module), way, stages.shape(stage))
+
+    return Peer(key, name, f"PyTorch {_version('torch')}, {words}, {GLUE}", network)
+
+
+def _onnxruntime(stages: Stages, key: str, name: str, threads: int, provider: str) -> Peer:
+    def network(stage: str) -> Network:
+        if provider == CUDA and not has_cuda():
+            raise EngineError("this ONNX Runtime has no CUDA provider: pip install 'foveate[gpu]'")
+        return onnxruntime_network(stages.graphs[stage], threads, provider)
+
+    where = "CUDA" if provider == CUDA else "CPU"
+    how = f"ONNX Runtime {_version('onnxruntime')} fp32 on the {where}, {GLUE}"
+    return Peer(key, name, how, network)
+
+
+def _openvino(stages: Stages, key: str, precision: str, threads: int) -> Peer:
+    def network(stage: str) -> Network:
+        try:
+            from foveate.benchmarks.peers.openvino_networks import openvino_network
+        except ImportError:
+            raise EngineError(
+                "OpenVINO is not installed: pip install 'foveate[openvino]'"
+            ) from None
+        return openvino_network(stages.graphs[stage], threads, precision, stages.shape(stage))
+
+    how = f"OpenVINO {_version('openvino')} {precision}, latency hint, {GLUE}"
+    return Peer(key, f"two OpenVINO models {precision}", how, network)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name).split("+")[0]
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,63 @@
+"""The variants of a bundle that run here: every engine with every precision it can compute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foveate.runtime.bundle import Bundle, open_bundle
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.engines import ENGINES
+from foveate.runtime.errors import EngineError
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One engine with one precision."""
+
+    engine: str
+    precision: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine} {self.precision}"
+
+
+@dataclass
+class Variants:
+    """A bundle's cascades, loaded, and what cannot run here, with the reason."""
+
+    bundle: Bundle
+    cascades: dict[Variant, Cascade] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def open_variants(
+    path: Path, engines: Sequence[str] = (), precisions: Sequence[str] = (), threads: int = 0
+) -> Iterator[Variants]:
+    """Yield the variants of a bundle, loaded.
+
+    Without names every engine and every precision of the bundle is tried, and what does not run
+    is skipped with its reason. An engine or precision that was named and does not run raises
+    EngineError or BundleError, and so does having none at all.
+    """
+    found = Variants(open_bundle(path))
+    with ExitStack() as stack:
+        for engine in engines or ENGINES:
+            for precision in precisions or found.bundle.precisions:
+                variant = Variant(engine, precision)
+                try:
+                    cascade = Cascade.load(path, engine, precision, threads)
+                except EngineError as error:
+                    if engines and precisions:
+                        raise
+                    found.skipped[variant.name] = str(error)
+                    continue
+                found.cascades[variant] = stack.enter_context(cascade)
+        if not found.cascades:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in found.skipped.items())
+            raise EngineError(f"no engine here runs {path}: {reasons}")
+        yield found

@@ -1,0 +1,129 @@
+"""``benchmark latency``: stages that add up, load that queues, and times that are not believed."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foveate.benchmarks import latency
+from foveate.benchmarks.offered_load import offered_load
+from foveate.benchmarks.result_files import doubts, read_result
+from foveate.runtime import cascade as cascade_module
+from foveate.runtime.cascade import Timings
+from tests.benchmarks import lying_engines
+from tests.benchmarks.test_parity import offer
+from tests.conftest import run
+
+QUICK = ("--size", "256", "--count", "3", "--runs", "8", "--threads", "1")
+
+
+def measure(bundle: Path, *more: object) -> tuple[int, dict[str, Any], str]:
+    """Return exit code, result and error output of the command."""
+    result = run("benchmark", "latency", bundle, *QUICK, *more, "--json")
+    assert result.exception is None, result.output
+    return result.return_value, json.loads(result.stdout), result.stderr
+
+
+def test_stages_add_up_and_all_is_told(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "latency.json"
+    code, found, errors = measure(bundle, "--batch", "1,2", "--rate", "200", "--out", out)
+    assert (code, errors) == (0, "")
+    first, second = found["results"]["rows"]
+    assert (first["batch"], second["batch"]) == (1, 2)
+    assert (first["height"], first["width"]) == (256, 256)
+    for row in (first, second):
+        assert all(row[name]["n"] == 8 for name in ("call", "raw", "whole"))
+        assert list(row["stages"]) == ["decode", "h2d", "execute", "d2h", "encode"]
+        sums = np.sum([times["samples_ms"] for times in row["stages"].values()], axis=0)
+        assert np.all(sums <= np.array(row["whole"]["samples_ms"]) + 0.01)
+    (start,) = found["results"]["cold_start"]
+    parts = [start[name] for name in ("python_ms", "import_ms", "load_ms", "first_mask_ms")]
+    assert all(part > 0 for part in parts)
+    assert start["peak_mb"] >= start["load_mb"] >= start["import_mb"] > 10
+    (load,) = found["results"]["offered_load"]
+    assert (load["rate"], load["requests"]) == (200, 8)
+    assert found["parity"]["onnxruntime fp32"]["held"]
+    assert read_result(out)["results"] == found["results"]
+
+
+def test_a_sleeping_engine_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, "onnxruntime", lying_engines.SleepingEngine)
+    code, found, errors = measure(bundle)
+    assert code == 1
+    row = found["results"]["rows"][0]
+    assert row["stages"]["execute"]["min_ms"] >= 1000 * lying_engines.SLEEP_SECONDS
+    assert "times the bare engine" in errors and "in execute" in errors
+
+
+def test_time_between_the_stages_is_not_lost(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that sleeps after its clock has stopped."""
+    check = cascade_module._result  # type: ignore[attr-defined]
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.1)
+        return check(*arguments)
+
+    monkeypatch.setattr(cascade_module, "_result", slow)
+    code, _, errors = measure(bundle)
+    assert code == 1
+    assert "time is spent outside the stages" in errors
+
+
+def test_seconds_for_milliseconds_are_found(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds(*milliseconds: float) -> Timings:
+        return Timings(*(value / 1000 for value in milliseconds))
+
+    monkeypatch.setattr(cascade_module, "Timings", seconds)
+    code, _, errors = measure(bundle)
+    assert code == 1
+    assert "or one is in another unit" in errors
+
+
+def test_all_times_in_seconds_are_found(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = latency.distribution
+    monkeypatch.setattr(
+        latency, "distribution", lambda seconds: true([value / 1000 for value in seconds])
+    )
+    code, _, errors = measure(bundle)
+    assert code == 1
+    assert "are the times in milliseconds?" in errors
+
+
+def test_slow_files_are_said_to_be_the_limit(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = latency.read_image
+
+    def slow(path: Path) -> Any:
+        time.sleep(0.2)
+        return read(path)
+
+    monkeypatch.setattr(latency, "read_image", slow)
+    code, found, _ = measure(bundle)
+    assert code == 0
+    assert any("reading and writing files takes 2" in text for text in found["warnings"])
+
+
+def test_an_open_loop_shows_the_queue() -> None:
+    """Service takes 10 ms: half the load hardly waits, double the load waits ever longer."""
+    light = offered_load(lambda number: time.sleep(0.01), 20, 40)
+    heavy = offered_load(lambda number: time.sleep(0.01), 200, 40)
+    assert light["service"]["median_ms"] >= 10 and heavy["service"]["median_ms"] >= 10
+    assert heavy["utilisation"] > 0.9 > light["utilisation"]
+    assert heavy["queue_max"] > 10 > light["queue_max"]
+    assert heavy["response"]["max_ms"] > 10 * light["response"]["median_ms"]
+    assert heavy["achieved_rate"] < 105
+
+
+def test_more_load_than_it_can_serve_is_warned_of(bundle: Path) -> None:
+    _, found, _ = measure(bundle, "--rate", "100000")
+    assert any("more than it can serve" in text for text in found["warnings"])
+    assert doubts(found) == []
+
+
+def test_a_rate_of_nothing_is_refused(bundle: Path) -> None:
+    result = run("benchmark", "latency", bundle, "--rate", "0")
+    assert "wanted more than 0" in str(result.exception)
