@@ -161,8 +161,10 @@ def _bars(
     return canvas.png(axes)
 
 
-def offered_load(loads: Sequence[Row]) -> bytes:
-    """Return the response times over the rate of requests, and the service time."""
+def offered_load(loads: Sequence[Row]) -> bytes | None:
+    """Return response and service times over the rate of requests; None for a single rate."""
+    if len({load["rate"] for load in loads}) < 2:
+        return None
     title = f"Requests at a fixed rate, {loads[0]['variant']}"
     axes = canvas.new_axes(title, "requests/s", "response, ms")
     ordered = sorted(loads, key=lambda load: load["rate"])

@@ -67,7 +67,12 @@ def _data(data: Mapping[str, Any]) -> str:
     truth = "with truth" if data.get("truth") else "without truth"
     text = f"{data['name']}, {data['images']} images ({', '.join(sizes)}), {truth}"
     fingerprint = data.get("fingerprint")
-    return text + (f", fingerprint {str(fingerprint)[:SHA_SHOWN]}" if fingerprint else "")
+    return text + (f", fingerprint {_short(str(fingerprint))}" if fingerprint else "")
+
+
+def _short(fingerprint: str) -> str:
+    """Return the start of a sha256; that of drawn images is words, and is kept."""
+    return fingerprint[:SHA_SHOWN] if len(fingerprint) == 64 else fingerprint
 
 
 def _size(size: Sequence[int]) -> str:
@@ -80,5 +85,5 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
     if isinstance(value, list):
-        return " ".join(map(_plain, value))
+        return " ".join(map(_plain, value)) or "none"
     return value if isinstance(value, str) else json.dumps(value)

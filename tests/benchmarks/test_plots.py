@@ -71,6 +71,10 @@ def test_without_dice_there_is_no_plot_of_dice() -> None:
     assert plots.dice_against_rate([made.method("foveate", "foveate", 0.04, None)]) is None
 
 
+def test_one_rate_is_no_curve() -> None:
+    assert plots.offered_load([made.load(5.0)]) is None
+
+
 def test_dollars_in_names_are_no_mathematics() -> None:
     item = made.method("a", r"$\frac{1$", 0.05, 0.9)
     assert pixels(plots.dice_against_rate([item])).shape == (720, 960, 3)
