@@ -25,8 +25,9 @@ DICE_SPAN = 0.02
 
 
 def dice_against_rate(methods: Sequence[Row]) -> bytes | None:
-    """Return each method's Dice over its images/s; None when no method has a Dice."""
-    shown = [item for item in methods if item["here"] and item["dice"] is not None]
+    """Return each method's Dice over its images/s; None when no method has both."""
+    here = [item for item in methods if item["here"] and item["dice"] is not None]
+    shown = [item for item in here if item["ms"]["median_ms"] > 0]
     if not shown:
         return None
     axes = canvas.new_axes("Dice against speed", "images/s (one at a time)", "Dice")
@@ -139,7 +140,7 @@ def _bars(
     to read; the value stands in it all the same.
     """
     axes = canvas.new_axes(title, across, "")
-    top = min(max(*values.values(), line[1]), most)
+    top = min(max(*values.values(), line[1]), most) or 1.0
     colours = [canvas.OURS if name == "reached" else canvas.OTHER for name in values]
     axes.barh(list(values), list(values.values()), color=colours, height=0.62)
     for number, (name, value) in enumerate(values.items()):

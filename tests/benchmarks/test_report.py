@@ -256,6 +256,19 @@ def test_little_is_enough(tmp_path: Path) -> None:
     assert "Roofline" not in page.split("<h2>Glossary")[0] and "None" not in page
 
 
+def test_times_of_nothing_are_doubted_and_shown(tmp_path: Path) -> None:
+    latency, compare = made.latency_result(), made.compare_result()
+    row, nothing = latency["results"]["rows"][0], made.times([0.0] * 40)
+    row.update(call=nothing, raw=nothing, whole=nothing)
+    row["stages"] = dict.fromkeys(row["stages"], nothing)
+    latency["results"]["rows"] = [row]
+    for item in compare["results"]["methods"][:4]:
+        item["ms"] = nothing
+    done, page = report(tmp_path, latency, compare)
+    assert done.return_value == 1, done.output
+    assert "foveate takes no time at all" in done.stderr and "0.000" in cells(page)
+
+
 def damaged(folder: Path, change: Callable[[dict[str, Any]], object]) -> str:
     result = made.latency_result()
     change(result)
