@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from foveate.runtime.errors import EngineError, SettingsError
+from foveate.runtime.errors import EngineError, SettingsError, one_line
 from foveate.runtime.progress import Bar
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -261,3 +261,33 @@ def _finish(result: dict[str, Any], out: Path | None, as_json: bool) -> int:
     if out is not None and not as_json:
         click.echo(f"Result in {out}. Next: foveate benchmark report {out}")
     return 1 if found else 0
+
+
+@benchmark.command()
+@click.argument("files", nargs=-1, required=True, type=_PATH, metavar="FILE...")
+@click.option(
+    "--out", type=_PATH, default=Path("benchmark-report"), show_default=True,
+    help="Folder of the page and its plots.",
+)  # fmt: skip
+def report(files: tuple[Path, ...], out: Path) -> int:
+    """Show result files as one page, with plots; check that they do not contradict themselves.
+
+    FILE is what the other benchmark commands write. Exit code 1 when a figure is not to be
+    believed: the page is written all the same and says why at its top.
+
+    \b
+    Example:
+      foveate benchmark report latency.json compare.json --out benchmark-report
+    """
+    try:
+        from foveate.benchmarks.report import write_report
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise EngineError(
+            f"foveate benchmark report needs {package}: pip install 'foveate[benchmark]'"
+        ) from None
+    made = write_report(files, out)
+    for doubt in made.doubts:
+        click.echo(one_line(f"doubt: {doubt}"), err=True)
+    click.echo(f"Page: {made.page.resolve()}")
+    return 1 if made.doubts else 0

@@ -11,6 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from foveate.benchmarks.result_shapes import listed
+from foveate.benchmarks.units import figure
 
 SUM_TOLERANCE = 0.1
 """Largest share of the whole that the stages may leave out, or be too long by."""
@@ -26,7 +30,9 @@ _NAMED = (
 
 def contradictions(result: Mapping[str, Any]) -> list[str]:
     """Return what a reader must not believe of a result, and why; empty for a sound one."""
-    found = [*_parity(result["parity"]), *_all_times(result["results"], "")]
+    parity = result["results"]["variants"] if result["kind"] == "parity" else result["parity"]
+    found = [*_parity(parity), *_all_times(result["results"], "")]
+    found += _unproven(result["results"], parity)
     kind, results = result["kind"], result["results"]
     if kind == "latency":
         for row in results["rows"]:
@@ -54,6 +60,14 @@ def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+def _unproven(results: Mapping[str, Any], parity: Mapping[str, Any]) -> Iterator[str]:
+    """Name the variants whose speed is shown and whose masks were compared with nothing."""
+    measured = [row for name in ("rows", "grid", "files") for row in listed(results.get(name))]
+    for variant in dict.fromkeys(row["variant"] for row in measured):
+        if parity and variant not in parity:
+            yield f"{variant}: no parity was measured: its masks may be anything"
+
+
 def _all_times(value: Any, where: str) -> Iterator[str]:
     """Check every set of times anywhere in the results against its own samples."""
     if isinstance(value, dict):
@@ -74,24 +88,32 @@ def _times(times: Mapping[str, Any], where: str) -> Iterator[str]:
         yield f"{where}: {len(samples)} samples for n = {times['n']}"
         return
     wrong = [
-        f"{name} is {times[name]:g}, its samples give {np.percentile(samples, percentile):g}"
-        for name, percentile in _NAMED
-        if not math.isclose(
-            times[name], float(np.percentile(samples, percentile)), rel_tol=0.01, abs_tol=0.001
-        )
+        f"{name} is {times[name]:g}, its samples give {given:g}"
+        for name, given in _given(samples).items()
+        if not math.isclose(times[name], given, rel_tol=0.01, abs_tol=0.001)
     ]
     if wrong:
         yield f"{where}: {'; '.join(wrong)}: other units or other samples?"
+
+
+def _given(samples: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Return what the summary figures of these samples must be."""
+    found = {name: float(np.percentile(samples, percentile)) for name, percentile in _NAMED}
+    mean = float(samples.mean())
+    return {**found, "mean_ms": mean, "cv": float(samples.std() / mean) if mean else 0.0}
 
 
 def _latency_row(row: Mapping[str, Any]) -> Iterator[str]:
     name = f"{row['variant']}, batch {row['batch']}, {row['width']}x{row['height']}"
     whole = row["whole"]["median_ms"]
     stages = {stage: times["median_ms"] for stage, times in row["stages"].items()}
-    apart = np.sum([row["stages"][stage]["samples_ms"] for stage in stages], axis=0)
-    total = float(np.median(apart))
+    samples = [times["samples_ms"] for times in row["stages"].values()]
+    if len({len(item) for item in samples}) > 1 or not samples[0]:
+        yield f"{name}: its stages have different numbers of samples, so they do not add up"
+        return
+    total = float(np.median(np.sum(samples, axis=0)))
     if abs(total - whole) > SUM_TOLERANCE * whole:
-        listed = ", ".join(f"{stage} {value:.3g}" for stage, value in stages.items())
+        listed = ", ".join(f"{stage} {figure(value)}" for stage, value in stages.items())
         yield (
             f"{name}: the stages add up to {total:.4g} ms ({listed}), the whole takes "
             f"{whole:.4g} ms: time is spent outside the stages, or one is in another unit"
@@ -119,6 +141,9 @@ def _compare(results: Mapping[str, Any]) -> Iterator[str]:
     ours = next((item for item in methods if item["key"] == "foveate"), None)
     if ours is None:
         yield "foveate itself was not measured, so the ratios have no base"
+        return
+    if ours["ms"]["median_ms"] <= 0:
+        yield "foveate takes no time at all: nothing was measured"
         return
     for item in methods:
         expected = item["ms"]["median_ms"] / ours["ms"]["median_ms"]

@@ -93,15 +93,6 @@ def _warning(summary: Summary) -> str:
     return f'<p class="warning">{html.escape(tables.few_groups(summary))}</p>'
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], style: str = "") -> str:
-    """Return a table of text that scrolls on its own where the page is narrow."""
-    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f'<div class="wide {style}"><table><tr>{top}</tr>{body}</table></div>'
-
-
 def _key(classes: Sequence[str]) -> str:
     """Return the colours of the pictures and what they stand for."""
     colours = [("box", BOX_COLOUR)]
@@ -123,7 +114,7 @@ def _figure_table(lines: Sequence[Line]) -> str:
         figures.insert(1, tables.span(line.figures["dice"], "dice"))
         rows.append([line.method, line.name, *figures, str(line.images), str(line.both_empty)])
     head = ["method", "class", heads[0], "95% interval", *heads[1:], "images", "empty"]
-    return _table(head, rows)
+    return pages.table(head, rows)
 
 
 def _difference_table(lines: Sequence[Line]) -> str:
@@ -137,12 +128,12 @@ def _difference_table(lines: Sequence[Line]) -> str:
             row += [tables.number(figure.value, name, "+"), tables.span(figure, name, "+")]
         rows.append(row)
     head = ["pair", "class", "Dice", "95% interval", "HD95", "95% interval"]
-    return f"<h2>Paired differences</h2>{_table(head, rows)}"
+    return f"<h2>Paired differences</h2>{pages.table(head, rows)}"
 
 
 def _object_table(summary: Summary) -> str:
     head, *rows = tables.object_rows(summary) or [[]]
-    return f"<h2>Objects</h2>{_table(head, rows, 'counts')}{OBJECT_NOTE}" if rows else ""
+    return f"<h2>Objects</h2>{pages.table(head, rows, 'counts')}{OBJECT_NOTE}" if rows else ""
 
 
 def _diagram(method: str, table: Sequence[ReliabilityBin], ece: float) -> str:

@@ -1,10 +1,11 @@
-"""The parts that the HTML pages share: template, tiles, rows of pictures, grades."""
+"""The parts that the HTML pages share: template, tiles, tables, rows of pictures, grades."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -35,6 +36,27 @@ def fact_tiles(facts: Iterable[tuple[str, str, str]]) -> str:
         f"<small>{html.escape(note)}</small></div>"
         for name, value, note in facts
     )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text of a table in a style of the page: good, fair, poor."""
+
+    text: str
+    style: str
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str | Cell]], style: str = "") -> str:
+    """Return a table of text that scrolls on its own where the page is narrow."""
+    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    return f'<div class="wide {style}"><table><tr>{top}</tr>{body}</table></div>'
+
+
+def _cell(cell: str | Cell) -> str:
+    if isinstance(cell, str):
+        return f"<td>{html.escape(cell)}</td>"
+    return f'<td class="{cell.style}">{html.escape(cell.text)}</td>'
 
 
 def picture_row(pictures: Iterable[tuple[str, npt.NDArray[np.uint8]]]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from foveate.benchmarks.contradictions import contradictions
 from foveate.benchmarks.machine import machine_facts, producer, versions
+from foveate.benchmarks.result_shapes import RESULT, check_parity, check_results
 from foveate.runtime.bundle import MANIFEST, Bundle, file_sha256
 from foveate.runtime.errors import BundleError, DataError
 from foveate.runtime.json_files import check_shape, read_json
@@ -22,21 +23,6 @@ from foveate.runtime.mask_files import write_atomically
 
 SCHEMA = 1
 KINDS = ("parity", "latency", "throughput", "compare")
-_SHAPE = {
-    "schema": int,
-    "kind": str,
-    "created": str,
-    "command": str,
-    "foveate": {"version": str},
-    "machine": {"cpu": str, "cores": int, "gpus": list},
-    "versions": dict,
-    "model": {"name": str, "sha256": str},
-    "data": {"name": str, "images": int},
-    "settings": dict,
-    "parity": dict,
-    "results": dict,
-    "warnings": [str],
-}
 
 
 def new_result(
@@ -126,10 +112,11 @@ def read_result(path: Path) -> dict[str, Any]:
                 f"{path}: schema {result['schema']}; this version reads schema {SCHEMA}. Use the "
                 "version that wrote it, or measure again"
             )
-        check_shape(path, result, _SHAPE)
+        check_shape(path, result, RESULT)
         if result["kind"] not in KINDS:
             raise DataError(f'{path}: kind "{result["kind"]}"; wanted one of {", ".join(KINDS)}')
-        check_shape(path, result["results"], _RESULTS[result["kind"]], "results")
+        check_parity(path, result["parity"])
+        check_results(path, result["kind"], result["results"])
     except BundleError as error:
         raise DataError(str(error)) from None
     return result
@@ -138,16 +125,3 @@ def read_result(path: Path) -> dict[str, Any]:
 def doubts(result: Mapping[str, Any]) -> list[str]:
     """Return what a reader must not believe of a result, and why; empty for a sound one."""
     return contradictions(result)
-
-
-_TIMES = {
-    "n": int, "min_ms": float, "median_ms": float, "mean_ms": float, "p90_ms": float,
-    "p95_ms": float, "p99_ms": float, "max_ms": float, "cv": float, "samples_ms": [float],
-}  # fmt: skip
-_RATIO = {"median": float, "low": float, "high": float}
-_RESULTS: dict[str, Any] = {
-    "parity": {"variants": dict, "reference": str},
-    "latency": {"rows": [dict]},
-    "throughput": {"grid": [dict], "files": dict},
-    "compare": {"methods": [dict]},
-}

@@ -58,6 +58,7 @@ def test_every_runtime_module_but_the_engine_imports_without_anything_heavy() ->
     ]
     names += ["foveate.cli", "foveate.train.cli", "foveate.train.phantom", "foveate.train.dataset"]
     names += ["foveate.export.cli", "foveate.benchmarks.cli", "foveate.benchmarks.demo"]
+    names += ["foveate.benchmarks.benchmark_cli"]
     blocked = f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}))"
     python(f"{blocked}; import importlib; [importlib.import_module(n) for n in {names!r}]")
 
