@@ -85,10 +85,7 @@ def find_box(
     region, crop = spec.region, spec.stage2
     assert crop is not None
     marked = (foreground > region.threshold).astype(np.uint8)
-    opened = cv2.morphologyEx(
-        marked, cv2.MORPH_OPEN, np.ones((region.opening,) * 2, np.uint8),
-        borderType=cv2.BORDER_CONSTANT, borderValue=0,
-    )  # fmt: skip
+    opened = _opened(marked, region.opening)
     left, top, width, height = cv2.boundingRect(opened if opened.any() else marked)
     if not marked.any():
         left, top, height, width = 0, 0, *foreground.shape
@@ -101,6 +98,15 @@ def find_box(
     y0, y1 = _place((top + height / 2) * scale_y, zoom * crop.height, shape[0])
     x0, x1 = _place((left + width / 2) * scale_x, zoom * crop.width, shape[1])
     return x0, y0, x1, y1
+
+
+def _opened(marked: Mask, side: int) -> Mask:
+    """Return the opening by a square: morphologyEx would shift it where ``side`` is even."""
+    square, nothing = np.ones((side, side), np.uint8), cv2.BORDER_CONSTANT
+    eroded = cv2.erode(marked, square, anchor=(0, 0), borderType=nothing, borderValue=0)
+    last = (side - 1, side - 1)
+    opened = cv2.dilate(eroded, square, anchor=last, borderType=nothing, borderValue=0)
+    return np.asarray(opened, np.uint8)
 
 
 def _place(centre: float, side: float, limit: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from foveate.export.precision import folded, rounded_to_half
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.overlap import dice
-from foveate.runtime.spec import Region
+from foveate.runtime.spec import Normalisation, Region
 from foveate.train.cascade import TorchCascade
 from foveate.train.phantom import PhantomSettings, phantom
 from tests.drawing import (
@@ -197,3 +197,20 @@ def test_folding_keeps_the_network_and_rounding_changes_it_little() -> None:
         torch.testing.assert_close(folded(network)(x), network(x), atol=1e-5, rtol=1e-5)
         apart = (rounded_to_half(folded(network))(x) - network(x)).abs().max()
     assert 0 < float(apart) < 0.02
+
+
+def test_the_mean_of_a_million_pixels_is_exact() -> None:
+    """Engines add up in float32; a bright image with little contrast loses the most by it."""
+    spec = replace(threshold_spec(), stage2=None, region=Region("none"), pad_multiple=16)
+    image = np.random.default_rng(5).integers(200, 256, (1024, 1024), dtype=np.uint8)
+    network = torch.nn.Conv2d(1, 1, 1)
+    with torch.no_grad():
+        network.weight.fill_(1.0)
+        network.bias.fill_(0.0)  # type: ignore[union-attr]
+    spec = replace(spec, normalisation=Normalisation("zscore"))
+    model = cascade_model(spec, network, None, "fp32")
+    with OnnxRuntimeEngine(model.SerializeToString()) as engine:
+        coarse = engine.run({"image": image[None]}, ("coarse",))["coarse"][0, 0]
+    values = image / 255
+    wanted = 1 / (1 + np.exp(-(values - values.mean()) / values.std()))
+    np.testing.assert_allclose(coarse, wanted, atol=2e-5)

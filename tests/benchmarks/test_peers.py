@@ -1,0 +1,105 @@
+"""The peers run the same cascade: the same box rule, the same logits, hardly another mask."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from foveate.benchmarks.peers.catalogue import Peer, peers
+from foveate.benchmarks.peers.glue import GlueCascade, find_box
+from foveate.benchmarks.peers.networks import Stages, open_stages, stage1_graph
+from foveate.benchmarks.peers.onnxruntime_networks import BareSession
+from foveate.benchmarks.peers.torch_networks import TorchWay, torch_network
+from foveate.runtime.bundle import open_bundle
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.overlap import dice
+from foveate.runtime.spec import Region, Size
+from foveate.train import geometry
+from tests.drawing import ODD_SIZES, SEPARATE_SIZES, ellipse, small_spec, threshold_spec
+
+
+@pytest.fixture(scope="module")
+def stages(bundle: Path) -> Stages:
+    return open_stages(open_bundle(bundle))
+
+
+@pytest.fixture(scope="module")
+def by_key(stages: Stages) -> dict[str, Peer]:
+    return {peer.key: peer for peer in peers(stages, 1)}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_box_by_hand_is_the_graphs(seed: int) -> None:
+    """Blobs, stray cells, nothing at all; wide, high and tiny images; margins and openings."""
+    rng = np.random.default_rng(seed)
+    spec = small_spec()
+    assert spec.stage2 is not None
+    region = Region("box", 0.5, float(rng.uniform(0, 0.4)), 32, 32, int(rng.integers(1, 5)))
+    spec = replace(spec, region=region, stage2=Size(32, int(rng.choice([32, 64]))))
+    assert spec.stage2 is not None
+    cells = np.zeros((spec.stage1.height, spec.stage1.width), np.float32)
+    for _ in range(int(rng.integers(0, 4))):
+        y, x, side = rng.integers(0, 40, 3)
+        cells[y : y + side // 4 + 1, x : x + side // 3 + 1] = rng.uniform(0.3, 1)
+    height, width = (int(side) for side in rng.integers(20, 900, 2))
+    wanted = geometry.find_box(torch.from_numpy(cells)[None], height, width, region, spec.stage2)
+    found = find_box(cells, (height, width), spec)
+    assert np.abs(wanted[0].numpy() - found).max() <= 1  # a tie of rounding may move it by one
+
+
+@pytest.mark.parametrize(("height", "width"), [*SEPARATE_SIZES, *ODD_SIZES])
+def test_the_glue_returns_the_shape_that_was_drawn(height: int, width: int) -> None:
+    spec = threshold_spec()
+    shape = ellipse(height, width)
+    if not shape.any():
+        shape[:, : width // 2] = 1
+
+    def threshold(values: np.ndarray) -> np.ndarray:
+        return 40 * (values[:, :1] - (0.5 - spec.normalisation.mean) / spec.normalisation.std)
+
+    mask, box = GlueCascade(spec, threshold, threshold)(shape * np.uint8(255))
+    assert mask.shape == shape.shape and mask.dtype == np.uint8
+    if min(height, width) > 30:
+        assert dice(mask, shape, 1) >= 0.99
+    assert 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height
+
+
+@pytest.mark.parametrize(
+    ("key", "tolerance"), [("a", 1e-4), ("c", 1e-4), ("d-fp32", 1e-3), ("d-bf16", 0.2)]
+)
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_every_engine_gives_the_networks_logits(
+    stages: Stages, by_key: dict[str, Peer], stage: str, key: str, tolerance: float
+) -> None:
+    values = np.random.default_rng(0).standard_normal(stages.shape(stage), np.float32)
+    module = stages.cascade.stage1 if stage == "stage1" else stages.cascade.stage2
+    assert module is not None
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(values)).numpy()
+    found = by_key[key].network(stage)(values)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, wanted, atol=tolerance * np.abs(wanted).max())
+
+
+def test_a_module_that_cannot_run_is_said_by_name(stages: Stages) -> None:
+    from foveate.runtime.errors import EngineError
+
+    with pytest.raises(EngineError, match="PyTorch cannot run it here"):
+        torch_network(torch.nn.Conv2d(3, 1, 1), TorchWay(), stages.shape("stage1"))
+
+
+def test_stage_1_alone_is_the_cascades_coarse(stages: Stages, bundle: Path) -> None:
+    image = np.random.default_rng(1).integers(0, 255, (130, 210), dtype=np.uint8)
+    with Cascade.load(bundle) as cascade:
+        pixels = image.astype(np.uint16) * 257 if stages.spec.input_type == "uint16" else image
+        wanted = cascade(pixels, probabilities=True).coarse
+    feed = (
+        pixels[None] if pixels.dtype == np.uint8 else pixels.view(np.uint8).reshape(1, 130, 210, 2)
+    )
+    (found,) = BareSession(stage1_graph(stages), 1).run(feed, ("coarse",))
+    assert wanted is not None
+    np.testing.assert_allclose(found[0], wanted, atol=1e-5)
