@@ -16,7 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 
 
-class Names(click.ParamType):
+class Names(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.2
     """A comma-separated list of names."""
 
     name = "NAME[,NAME...]"
@@ -27,7 +27,7 @@ class Names(click.ParamType):
         return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType):  # type: ignore[type-arg]
     """A comma-separated list of whole numbers from ``low`` to ``high``."""
 
     name = "N[,N...]"
@@ -238,7 +238,7 @@ def _words(context: click.Context) -> str:
         if given != click.core.ParameterSource.COMMANDLINE:
             continue
         value = context.params[str(param.name)]
-        values = value if param.multiple else [value]  # type: ignore[attr-defined]
+        values = value if param.multiple else [value]
         for item in values:
             text = ",".join(map(str, item)) if isinstance(item, tuple) else str(item)
             text = item.name if isinstance(item, Path) else text

@@ -83,7 +83,7 @@ def compare(
 
 def _ours(found: Variants) -> list[Method]:
     """Return foveate's variants; the first is what everything is compared with."""
-    methods = []
+    methods: list[Method] = []
     for variant, cascade in found.cascades.items():
         key = f"{OURS} {variant.name}" if methods else OURS
         how = "one fused graph, geometry inside, masks checked"

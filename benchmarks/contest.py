@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from foveate.benchmarks.parity import Reference, Segment
@@ -57,31 +58,24 @@ class Contest:
 
 def hold(contest: Contest, progress: Callable[[str, int, int], None]) -> dict[str, Any]:
     """Return methods and parts of a compare result; the methods' totals are filled on the way."""
-    cases = contest.cases
-    here = {method.key: method for method in contest.methods if method.segment is not None}
-    wanted = []
-    for number, case in enumerate(cases):
-        wanted.append(contest.reference.segment(case.image))
-        progress("reference masks", number + 1, len(cases))
-    calls: dict[str, Callable[[int], Any]] = {}
-    for key, method in here.items():
-        calls[key] = _call(method, cases)
-    for part in contest.parts:
-        calls[part.name] = lambda number, run=part.run: run(number % len(cases))
+    cases, wanted = contest.cases, _wanted(contest, progress)
+    methods = {method.key: method for method in contest.methods if method.segment is not None}
+    calls = {
+        **{key: partial(_segment, method, cases) for key, method in methods.items()},
+        **{part.name: partial(_run_part, part, len(cases)) for part in contest.parts},
+    }
     for done, (key, call) in enumerate(calls.items()):
-        found = warm_up(lambda call=call: call(0))
-        if key in here:
-            here[key].warm_up = found
+        found = warm_up(partial(call, 0))
+        if key in methods:
+            methods[key].warm_up = found
         progress("warming up", done + 1, len(calls))
 
     def judge(key: str, number: int, found: Any) -> None:
-        if key in here:
+        if key in methods:
             index = number % len(cases)
-            here[key].judge(cases[index], found, wanted[index])
+            methods[key].judge(cases[index], found, wanted[index])
 
-    times = interleaved(
-        calls, contest.rounds, judge, lambda done, total: progress("comparing", done, total)
-    )
+    times = interleaved(calls, contest.rounds, judge, partial(progress, "comparing"))
     return {
         "rounds": contest.rounds,
         "methods": [_method_row(method, times) for method in contest.methods],
@@ -89,10 +83,22 @@ def hold(contest: Contest, progress: Callable[[str, int, int], None]) -> dict[st
     }
 
 
-def _call(method: Method, cases: Sequence[Case]) -> Callable[[int], Any]:
-    segment = method.segment
-    assert segment is not None
-    return lambda number: segment(cases[number % len(cases)].image)
+def _wanted(contest: Contest, progress: Callable[[str, int, int], None]) -> list[Any]:
+    """Return the reference's mask and box of every image."""
+    wanted = []
+    for number, case in enumerate(contest.cases):
+        wanted.append(contest.reference.segment(case.image))
+        progress("reference masks", number + 1, len(contest.cases))
+    return wanted
+
+
+def _segment(method: Method, cases: Sequence[Case], number: int) -> Any:
+    assert method.segment is not None
+    return method.segment(cases[number % len(cases)].image)
+
+
+def _run_part(part: Part, images: int, number: int) -> object:
+    return part.run(number % images)
 
 
 def _part_row(part: Part, times: dict[str, list[float]]) -> dict[str, Any]:

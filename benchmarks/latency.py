@@ -91,7 +91,11 @@ def _row(
         _whole(subject, number, batch, marks)
         elapsed += time.monotonic() - started
 
-    steady = warm_up(lambda: (call(0), whole(0)))
+    def both() -> None:
+        call(0)
+        whole(0)
+
+    steady = warm_up(both)
     for stage in STAGES:
         marks[stage].clear()
     elapsed = 0.0

@@ -67,7 +67,7 @@ class GlueCascade:
         planes = [resize(plane, size) for plane in refined]
         if self.spec.binary:
             return np.asarray(planes[0] > self.spec.mask_threshold, np.uint8)
-        return np.stack(planes).argmax(axis=0).astype(np.uint8)
+        return np.asarray(np.stack(planes).argmax(axis=0), np.uint8)
 
 
 def resize(plane: npt.NDArray[np.generic], size: Size) -> FloatArray:

@@ -39,21 +39,24 @@ def open_stages(bundle: Bundle) -> Stages:
 
 def single_graph(bundle: Bundle) -> bytes:
     """Return the network of a one-stage bundle, from ``stage1_input`` to ``stage1_logits``."""
-    return stage_model(onnx.load_from_string(bundle.graph("fp32")), "stage1").SerializeToString()
+    graph = stage_model(onnx.load_from_string(bundle.graph("fp32")), "stage1")
+    return bytes(graph.SerializeToString())
 
 
 def stage1_graph(stages: Stages) -> bytes:
     """Return stage 1 alone as a one-stage graph with the cascade's signature."""
     region = replace(stages.spec.region, mode="none")
     spec = replace(stages.spec, stage2=None, region=region)
-    return cascade_model(spec, stages.cascade.stage1, None, "fp32").SerializeToString()
+    graph = cascade_model(spec, stages.cascade.stage1, None, "fp32")
+    return bytes(graph.SerializeToString())
 
 
 def geometry_graph(stages: Stages) -> bytes:
     """Return the fused graph with each network replaced by one 1x1 convolution."""
     channels = stages.spec.channels
     stage1, stage2 = (_threshold(inputs, channels) for inputs in (1, 2))
-    return cascade_model(stages.spec, stage1, stage2, "fp32").SerializeToString()
+    graph = cascade_model(stages.spec, stage1, stage2, "fp32")
+    return bytes(graph.SerializeToString())
 
 
 def _threshold(inputs: int, outputs: int) -> nn.Conv2d:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foveate.benchmarks.peers.glue import Network
 from foveate.runtime.errors import EngineError
@@ -34,19 +36,26 @@ def torch_network(module: nn.Module, way: TorchWay, shape: Sequence[int]) -> Net
     layout = torch.channels_last if way.channels_last else torch.contiguous_format
     module = module.to(way.device).eval()
     module = module.to(memory_format=layout)  # type: ignore[call-overload]
-    run = torch.compile(module) if way.compiled else module
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the compiler says of its own parts
+            network = _network(torch.compile(module) if way.compiled else module, way, layout)
+            network(np.zeros(shape, np.float32))
+    except Exception as error:  # torch.compile has exceptions of its own for a missing compiler
+        line = " ".join(str(error).split())[:200]
+        raise EngineError(f"PyTorch cannot run it here: {line}") from error
+    return network
+
+
+def _network(module: Callable[[Tensor], Tensor], way: TorchWay, layout: Any) -> Network:
+    """Return the module as a function of numpy arrays."""
     context = torch.inference_mode if way.compiled else torch.no_grad
     lower = way.dtype != torch.float32
 
     def network(values: FloatArray) -> FloatArray:
         with context(), torch.autocast(way.device.split(":")[0], way.dtype, enabled=lower):
             x = torch.from_numpy(np.ascontiguousarray(values))
-            found = run(x.to(way.device, memory_format=layout)).float().cpu().numpy()
+            found = module(x.to(way.device, memory_format=layout)).float().cpu().numpy()
         return np.asarray(found, np.float32)
 
-    try:
-        network(np.zeros(shape, np.float32))
-    except Exception as error:  # torch.compile has exceptions of its own for a missing compiler
-        line = " ".join(str(error).split())[:200]
-        raise EngineError(f"PyTorch cannot run it here: {line}") from error
     return network

@@ -1,0 +1,122 @@
+"""``benchmark compare``: every peer on the same images, its Dice beside its time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foveate.benchmarks.contest import Contest, Method, Part, hold
+from foveate.benchmarks.parity import Reference
+from foveate.benchmarks.result_files import doubts, read_result
+from foveate.runtime.engines.base import Pixels
+from foveate.train.dataset import Case
+from tests.conftest import run, train
+
+
+@pytest.fixture(scope="module")
+def single(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of one network at the image's own size."""
+    folder = tmp_path_factory.mktemp("single")
+    more = ("--set", "num_epochs=1", "--set", "class_names=lesion", "--stages", "single")
+    result = train(data, folder / "run", *more, "--set", "single_input=full")
+    assert result.exception is None, result.output
+    result = run("export", folder / "run", "--out", folder / "one.bundle")
+    assert result.exception is None, result.output
+    return folder / "one.bundle"
+
+
+@pytest.fixture(scope="module")
+def found(
+    bundle: Path, single: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("compared") / "compare.json"
+    result = run(
+        "benchmark", "compare", bundle, data, "--single", single, "--rounds", 13, "--threads", 1,
+        "--out", out,
+    )  # fmt: skip
+    assert result.exception is None, result.exception
+    assert "ratio: time over foveate's in the same round" in result.output
+    return read_result(out)
+
+
+def test_every_peer_is_there_or_says_why(found: dict[str, Any]) -> None:
+    methods = {item["key"]: item for item in found["results"]["methods"]}
+    assert set(methods) >= {"foveate", "a", "b-fp32", "b-bf16", "c", "d-fp32", "d-bf16", "e", "f"}
+    for item in methods.values():
+        assert item["here"] or item["reason"]
+    for key in ("foveate", "a", "c", "e", "f"):
+        assert methods[key]["here"], methods[key]
+        assert methods[key]["ms"]["n"] == 13
+    assert methods["foveate"]["ratio"] == {"median": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_the_dice_is_that_of_the_masks_timed(found: dict[str, Any]) -> None:
+    methods = {item["key"]: item for item in found["results"]["methods"] if item["here"]}
+    ours = methods["foveate"]
+    assert ours["disagreement"] <= 0.001 and ours["dice"] == pytest.approx(ours["dice_reference"])
+    assert found["parity"]["onnxruntime fp32"]["images"] == 12
+    assert methods["a"]["disagreement"] == pytest.approx(methods["c"]["disagreement"], abs=1e-3)
+    assert methods["c"]["disagreement"] < 0.1
+    assert methods["f"]["disagreement"] > methods["c"]["disagreement"]
+
+
+def test_what_the_time_is_made_of(found: dict[str, Any]) -> None:
+    names = [part["name"] for part in found["results"]["parts"]]
+    assert names == [
+        "geometry inside the graph, alone",
+        "geometry by numpy + OpenCV, alone",
+        "both networks, alone",
+        "the network of one.bundle at full size, alone",
+    ]
+    counts = found["results"]["multiply_adds"]
+    cascade = counts["tiny.bundle, stage 1 network"] + counts["tiny.bundle, stage 2 network"]
+    full = counts["one.bundle, stage 1 network"]
+    assert full / cascade == pytest.approx(160**2 / (2 * 64**2), rel=0.02)
+    assert doubts(found) == []
+
+
+@pytest.mark.parametrize(
+    ("which", "said"), [("cascade", "is a cascade; wanted"), ("one", "is one network; compare")]
+)
+def test_models_of_the_wrong_kind_are_refused(
+    bundle: Path, single: Path, which: str, said: str
+) -> None:
+    subject, other = (bundle, bundle) if which == "cascade" else (single, single)
+    result = run("benchmark", "compare", subject, "--single", other, "--size", 192, "--count", 1)
+    assert said in str(result.exception)
+
+
+def test_a_method_with_other_masks_and_one_that_is_not_here() -> None:
+    """Two ways that differ in half of the foreground; one twice as slow as the other, by design."""
+    image = np.zeros((8, 8), np.uint8)
+    truth = np.zeros((8, 8), np.uint8)
+    truth[:4] = 1
+    box = np.array([0, 0, 8, 8], np.float32)
+
+    def right(pixels: Pixels) -> Any:
+        return truth, box
+
+    def half(pixels: Pixels) -> Any:
+        mask = truth.copy()
+        mask[:2] = 0
+        return mask, box + np.float32(1)
+
+    methods = [
+        Method("foveate", "ours", "", right),
+        Method("x", "half", "", half),
+        Method("y", "none", "", None, "not installed"),
+    ]
+    part = Part("nothing", lambda index: None)
+    contest = Contest(methods, [part], Reference("truth", right), [Case("a", image, truth)], 5)
+    found = hold(contest, lambda label, done, total: None)
+    ours, other, missing = found["methods"]
+    assert (ours["dice"], ours["disagreement"]) == (1, 0)
+    assert (other["dice"], other["disagreement"]) == (pytest.approx(2 / 3), 0.5)
+    assert other["moved_boxes"] == 1
+    assert missing == {"key": "y", "name": "none", "here": False, "reason": "not installed"}
+    assert found["parts"][0]["ms"]["n"] == 5
+    json.dumps(found)
