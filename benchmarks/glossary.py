@@ -6,6 +6,8 @@ TERMS = (
     ("latency", "Wall-clock time of one call: array in, mask out. The image is in memory."),
     ("bare engine, overhead", "The engine run on the same input without foveate around it, by "
      "turns with foveate. Overhead is call / bare engine; 1 means that foveate adds nothing."),
+    ("own time", "What foveate itself takes between and around decoding, engine and encoding, as a "
+     "share of the engine's time in the same run."),
     ("median, p90, p95, p99", "The time that 50, 90, 95, 99 of 100 runs stay at or below."),
     ("cv", "Coefficient of variation: standard deviation / mean. Above 2.5% the machine was not "
      "steady; trust the ratios more than the times."),

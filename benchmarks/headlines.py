@@ -32,10 +32,11 @@ def _latency(model: ModelResults) -> Iterator[Fact]:
         state = _parity(file.parity, row["variant"])
         note = f"{what}; p99 {units.figure(call['p99_ms'])} ms, n {call['n']}; {state}"
         yield "Median latency, batch 1", f"{units.figure(call['median_ms'])} ms", note
-        added = row["overhead"]["median"] - 1
+        over = row["overhead"]
         yield (
-            "Added to the bare engine's time", f"{100 * added:+.1f}%",
-            f"{what}; {units.spread(row['overhead'])} times its time in 80% of runs",
+            "Runtime's own time", f"{100 * row['own']['median']:.1f}% of the engine's",
+            f"{what}; a call is {units.ratio(over)} {units.spread(over)} times the bare engine, "
+            "round by round",
         )  # fmt: skip
 
 

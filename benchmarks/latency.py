@@ -7,7 +7,7 @@ in, files out, its stages timed inside) follow each other in an order drawn anew
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from foveate.benchmarks.bare import bare_engine
 from foveate.benchmarks.file_throughput import write_pngs
 from foveate.benchmarks.images import Images
 from foveate.benchmarks.machine import resident_mb
-from foveate.benchmarks.timing import distribution, interleaved, ratio, warm_up
+from foveate.benchmarks.timing import Ratio, distribution, interleaved, ratio, warm_up
 from foveate.benchmarks.variants import Variant, Variants
 from foveate.runtime.cascade import Cascade, Result, as_input_type
 from foveate.runtime.engines.base import Array, Pixels, feed
@@ -114,11 +114,22 @@ def _row(
         "call": asdict(distribution(times["call"])),
         "raw": asdict(distribution(times["raw"])),
         "overhead": asdict(ratio(times["call"], times["raw"])),
+        "own": asdict(_own_share(times["whole"], marks)),
         "stages": {stage: asdict(distribution(marks[stage])) for stage in STAGES},
         "whole": asdict(distribution(times["whole"])),
         "elapsed_s": elapsed,
         "memory_mb": resident_mb(),
     }
+
+
+def _own_share(whole: Sequence[float], marks: Mapping[str, Sequence[float]]) -> Ratio:
+    """Return the runtime's own time over the engine's, taken inside the same run.
+
+    It is the whole without decode, execute and encode. Of two times that follow each other the
+    machine may slow down one; this it cannot.
+    """
+    others = np.sum([marks[stage] for stage in ("decode", "execute", "encode")], axis=0)
+    return ratio((np.array(whole) - others).tolist(), marks["execute"])
 
 
 def _distinct(images: int, batch: int) -> int:

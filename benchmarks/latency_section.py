@@ -63,7 +63,8 @@ def _label(row: Row) -> str:
 def _latency_table(rows: Sequence[Row], parity: Mapping[str, Any]) -> str:
     head = (
         "variant, batch, size", "parity", "n", "min", "median", "mean", "p90", "p95", "p99", "max",
-        "cv", "bare median", "overhead", "10% to 90%", "warm-up runs", "threads", "memory MB",
+        "cv", "own time", "bare median", "call / bare", "10% to 90%", "warm-up runs",
+        "threads", "memory MB",
     )  # fmt: skip
     return pages.table(head, [_latency_row(row, parity) for row in rows])
 
@@ -78,6 +79,7 @@ def _latency_row(row: Row, parity: Mapping[str, Any]) -> list[str | Cell]:
         str(call["n"]),
         *(units.figure(call[name]) for name in _FIGURES),
         Cell(cv, "fair") if call["cv"] > UNSTEADY_CV else cv,
+        units.percent(row["own"]["median"]),
         units.figure(row["raw"]["median_ms"]),
         units.ratio(row["overhead"]),
         units.spread(row["overhead"]),

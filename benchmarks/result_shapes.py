@@ -42,7 +42,7 @@ PARITY = {
 }  # fmt: skip
 LATENCY_ROW = {
     "variant": str, "threads": int, "batch": int, "height": int, "width": int,
-    "warm_up": WARM_UP, "call": TIMES, "raw": TIMES, "overhead": RATIO,
+    "warm_up": WARM_UP, "call": TIMES, "raw": TIMES, "overhead": RATIO, "own": RATIO,
     "stages": dict.fromkeys(STAGES, TIMES), "whole": TIMES, "elapsed_s": float,
 }  # fmt: skip
 COLD_START = {

@@ -128,12 +128,14 @@ def _latency(results: Mapping[str, Any]) -> Iterator[str]:
 def _stages(row: Mapping[str, Any]) -> str:
     medians = {stage: times["median_ms"] for stage, times in row["stages"].items()}
     listed = ", ".join(f"{stage} {value:.2f}" for stage, value in medians.items())
-    over = row["overhead"]
+    own, over = row["own"], row["overhead"]
     return (
         f"{row['variant']}, batch {row['batch']}, {row['width']}x{row['height']}: {listed}; sum "
         f"{sum(medians.values()):.1f} of {row['whole']['median_ms']:.1f} ms.\n"
-        f"Over the bare engine: {over['median'] - 1:+.1%} [{over['low'] - 1:+.1%}, "
-        f"{over['high'] - 1:+.1%}]; {row['call']['n']} runs, {row['warm_up']['runs']} before"
+        f"The runtime's own time is {own['median']:.2%} [{own['low']:.2%}, {own['high']:.2%}] of "
+        f"the engine's. Call / bare engine, round by round:\n"
+        f"{over['median']:.3f} [{over['low']:.3f}, {over['high']:.3f}]. {row['call']['n']} runs "
+        f"after {row['warm_up']['runs']} to warm up"
     )
 
 

@@ -93,6 +93,7 @@ def latency_row(batch: int = 1, base: float = 0.0432, seed: int = 1) -> dict[str
         "variant": VARIANT, "engine": "onnxruntime", "precision": "fp32", "threads": 2,
         "batch": batch, "height": 768, "width": 1024, "warm_up": {"runs": 7, "stable": True},
         "call": times(call), "raw": times(raw), "overhead": asdict(ratio(call, raw)),
+        "own": {"median": 0.01, "low": 0.005, "high": 0.02},
         "stages": {name: times(values) for name, values in stages.items()},
         "whole": times(whole), "elapsed_s": float(whole.sum() * 1.002), "memory_mb": 213.4,
     }  # fmt: skip
