@@ -20,11 +20,11 @@ def latency_advice(results: Mapping[str, Any]) -> list[str]:
         name = f"{row['variant']}, batch {row['batch']}, {row['width']}x{row['height']}"
         found += [f"{name}: {text}" for text in _row(row)]
     for load in results["offered_load"]:
-        if load["utilisation"] > FULL:
+        capacity = 1000 / load["service"]["median_ms"]
+        if load["rate"] > FULL * capacity:
             found.append(
-                f"{load['rate']:g} requests/s are more than it can serve "
-                f"({1000 / load['service']['median_ms']:.1f}/s): the queue grew to "
-                f"{load['queue_max']} and would grow on. Offer less, or use a faster engine"
+                f"{load['rate']:g} requests/s are more than it can serve ({capacity:.1f}/s): the "
+                f"queue grew to {load['queue_max']} and would grow on. Offer less, or use a faster engine"
             )
     return found
 

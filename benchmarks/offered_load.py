@@ -17,7 +17,7 @@ import numpy as np
 from foveate.benchmarks.timing import SEED, distribution
 
 FULL = 0.95
-"""From this utilisation on the queue grows as long as the load lasts."""
+"""From this share of what can be served on, the queue grows as long as the load lasts."""
 
 
 def offered_load(
