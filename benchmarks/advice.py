@@ -24,7 +24,8 @@ def latency_advice(results: Mapping[str, Any]) -> list[str]:
         if load["rate"] > FULL * capacity:
             found.append(
                 f"{load['rate']:g} requests/s are more than it can serve ({capacity:.1f}/s): the "
-                f"queue grew to {load['queue_max']} and would grow on. Offer less, or use a faster engine"
+                f"queue grew to {load['queue_max']} and would grow on. Offer less, or use a faster "
+                "engine"
             )
     return found
 

@@ -48,7 +48,7 @@ def bare_engine(bundle: Bundle, variant: Variant, threads: int) -> Iterator[Bare
     """
     graph = bundle.graph(variant.precision)
     if variant.engine == "onnxruntime":
-        from foveate.benchmarks.peers.onnxruntime_networks import BareSession
+        from foveate.benchmarks.bare_session import BareSession
 
         session = BareSession(graph, threads)
         yield lambda image: session.run(image, OUTPUTS)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 
+from foveate.benchmarks.bare_session import BareSession
 from foveate.benchmarks.contest import OURS, Contest, Method, Part, hold
 from foveate.benchmarks.graph_cost import multiply_adds
 from foveate.benchmarks.images import Images
@@ -29,7 +30,7 @@ from foveate.benchmarks.peers.networks import (
     single_graph,
     stage1_graph,
 )
-from foveate.benchmarks.peers.onnxruntime_networks import BareSession, onnxruntime_network
+from foveate.benchmarks.peers.onnxruntime_networks import onnxruntime_network
 from foveate.benchmarks.variants import Variants
 from foveate.runtime.bundle import Bundle
 from foveate.runtime.cascade import Cascade, as_input_type

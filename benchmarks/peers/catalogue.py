@@ -9,10 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from foveate.benchmarks.bare_session import CPU
 from foveate.benchmarks.parity import Segment
 from foveate.benchmarks.peers.glue import GlueCascade, Network
 from foveate.benchmarks.peers.networks import Stages
-from foveate.benchmarks.peers.onnxruntime_networks import CPU, CUDA, has_cuda, onnxruntime_network
+from foveate.benchmarks.peers.onnxruntime_networks import CUDA, has_cuda, onnxruntime_network
 from foveate.benchmarks.peers.torch_networks import TorchWay, torch_network
 from foveate.runtime.errors import EngineError
 

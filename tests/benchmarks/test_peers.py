@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from foveate.benchmarks.bare_session import BareSession
 from foveate.benchmarks.peers.catalogue import Peer, peers
 from foveate.benchmarks.peers.glue import GlueCascade, find_box
 from foveate.benchmarks.peers.networks import Stages, open_stages, stage1_graph
-from foveate.benchmarks.peers.onnxruntime_networks import BareSession
 from foveate.benchmarks.peers.torch_networks import TorchWay, torch_network
 from foveate.runtime.bundle import open_bundle
 from foveate.runtime.cascade import Cascade

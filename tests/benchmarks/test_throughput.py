@@ -47,7 +47,8 @@ def images(data: Path) -> list[Pixels]:
 
 
 def said(rows: Sequence[Mapping[str, Any]], files: Mapping[str, Any] | None = None) -> list[str]:
-    results = {"grid": rows, "files": files or {}, "roofline": None, "skipped": {}}
+    named = {"variant": "onnxruntime fp32", **files} if files else {}
+    results = {"grid": rows, "files": named, "roofline": None, "skipped": {}}
     return contradictions({"kind": "throughput", "parity": HELD, "results": results})
 
 
