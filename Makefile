@@ -40,7 +40,7 @@ bench: reference  ## the reference results of this machine, under 15 minutes; RE
 	$(BENCHMARK) throughput $(REFERENCE)/cascade.bundle --out $(RESULTS)/reference-throughput.json
 	$(BENCHMARK) compare $(REFERENCE)/cascade.bundle --single $(REFERENCE)/single.bundle --count 20 --out $(RESULTS)/reference-compare.json
 	$(BENCHMARK) report $(RESULTS)/reference-*.json --out benchmark-report
-	$(VENV)/bin/python -m foveate.benchmarks.readme_table README.md $(RESULTS)/reference-*.json
+	$(VENV)/bin/python -m foveate.benchmarks.readme_table README.md $(RESULTS)/reference-compare.json
 
 $(REFERENCE)/data: | $(VENV)/.dev
 	$(VENV)/bin/foveate phantom $@ --count 200 --size 1024 --bits 8 --seed 4

@@ -1,0 +1,33 @@
+"""The results in the repository are sound, and README.md says what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from foveate.benchmarks.model_results import read_file
+from foveate.benchmarks.readme_table import block, readme_table
+from foveate.benchmarks.result_files import doubts, read_result
+from tests.test_layout import ROOT
+
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+def test_there_are_results_of_every_kind() -> None:
+    assert {read_result(path)["kind"] for path in RESULTS} == {
+        "parity", "latency", "throughput", "compare",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_committed_result_is_sound(path: Path) -> None:
+    result = read_result(path)
+    assert doubts(result) == []
+    assert result["foveate"]["commit"], "measured outside a checkout"
+    assert str(Path.home()) not in path.read_text() and "/tmp" not in path.read_text()
+
+
+def test_the_table_of_the_readme_is_that_of_the_results() -> None:
+    file = read_file(ROOT / "benchmarks" / "results" / "reference-compare.json")
+    assert block((ROOT / "README.md").read_text(encoding="utf-8")) == readme_table([file])
