@@ -36,9 +36,9 @@ reference: $(REFERENCE)/cascade.bundle $(REFERENCE)/single.bundle  ## train the 
 
 bench: reference  ## the reference results of this machine, under 15 minutes; README's table is made of them
 	$(BENCHMARK) parity $(REFERENCE)/cascade.bundle --count 20 --out $(RESULTS)/reference-parity.json
-	$(BENCHMARK) latency $(REFERENCE)/cascade.bundle --batch 1,8 --runs 40 --rate 5 --rate 10 --out $(RESULTS)/reference-latency.json
+	$(BENCHMARK) latency $(REFERENCE)/cascade.bundle --batch 1,8 --runs 40 --rate 3 --rate 6 --rate 9 --out $(RESULTS)/reference-latency.json
 	$(BENCHMARK) throughput $(REFERENCE)/cascade.bundle --out $(RESULTS)/reference-throughput.json
-	$(BENCHMARK) compare $(REFERENCE)/cascade.bundle --single $(REFERENCE)/single.bundle --count 20 --out $(RESULTS)/reference-compare.json
+	$(BENCHMARK) compare $(REFERENCE)/cascade.bundle --single $(REFERENCE)/single.bundle --count 20 --rounds 60 --out $(RESULTS)/reference-compare.json
 	$(BENCHMARK) report $(RESULTS)/reference-*.json --out benchmark-report
 	$(VENV)/bin/python -m foveate.benchmarks.readme_table README.md $(RESULTS)/reference-compare.json
 

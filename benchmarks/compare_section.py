@@ -17,7 +17,7 @@ from foveate.benchmarks.standings import standings
 Method = Mapping[str, Any]
 _HEAD = (
     "method", "median ms", "p99 ms", "images/s", "time / foveate's", "10% to 90%", "Dice",
-    "disagreement",
+    "false alarms", "disagreement",
 )  # fmt: skip
 
 
@@ -63,6 +63,7 @@ def _row(item: Method) -> list[str | Cell]:
         "1" if ours else units.ratio(item["ratio"]),
         "-" if ours else units.spread(item["ratio"]),
         units.dice(item["dice"]),
+        str(item["false_alarms"]),
         disagreement,
     ]
 

@@ -124,6 +124,7 @@ def _method_row(method: Method, times: dict[str, list[float]]) -> dict[str, Any]
         "dice": dice[0] if dice else None,
         "dice_reference": dice[1] if dice else None,
         "disagreement": method.total.value,
+        "false_alarms": method.total.false_alarms,
         "emptiness_flips": method.total.flips,
         "moved_boxes": len(method.total.moved_boxes),
         "warm_up": asdict(method.warm_up),

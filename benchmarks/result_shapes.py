@@ -68,7 +68,10 @@ ROOFLINE = {
     "measured_ms": float, "share": float,
     "parts": [{"part": str, "gflop": float, "mbyte": float, "floor_ms": float}],
 }  # fmt: skip
-METHOD = {"key": str, "name": str, "how": str, "ms": TIMES, "ratio": RATIO, "warm_up": WARM_UP}
+METHOD = {
+    "key": str, "name": str, "how": str, "ms": TIMES, "ratio": RATIO, "false_alarms": int,
+    "warm_up": WARM_UP,
+}  # fmt: skip
 MISSING_METHOD = {"key": str, "name": str, "reason": str}
 
 

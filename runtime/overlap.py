@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,9 @@ class Pair:
     """One image's mask against the reference's.
 
     ``differing`` and ``union`` count pixels; ``flip`` says that one mask is empty and the other is
-    not. ``dice`` and ``dice_reference`` are those of each class that both have a figure for.
+    not. ``dice`` and ``dice_reference`` are those of each class that the truth has, so that all
+    masks of an image are judged on the same classes. ``false_alarms`` counts classes that the mask
+    has and the truth has not.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Pair:
     moved: bool
     dice: tuple[float, ...] = ()
     dice_reference: tuple[float, ...] = ()
+    false_alarms: int = 0
 
     @property
     def disagreement(self) -> float:
@@ -61,22 +65,27 @@ def compare_masks(
 
     A pixel where both have foreground but of different classes counts as differing.
     """
-    ours: tuple[float, ...] = ()
-    theirs: tuple[float, ...] = ()
+    judged: dict[str, Any] = {}
     if truth is not None:
-        labels = range(1, int(max(mask.max(), reference.max(), truth.max(), 1)) + 1)
-        pairs = [(dice(mask, truth, label), dice(reference, truth, label)) for label in labels]
-        known = [pair for pair in pairs if not np.isnan(pair).any()]
-        ours, theirs = tuple(a for a, _ in known), tuple(b for _, b in known)
+        present = _labels(truth)
+        judged = {
+            "dice": tuple(dice(mask, truth, label) for label in present),
+            "dice_reference": tuple(dice(reference, truth, label) for label in present),
+            "false_alarms": len(set(_labels(mask)) - set(present)),
+        }
     return Pair(
         name=name,
         differing=int(np.count_nonzero(mask != reference)),
         union=int(np.count_nonzero((mask > 0) | (reference > 0))),
         flip=bool(mask.any()) != bool(reference.any()),
         moved=box_moved,
-        dice=ours,
-        dice_reference=theirs,
+        **judged,
     )
+
+
+def _labels(mask: Mask) -> list[int]:
+    """Return the foreground classes that a mask has."""
+    return [label for label in np.unique(mask).tolist() if label]
 
 
 @dataclass
@@ -113,6 +122,10 @@ class Disagreement:
         ours = [value for pair in self.pairs for value in pair.dice]
         theirs = [value for pair in self.pairs for value in pair.dice_reference]
         return (float(np.mean(ours)), float(np.mean(theirs))) if ours else None
+
+    @property
+    def false_alarms(self) -> int:
+        return sum(pair.false_alarms for pair in self.pairs)
 
     @property
     def dice_change(self) -> float | None:

@@ -51,13 +51,13 @@ def test_another_class_disagrees() -> None:
     assert compare_masks("a", rows(2), rows(1), False).disagreement == 1
 
 
-def test_the_change_of_the_mean_dice_takes_what_both_have_a_figure_for() -> None:
+def test_the_mean_dice_is_taken_where_there_is_truth_and_false_alarms_apart() -> None:
     truth = rows(1, 1)
     pairs = [
         compare_masks("a", rows(1), truth, False, truth),  # 2/3 against 1
-        compare_masks("b", EMPTY, EMPTY, False, EMPTY),  # nothing to say
+        compare_masks("b", rows(1), EMPTY, False, EMPTY),  # no truth: a false alarm, no Dice
     ]
-    assert pairs[1].dice == ()
+    assert (pairs[1].dice, pairs[1].false_alarms, pairs[0].false_alarms) == ((), 1, 0)
     assert total(*pairs).dice_change == pytest.approx(2 / 3 - 1)
     assert total(pairs[1]).dice_change is None
     agree = compare_masks("c", truth, truth, False, truth)
