@@ -19,8 +19,9 @@ GLOSSARY = {
     ),
     "compare": (
         "ratio: time over foveate's in the same round; above 1 is slower than foveate. In brackets "
-        "the\n10th and 90th percentile of the rounds. Dice where there is truth; alarms: classes found "
-        "where there\nis no truth; disagr.: disagreement with PyTorch fp32; all of the masks timed."
+        "the\n10th and 90th percentile of the rounds. Dice where there is truth; alarms: classes "
+        "found where\nthere is no truth; disagr.: disagreement with PyTorch fp32. All of the masks that "
+        "were timed."
     ),
 }
 _TIMES = ("min", "median", "mean", "p90", "p95", "p99", "max")
