@@ -20,8 +20,8 @@ GLOSSARY = {
     "compare": (
         "ratio: time over foveate's in the same round; above 1 is slower than foveate. In brackets "
         "the\n10th and 90th percentile of the rounds. Dice where there is truth; alarms: classes "
-        "found where\nthere is no truth; disagr.: disagreement with PyTorch fp32. All of the masks that "
-        "were timed."
+        "found where\nthere is no truth; disagr.: disagreement with PyTorch fp32. All of the masks "
+        "timed."
     ),
 }
 _TIMES = ("min", "median", "mean", "p90", "p95", "p99", "max")
