@@ -163,8 +163,10 @@ class Slot:
 
     def _free(self) -> None:
         with ExitStack() as parts:
-            for buffer in (*self._pinned.values(), *self._memory.values()):
-                parts.callback(buffer.close)
+            for host in self._pinned.values():
+                parts.callback(host.close)
+            for memory in self._memory.values():
+                parts.callback(memory.close)
             parts.callback(self._drop_graph)
             self._pinned, self._memory = {}, {}
 

@@ -61,7 +61,7 @@ class Plan:
         if self._engine is None:
             raise EngineError(
                 f"{facts.flavour} {trt.__version__} refuses the plan that {facts.version} built: "
-                f"{self._log.last()}. Build it again: {facts.build_line}"
+                f"{self._log.take()}. Build it again: {facts.build_line}"
             )
         self._config, self._cache, self.cache_loaded = None, None, None
         if facts.flavour == "tensorrt_rtx":
@@ -83,7 +83,7 @@ class Plan:
         context = self._engine.create_execution_context(*settings)
         if context is None:
             raise DeviceMemoryError(
-                f"TensorRT cannot make an execution context: {self._log.last()}. Use fewer slots, "
+                f"TensorRT cannot make an execution context: {self._log.take()}. Use fewer slots, "
                 f"or a plan for smaller batches or sizes: {self.facts.build_line}"
             )
         return PlanExecutor(self, context)
@@ -100,9 +100,9 @@ class Plan:
             f"Build one that covers it: {self.facts.build_line}"
         )
 
-    def last_words(self) -> str:
-        """Return what TensorRT said last when something failed."""
-        return self._log.last()
+    def reason(self) -> str:
+        """Return what TensorRT said when something failed."""
+        return self._log.take()
 
     def cache_bytes(self) -> bytes:
         """Return the kernels compiled so far, to be kept beside the plan; empty without RTX."""
@@ -116,7 +116,8 @@ class Plan:
         return tuple(TensorSpec(name, str(self.dtype(name)), self._sides(name)) for name in names)
 
     def dtype(self, name: str) -> np.dtype[Any]:
-        return np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
+        dtype: np.dtype[Any] = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
+        return dtype
 
     def _sides(self, name: str) -> tuple[int | None, ...]:
         return tuple(None if n < 0 else int(n) for n in self._engine.get_tensor_shape(name))
@@ -173,7 +174,7 @@ class PlanExecutor:
 
     def _must(self, done: bool) -> None:
         if not done:
-            raise EngineError(f"TensorRT cannot run the plan: {self._plan.last_words()}")
+            raise EngineError(f"TensorRT cannot run the plan: {self._plan.reason()}")
 
 
 def _rtx_config(trt: Any, engine: Any, runtime_cache: bytes) -> tuple[Any, Any, bool | None]:
@@ -222,8 +223,11 @@ class _Log:
 
         self.logger = Logger()
 
-    def last(self) -> str:
-        return self._said[-1] if self._said else "it does not say why"
+    def take(self) -> str:
+        """Return what was said since the last time, oldest first: the cause, then what followed."""
+        said = "; ".join(self._said)
+        self._said.clear()
+        return said or "it does not say why"
 
 
 @cache

@@ -7,6 +7,8 @@ from types import ModuleType
 
 import pytest
 
+from foveate.runtime.engines.tensorrt_plan import Plan, PlanFacts
+from foveate.runtime.errors import EngineError
 from tests.runtime import standin_tensorrt
 
 SHARED = {
@@ -87,3 +89,10 @@ def test_the_stand_in_invents_no_names() -> None:
         for name in used:
             assert hasattr(getattr(real, kind), name)
             assert hasattr(getattr(standin_tensorrt, kind), name) or name.startswith("num_")
+
+
+@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt_rtx"])
+def test_the_real_bindings_refuse_a_plan_with_their_reason(flavour: str) -> None:
+    pytest.importorskip(flavour)
+    with pytest.raises(EngineError, match="refuses the plan that 0 built: .*[Ss]erializ.*B$"):
+        Plan(b"this is no plan " * 100, PlanFacts(flavour, "0", "B"))
