@@ -207,9 +207,9 @@ class FakeStream:
                 self._do(what, work)
 
     def _do(self, what: str, work: Work) -> None:
-        self.device.pause()
         self.device.journal.append((self.handle, what, "begin"))
         try:
+            self.device.pause()
             work()
         except Exception as error:
             self.error = error
