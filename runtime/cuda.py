@@ -40,8 +40,7 @@ class CudaDevice:
         with Doing(self, "opening it"):
             device = _device(self.driver, index)
             self._context = _primary_context(self.driver, device, index)
-            self.name = str(device.name())
-            self.sm = "sm{}{}".format(*device.compute_capability())
+            self.name, self.sm = name_and_sm(index)
             integrated = self.driver.device_attribute.INTEGRATED
             self.integrated = bool(device.get_attribute(integrated))
 
@@ -224,6 +223,12 @@ class CudaGraph(_Held):
         if held is not None:
             with self._device.current():
                 self._graphs.cuGraphExecDestroy(held)
+
+
+def name_and_sm(index: int = 0) -> tuple[str, str]:
+    """Return a GPU's name and compute capability, sm86 for example; makes no context."""
+    device = _device(_driver(), index)
+    return str(device.name()), "sm{}{}".format(*device.compute_capability())
 
 
 def _driver() -> Any:
