@@ -6,7 +6,8 @@ FoveateError
 ├── ImageError      one image that cannot be read or is outside the limits
 ├── BundleError     a bundle or run that is missing, damaged or from another version
 └── EngineError     an engine, provider or device that is not there
-    └── GraphError  a graph that an engine refuses or cannot run
+    ├── GraphError  a graph that an engine refuses or cannot run
+    └── DeviceMemoryError  a device has no room for what was asked; less may fit
 
 The command line prints the text alone and exits 2; every other exception keeps its traceback.
 """
@@ -38,6 +39,10 @@ class EngineError(FoveateError):
 
 class GraphError(EngineError):
     """An engine refuses a graph, or cannot run it on this image."""
+
+
+class DeviceMemoryError(EngineError):
+    """A device has no room for what was asked; a smaller batch may fit."""
 
 
 def one_line(text: str) -> str:

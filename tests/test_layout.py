@@ -16,7 +16,10 @@ MAY_IMPORT = {
     "export": {"export", "train", "runtime"},
     "benchmarks": {"benchmarks", "export", "train", "runtime"},
 }
+CUDA = ("pycuda", "cuda")
+TENSORRT = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")
 HEAVY = ("torch", "onnx", "onnxruntime", "albumentations", "safetensors", "threadpoolctl")
+HEAVY += (*CUDA, *TENSORRT)
 
 
 def imports(path: Path) -> set[str]:
@@ -27,6 +30,27 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
     return found
+
+
+def imports_by_name(path: Path) -> set[str]:
+    """The modules that a file imports by a text, as import_module("pycuda.driver") does."""
+    return {
+        str(node.args[0].value)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
+        if "import" in ast.unparse(node.func)
+    }
+
+
+def test_one_file_touches_cuda() -> None:
+    files = [path for folder in (*MAY_IMPORT, "src") for path in (ROOT / folder).rglob("*.py")]
+    touching = {
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        for name in imports(path) | imports_by_name(path)
+        if name.split(".")[0] in CUDA
+    }
+    assert touching == {"runtime/cuda.py"}
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)

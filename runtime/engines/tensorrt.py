@@ -1,0 +1,105 @@
+"""TensorRT on an NVIDIA GPU, by way of a ring of slots. Runs plans; never builds one."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+
+from foveate.runtime.cuda import CudaDevice
+from foveate.runtime.device import Device
+from foveate.runtime.engines.base import Array, TensorSpec
+from foveate.runtime.engines.tensorrt_plan import Plan, PlanFacts
+from foveate.runtime.errors import EngineError
+from foveate.runtime.ring import RingSettings, SlotRing
+from foveate.runtime.ticket import Ticket
+
+
+class TensorRtEngine:
+    """A plan on a device. Safe from several threads; ``submit`` keeps several runs under way.
+
+    What it holds is freed by ``close``, or when it is forgotten, or at exit.
+    """
+
+    name = "tensorrt"
+
+    def __init__(
+        self,
+        plan: bytes,
+        facts: PlanFacts,
+        device: Device,
+        settings: RingSettings = RingSettings(),  # noqa: B008  # frozen
+        runtime_cache: bytes = b"",
+    ) -> None:
+        self.device = device
+        with ExitStack() as made, device.current():
+            self._plan = Plan(plan, facts, runtime_cache)
+            made.callback(_free, device, self._plan)
+            self._ring = SlotRing(device, self._plan.executor, settings)
+            made.callback(self._ring.close)
+            self._end = weakref.finalize(self, made.pop_all().close)
+        self.inputs, self.outputs = self._plan.inputs, self._plan.outputs
+        self.cache_loaded = self._plan.cache_loaded
+
+    def run(self, feeds: dict[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Return the named outputs, each an array of its own."""
+        return self.submit(feeds, outputs).result().outputs
+
+    def submit(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> Ticket:
+        """Return the ticket of a run; several may be under way, and they end in order."""
+        _check_feeds(self.inputs, feeds)
+        _check_names("output", [item.name for item in self.outputs], outputs)
+        return self._ring.submit(feeds, outputs)
+
+    def runtime_cache(self) -> bytes:
+        """Return the kernels that RTX compiled, for the next process; empty without RTX."""
+        with self.device.current():
+            return self._plan.cache_bytes()
+
+    def close(self) -> None:
+        self._end()
+
+    def __enter__(self) -> TensorRtEngine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def engine_from_plan(
+    plan: bytes,
+    facts: PlanFacts,
+    settings: RingSettings = RingSettings(),  # noqa: B008  # frozen
+    runtime_cache: bytes = b"",
+    gpu: int = 0,
+) -> TensorRtEngine:
+    """Return the engine of a verified plan on a GPU; EngineError says what is missing."""
+    return TensorRtEngine(plan, facts, CudaDevice(gpu), settings, runtime_cache)
+
+
+def _free(device: Device, plan: Plan) -> None:
+    with device.current():
+        plan.close()
+
+
+def _check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:
+    names = [item.name for item in specs]
+    _check_names("input", names, list(feeds))
+    for item in specs:
+        if item.name not in feeds:
+            raise EngineError(f'input "{item.name}" is missing; wanted {", ".join(names)}')
+        found = str(feeds[item.name].dtype)
+        if found != item.dtype:
+            raise EngineError(f'input "{item.name}" is {found}; wanted {item.dtype}')
+
+
+def _check_names(kind: str, known: Sequence[str], wanted: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in known:
+            raise EngineError(f'there is no {kind} "{name}"; the plan has {", ".join(known)}')

@@ -1,0 +1,98 @@
+"""A run that was submitted, and what came of it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from foveate.runtime.engines.base import Array
+from foveate.runtime.errors import EngineError
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Where the time of a run went on the device, in milliseconds between its events.
+
+    ``replayed``: the execution was the replay of a captured graph.
+    """
+
+    h2d_ms: float
+    execute_ms: float
+    d2h_ms: float
+    replayed: bool
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The outputs that were asked for, and where the time went."""
+
+    outputs: dict[str, Array]
+    times: StageTimes
+
+
+class Source(Protocol):
+    """Where a ticket gets its result from."""
+
+    def collect(self) -> Finished:
+        """Return views of the outputs once the run is over; EngineError when it failed."""
+        ...
+
+
+class Ticket:
+    """A run that was submitted. ``result`` may be called from any thread, and again."""
+
+    def __init__(self, slot: Source) -> None:
+        self._slot: Source | None = slot
+        self._lock = threading.Lock()
+        self._finished: Finished | None = None
+        self._error: Exception | None = None
+        self._lent = False
+
+    def result(self, copy: bool = True) -> Finished:
+        """Return what came of the run, waiting for it; its error is raised here.
+
+        With ``copy`` the arrays are the caller's. Without, they are views of page-locked memory,
+        valid until the slot is used again: that is when as many runs as the ring has slots have
+        been submitted after this one, or the ring is closed.
+        """
+        with self._lock:
+            self._settle()
+            if copy:
+                self._own()
+            self._lent = self._lent or self._slot is not None
+            if self._error is not None:
+                raise self._error
+            if self._finished is None:
+                raise EngineError("the views of this run were lent out, and its slot used again")
+            return self._finished
+
+    def leave(self) -> None:
+        """Let go of the slot once the run is over, keeping what nobody has taken yet."""
+        with self._lock:
+            self._settle()
+            if self._lent and self._slot is not None:
+                self._slot, self._finished = None, None
+            try:
+                self._own()
+            except MemoryError as error:  # it is this run's, not the next one's
+                self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """End the run with an error; the slot is free."""
+        self._slot, self._error = None, error
+
+    def _settle(self) -> None:
+        """Wait for the run, once."""
+        if self._slot is None or self._finished is not None:
+            return
+        try:
+            self._finished = self._slot.collect()
+        except EngineError as error:
+            self.fail(error)
+
+    def _own(self) -> None:
+        """Turn the views into arrays that live on; the slot is no longer needed."""
+        if self._slot is not None and self._finished is not None:
+            copies = {name: array.copy() for name, array in self._finished.outputs.items()}
+            self._slot, self._finished = None, replace(self._finished, outputs=copies)

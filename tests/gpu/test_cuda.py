@@ -1,0 +1,128 @@
+"""What only a GPU can show of the CUDA device and the ring: ``pytest -m gpu tests/gpu``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foveate.runtime.cuda import CudaDevice, CudaGraph
+from foveate.runtime.errors import DeviceMemoryError
+from tests.runtime.cuda_rehearsals import REHEARSALS, ring_on, round_trip
+
+pytestmark = pytest.mark.gpu
+ROOT = Path(__file__).parents[2]
+ON_HOST_MEMORY = {"mapped_memory", *(name for name in REHEARSALS if "demo" in name)}
+ON_HOST_MEMORY |= {name for name in REHEARSALS if "engine" in name}
+"""Rehearsals that only a stand-in whose memory is the host's can pass."""
+MIB = 1 << 20
+
+
+@pytest.fixture
+def device() -> Iterator[CudaDevice]:
+    made = CudaDevice()
+    with made.current():
+        yield made
+
+
+def test_a_gpu_is_there(device: CudaDevice) -> None:
+    memory = device.memory()
+    print(device.name, device.sm, f"{memory.free_bytes >> 20} of {memory.total_bytes >> 20} MiB")
+    assert 0 < memory.free_bytes <= memory.total_bytes
+
+
+def test_bytes_go_there_and_back(device: CudaDevice) -> None:
+    round_trip(device)
+
+
+def test_the_ring_returns_what_went_in(device: CudaDevice) -> None:
+    ring_on(device)
+
+
+@pytest.mark.parametrize("name", sorted(set(REHEARSALS) - ON_HOST_MEMORY))
+def test_rehearsal(name: str) -> None:
+    """Ends in every order, on every thread, at exit: rc 0 and not a word on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "tests.runtime.cuda_rehearsals", name],
+        env=dict(os.environ),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_pinned_copies_return_before_they_are_done(device: CudaDevice) -> None:
+    """A copy that took its time on the device was only begun when the call returned."""
+    nbytes = 512 * MIB
+    host, memory, stream = device.host_buffer(nbytes), device.device_buffer(nbytes), device.stream()
+    before, after = device.event(False), device.event(False)
+    before.record(stream)
+    stream.to_device(memory.address, host.array)
+    after.record(stream)
+    assert not after._held.query(), "the copy was over when the call returned"
+    after.wait()
+    print(f"{nbytes / 1e6 / after.elapsed_ms(before):.1f} GB/s to the GPU")
+
+
+def test_copies_of_two_streams_overlap(device: CudaDevice) -> None:
+    """By the order of events: each stream's copy begins before the other's ends."""
+    nbytes = 512 * MIB
+    streams = [device.stream() for _ in range(2)]
+    hosts = [device.host_buffer(nbytes) for _ in range(2)]
+    memory = [device.device_buffer(nbytes) for _ in range(2)]
+    events = [[device.event(False) for _ in range(2)] for _ in range(2)]
+    for n in range(2):
+        events[n][0].record(streams[n])
+        if n == 0:
+            streams[n].to_device(memory[n].address, hosts[n].array)
+        else:
+            streams[n].to_host(hosts[n].array, memory[n].address)
+        events[n][1].record(streams[n])
+    for mark in (events[0][1], events[1][1]):
+        mark.wait()
+    assert events[0][1].elapsed_ms(events[1][0]) > 0
+    assert events[1][1].elapsed_ms(events[0][0]) > 0
+
+
+def test_no_room_says_what_was_asked_and_what_is_free(device: CudaDevice) -> None:
+    nbytes = device.memory().total_bytes + 1
+    with pytest.raises(DeviceMemoryError, match=f"no room for {nbytes} bytes of GPU memory.*free"):
+        device.device_buffer(nbytes)
+    round_trip(device)
+
+
+def test_a_captured_copy_is_replayed(device: CudaDevice) -> None:
+    pytest.importorskip("cuda.bindings.driver")
+    stream = device.stream()
+    source, target = device.device_buffer(4), device.device_buffer(4)
+    host, back = device.host_buffer(4), device.host_buffer(4)
+
+    def work() -> None:
+        device.driver.memcpy_dtod_async(target.address, source.address, 4, stream._held)
+
+    graph = device.capture(stream, work)
+    assert isinstance(graph, CudaGraph)
+    for value in (3, 4):
+        host.array[:] = value
+        stream.to_device(source.address, host.array)
+        graph.launch(stream)
+        stream.to_host(back.array, target.address)
+        stream.wait()
+        np.testing.assert_array_equal(back.array, host.array)
+    graph.close()
+
+
+def test_memory_is_given_back(device: CudaDevice) -> None:
+    ring_on(device)
+    free = device.memory().free_bytes
+    for _ in range(50):
+        ring_on(device)
+    assert device.memory().free_bytes >= free - 4 * MIB

@@ -1,0 +1,344 @@
+"""What ``runtime/cuda.py`` is put through with real pycuda, each in a process of its own.
+
+``python -m tests.runtime.cuda_rehearsals NAME`` runs one; a stand-in for the driver makes it run
+without a GPU, which is a rehearsal of our code and of pycuda's rules, and no evidence of a GPU:
+its memory is host memory and its copies happen at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveate.runtime import cuda
+from foveate.runtime.bundle import open_bundle
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.cuda import CudaDevice
+from foveate.runtime.device import Stream
+from foveate.runtime.engines.base import feed
+from foveate.runtime.engines.tensorrt import TensorRtEngine, engine_from_plan
+from foveate.runtime.engines.tensorrt_plan import PlanFacts
+from foveate.runtime.errors import DeviceMemoryError, EngineError
+from foveate.runtime.executor import Tensor
+from foveate.runtime.ring import LATENCY, RingSettings, SlotRing
+from tests.runtime.standin_tensorrt import over_host_memory
+
+KEPT: list[object] = []
+"""What is still there when the process ends."""
+DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
+
+
+class Doubling:
+    """An executor without a kernel: y is x, copied on the device's stream by way of the host."""
+
+    capturable = True
+
+    def __init__(self, device: CudaDevice) -> None:
+        self._device = device
+
+    def outputs_for(self, inputs: Mapping[str, Tensor], stream: Stream) -> dict[str, Tensor]:
+        return {"y": inputs["x"]}
+
+    def enqueue(self, addresses: Mapping[str, int], stream: Any) -> None:
+        driver = self._device.driver
+        driver.memcpy_dtod_async(addresses["y"], addresses["x"], 4000, stream._held)
+
+    def close(self) -> None: ...
+
+
+def round_trip(device: CudaDevice) -> None:
+    """Bytes go to the device and come back, with events in order."""
+    stream, events = device.stream(), [device.event(spin) for spin in (True, False)]
+    there, back = device.host_buffer(1000), device.host_buffer(1000)
+    memory = device.device_buffer(1000)
+    there.array[:] = np.arange(1000) % 251
+    events[0].record(stream)
+    stream.to_device(memory.address, there.array)
+    stream.to_host(back.array, memory.address)
+    events[1].record(stream)
+    events[1].wait()
+    stream.wait()
+    assert events[1].elapsed_ms(events[0]) >= 0
+    np.testing.assert_array_equal(back.array, there.array)
+    assert device.memory().free_bytes > 0 and device.sm.startswith("sm")
+
+
+def with_context(work: Callable[[CudaDevice], None]) -> None:
+    device = CudaDevice()
+    with device.current():
+        work(device)
+
+
+def plain() -> None:
+    with_context(round_trip)
+
+
+def every_order_of_closing() -> None:
+    device = CudaDevice()
+    for order in itertools.permutations(range(4)):
+        with device.current():
+            parts = [device.host_buffer(10), device.device_buffer(10)]
+            parts += [device.stream(), device.event(True)]  # type: ignore[list-item]
+        for index in order:
+            parts[index].close()
+            parts[index].close()
+
+
+def forgotten_on_another_thread() -> None:
+    device = CudaDevice()
+    with device.current():
+        parts: list[object] = [device.host_buffer(10), device.device_buffer(10), device.stream()]
+    worker = threading.Thread(target=parts.clear)
+    worker.start()
+    worker.join()
+    gc.collect()
+
+
+def opened_on_a_thread_that_is_gone() -> None:
+    parts: list[Any] = []
+
+    def make() -> None:
+        device = CudaDevice()
+        with device.current():
+            parts.extend([device, device.device_buffer(10), device.stream(), device.event(False)])
+
+    for target in (make, lambda: parts[1].close()):
+        worker = threading.Thread(target=target)
+        worker.start()
+        worker.join()
+    with parts[0].current():
+        round_trip(parts[0])
+    for part in parts[2:]:
+        part.close()
+
+
+def left_open_at_exit() -> None:
+    device = CudaDevice()
+    with device.current():
+        KEPT.extend([device.host_buffer(10), device.device_buffer(10), device.stream()])
+        KEPT.append(device.event(True))
+
+
+def left_open_at_exit_by_a_thread() -> None:
+    worker = threading.Thread(target=left_open_at_exit)
+    worker.start()
+    worker.join()
+
+
+def nested_and_raised_through() -> None:
+    device = CudaDevice()
+    try:
+        with device.current(), device.current(), device.current():
+            raise ValueError
+    except ValueError:
+        assert cuda._depth() == 0
+    with_context(round_trip)
+
+
+def exit_inside_the_guard() -> None:
+    device = CudaDevice()
+    with device.current():
+        KEPT.append(device.device_buffer(10))
+        sys.exit(0)
+
+
+def interrupted_after_the_push() -> None:
+    """As if Ctrl-C came between the push and the body of the ``with``."""
+    device = CudaDevice()
+    cuda._pushed.depth = 1
+    device._context.push()
+    KEPT.append(device)
+
+
+def view_outlives_its_buffer() -> None:
+    device = CudaDevice()
+    with device.current():
+        buffer = device.host_buffer(10)
+    buffer.array[:] = 7
+    views = [buffer.array[2:]]
+    buffer.close()
+    del buffer
+    gc.collect()
+    assert views[0].tolist() == [7] * 8
+    worker = threading.Thread(target=views.clear)
+    worker.start()
+    worker.join()
+
+
+class Poor:
+    """A driver that has no room."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+    def mem_alloc(self, nbytes: int) -> None:
+        raise self._driver.MemoryError("cuMemAlloc failed: out of memory")
+
+
+def no_room() -> None:
+    device = CudaDevice()
+    device.driver = Poor(device.driver)
+    with device.current():
+        try:
+            device.device_buffer(123)
+        except DeviceMemoryError as error:
+            text = str(error)
+    assert "has no room for 123 bytes of GPU memory" in text and "MiB are free" in text, text
+
+
+def no_such_gpu() -> None:
+    try:
+        CudaDevice(99)
+    except EngineError as error:
+        assert "there is no GPU 99" in str(error), error
+    else:
+        raise AssertionError
+
+
+def a_call_without_a_context() -> None:
+    try:
+        CudaDevice().stream()
+    except EngineError as error:
+        assert "a stream failed" in str(error), error
+    else:
+        raise AssertionError
+
+
+def mapped_memory() -> None:
+    """As on an integrated GPU."""
+    device = CudaDevice()
+    device.integrated = True
+    with device.current():
+        buffer = device.host_buffer(10)
+        assert buffer.address is not None
+        buffer.close()
+        assert buffer.address is None
+    ring_on(device)
+
+
+def ring_on(device: CudaDevice) -> None:
+    for settings in (RingSettings(3), LATENCY):
+        with SlotRing(device, lambda: Doubling(device), settings) as ring:
+            tickets = []
+            for value in range(12):
+                tickets.append(ring.submit({"x": np.full(1000, value, np.float32)}, ["y"]))
+            for value, ticket in enumerate(tickets):
+                assert ticket.result().outputs["y"].tolist() == [value] * 1000
+
+
+def ring() -> None:
+    ring_on(CudaDevice())
+
+
+def many_rings_on_threads() -> None:
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(5):
+                ring_on(CudaDevice())
+        except BaseException as error:
+            failures.append(error)
+
+    workers = [threading.Thread(target=work) for _ in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failures, failures
+
+
+def graphs_or_plain() -> None:
+    """Where capture is refused, or cuda-bindings missing, runs go on plainly."""
+    device = CudaDevice()
+    for graphs in (device._graphs, None):
+        device._graphs = graphs
+        ring_on(device)
+
+
+def demo_engine(settings: RingSettings) -> TensorRtEngine:
+    standin = over_host_memory([{"image": ((1, 1, 1, 2), (1, 256, 256, 2), (8, 2048, 2048, 2))}])
+    sys.modules["tensorrt_rtx"] = standin.module()
+    facts = PlanFacts("tensorrt_rtx", "0", "foveate build")
+    return engine_from_plan(open_bundle(DEMO).graph("fp32"), facts, settings)
+
+
+def demo_masks() -> None:
+    """The engine end to end on the demo bundle: ONNX Runtime's masks, from several threads."""
+    dice = np.random.default_rng(3)
+    images = [feed(dice.integers(0, 65536, (1, 130 + 9 * n, 150), np.uint16)) for n in range(4)]
+    with Cascade.load(DEMO) as cascade:
+        wanted = [cascade.engine.run({"image": image}, ["mask"])["mask"] for image in images]
+    for settings in (RingSettings(3), LATENCY):
+        with demo_engine(settings) as engine:
+            tickets = [engine.submit({"image": image}, ["mask"]) for image in images]
+            for mask, ticket in zip(wanted, tickets, strict=True):
+                np.testing.assert_array_equal(ticket.result().outputs["mask"], mask)
+            found: dict[int, Any] = {}
+
+            def work(n: int, engine: TensorRtEngine = engine, found: Any = found) -> None:
+                found[n] = engine.run({"image": images[n]}, ["mask"])["mask"]
+
+            workers = [threading.Thread(target=work, args=(n,)) for n in range(len(images))]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+            assert all(np.array_equal(found[n], wanted[n]) for n in range(len(images)))
+
+
+def engine_left_open_at_exit() -> None:
+    engine = demo_engine(RingSettings(2))
+    image = feed(np.zeros((1, 64, 64), np.uint16))
+    KEPT.extend([engine, engine.submit({"image": image}, ["mask"])])
+
+
+def engine_freed_by_another_thread_in_mid_run() -> None:
+    engines = [demo_engine(RingSettings(2))]
+    image = feed(np.zeros((1, 64, 64), np.uint16))
+    ticket = engines[0].submit({"image": image}, ["mask"])
+    worker = threading.Thread(target=engines.clear)
+    worker.start()
+    worker.join()
+    gc.collect()
+    assert ticket.result().outputs["mask"].shape == (1, 64, 64)
+
+
+REHEARSALS: dict[str, Callable[[], None]] = {
+    made.__name__: made
+    for made in (
+        plain,
+        every_order_of_closing,
+        forgotten_on_another_thread,
+        opened_on_a_thread_that_is_gone,
+        left_open_at_exit,
+        left_open_at_exit_by_a_thread,
+        nested_and_raised_through,
+        exit_inside_the_guard,
+        interrupted_after_the_push,
+        view_outlives_its_buffer,
+        no_room,
+        no_such_gpu,
+        a_call_without_a_context,
+        mapped_memory,
+        ring,
+        many_rings_on_threads,
+        graphs_or_plain,
+        demo_masks,
+        engine_left_open_at_exit,
+        engine_freed_by_another_thread_in_mid_run,
+    )
+}
+
+if __name__ == "__main__":
+    REHEARSALS[sys.argv[1]]()

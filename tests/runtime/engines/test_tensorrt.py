@@ -1,0 +1,216 @@
+"""The TensorRT engine over a fake device and a stand-in for TensorRT that runs real ONNX files.
+
+This shows shapes, names, errors and ends. What TensorRT computes is shown on a GPU: tests/gpu.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foveate.runtime.bundle import open_bundle
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.engines.base import TensorSpec, feed
+from foveate.runtime.engines.tensorrt import TensorRtEngine
+from foveate.runtime.engines.tensorrt_plan import PlanFacts
+from foveate.runtime.errors import DeviceMemoryError, EngineError
+from foveate.runtime.graph_check import check_signature
+from foveate.runtime.ring import RingSettings
+from tests.runtime.engines.test_engines import two_outputs
+from tests.runtime.fake_device import FakeDevice, Faults
+from tests.runtime.standin_tensorrt import CudaGraphStrategy, StandIn, over_fake
+
+DEMO = Path(__file__).parents[3] / "benchmarks" / "demo_bundle"
+SMALL = {"x": ((1,), (4,), (8,))}
+LARGE = {"x": ((20,), (30,), (40,))}
+BUILD = "foveate build B --engine tensorrt"
+
+
+class Place:
+    """A fake device with a stand-in for TensorRT, and engines on it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, device: FakeDevice, rtx: bool = True) -> None:
+        self._patch, self.device, self._rtx = patch, device, rtx
+        self.trt: StandIn = self.take([SMALL])
+
+    def take(self, profiles: list[dict[str, tuple]]) -> StandIn:  # type: ignore[type-arg]
+        self.trt = over_fake(self.device, profiles, self._rtx)
+        module = self.trt.module()
+        self._patch.setitem(sys.modules, module.__name__, module)
+        return self.trt
+
+    def engine(
+        self, plan: bytes | None = None, slots: int = 2, runtime_cache: bytes = b""
+    ) -> TensorRtEngine:
+        facts = PlanFacts("tensorrt_rtx" if self._rtx else "tensorrt", "1.2.3", BUILD)
+        settings = RingSettings(slots)
+        return TensorRtEngine(plan or two_outputs(), facts, self.device, settings, runtime_cache)
+
+
+@pytest.fixture(params=[True, False], ids=["rtx", "full"])
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    made = Place(monkeypatch, FakeDevice(graphs=not request.param), request.param)
+    yield made
+    assert made.device.clean
+
+
+def x(*values: float) -> dict[str, np.ndarray]:
+    return {"x": np.array(values, np.float32)}
+
+
+def test_it_keeps_the_contract_of_an_engine(place: Place) -> None:
+    with place.engine() as engine:
+        assert engine.inputs == (TensorSpec("x", "float32", (None,)),)
+        assert {item.name for item in engine.outputs} == {"y", "z"}
+        first = engine.run(x(1, 2, 3), ["z"])
+        assert set(first) == {"z"}
+        for _ in range(5):
+            assert engine.run(x(0, 5), ["z", "y"])["y"].tolist() == [1, 11]
+        assert first["z"].tolist() == [-1, -2, -3]
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.run(x(1), ["y"])
+
+
+def test_a_shape_outside_the_profile_is_refused_by_name(place: Place) -> None:
+    with place.engine() as engine:
+        with pytest.raises(
+            EngineError, match='input "x" is 9; this plan takes 1..8.*foveate build'
+        ):
+            engine.run(x(*range(9)), ["y"])
+        with pytest.raises(EngineError, match='input "x" is 1x2; this plan takes 1..8'):
+            engine.run({"x": np.zeros((1, 2), np.float32)}, ["y"])
+        assert engine.run(x(1), ["y"])["y"].tolist() == [3]
+
+
+def test_the_profile_that_covers_a_shape_is_taken(place: Place) -> None:
+    place.take([SMALL, LARGE])
+    with place.engine(slots=1) as engine:
+        for count in (3, 25, 4, 40, 25):
+            assert engine.run(x(*range(count)), ["z"])["z"].tolist() == [-n for n in range(count)]
+        assert place.trt.contexts[0].profile == 1
+        with pytest.raises(EngineError, match='input "x" is 12; this plan takes 1..8 or 20..40'):
+            engine.run(x(*range(12)), ["y"])
+
+
+@pytest.mark.parametrize(
+    ("feeds", "outputs", "said"),
+    [
+        ({}, ["y"], 'input "x" is missing; wanted x'),
+        ({**x(1), "w": np.zeros(1)}, ["y"], 'there is no input "w"; the plan has x'),
+        ({"x": np.zeros(1)}, ["y"], 'input "x" is float64; wanted float32'),
+        (x(1), ["mask"], 'there is no output "mask"; the plan has y, z'),
+    ],
+)
+def test_wrong_names_and_types(
+    place: Place, feeds: dict[str, np.ndarray], outputs: list[str], said: str
+) -> None:
+    with place.engine() as engine, pytest.raises(EngineError, match=said):
+        engine.run(feeds, outputs)
+
+
+def test_a_plan_that_is_refused_says_why_and_how_it_is_built_again(place: Place) -> None:
+    said = (
+        "refuses the plan that 1.2.3 built: the magic tag does not match. Build it again: " + BUILD
+    )
+    with pytest.raises(EngineError, match=said):
+        place.engine(two_outputs()[:40])
+
+
+def test_a_run_that_is_refused_says_why(place: Place) -> None:
+    with place.engine() as engine:
+        place.trt.refuse_runs = True
+        with pytest.raises(EngineError, match="cannot run the plan: enqueue: no"):
+            engine.run(x(1), ["y"])
+        place.trt.refuse_runs = False
+        assert engine.run(x(1), ["y"])["y"].tolist() == [3]
+
+
+def test_no_room_for_a_context_leaves_nothing(place: Place) -> None:
+    place.trt.most_contexts = 2
+    with pytest.raises(
+        DeviceMemoryError, match="execution context: out of memory. Use fewer slots"
+    ):
+        place.engine(slots=3)
+    assert place.device.clean
+
+
+def test_no_room_for_a_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(monkeypatch, FakeDevice(Faults(allocation=3)))
+    with place.engine() as engine:
+        with pytest.raises(DeviceMemoryError, match="no room for 4 bytes"):
+            engine.run(x(1), ["y"])
+        assert engine.run(x(1), ["y"])["y"].tolist() == [3]
+
+
+def test_a_forgotten_engine_frees_what_it_held(place: Place) -> None:
+    engine = place.engine()
+    engine.run(x(1), ["y"])
+    del engine
+    gc.collect()
+    assert place.device.clean
+
+
+def test_rtx_replays_its_own_graphs_and_keeps_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(monkeypatch, FakeDevice(graphs=True))
+    with place.engine() as engine:
+        assert engine.cache_loaded is None
+        kernels = engine.runtime_cache()
+        done = [engine.submit(x(1), ["y"]).result() for _ in range(6)]
+    assert not any(item.times.replayed for item in done)
+    config = place.trt.contexts[0].config
+    assert config is not None and config is place.trt.contexts[1].config
+    assert config.cuda_graph_strategy == CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    for given, loaded in ((kernels, True), (b"of another GPU", False)):
+        with place.engine(runtime_cache=given) as engine:
+            assert engine.cache_loaded is loaded
+
+
+def test_full_tensorrt_is_captured_and_has_no_kernel_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(monkeypatch, FakeDevice(graphs=True), rtx=False)
+    with place.engine(slots=1) as engine:
+        done = [engine.submit(x(1, value), ["y"]).result() for value in range(4)]
+        assert [item.times.replayed for item in done] == [False, True, True, True]
+        assert [item.outputs["y"][1] for item in done] == [1, 3, 5, 7]
+        assert engine.runtime_cache() == b"" and engine.cache_loaded is None
+
+
+@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt_rtx"])
+def test_a_missing_tensorrt_names_the_install_line(
+    flavour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, flavour, None)
+    with pytest.raises(EngineError, match=r"pip install 'foveate\["):
+        TensorRtEngine(b"", PlanFacts(flavour, "1", BUILD), FakeDevice())
+
+
+def test_a_plan_of_another_maker_is_refused() -> None:
+    with pytest.raises(EngineError, match='the plan is for "trt"; wanted one of tensorrt, tenso'):
+        TensorRtEngine(b"", PlanFacts("trt", "1", BUILD), FakeDevice())
+
+
+def test_the_demo_bundle_through_the_ring_gives_onnx_runtime_s_masks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sizes change from run to run; three are under way at a time."""
+    bundle = open_bundle(DEMO)
+    dice = np.random.default_rng(5)
+    images = [
+        feed(dice.integers(0, 65536, (1 + n % 2, 90 + 7 * n, 120), np.uint16)) for n in range(3)
+    ]
+    place = Place(monkeypatch, FakeDevice())
+    place.take([{"image": ((1, 1, 1, 2), (1, 256, 256, 2), (8, 2048, 2048, 2))}])
+    with place.engine(bundle.graph("fp32"), slots=3) as engine, Cascade.load(DEMO) as reference:
+        check_signature(engine, bundle.spec, DEMO)
+        tickets = [engine.submit({"image": image}, ["mask", "box"]) for image in images]
+        for image, ticket in zip(images, tickets, strict=True):
+            wanted = reference.engine.run({"image": image}, ["mask", "box"])
+            found = ticket.result().outputs
+            np.testing.assert_array_equal(found["mask"], wanted["mask"])
+            np.testing.assert_array_equal(found["box"], wanted["box"])
+    assert place.device.clean

@@ -1,0 +1,408 @@
+"""The ring of slots over a fake device: order, overlap, errors and ends. No GPU is shown here."""
+
+from __future__ import annotations
+
+import gc
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from foveate.runtime.errors import DeviceMemoryError, EngineError
+from foveate.runtime.ring import LATENCY, RingSettings, SlotRing
+from foveate.runtime.ticket import Ticket
+from tests.runtime.fake_device import FakeDevice, FakeExecutor, Faults
+
+LIMIT_S = 20
+
+
+def x(count: int, value: float = 1.0) -> dict[str, np.ndarray]:
+    return {"x": np.full(count, value, np.float32)}
+
+
+@contextmanager
+def ring(device: FakeDevice, slots: int = 3, **options: object) -> Iterator[SlotRing]:
+    """A ring that must leave nothing behind."""
+
+    def executor() -> FakeExecutor:
+        return FakeExecutor(device, **options)  # type: ignore[arg-type]
+
+    with SlotRing(device, executor, RingSettings(slots)) as made:
+        yield made
+    assert device.clean
+
+
+def y(ticket: Ticket) -> list[float]:
+    return ticket.result().outputs["y"].tolist()
+
+
+def index(device: FakeDevice, *entry: object) -> int:
+    return device.journal.index(entry)  # type: ignore[arg-type]
+
+
+def seen(device: FakeDevice, *entry: object) -> None:
+    """Wait until something has happened on the device."""
+    deadline = time.monotonic() + LIMIT_S
+    while entry not in device.journal:
+        assert time.monotonic() < deadline, f"{entry} never happened"
+        time.sleep(0.001)
+
+
+def held(gate: threading.Event) -> None:
+    assert gate.wait(LIMIT_S), "nothing happened beside this"
+
+
+def test_results_are_right_in_order_and_only_those_asked_for() -> None:
+    device = FakeDevice()
+    with ring(device) as runs:
+        tickets = [runs.submit(x(3, value), ["y"]) for value in range(10)]
+        assert [y(ticket) for ticket in tickets] == [[2 * v + 1] * 3 for v in range(10)]
+        assert set(runs.submit(x(2), ["z"]).result().outputs) == {"z"}
+        assert [what for _, what, _ in device.journal].count("d2h") == 2 * 11
+
+
+def test_feeds_may_change_as_soon_as_submit_returns() -> None:
+    gate = threading.Event()
+    with ring(FakeDevice(pause=lambda: held(gate))) as runs:
+        feed = x(4, 5.0)
+        ticket = runs.submit(feed, ["y"])
+        feed["x"][:] = 99
+        gate.set()
+        assert y(ticket) == [11.0] * 4
+
+
+def test_a_copy_in_happens_during_the_execution_of_the_run_before() -> None:
+    """The first execution ends only after the second run's copy has ended."""
+    copied = threading.Event()
+    device = FakeDevice()
+    with ring(device, 2, inside=lambda: held(copied)) as runs:
+        first = runs.submit(x(3), ["y"])
+        seen(device, 0, "execute", "begin")
+        second = runs.submit(x(3), ["y"])
+        seen(device, 1, "h2d", "end")
+        copied.set()
+        assert y(first) == y(second) == [3, 3, 3]
+    assert index(device, 1, "h2d", "end") < index(device, 0, "execute", "end")
+
+
+def test_a_copy_out_happens_during_the_execution_of_the_next_run() -> None:
+    """The second execution ends only after the first result was fetched."""
+    device, fetched, calls = FakeDevice(), threading.Event(), []
+
+    def inside() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            held(fetched)
+
+    with ring(device, 2, inside=inside) as runs:
+        first = runs.submit(x(3), ["y"])
+        seen(device, 0, "execute", "begin")
+        second = runs.submit(x(3), ["y"])
+        assert y(first) == [3, 3, 3]
+        fetched.set()
+        assert y(second) == [3, 3, 3]
+    assert index(device, 0, "d2h", "end") < index(device, 1, "execute", "end")
+
+
+def test_one_slot_does_not_overlap_with_itself() -> None:
+    device = FakeDevice()
+    with ring(device, 1) as runs:
+        for value in range(3):
+            runs.submit(x(3, value), ["y"])
+    order = [what for _, what, mark in device.journal if mark == "begin"]
+    assert order == ["h2d", "execute", "d2h"] * 3
+
+
+def test_at_most_as_many_runs_are_under_way_as_there_are_slots() -> None:
+    device, gate = FakeDevice(), threading.Event()
+    with ring(device, 2, inside=lambda: held(gate)) as runs:
+        tickets = [runs.submit(x(3, value), ["y"]) for value in range(2)]
+        third = threading.Thread(target=lambda: tickets.append(runs.submit(x(3, 2), ["y"])))
+        third.start()
+        third.join(0.1)
+        assert third.is_alive() and len(tickets) == 2
+        gate.set()
+        third.join(LIMIT_S)
+        assert [y(ticket)[0] for ticket in tickets] == [1, 3, 5]
+
+
+def test_a_caller_that_never_fetches_blocks_nobody_and_keeps_its_results() -> None:
+    with ring(FakeDevice(), 2) as runs:
+        tickets = [runs.submit(x(2, value), ["y", "z"]) for value in range(7)]
+    assert [y(ticket)[0] for ticket in tickets] == [2 * v + 1 for v in range(7)]
+
+
+def test_memory_is_fixed_after_the_largest_run() -> None:
+    device = FakeDevice()
+    with ring(device, 3) as runs:
+        for count in (5, 50, 500):
+            for _ in range(3):
+                runs.submit(x(count), ["y", "z"]).result()
+        fixed, live = device.allocations, {a: len(m) for a, m in device.live.items()}
+        for count in [1, 500, 7, 50] * 25:
+            runs.submit(x(count), ["y", "z"]).result(copy=False)
+        assert device.allocations == fixed
+        assert {a: len(m) for a, m in device.live.items()} == live
+        assert len(live) == 3 * (3 + 3)  # a slot: x, y, z on the host and on the device
+
+
+def test_an_output_not_asked_for_has_no_host_memory() -> None:
+    device = FakeDevice()
+    with ring(device, 1) as runs:
+        runs.submit(x(5), ["y"]).result()
+        assert device.allocations == 2 + 3  # x and y on the host; x, y and z on the device
+
+
+def test_views_are_valid_until_the_slot_is_used_again() -> None:
+    with ring(FakeDevice(), 2) as runs:
+        first = runs.submit(x(3, 1), ["y"])
+        view = first.result(copy=False).outputs["y"]
+        runs.submit(x(3, 2), ["y"]).result()
+        assert view.tolist() == [3, 3, 3]
+        runs.submit(x(3, 9), ["y"]).result()
+        assert view.tolist() == [19, 19, 19]
+        with pytest.raises(EngineError, match="its slot used again"):
+            first.result()
+
+
+def test_a_view_that_is_copied_before_stays() -> None:
+    with ring(FakeDevice(), 1) as runs:
+        first = runs.submit(x(3, 1), ["y"])
+        first.result(copy=False)
+        kept = first.result().outputs["y"]
+        runs.submit(x(3, 9), ["y"]).result()
+        assert kept.tolist() == y(first) == [3, 3, 3]
+
+
+def test_in_order_keeps_the_ring_full_and_its_views_until_the_next() -> None:
+    device = FakeDevice()
+    with ring(device, 3) as runs:
+        feeds = (x(2, value) for value in range(8))
+        found = [t.result(copy=False).outputs["y"][0] for t in runs.in_order(feeds, ["y"])]
+    assert found == [2 * v + 1 for v in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        (Faults(execution=3), "an execution failed"),
+        (Faults(copy=5), "a copy failed"),
+        (Faults(copy=6), "a copy failed"),
+    ],
+)
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_an_error_in_mid_stream_is_its_run_s_alone(faults: Faults, said: str, slots: int) -> None:
+    device = FakeDevice(Faults(copy=faults.copy, execution=faults.execution))
+    with ring(device, slots) as runs:
+        tickets = [runs.submit(x(3, value), ["y"]) for value in range(9)]
+        for value, ticket in enumerate(tickets):
+            if value == 2:
+                for _ in range(2):
+                    with pytest.raises(EngineError, match=said):
+                        ticket.result()
+            else:
+                assert y(ticket) == [2 * value + 1] * 3
+
+
+@pytest.mark.parametrize("nth", range(1, 13))
+def test_no_room_fails_one_run_and_the_next_is_tried_afresh(nth: int) -> None:
+    """Allocation nth of the growth from 3 to 300 numbers fails, wherever that is."""
+    device = FakeDevice(Faults(allocation=nth))
+    with ring(device, 2) as runs:
+        failures = 0
+        for value, count in enumerate([3, 3, 300, 300, 300, 3]):
+            try:
+                assert y(runs.submit(x(count, value), ["y"])) == [2 * value + 1] * count
+            except DeviceMemoryError:
+                failures += 1
+        assert failures == 1
+        assert y(runs.submit(x(300), ["y"])) == [3] * 300
+
+
+def test_a_shape_outside_the_limits_is_its_run_s_alone() -> None:
+    with ring(FakeDevice(), 2, largest=10) as runs:
+        wrong = runs.submit(x(11), ["y"])
+        assert y(runs.submit(x(10), ["y"])) == [3] * 10
+        with pytest.raises(EngineError, match='input "x" is 11; this takes 1 to 10'):
+            wrong.result()
+
+
+def test_a_ctrl_c_in_a_submit_frees_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeDevice()
+    with ring(device, 1) as runs:
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeExecutor, "enqueue", _interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                runs.submit(x(3), ["y"])
+        assert y(runs.submit(x(3, 2), ["y"])) == [5, 5, 5]
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_close_waits_for_what_is_under_way_and_keeps_its_results() -> None:
+    device, gate = FakeDevice(), threading.Event()
+    with ring(device, 3, inside=lambda: held(gate)) as runs:
+        tickets = [runs.submit(x(3, value), ["y"]) for value in range(3)]
+        threading.Timer(0.05, gate.set).start()
+    assert [y(ticket)[0] for ticket in tickets] == [1, 3, 5]
+
+
+def test_close_at_once_twice_and_use_afterwards() -> None:
+    with ring(FakeDevice()) as runs:
+        runs.close()
+        runs.close()
+        with pytest.raises(EngineError, match="has been closed"):
+            runs.submit(x(1), ["y"])
+        with pytest.raises(EngineError, match="has been closed"):
+            next(runs.in_order([x(1)], ["y"]))
+
+
+def test_views_outlive_the_ring() -> None:
+    with ring(FakeDevice(), 1) as runs:
+        view = runs.submit(x(3), ["y"]).result(copy=False).outputs["y"]
+    gc.collect()
+    assert view.tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("nth", [1, 2, 5])
+def test_an_error_while_closing_is_raised_after_everything_was_freed(nth: int) -> None:
+    device = FakeDevice(Faults(close=nth))
+    with pytest.raises(EngineError, match="freeing failed"), ring(device, 2) as runs:
+        for _ in range(2):
+            runs.submit(x(3), ["y"]).result()
+    assert device.clean
+
+
+def test_an_exception_in_the_body_is_not_hidden_by_closing() -> None:
+    device = FakeDevice()
+    with pytest.raises(ValueError, match="ours"), ring(device, 2) as runs:
+        runs.submit(x(3), ["y"])
+        raise ValueError("ours")
+    assert device.clean
+
+
+@pytest.mark.parametrize("nth", range(1, 4))
+def test_a_ring_that_cannot_be_made_leaves_nothing(nth: int) -> None:
+    device, made = FakeDevice(), []
+
+    def executor() -> FakeExecutor:
+        made.append(1)
+        if len(made) == nth:
+            raise DeviceMemoryError("no room for a context")
+        return FakeExecutor(device)
+
+    with pytest.raises(DeviceMemoryError, match="no room for a context"):
+        SlotRing(device, executor, RingSettings(3))
+    assert device.clean
+
+
+def test_memory_shared_with_the_cpu_is_not_copied() -> None:
+    device = FakeDevice(mapped=True)
+    with ring(device, 2) as runs:
+        assert y(runs.submit(x(3, 4), ["y"])) == [9, 9, 9]
+        assert {what for _, what, _ in device.journal} == {"execute"}
+
+
+def test_a_repeated_shape_is_captured_at_its_second_run_and_replayed() -> None:
+    device = FakeDevice(graphs=True)
+    with ring(device, 1) as runs:
+        done = [runs.submit(x(3, value), ["y"]).result() for value in range(4)]
+        assert [d.outputs["y"][0] for d in done] == [1, 3, 5, 7]
+        assert [d.times.replayed for d in done] == [False, True, True, True]
+        other = [runs.submit(x(2, value), ["y"]).result() for value in range(2)]
+        assert [d.times.replayed for d in other] == [False, True]
+        assert [d.outputs["y"][1] for d in other] == [1, 3]
+
+
+def test_a_device_without_graphs_runs_plainly() -> None:
+    with ring(FakeDevice(), 1) as runs:
+        done = [runs.submit(x(3), ["y"]).result() for _ in range(3)]
+        assert not any(d.times.replayed for d in done)
+
+
+def test_latency_mode_is_one_slot_that_spins() -> None:
+    device = FakeDevice()
+    with SlotRing(device, lambda: FakeExecutor(device), LATENCY) as runs:
+        assert len(runs) == 1
+        assert {event.spin for event in device.open if hasattr(event, "spin")} == {True}
+    assert device.clean
+
+
+def test_stage_times_come_from_the_events() -> None:
+    with ring(FakeDevice(pause=lambda: time.sleep(0.01)), 1) as runs:
+        times = runs.submit(x(3), ["y"]).result().times
+    assert all(value >= 9 for value in (times.h2d_ms, times.execute_ms, times.d2h_ms))
+
+
+def test_many_threads_get_their_own_results() -> None:
+    with ring(FakeDevice(), 3) as runs, ThreadPoolExecutor(8) as pool:
+
+        def work(value: int) -> bool:
+            size = 1 + value % 17
+            return y(runs.submit(x(size, value), ["y"])) == [2 * value + 1] * size
+
+        assert all(pool.map(work, range(400)))
+
+
+@pytest.mark.parametrize("close_after_s", [0.0, 0.005, 0.02])
+def test_closing_while_threads_submit(close_after_s: float) -> None:
+    device = FakeDevice()
+    with ring(device, 2) as runs, ThreadPoolExecutor(4) as pool:
+
+        def work(value: int) -> bool:
+            try:
+                return y(runs.submit(x(5, value), ["y"])) == [2 * value + 1] * 5
+            except EngineError as error:
+                return "has been closed" in str(error)
+
+        futures = [pool.submit(work, value) for value in range(200)]
+        time.sleep(close_after_s)
+        runs.close()
+        assert all(future.result(LIMIT_S) for future in futures)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_soak(seed: int) -> None:
+    """Random sizes, outputs, copies, slow streams and faults, from several threads."""
+    dice = random.Random(seed)
+    faults = Faults(allocation=dice.randint(1, 40), copy=dice.randint(1, 200))
+    faults.execution = dice.randint(1, 100)
+    device = FakeDevice(faults, dice.random() < 0.3, dice.random() < 0.5, _slow(dice.random()))
+    failures: list[EngineError] = []
+    with ring(device, dice.randint(1, 4)) as runs, ThreadPoolExecutor(3) as pool:
+
+        def work(part: int) -> None:
+            own = random.Random(f"{seed} {part}")
+            waiting: list[tuple[int, int, Ticket]] = []
+            for value in range(60):
+                size = own.choice([1, 2, 30, 400])
+                waiting.append((value, size, runs.submit(x(size, value), ["z", "y"])))
+                while waiting and own.random() < 0.6:
+                    check(*waiting.pop(own.randrange(len(waiting))))
+            for item in waiting:
+                check(*item)
+
+        def check(value: int, size: int, ticket: Ticket) -> None:
+            try:
+                outputs = ticket.result().outputs
+            except EngineError as error:
+                failures.append(error)
+                return
+            assert outputs["y"].tolist() == [2 * value + 1] * size
+            assert outputs["z"].tolist() == [-value] * size
+
+        list(pool.map(work, range(3)))
+    assert len(failures) <= 3
+    assert device.clean
+
+
+def _slow(share: float) -> Callable[[], None]:
+    dice = random.Random(share)
+    return lambda: time.sleep(0.002) if dice.random() < share / 4 else None
