@@ -33,7 +33,7 @@ def lint(model: onnx.ModelProto) -> list[str]:
 
     Element types are looked at only where the operators themselves are sound: they are inferred.
     """
-    findings = [*_imports(model), *_external_data(model), *_forbidden(model)]
+    findings = [*_imports(model), *_external_data(model), *_forbidden(model), *_ranges(model)]
     if findings:
         return findings
     types = _element_types(model)
@@ -44,6 +44,14 @@ def _forbidden(model: onnx.ModelProto) -> Iterator[str]:
     for node in model.graph.node:
         if node.op_type in FORBIDDEN:
             yield f"{node.op_type} ({node.name}): {FORBIDDEN[node.op_type]}"
+
+
+def _ranges(model: onnx.ModelProto) -> Iterator[str]:
+    """ONNX Runtime takes bounds of shape (1,) for scalars, TensorRT-RTX does not."""
+    axes = {item.name for item in model.graph.initializer if item.dims}
+    for node in model.graph.node:
+        if node.op_type == "Range" and axes & set(node.input):
+            yield f"Range ({node.name}) with a bound that has an axis: TensorRT-RTX rejects it"
 
 
 def _element_types(model: onnx.ModelProto) -> dict[str, int]:

@@ -29,7 +29,8 @@ class GraphWriter:
         if name is None and key in self._known:
             return self._known[key]
         label = name or f"constant_{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), label))
+        ordered = np.asarray(values, order="C")  # ascontiguousarray would give a scalar an axis
+        self.initializers.append(numpy_helper.from_array(ordered, label))
         return self._known.setdefault(key, label) if name is None else label
 
     def constant(self, value: float) -> str:

@@ -52,6 +52,12 @@ def test_reduce_max_on_uint8_and_where_of_uint8_are_found() -> None:
     assert any("Where (trap) of uint8" in line for line in lint(where))
 
 
+def test_a_range_with_a_bound_that_has_an_axis_is_found() -> None:
+    model = graph_of(helper.make_node("Range", ["x", "x", "step"], ["y"], name="trap"))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), "step"))
+    assert any("Range (trap) with a bound that has an axis" in line for line in lint(model))
+
+
 def test_half_precision_geometry_is_found() -> None:
     model = graph_of(
         helper.make_node("MatMul", ["x", "x"], ["y"], name="trap"), TensorProto.FLOAT16
