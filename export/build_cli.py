@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from foveate.runtime.plan_record import PlanRecord
     from foveate.runtime.plans import PlanCache
 
+SAME_NAMES = (
+    "workspace_mb",
+    "optimisation_level",
+    "tf32",
+    "timing_cache",
+    "version_compatible",
+    "hardware_compatible",
+)
+"""Options of the command line that BuildOptions has under the same name."""
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
@@ -100,13 +110,15 @@ def build(bundle: Path | None, **given: Any) -> int:
 
 
 def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
-    from foveate.export.plan_job import PlanJob, build_into
+    from foveate.export.plan_job import PlanJob, build_into, check_shapes
     from foveate.runtime.bundle import open_bundle
     from foveate.runtime.plan_care import export_plan
     from foveate.runtime.toolkit import toolkit
 
     bar = Bar()
-    bundle, options, kit = open_bundle(folder), _options(given), toolkit()
+    bundle, options = open_bundle(folder), _options(given)
+    check_shapes(bundle, options)
+    kit = toolkit()
     job = PlanJob(
         bundle,
         given["precision"],
@@ -137,14 +149,12 @@ def _options(given: dict[str, Any]) -> BuildOptions:
         raise SettingsError(
             f"--size is {given['size']}; wanted HEIGHTxWIDTH, for example 1024x1024,768x1024"
         )
-    names = ("workspace_mb", "optimisation_level", "tf32", "timing_cache")
-    names += ("version_compatible", "hardware_compatible")
     targets = sorted({name.lower() for name in _words(given["target"])})
     return BuildOptions(
         tuple((height, width) for height, width in sizes),
         (batch[0], batch[1], batch[2]),
         targets=tuple(targets),
-        **{name: given[name] for name in names},
+        **{name: given[name] for name in SAME_NAMES},
     )
 
 

@@ -29,11 +29,15 @@ class PlanJob:
     waiting: Callable[[], object]
 
 
+def check_shapes(bundle: Bundle, options: BuildOptions) -> None:
+    """Raise SettingsError unless a plan of the bundle can have the shapes asked for."""
+    width = int(bundle.manifest["network"]["width"])
+    options.check(largest_channels(bundle.spec, width))
+
+
 def build_into(cache: PlanCache, job: PlanJob) -> tuple[PlanRecord, bool]:
     """Return the record of the job's plan in the cache, and whether it had to be built."""
     check_options(job.kit, job.options)
-    width = int(job.bundle.manifest["network"]["width"])
-    job.options.check(largest_channels(job.bundle.spec, width))
     graph = job.bundle.graph(job.precision)
     recipe = Recipe(
         job.kit.flavour,

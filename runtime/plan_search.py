@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.errors import EngineError
@@ -48,6 +48,21 @@ class Wanted:
             )
         return ""
 
+    def adapted(self, options: BuildOptions) -> BuildOptions:
+        """Return options of a plan for elsewhere as they build one for here."""
+        if self.flavour == "tensorrt":
+            return replace(options, targets=())
+        named = options.targets or _capability(self.device) < AMPERE
+        targets = sorted({*options.targets, self.device.sm}) if named else []
+        return BuildOptions(
+            options.sizes,
+            options.batch,
+            options.workspace_mb,
+            options.optimisation_level,
+            options.tf32,
+            targets=tuple(targets),
+        )
+
     def _accepts_older(self, version: str, options: BuildOptions) -> bool:
         ours, theirs = _numbers(self.version), _numbers(version)
         return options.version_compatible and ours[:1] == theirs[:1] and theirs < ours
@@ -75,14 +90,12 @@ def find(cache: PlanCache, wanted: Wanted) -> PlanRecord:
         return min(fitting, key=lambda record: record.recipe.options.profile.most_pixels)
     what = f"the {wanted.precision} graph of {wanted.bundle}"
     if usable:
-        options = usable[0].recipe.options
-        outside = options.profile.outside(*shape)
+        options = usable[0].recipe.options.widened(*shape)
+        outside = usable[0].recipe.options.profile.outside(*shape)
         reason = f"the plan of {what} does not cover {outside}"
-        options = options.widened(*shape)
     elif of_graph:
-        options = of_graph[0].recipe.options
+        options = wanted.adapted(of_graph[0].recipe.options.widened(*shape))
         reason = f"the plan of {what} {wanted.refusal(of_graph[0])}"
-        options = options.widened(*shape)
     else:
         options = BuildOptions(((wanted.height, wanted.width),), (1, wanted.batch, wanted.batch))
         reason = f"there is no plan of {what} in {cache.folder}"
