@@ -27,24 +27,26 @@ def build_plan(
     graph or cannot build it, SettingsError for an option that this TensorRT does not have.
     """
     check_options(kit, options)
-    log = BuildLog()
+    log, stop = BuildLog(), threading.Event()
     try:
-        return _build(kit, graph, options, log, log_path, progress)
+        with interruptible(stop):
+            network, builder = _network(kit, graph, log, log_path)
+            config = _config(kit, builder, options, log_path)
+            config.add_optimization_profile(_profile(builder, network, options))
+            config.progress_monitor = monitor(kit.module, progress, stop)
+            plan = builder.build_serialized_network(network, config)
+            if plan is None:
+                raise GraphError(_refused(kit, log.errors, log_path))
+            _keep_timings(config, options, kit, log_path)
+            return bytes(plan)
     finally:
         log_path.write_text("".join(f"{line}\n" for line in log.lines), encoding="utf-8")
 
 
-def _build(
-    kit: Toolkit,
-    graph: bytes,
-    options: BuildOptions,
-    log: BuildLog,
-    log_path: Path,
-    progress: Progress,
-) -> bytes:
-    trt, stop = kit.module, threading.Event()
+def _network(kit: Toolkit, graph: bytes, log: BuildLog, log_path: Path) -> tuple[Any, Any]:
+    """Return the parsed network and its builder."""
+    trt, says = kit.module, logger(kit.module, log)
     try:
-        says = logger(trt, log)
         builder = trt.Builder(says)
     except Exception as error:  # no driver or no GPU: the bindings raise TypeError
         raise EngineError(_no_builder(kit, log, error)) from error
@@ -53,15 +55,7 @@ def _build(
     if not parser.parse(graph):
         found = [parser.get_error(index) for index in range(parser.num_errors)]
         raise GraphError(_refused(kit, [_parser_error(error) for error in found], log_path))
-    config = _config(kit, builder, options, log_path)
-    config.add_optimization_profile(_profile(builder, network, options))
-    config.progress_monitor = monitor(trt, progress, stop)
-    with interruptible(stop):
-        plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise GraphError(_refused(kit, log.errors, log_path))
-    _keep_timings(config, options, kit, log_path)
-    return bytes(plan)
+    return network, builder
 
 
 def check_options(kit: Toolkit, options: BuildOptions) -> None:
