@@ -139,7 +139,7 @@ def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
 
 
 def _options(given: dict[str, Any]) -> BuildOptions:
-    from foveate.runtime.build_options import BuildOptions
+    from foveate.runtime.build_options import BuildOptions, in_order
 
     batch = tuple(_numbers("--batch", given["batch"], ","))
     if len(batch) != 3:
@@ -149,7 +149,7 @@ def _options(given: dict[str, Any]) -> BuildOptions:
         raise SettingsError(
             f"--size is {given['size']}; wanted HEIGHTxWIDTH, for example 1024x1024,768x1024"
         )
-    targets = sorted({name.lower() for name in _words(given["target"])})
+    targets = sorted({name.lower() for name in _words(given["target"])}, key=in_order)
     return BuildOptions(
         tuple((height, width) for height, width in sizes),
         (batch[0], batch[1], batch[2]),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.export.tensorrt_watch import BuildLog, Progress, interruptible, logger, monitor
-from foveate.runtime.build_options import BuildOptions
+from foveate.runtime.build_options import BuildOptions, in_order
 from foveate.runtime.errors import EngineError, GraphError, SettingsError
 from foveate.runtime.toolkit import Toolkit
 
@@ -84,10 +84,8 @@ def check_options(kit: Toolkit, options: BuildOptions) -> None:
 
 def rtx_targets(kit: Toolkit) -> list[str]:
     """Return the targets that the installed TensorRT-RTX can build for."""
-    return sorted(
-        (name.lower() for name in kit.module.ComputeCapability.__members__ if name[:2] == "SM"),
-        key=lambda name: int(name[2:]),
-    )
+    names = kit.module.ComputeCapability.__members__
+    return sorted((name.lower() for name in names if name.startswith("SM")), key=in_order)
 
 
 def _config(kit: Toolkit, builder: Any, options: BuildOptions, log_path: Path) -> Any:

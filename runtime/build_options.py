@@ -171,6 +171,11 @@ class BuildOptions:
         return options
 
 
+def in_order(target: str) -> tuple[int, str]:
+    """Return what sorts targets by age: sm86 before sm120."""
+    return len(target), target
+
+
 def _span(sides: list[int]) -> Span:
     return Span(min(sides), sides[0], max(sides))
 

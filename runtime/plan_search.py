@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from foveate.runtime.build_options import BuildOptions
+from foveate.runtime.build_options import BuildOptions, in_order
 from foveate.runtime.errors import EngineError
 from foveate.runtime.plan_record import Device, PlanRecord, build_line
 from foveate.runtime.plans import PlanCache
@@ -53,7 +53,7 @@ class Wanted:
         if self.flavour == "tensorrt":
             return replace(options, targets=())
         named = options.targets or _capability(self.device) < AMPERE
-        targets = sorted({*options.targets, self.device.sm}) if named else []
+        targets = sorted({*options.targets, self.device.sm}, key=in_order) if named else []
         return BuildOptions(
             options.sizes,
             options.batch,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from foveate.export.precision import folded
 from foveate.export.tensorrt import build_plan, check_options
 from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.errors import EngineError, GraphError, SettingsError
+from foveate.runtime.gpu import gpu
 from foveate.runtime.plan_record import Device
 from foveate.runtime.plan_search import Wanted, find
 from foveate.runtime.plans import PlanCache
@@ -68,8 +70,6 @@ def test_every_kind_of_cascade_becomes_a_plan(
 
 
 def test_a_network_at_the_images_own_size_becomes_a_plan(rtx: Toolkit, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     spec = replace(small_spec(single=True), pad_multiple=4)
     graph = cascade_model(spec, folded(random_network(1, 1, 1)), None, "fp16").SerializeToString()
     assert build_plan(rtx, graph, OPTIONS, tmp_path / "log", lambda *step: None)
@@ -126,7 +126,7 @@ def test_a_plan_goes_out_and_comes_in(
 ) -> None:
     build(bundle, "--out", tmp_path / "out.plan", "--target", "sm120,sm86")
     monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path / "elsewhere"))
-    assert "sm120, sm86" in run("build", "--import", tmp_path / "out.plan").output
+    assert "sm86, sm120" in run("build", "--import", tmp_path / "out.plan").output
     assert "In the cache already" in build(bundle, "--target", "sm86,sm120").output
     assert "1 in " in run("build", "--list").output
     assert "0 files removed, 1 plans kept" in run("build", "--prune").output
@@ -181,6 +181,39 @@ def test_tf32_is_off_unless_asked_for(rtx: Toolkit) -> None:
         assert config.get_memory_pool_limit(rtx.module.MemoryPoolType.WORKSPACE) == 64 << 20
         assert config.num_compute_capabilities == 2
         assert config.get_compute_capability(1) == rtx.module.ComputeCapability.SM89
+
+
+def test_the_options_of_the_full_tensorrt_set_what_they_say(rtx: Toolkit, tmp_path: Path) -> None:
+    """Over the bindings of TensorRT-RTX, which have the same names; nothing is built."""
+    from foveate.export.tensorrt import _config
+
+    trt = rtx.module
+    full = Toolkit("tensorrt", "11.4.0", trt)
+    builder = trt.Builder(trt.Logger(trt.Logger.INTERNAL_ERROR))
+    options = BuildOptions(((64, 64),), optimisation_level=5, timing_cache=True)
+    config = _config(full, builder, replace(options, version_compatible=True), tmp_path / "log")
+    assert config.get_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    assert config.builder_optimization_level == 5
+    assert config.get_timing_cache() is not None
+
+
+def test_a_tensorrt_that_cannot_start_says_what_it_needs(rtx: Toolkit, tmp_path: Path) -> None:
+    def no_gpu(logger: object) -> None:
+        logger.log(rtx.module.ILogger.ERROR, "CUDA initialization failure with error: 35")  # type: ignore[attr-defined]
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    module = SimpleNamespace(ILogger=rtx.module.ILogger, Builder=no_gpu)
+    full = Toolkit("tensorrt", "11.4.0", module)
+    with pytest.raises(
+        EngineError, match="cannot start: CUDA initialization failure .* NVIDIA GPU"
+    ):
+        build_plan(full, b"", OPTIONS, tmp_path / "log", lambda *step: None)
+
+
+def test_a_gpu_that_cannot_be_asked_names_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    with pytest.raises(EngineError, match=r"foveate\[cuda\]"):
+        gpu()
 
 
 def started(bundle: Path, cache: PlanCache) -> subprocess.Popen[str]:

@@ -67,9 +67,8 @@ def test_the_table_has_every_call_of_the_source() -> None:
     names = {match.group(1).split(".")[-1] for match in ROW.finditer(PAGE.read_text())}
     folder = Path(__file__).parents[2] / "export"
     text = "".join((folder / name).read_text() for name in SOURCES)
-    used = set(
-        re.findall(r"\b(?:builder|parser|config|profile|network|timings|error)\.(\w+)", text)
-    )
-    used |= {name.split(".")[-1] for name in re.findall(r"\btrt\.([A-Z]\w+(?:\.[A-Z_\d]+)?)", text)}
+    objects = r"\b(?:builder|parser|config|profile|network|timings|error)\.(\w+)"
+    constants = re.findall(r"\btrt\.([A-Z]\w+(?:\.[A-Z][A-Z_\d]+)?)", text)
+    used = {*re.findall(objects, text), *(name.split(".")[-1] for name in constants)}
     classes = {match.group(1).split(".")[0] for match in ROW.finditer(PAGE.read_text())}
     assert used - names - classes - {"VERBOSE"} == set()
