@@ -74,7 +74,7 @@ def check_options(kit: Toolkit, options: BuildOptions) -> None:
         if getattr(options, name):
             raise SettingsError(
                 f"--{name.replace('_', '-')} is for the full TensorRT; {kit} is installed. "
-                "Leave it out; its plans run on every GPU of their targets"
+                "Leave it out"
             )
     known = rtx_targets(kit)
     unknown = [name for name in options.targets if name not in known]
