@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from foveate.runtime.errors import EngineError
-from foveate.runtime.plan_record import Device
+from foveate.runtime.plan_record import Gpu
 
 
-def gpu(index: int = 0) -> Device:
+def gpu(index: int = 0) -> Gpu:
     """Return a GPU's name and compute capability; EngineError says what is missing.
 
     Makes no context: asking holds none of the GPU's memory.
@@ -21,6 +21,6 @@ def gpu(index: int = 0) -> Device:
         driver.init()
         device = driver.Device(index)
         major, minor = device.compute_capability()
-        return Device(device.name(), f"sm{major}{minor}")
+        return Gpu(device.name(), f"sm{major}{minor}")
     except driver.Error as error:
         raise EngineError(f"there is no NVIDIA GPU to use here: {error}") from error

@@ -30,7 +30,7 @@ _SHAPE = {
 
 
 @dataclass(frozen=True)
-class Device:
+class Gpu:
     """A GPU: its name and compute capability, for example sm86."""
 
     name: str
@@ -45,7 +45,7 @@ class Recipe:
     version: str
     graph_sha256: str
     options: BuildOptions
-    device: Device | None
+    device: Gpu | None
 
     @property
     def key(self) -> str:
@@ -110,7 +110,7 @@ def _record(path: Path, values: Mapping[str, Any]) -> PlanRecord:
     device = values.get("device")
     if device is not None:
         check_shape(path, device, {"name": str, "sm": str}, "device")
-        device = Device(device["name"], device["sm"])
+        device = Gpu(device["name"], device["sm"])
     recipe = Recipe(
         values["flavour"],
         values["version"],

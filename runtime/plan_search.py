@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from foveate.runtime.build_options import BuildOptions, in_order
 from foveate.runtime.errors import EngineError
-from foveate.runtime.plan_record import Device, PlanRecord, build_line
+from foveate.runtime.plan_record import Gpu, PlanRecord, build_line
 from foveate.runtime.plans import PlanCache
 
 AMPERE = 80
@@ -23,7 +23,7 @@ class Wanted:
 
     flavour: str
     version: str
-    device: Device
+    device: Gpu
     bundle: str
     precision: str
     graph_sha256: str
@@ -67,7 +67,7 @@ class Wanted:
         ours, theirs = _numbers(self.version), _numbers(version)
         return options.version_compatible and ours[:1] == theirs[:1] and theirs < ours
 
-    def _runs_here(self, options: BuildOptions, device: Device | None) -> bool:
+    def _runs_here(self, options: BuildOptions, device: Gpu | None) -> bool:
         if device is None:
             if options.targets:
                 return self.device.sm in options.targets
@@ -103,7 +103,7 @@ def find(cache: PlanCache, wanted: Wanted) -> PlanRecord:
     raise EngineError(f"{reason}. Build one: {line}")
 
 
-def _capability(device: Device) -> int:
+def _capability(device: Gpu) -> int:
     return int(device.sm.removeprefix("sm"))
 
 

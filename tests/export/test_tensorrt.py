@@ -22,7 +22,7 @@ from foveate.export.tensorrt import build_plan, check_options
 from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.errors import EngineError, GraphError, SettingsError
 from foveate.runtime.gpu import gpu
-from foveate.runtime.plan_record import Device
+from foveate.runtime.plan_record import Gpu
 from foveate.runtime.plan_search import Wanted, find
 from foveate.runtime.plans import PlanCache
 from foveate.runtime.toolkit import Toolkit, toolkit
@@ -95,7 +95,7 @@ def test_a_plan_is_found_for_the_shapes_it_was_built_for(
     build(bundle)
     graph = hashlib.sha256((bundle / "cascade.fp16.onnx").read_bytes()).hexdigest()
     wanted = Wanted(
-        "tensorrt_rtx", rtx.version, Device("any", "sm89"), str(bundle), "fp16", graph, 4, 100, 200
+        "tensorrt_rtx", rtx.version, Gpu("any", "sm89"), str(bundle), "fp16", graph, 4, 100, 200
     )
     record = find(cache, wanted)
     assert len(cache.read(record, str(bundle))) == record.plan_bytes

@@ -10,11 +10,11 @@ import pytest
 
 from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.errors import EngineError
-from foveate.runtime.plan_record import Device, PlanRecord, Recipe
+from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe
 from foveate.runtime.plan_search import Wanted, find
 from foveate.runtime.plans import PlanCache
 
-A10, TURING = Device("NVIDIA A10", "sm86"), Device("NVIDIA T4", "sm75")
+A10, TURING = Gpu("NVIDIA A10", "sm86"), Gpu("NVIDIA T4", "sm75")
 WANTED = Wanted("tensorrt_rtx", "1.7", A10, "l.bundle", "fp16", "a" * 64, 1, 1024, 1024)
 OPTIONS = BuildOptions(((1024, 1024), (512, 768)), (1, 1, 8))
 RTX = Recipe("tensorrt_rtx", "1.7", "a" * 64, OPTIONS, None)
@@ -96,7 +96,7 @@ def test_a_shape_outside_the_profile_is_refused_by_name(
         (RTX, {"device": TURING}, "is for sm80 and later; here is NVIDIA T4 (sm75)"),
         (replace(RTX, options=replace(OPTIONS, targets=("sm89", "sm120"))), {},
          "is for sm89, sm120; here is NVIDIA A10 (sm86)"),
-        (FULL, {"flavour": "tensorrt", "version": "10.3.0", "device": Device("A100", "sm80")},
+        (FULL, {"flavour": "tensorrt", "version": "10.3.0", "device": Gpu("A100", "sm80")},
          "is for NVIDIA A10; here is A100 (sm80)"),
     ],
 )  # fmt: skip
@@ -117,7 +117,7 @@ def test_a_plan_for_elsewhere_is_refused_by_name(
 def test_compatible_plans_run_on_later_versions_and_other_gpus(cache: PlanCache) -> None:
     options = replace(OPTIONS, version_compatible=True, hardware_compatible=True)
     record = built(cache, replace(FULL, options=options))
-    here = replace(WANTED, flavour="tensorrt", version="10.13.2", device=Device("L4", "sm89"))
+    here = replace(WANTED, flavour="tensorrt", version="10.13.2", device=Gpu("L4", "sm89"))
     assert find(cache, here) == record
     assert "was built by tensorrt 10.3.0" in refused(cache, replace(here, version="10.2.0"))
     assert "was built by tensorrt 10.3.0" in refused(cache, replace(here, version="11.4.0"))

@@ -18,7 +18,7 @@ from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.errors import BundleError, EngineError, SettingsError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.plan_care import export_plan, import_plan, prune
-from foveate.runtime.plan_record import Device, PlanRecord, Recipe
+from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe
 from foveate.runtime.plans import PlanCache, plan_cache
 from foveate.runtime.toolkit import FLAVOURS
 
@@ -64,7 +64,7 @@ def test_a_plan_is_built_once_and_read_back(cache: PlanCache) -> None:
         replace(RECIPE, graph_sha256="b" * 64),
         replace(RECIPE, version="1.8"),
         replace(RECIPE, flavour="tensorrt"),
-        replace(RECIPE, device=Device("NVIDIA A10", "sm86")),
+        replace(RECIPE, device=Gpu("NVIDIA A10", "sm86")),
         replace(RECIPE, options=replace(OPTIONS, targets=("sm86",))),
         replace(RECIPE, options=replace(OPTIONS, optimisation_level=4)),
         replace(RECIPE, options=replace(OPTIONS, batch=(1, 2, 8))),
@@ -78,7 +78,7 @@ def test_another_recipe_is_another_plan(cache: PlanCache, other: Recipe) -> None
 
 
 def test_a_record_says_all_that_the_key_is_made_of(cache: PlanCache) -> None:
-    device = Device("NVIDIA A10", "sm86")
+    device = Gpu("NVIDIA A10", "sm86")
     record = built(cache, replace(RECIPE, flavour="tensorrt", device=device))
     assert cache.records() == [record] and record.recipe.device == device
     values = json.loads(cache.path(record.key, ".json").read_text())
@@ -230,7 +230,7 @@ def test_a_builder_that_fails_leaves_its_log_and_no_plan(cache: PlanCache) -> No
 def test_prune_removes_what_is_stale_and_keeps_the_rest(cache: PlanCache) -> None:
     kept = built(cache)
     lasting = replace(OPTIONS, version_compatible=True)
-    lasts = built(cache, Recipe("tensorrt", "10.3", "a" * 64, lasting, Device("A10", "sm86")))
+    lasts = built(cache, Recipe("tensorrt", "10.3", "a" * 64, lasting, Gpu("A10", "sm86")))
     elsewhere = built(cache, replace(RECIPE, flavour="tensorrt", version="11.4"))
     old, damaged = (built(cache, replace(RECIPE, version=version)) for version in ("1.5", "1.6"))
     cache.path(damaged.key, ".plan").write_bytes(b"")
