@@ -7,7 +7,7 @@ import html
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foveate.runtime.mask_files import write_atomically
+from foveate.runtime.atomic_files import write_atomically
 
 
 @dataclass

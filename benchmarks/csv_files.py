@@ -11,7 +11,7 @@ from pathlib import Path
 
 from foveate.benchmarks.evaluate import Evaluation
 from foveate.benchmarks.metrics import NAMES
-from foveate.runtime.mask_files import write_atomically
+from foveate.runtime.atomic_files import write_atomically
 
 Cell = str | int | float
 

@@ -15,8 +15,8 @@ from foveate.benchmarks.job import Job
 from foveate.benchmarks.models import open_model
 from foveate.benchmarks.summary import Summary, summarise
 from foveate.benchmarks.summary_json import as_json
+from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.errors import DataError, SettingsError
-from foveate.runtime.mask_files import write_atomically
 from foveate.train.dataset import load_dataset, read_stems
 
 Progress = Callable[[str, int, int], None]

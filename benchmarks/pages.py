@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveate.benchmarks.pictures import data_uri
-from foveate.runtime.mask_files import write_atomically
+from foveate.runtime.atomic_files import write_atomically
 
 
 def write_page(path: Path, template: str, values: Mapping[str, str]) -> None:

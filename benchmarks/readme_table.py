@@ -14,8 +14,8 @@ from typing import Any
 
 from foveate.benchmarks import units
 from foveate.benchmarks.model_results import ResultFile, read_file
+from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.errors import DataError, FoveateError, one_line
-from foveate.runtime.mask_files import write_atomically
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 _HEAD = "| method | time, ms | against foveate | Dice | disagreement |"

@@ -16,10 +16,10 @@ from typing import Any
 from foveate.benchmarks.contradictions import contradictions
 from foveate.benchmarks.machine import machine_facts, producer, versions
 from foveate.benchmarks.result_shapes import RESULT, check_parity, check_results
+from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle import MANIFEST, Bundle, file_sha256
 from foveate.runtime.errors import BundleError, DataError
 from foveate.runtime.json_files import check_shape, read_json
-from foveate.runtime.mask_files import write_atomically
 
 SCHEMA = 1
 KINDS = ("parity", "latency", "throughput", "compare")

@@ -28,11 +28,11 @@ from foveate.runtime.bundle import (
     PARITY,
     SCHEMA,
     WEIGHTS,
-    canonical_sha256,
     file_sha256,
     graph_name,
 )
 from foveate.runtime.errors import BundleError, SettingsError
+from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.overlays import draw_overlay, eight_bit
 from foveate.train.cascade import TorchCascade
 from foveate.train.dataset import Case

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from foveate.runtime.errors import BundleError
 from foveate.runtime.graph_bytes import graph_problem
+from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.json_files import check_shape, is_a, read_json
 from foveate.runtime.spec import CascadeSpec
 
@@ -129,12 +129,6 @@ def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
     ]
     if unknown or not precisions:
         raise BundleError(f"{path}: precisions {precisions} do not fit the files listed")
-
-
-def canonical_sha256(values: Mapping[str, Any]) -> str:
-    """Return the sha256 of JSON values written with sorted keys and no spaces."""
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:

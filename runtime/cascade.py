@@ -19,13 +19,12 @@ from foveate.runtime.engines import ENGINES, engine_from_onnx
 from foveate.runtime.engines.base import Array, Engine, Pixels, feed
 from foveate.runtime.errors import BundleError, EngineError, GraphError, ImageError
 from foveate.runtime.graph_check import check_signature, check_values
+from foveate.runtime.limits import MAX_ELEMENTS, largest_channels
 from foveate.runtime.spec import CascadeSpec
 
 Mask = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 
-MAX_ELEMENTS = 2**31
-"""No tensor of a call may have more elements than this; engines index with 32 bits."""
 BATCH_PIXELS = 1 << 22
 """Images of one size run together while they have no more pixels than this in all."""
 
@@ -104,11 +103,6 @@ class Cascade:
     def spec(self) -> CascadeSpec:
         return self.bundle.spec
 
-    @property
-    def _own_size_channels(self) -> int:
-        """Channels of the widest tensor that is as large as the image, in a one-stage network."""
-        return 2 * int(self.bundle.manifest["network"]["width"]) if self.spec.pad_multiple else 1
-
     def __call__(self, image: Pixels, probabilities: bool = False) -> Result:
         """Return the result for one (H, W) uint8 or uint16 image.
 
@@ -157,7 +151,8 @@ class Cascade:
         started = time.perf_counter()
         converted = [as_input_type(image, self.spec.input_type) for image in images]
         pixels: Pixels = np.stack(converted)  # type: ignore[assignment]  # one type for all
-        largest = pixels.size * max(self.spec.channels, 2, self._own_size_channels)
+        width = int(self.bundle.manifest["network"]["width"])
+        largest = pixels.size * largest_channels(self.spec, width)
         if largest > MAX_ELEMENTS:
             raise ImageError(
                 f"a batch of {len(images)} images of {pixels.shape[2]}x{pixels.shape[1]} needs "

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from foveate.runtime.atomic_files import write_atomically
 
 Mask = npt.NDArray[np.uint8]
 
@@ -39,25 +37,3 @@ def write_mask(path: Path, mask: Mask, classes: int) -> None:
         image = Image.fromarray(mask).convert("L")
         image.putpalette([channel for index in range(256) for channel in class_colour(index)])
     write_atomically(path, lambda file: image.save(file, format="PNG", compress_level=1))
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Call ``write`` on a temporary file beside ``path``, then rename it to ``path``.
-
-    A failure leaves neither the temporary file nor a half-written ``path``; its OSError names
-    ``path``.
-    """
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".foveate-", suffix=".tmp")
-    except OSError as error:  # it would name the temporary file
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk names no file
-            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-        raise

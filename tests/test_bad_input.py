@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from foveate.cli import main
+from tests.bad.builds import BUILDS
 from tests.bad.bundles import BUNDLES
 from tests.bad.case import Case, Place
 from tests.bad.images import IMAGES
 from tests.bad.trainings import TRAININGS
 
-CASES = [*IMAGES, *BUNDLES, *TRAININGS]
+CASES = [*IMAGES, *BUNDLES, *BUILDS, *TRAININGS]
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
 
 

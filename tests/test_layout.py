@@ -19,7 +19,7 @@ MAY_IMPORT = {
 CUDA = ("pycuda", "cuda")
 TENSORRT = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")
 HEAVY = ("torch", "onnx", "onnxruntime", "albumentations", "safetensors", "threadpoolctl")
-HEAVY += (*CUDA, *TENSORRT)
+HEAVY += (*CUDA, *TENSORRT, "filelock")
 
 
 def imports(path: Path) -> set[str]:
@@ -82,7 +82,8 @@ def test_every_runtime_module_but_the_engine_imports_without_anything_heavy() ->
     ]
     names += ["foveate.cli", "foveate.train.cli", "foveate.train.phantom", "foveate.train.dataset"]
     names += ["foveate.export.cli", "foveate.benchmarks.cli", "foveate.benchmarks.demo"]
-    names += ["foveate.benchmarks.benchmark_cli"]
+    names += ["foveate.benchmarks.benchmark_cli", "foveate.export.build_cli"]
+    names += ["foveate.export.plan_job"]  # and export.tensorrt: it runs where torch does not
     blocked = f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}))"
     python(f"{blocked}; import importlib; [importlib.import_module(n) for n in {names!r}]")
 
@@ -94,6 +95,11 @@ def test_the_help_loads_no_numpy() -> None:
         "print('numpy' in sys.modules, 'cv2' in sys.modules)"
     )
     assert python(code) == "False False"
+
+
+def test_the_cache_of_plans_loads_no_numpy() -> None:
+    rooms = "foveate.runtime.plan_search, foveate.runtime.plan_care, foveate.export.build_cli"
+    assert python(f"import sys, {rooms}; print('numpy' in sys.modules)") == "False"
 
 
 def test_the_folders_are_not_importable_a_second_time() -> None:

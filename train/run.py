@@ -14,10 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from foveate.runtime.bundle import RUN_FILE, canonical_sha256
+from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.bundle import RUN_FILE
 from foveate.runtime.errors import BundleError
+from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.json_files import check_shape, read_json
-from foveate.runtime.mask_files import write_atomically
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.cascade import TorchCascade
 from foveate.train.unet import UNet

@@ -20,14 +20,13 @@ from foveate.runtime.device import Stream
 from foveate.runtime.engines.base import TensorSpec
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 from foveate.runtime.executor import Tensor
+from foveate.runtime.limits import MAX_ELEMENTS
 
 INSTALL = {
     "tensorrt": "pip install 'foveate[tensorrt]'",
     "tensorrt_rtx": "pip install 'foveate[rtx]'",
 }
 """Flavour, which is its module's name -> the line that installs it."""
-MAX_ELEMENTS = 2**31
-"""No tensor of a run may have more elements than this."""
 
 Shape = tuple[int, ...]
 

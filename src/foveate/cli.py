@@ -19,6 +19,10 @@ COMMANDS = {
     "train": ("foveate.train.cli", "Train both stages, or the one-stage network, on a data set."),
     "evaluate": ("foveate.benchmarks.cli", "Compare masks of a run or a bundle with the truth."),
     "export": ("foveate.export.cli", "Turn a trained run into a bundle."),
+    "build": (
+        "foveate.export.build_cli",
+        "Build a TensorRT plan for this device into the cache.",
+    ),
     "segment": ("foveate.runtime.cli", "Segment files, folders or globs into PNG masks."),
     "benchmark": (
         "foveate.benchmarks.benchmark_cli",

@@ -11,7 +11,8 @@ from typing import Any
 
 import onnx
 
-from foveate.runtime.bundle import canonical_sha256, file_sha256
+from foveate.runtime.bundle import file_sha256
+from foveate.runtime.hashes import canonical_sha256
 from tests.bad.case import Case, Place
 
 GRAPH = "cascade.fp32.onnx"

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from foveate.runtime.bundle import canonical_sha256, file_sha256
+from foveate.runtime.bundle import file_sha256
+from foveate.runtime.hashes import canonical_sha256
 from tests.bad.case import Case, Place
 
 TINY = ("image_height=64", "image_width=64", "width=4", "depth=2", "num_workers=0", "num_epochs=1")

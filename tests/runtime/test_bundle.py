@@ -11,9 +11,10 @@ from typing import Any
 import onnx
 import pytest
 
-from foveate.runtime.bundle import canonical_sha256, file_sha256, open_bundle
+from foveate.runtime.bundle import file_sha256, open_bundle
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.errors import BundleError
+from foveate.runtime.hashes import canonical_sha256
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.errors import ImageError, SettingsError
 from foveate.runtime.image_files import image_paths, read_image
 from foveate.runtime.image_headers import MAX_PIXELS, read_header
 from foveate.runtime.inputs import find_items
-from foveate.runtime.mask_files import write_atomically, write_mask
+from foveate.runtime.mask_files import write_mask
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 

@@ -1,0 +1,225 @@
+"""``foveate build``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from foveate.runtime.errors import SettingsError
+from foveate.runtime.progress import Bar
+
+if TYPE_CHECKING:
+    from foveate.runtime.build_options import BuildOptions
+    from foveate.runtime.plan_record import PlanRecord
+    from foveate.runtime.plans import PlanCache
+
+SAME_NAMES = (
+    "workspace_mb",
+    "optimisation_level",
+    "tf32",
+    "timing_cache",
+    "version_compatible",
+    "hardware_compatible",
+)
+"""Options of the command line that BuildOptions has under the same name."""
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.option("--engine", type=click.Choice(["tensorrt"]), default="tensorrt", show_default=True)
+@click.option(
+    "--precision", default="fp16", show_default=True, help="Graph of the bundle to build."
+)
+@click.option("--batch", default="1,1,1", show_default=True, help="MIN,OPT,MAX images a call.")
+@click.option(
+    "--size", default="", help="HEIGHTxWIDTH of the images, the usual first; several: H1xW1,H2xW2."
+)
+@click.option(
+    "--workspace",
+    "workspace_mb",
+    type=int,
+    default=0,
+    help="Limit of the workspace in MB; 0: TensorRT's.",
+)
+@click.option(
+    "--optimisation-level",
+    type=int,
+    default=3,
+    show_default=True,
+    help="0 to 5: quick to build, to quick to run.",
+)
+@click.option(
+    "--target", default="", help="TensorRT-RTX: compute capabilities, for example sm86,sm89."
+)
+@click.option(
+    "--tf32", is_flag=True, help="Let float32 products round to 10 bits; fp32 is then not fp32."
+)
+@click.option(
+    "--timing-cache", is_flag=True, help="TensorRT: keep kernel timings for the next build."
+)
+@click.option("--version-compatible", is_flag=True, help="TensorRT: run in later versions too.")
+@click.option(
+    "--hardware-compatible", is_flag=True, help="TensorRT: run on every GPU from Ampere on."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Also write the plan to a file, and FILE.json beside it.",
+)
+@click.option(
+    "--import",
+    "import_file",
+    type=click.Path(path_type=Path),
+    help="Put a plan written by --out into the cache.",
+)
+@click.option("--list", "list_", is_flag=True, help="List the plans in the cache.")
+@click.option("--verify", is_flag=True, help="Read every plan and compare it with its sha256.")
+@click.option(
+    "--prune", is_flag=True, help="Remove plans that are damaged, unfinished or of another version."
+)
+def build(bundle: Path | None, **given: Any) -> int:
+    """Build a TensorRT plan of BUNDLE for this device into the cache.
+
+    With TensorRT-RTX no GPU is needed, and the plan runs on the GPUs of its targets (all from sm80
+    on when none is given). A plan that is in the cache already is not built again. The cache is in
+    FOVEATE_CACHE, else in the user's cache folder. --list, --verify, --prune and --import take no
+    BUNDLE.
+
+    \b
+    Example:
+      foveate build lung.bundle --precision fp16 --batch 1,1,8 --size 1024x1024,512x512
+      foveate build lung.bundle --size 1024x1024 --target sm86,sm89 --out lung.plan
+      foveate build --import lung.plan
+    """
+    from foveate.runtime.plans import plan_cache
+
+    care = [name for name in ("list_", "verify", "prune", "import_file") if given[name]]
+    if len(care) + (bundle is not None) != 1:
+        raise SettingsError(
+            "wanted either a BUNDLE to build, or one of --list, --verify, --prune, --import FILE"
+        )
+    cache = plan_cache()
+    if bundle is not None:
+        return _build(cache, bundle, given)
+    return {"list_": _list, "verify": _verify, "prune": _prune, "import_file": _import}[care[0]](
+        cache, given
+    )
+
+
+def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
+    from foveate.export.plan_job import PlanJob, build_into, check_shapes
+    from foveate.runtime.bundle import open_bundle
+    from foveate.runtime.plan_care import export_plan
+    from foveate.runtime.toolkit import toolkit
+
+    bar = Bar()
+    bundle, options = open_bundle(folder), _options(given)
+    check_shapes(bundle, options)
+    kit = toolkit()
+    job = PlanJob(
+        bundle,
+        given["precision"],
+        options,
+        kit,
+        bar.update,
+        lambda: bar.log(f"another process is building into {cache.folder}; waiting for it"),
+    )
+    record, built = build_into(cache, job)
+    bar.log(
+        f"{'Built by' if built else 'In the cache already, of'} {kit}: {_line(record)}, "
+        f"{record.build_seconds:.1f} s. {cache.path(record.key, '.plan')}"
+    )
+    if given["out"]:
+        beside = export_plan(cache, record, given["out"])
+        bar.log(f"Copied to {given['out']} and {beside}")
+    return 0
+
+
+def _options(given: dict[str, Any]) -> BuildOptions:
+    from foveate.runtime.build_options import BuildOptions, in_order
+
+    batch = tuple(_numbers("--batch", given["batch"], ","))
+    if len(batch) != 3:
+        raise SettingsError(f"--batch is {given['batch']}; wanted MIN,OPT,MAX, for example 1,1,8")
+    sizes = [tuple(_numbers("--size", text, "x")) for text in _words(given["size"])]
+    if any(len(size) != 2 for size in sizes):
+        raise SettingsError(
+            f"--size is {given['size']}; wanted HEIGHTxWIDTH, for example 1024x1024,768x1024"
+        )
+    targets = sorted({name.lower() for name in _words(given["target"])}, key=in_order)
+    return BuildOptions(
+        tuple((height, width) for height, width in sizes),
+        (batch[0], batch[1], batch[2]),
+        targets=tuple(targets),
+        **{name: given[name] for name in SAME_NAMES},
+    )
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(option: str, text: str, between: str) -> list[int]:
+    parts = text.strip().split(between)
+    if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts):
+        raise SettingsError(f'{option} is "{text}"; wanted whole numbers with "{between}" between')
+    return [int(part) for part in parts]
+
+
+def _line(record: PlanRecord) -> str:
+    """Return a plan in words."""
+    recipe = record.recipe
+    least, usual, most = recipe.options.batch
+    profile = recipe.options.profile
+    where = ", ".join(recipe.options.targets) or (
+        recipe.device.name if recipe.device else "sm80 on"
+    )
+    return (
+        f"{record.bundle} {record.precision}, batch {least} to {most}, "
+        f"{profile.height.min}x{profile.width.min} to {profile.height.max}x{profile.width.max}, "
+        f"{where}, {record.plan_bytes / 1e6:.1f} MB"
+    )
+
+
+def _list(cache: PlanCache, given: dict[str, Any]) -> int:
+    for entry in cache.entries():
+        click.echo(f"{entry.key[:12]} {_words_of(entry.record, entry.problem)}")
+    click.echo(f"{len(cache.entries())} in {cache.folder}")
+    return 0
+
+
+def _words_of(record: PlanRecord | None, problem: str) -> str:
+    if record is None:
+        return problem
+    return f"{_line(record)}, {record.recipe.flavour} {record.recipe.version}"
+
+
+def _verify(cache: PlanCache, given: dict[str, Any]) -> int:
+    entries = cache.verify()
+    broken = [entry for entry in entries if entry.problem]
+    for entry in broken:
+        click.echo(f"{entry.key[:12]} {entry.problem}", err=True)
+    click.echo(f"{len(entries) - len(broken)} of {len(entries)} plans are as they were built")
+    return 1 if broken else 0
+
+
+def _prune(cache: PlanCache, given: dict[str, Any]) -> int:
+    from foveate.runtime.plan_care import prune
+    from foveate.runtime.toolkit import installed_toolkits
+
+    removed = prune(cache, {kit.flavour: kit.version for kit in installed_toolkits()})
+    for name, why in removed:
+        click.echo(f"removed {name}: {why}")
+    click.echo(f"{len(removed)} files removed, {len(cache.entries())} plans kept")
+    return 0
+
+
+def _import(cache: PlanCache, given: dict[str, Any]) -> int:
+    from foveate.runtime.plan_care import import_plan
+
+    record = import_plan(cache, given["import_file"])
+    click.echo(f"{_line(record)} is in {cache.folder}")
+    return 0

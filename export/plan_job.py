@@ -1,0 +1,55 @@
+"""A bundle's plan, built into the cache or found there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from foveate.export.tensorrt import build_plan, check_options
+from foveate.export.tensorrt_watch import Progress
+from foveate.runtime.build_options import BuildOptions
+from foveate.runtime.bundle import Bundle
+from foveate.runtime.gpu import gpu
+from foveate.runtime.limits import largest_channels
+from foveate.runtime.plan_record import PlanRecord, Recipe
+from foveate.runtime.plans import PlanCache
+from foveate.runtime.toolkit import Toolkit
+
+
+@dataclass(frozen=True)
+class PlanJob:
+    """What to build; ``progress`` is told phases, ``waiting`` that another process builds."""
+
+    bundle: Bundle
+    precision: str
+    options: BuildOptions
+    kit: Toolkit
+    progress: Progress
+    waiting: Callable[[], object]
+
+
+def check_shapes(bundle: Bundle, options: BuildOptions) -> None:
+    """Raise SettingsError unless a plan of the bundle can have the shapes asked for."""
+    width = int(bundle.manifest["network"]["width"])
+    options.check(largest_channels(bundle.spec, width))
+
+
+def build_into(cache: PlanCache, job: PlanJob) -> tuple[PlanRecord, bool]:
+    """Return the record of the job's plan in the cache, and whether it had to be built."""
+    check_options(job.kit, job.options)
+    graph = job.bundle.graph(job.precision)
+    recipe = Recipe(
+        job.kit.flavour,
+        job.kit.version,
+        hashlib.sha256(graph).hexdigest(),
+        job.options,
+        None if job.kit.rtx else gpu(),
+    )
+    return cache.build_once(
+        recipe,
+        job.bundle.folder.name,
+        job.precision,
+        lambda log: build_plan(job.kit, graph, job.options, log, job.progress),
+        job.waiting,
+    )

@@ -1,0 +1,51 @@
+"""Which TensorRT is installed, the full one or TensorRT-RTX; imported when asked for."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from foveate.runtime.errors import EngineError
+
+FLAVOURS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+"""Module -> its name in words. The full one is taken where both are installed."""
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """An installed TensorRT. ``flavour`` is the name of ``module``."""
+
+    flavour: str
+    version: str
+    module: Any
+
+    @property
+    def rtx(self) -> bool:
+        return self.flavour == "tensorrt_rtx"
+
+    def __str__(self) -> str:
+        return f"{FLAVOURS[self.flavour]} {self.version}"
+
+
+def installed_toolkits() -> list[Toolkit]:
+    """Return every TensorRT that can be imported here, the one to take first."""
+    found = []
+    for flavour in FLAVOURS:
+        try:
+            module: Any = importlib.import_module(flavour)
+            found.append(Toolkit(flavour, str(module.__version__), module))
+        except (ImportError, OSError, AttributeError):  # not there, or without its library
+            continue
+    return found
+
+
+def toolkit() -> Toolkit:
+    """Return the TensorRT to use; EngineError carries the install lines."""
+    found = installed_toolkits()
+    if not found:
+        raise EngineError(
+            "TensorRT is not installed: pip install 'foveate[tensorrt]', or 'foveate[rtx]' for "
+            "TensorRT-RTX, which builds plans without a GPU"
+        )
+    return found[0]

@@ -1,0 +1,129 @@
+"""Which plan covers a call, and what is said when none does."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from foveate.runtime.build_options import BuildOptions
+from foveate.runtime.errors import EngineError
+from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe
+from foveate.runtime.plan_search import Wanted, find
+from foveate.runtime.plans import PlanCache
+
+A10, TURING = Gpu("NVIDIA A10", "sm86"), Gpu("NVIDIA T4", "sm75")
+WANTED = Wanted("tensorrt_rtx", "1.7", A10, "l.bundle", "fp16", "a" * 64, 1, 1024, 1024)
+OPTIONS = BuildOptions(((1024, 1024), (512, 768)), (1, 1, 8))
+RTX = Recipe("tensorrt_rtx", "1.7", "a" * 64, OPTIONS, None)
+FULL = Recipe("tensorrt", "10.3.0", "a" * 64, OPTIONS, A10)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> PlanCache:
+    return PlanCache(tmp_path)
+
+
+def built(cache: PlanCache, recipe: Recipe) -> PlanRecord:
+    return cache.build_once(recipe, "l.bundle", "fp16", lambda log: b"", lambda: None)[0]
+
+
+def refused(cache: PlanCache, wanted: Wanted) -> str:
+    with pytest.raises(EngineError) as error:
+        find(cache, wanted)
+    return str(error.value)
+
+
+def options_in(text: str) -> list[str]:
+    """Return batch and size in the line that a message ends with."""
+    words = shlex.split(text[text.index("foveate build") :])
+    return [words[words.index("--batch") + 1], words[words.index("--size") + 1]]
+
+
+def test_the_plan_with_the_least_room_to_spare_is_taken(cache: PlanCache) -> None:
+    small = built(cache, replace(RTX, options=replace(OPTIONS, batch=(1, 1, 2))))
+    large = built(cache, RTX)
+    assert find(cache, WANTED) == small
+    assert find(cache, replace(WANTED, batch=3)) == large
+    assert find(cache, replace(WANTED, height=512, width=768)) == small
+
+
+def test_no_plan_names_the_line_that_builds_one(cache: PlanCache) -> None:
+    said = refused(cache, replace(WANTED, bundle="my lung.bundle", batch=4))
+    assert "there is no plan of the fp16 graph of my lung.bundle" in said
+    assert said.endswith(
+        "Build one: foveate build 'my lung.bundle' --engine tensorrt --precision fp16 "
+        "--batch 1,4,4 --size 1024x1024"
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "outside", "arguments"),
+    [
+        ((9, 1024, 1024), "batch 9 (it takes 1 to 8)", ["1,1,9", "1024x1024,512x768"]),
+        ((1, 500, 1024), "height 500 (it takes 512 to 1024)",
+         ["1,1,8", "1024x1024,512x768,500x1024"]),
+        ((1, 1024, 1025), "width 1025 (it takes 768 to 1024)",
+         ["1,1,8", "1024x1024,512x768,1024x1025"]),
+        ((9, 2048, 100), "batch 9 (it takes 1 to 8), height 2048 (it takes 512 to 1024), width 100",
+         ["1,1,9", "1024x1024,512x768,2048x100"]),
+    ],
+)  # fmt: skip
+def test_a_shape_outside_the_profile_is_refused_by_name(
+    cache: PlanCache, shape: tuple[int, int, int], outside: str, arguments: list[str]
+) -> None:
+    built(cache, RTX)
+    batch, height, width = shape
+    wanted = replace(WANTED, batch=batch, height=height, width=width)
+    said = refused(cache, wanted)
+    assert f"does not cover {outside}" in said
+    assert options_in(said) == arguments
+    sizes = tuple(tuple(map(int, size.split("x"))) for size in arguments[1].split(","))
+    least, usual, most = map(int, arguments[0].split(","))
+    options = BuildOptions(sizes, (least, usual, most))  # type: ignore[arg-type]
+    built(cache, replace(RTX, options=options))
+    find(cache, wanted)  # the line leads out
+
+
+@pytest.mark.parametrize(
+    ("recipe", "wanted", "why"),
+    [
+        (RTX, {"version": "1.8"}, "was built by tensorrt_rtx 1.7; 1.8 is installed"),
+        (RTX, {"flavour": "tensorrt", "version": "11.4"},
+         "is for tensorrt_rtx; tensorrt 11.4 is installed"),
+        (RTX, {"device": TURING}, "is for sm80 and later; here is NVIDIA T4 (sm75)"),
+        (replace(RTX, options=replace(OPTIONS, targets=("sm89", "sm120"))), {},
+         "is for sm89, sm120; here is NVIDIA A10 (sm86)"),
+        (FULL, {"flavour": "tensorrt", "version": "10.3.0", "device": Gpu("A100", "sm80")},
+         "is for NVIDIA A10; here is A100 (sm80)"),
+    ],
+)  # fmt: skip
+def test_a_plan_for_elsewhere_is_refused_by_name(
+    cache: PlanCache, recipe: Recipe, wanted: dict[str, object], why: str
+) -> None:
+    built(cache, recipe)
+    said = refused(cache, replace(WANTED, **wanted))  # type: ignore[arg-type]
+    assert f"the plan of the fp16 graph of l.bundle {why}. Build one: foveate build" in said
+    here = replace(WANTED, **wanted)  # type: ignore[arg-type]
+    options = here.adapted(recipe.options)
+    assert shlex.join(options.arguments()) in said
+    device = here.device if here.flavour == "tensorrt" else None
+    built(cache, Recipe(here.flavour, here.version, here.graph_sha256, options, device))
+    find(cache, here)  # the line leads out
+
+
+def test_compatible_plans_run_on_later_versions_and_other_gpus(cache: PlanCache) -> None:
+    options = replace(OPTIONS, version_compatible=True, hardware_compatible=True)
+    record = built(cache, replace(FULL, options=options))
+    here = replace(WANTED, flavour="tensorrt", version="10.13.2", device=Gpu("L4", "sm89"))
+    assert find(cache, here) == record
+    assert "was built by tensorrt 10.3.0" in refused(cache, replace(here, version="10.2.0"))
+    assert "was built by tensorrt 10.3.0" in refused(cache, replace(here, version="11.4.0"))
+    assert "is for NVIDIA A10" in refused(cache, replace(here, device=TURING))
+
+
+def test_another_graph_is_another_plan(cache: PlanCache) -> None:
+    built(cache, RTX)
+    assert "there is no plan" in refused(cache, replace(WANTED, graph_sha256="b" * 64))

@@ -1,0 +1,298 @@
+"""The cache of plans, with builders that return plain bytes: no TensorRT is needed here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from foveate.runtime.build_options import BuildOptions
+from foveate.runtime.errors import BundleError, EngineError, SettingsError
+from foveate.runtime.hashes import canonical_sha256
+from foveate.runtime.plan_care import export_plan, import_plan, prune
+from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe
+from foveate.runtime.plans import PlanCache, plan_cache
+from foveate.runtime.toolkit import FLAVOURS
+
+OPTIONS = BuildOptions(((1024, 1024), (512, 768)), (1, 1, 8))
+RECIPE = Recipe("tensorrt_rtx", "1.7", "a" * 64, OPTIONS, None)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> PlanCache:
+    return PlanCache(tmp_path / "plans")
+
+
+def built(cache: PlanCache, recipe: Recipe = RECIPE, plan: bytes = b"plan") -> PlanRecord:
+    """Return the record of a plan that was built just now."""
+    record, new = cache.build_once(recipe, "lung.bundle", "fp16", lambda log: plan, lambda: None)
+    assert new
+    return record
+
+
+def never(log: Path) -> bytes:
+    raise AssertionError("built although the plan is there")
+
+
+def sign(path: Path, change: Callable[[dict[str, object]], object]) -> None:
+    """Change a record and make its own hash right again."""
+    values = json.loads(path.read_text())
+    change(values)
+    values.pop("record_sha256")
+    path.write_text(json.dumps({**values, "record_sha256": canonical_sha256(values)}))
+
+
+def test_a_plan_is_built_once_and_read_back(cache: PlanCache) -> None:
+    record = built(cache)
+    again, new = cache.build_once(RECIPE, "lung.bundle", "fp16", never, lambda: None)
+    assert not new and again == record == cache.get(RECIPE.key) == cache.records()[0]
+    assert cache.read(record, "lung.bundle") == b"plan"
+    assert [entry.problem for entry in cache.verify()] == [""]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(RECIPE, graph_sha256="b" * 64),
+        replace(RECIPE, version="1.8"),
+        replace(RECIPE, flavour="tensorrt"),
+        replace(RECIPE, device=Gpu("NVIDIA A10", "sm86")),
+        replace(RECIPE, options=replace(OPTIONS, targets=("sm86",))),
+        replace(RECIPE, options=replace(OPTIONS, optimisation_level=4)),
+        replace(RECIPE, options=replace(OPTIONS, batch=(1, 2, 8))),
+    ],
+    ids=["graph", "version", "flavour", "device", "targets", "level", "batch"],
+)
+def test_another_recipe_is_another_plan(cache: PlanCache, other: Recipe) -> None:
+    built(cache)
+    assert built(cache, other, b"other").key != RECIPE.key
+    assert len(cache.records()) == 2
+
+
+def test_a_record_says_all_that_the_key_is_made_of(cache: PlanCache) -> None:
+    device = Gpu("NVIDIA A10", "sm86")
+    record = built(cache, replace(RECIPE, flavour="tensorrt", device=device))
+    assert cache.records() == [record] and record.recipe.device == device
+    values = json.loads(cache.path(record.key, ".json").read_text())
+    assert values["options"]["sizes"] == [[1024, 1024], [512, 768]]
+    assert values["plan_bytes"] == 4 and values["precision"] == "fp16"
+
+
+@pytest.mark.parametrize("content", [b"plam", b"pla", b""])
+def test_a_damaged_plan_is_refused_with_the_line_that_builds_it(
+    cache: PlanCache, content: bytes
+) -> None:
+    record = built(cache)
+    cache.path(record.key, ".plan").write_bytes(content)
+    line = (
+        "foveate build 'my lung.bundle' --engine tensorrt --precision fp16 --batch 1,1,8 "
+        "--size 1024x1024,512x768"
+    )
+    with pytest.raises(EngineError) as refused:
+        cache.read(record, "my lung.bundle")
+    assert str(refused.value).endswith(f"Build it again: {line}")
+    assert cache.get(record.key) is None
+    assert "is not the plan that its record was written for" in cache.verify()[0].problem
+    assert built(cache) is not None  # and building is the way out
+
+
+def test_a_plan_swapped_for_another_is_refused_though_its_record_is_signed(
+    cache: PlanCache,
+) -> None:
+    ours, other = built(cache), built(cache, replace(RECIPE, version="1.8"), b"other")
+    cache.path(other.key, ".plan").replace(cache.path(ours.key, ".plan"))
+    sign(cache.path(ours.key, ".json"), lambda values: values.update(bundle="x", plan_bytes=5))
+    record = next(record for record in cache.records() if record.key == ours.key)
+    with pytest.raises(EngineError, match="is not the plan that its record was written for"):
+        cache.read(record, "x")
+
+
+def test_a_record_under_another_key_is_refused(cache: PlanCache) -> None:
+    ours, other = built(cache), built(cache, replace(RECIPE, version="1.8"), b"other")
+    for suffix in (".json", ".plan"):
+        cache.path(other.key, suffix).replace(cache.path(ours.key, suffix))
+    assert cache.records() == []
+    assert "is the record of another plan" in cache.entries()[0].problem
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda values: values.update(schema=2), "schema 2; this version reads schema 1"),
+        (lambda values: values.update(plan_bytes="4"), "plan_bytes is str '4'; wanted int"),
+        (lambda values: values["options"].update(batch=[2, 1, 1]), "in rising order"),
+        (lambda values: values["options"].update(sizes=[["a", 1]]), "wanted int"),
+        (lambda values: values["options"].update(turbo=True), "malformed"),
+        (lambda values: values.update(device={"name": 1, "sm": ""}), "device.name is int"),
+    ],
+)
+def test_a_record_of_another_shape_is_named(
+    cache: PlanCache, change: Callable[[dict[str, object]], object], said: str
+) -> None:
+    record = built(cache)
+    sign(cache.path(record.key, ".json"), change)
+    assert said in cache.entries()[0].problem and cache.get(record.key) is None
+
+
+def test_a_link_in_place_of_a_plan_is_refused(cache: PlanCache, tmp_path: Path) -> None:
+    record = built(cache)
+    path = cache.path(record.key, ".plan")
+    (tmp_path / "elsewhere").write_bytes(b"plan")
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EngineError, match="is a link"):
+        cache.read(record, "lung.bundle")
+
+
+BUILDER = """
+import os, sys, time
+from pathlib import Path
+from tests.runtime.test_plans import RECIPE
+from foveate.runtime.plans import PlanCache
+
+cache, mode = PlanCache(Path(sys.argv[1])), sys.argv[2]
+
+def build(log):
+    with open(sys.argv[1] + ".builds", "a") as file:
+        file.write("x")
+    time.sleep(60 if mode == "killed" else 1)
+    return b"plan"
+
+def killed_while_writing(*arguments):
+    os.kill(os.getpid(), 9)
+
+if mode == "half-written":
+    os.replace = killed_while_writing
+print("ready", flush=True)
+record, new = cache.build_once(RECIPE, "lung", "fp16", build, lambda: print("waiting", flush=True))
+print("built" if new else "found")
+"""
+
+
+def builder(cache: PlanCache, mode: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", BUILDER, str(cache.folder), mode]
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
+
+
+def builds(cache: PlanCache) -> int:
+    path = Path(f"{cache.folder}.builds")
+    return len(path.read_text()) if path.exists() else 0
+
+
+def test_two_processes_build_once(cache: PlanCache) -> None:
+    processes = [builder(cache), builder(cache)]
+    said = sorted(process.communicate(timeout=60)[0].split() for process in processes)
+    assert builds(cache) == 1
+    assert [words[-1] for words in said] == ["built", "found"]
+    assert cache.read(cache.records()[0], "lung") == b"plan"
+
+
+def test_a_build_that_is_killed_leaves_no_plan_and_the_next_one_works(cache: PlanCache) -> None:
+    process = builder(cache, "killed")
+    while not builds(cache):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert cache.records() == [] and cache.get(RECIPE.key) is None
+    built(cache)
+    assert cache.verify()[0].problem == ""
+
+
+def test_a_kill_while_the_plan_is_written_leaves_no_plan_either(cache: PlanCache) -> None:
+    builder(cache, "half-written").communicate(timeout=60)
+    assert [path.suffix for path in cache.folder.iterdir() if path.name != "cache.lock"] == [".tmp"]
+    assert cache.records() == []
+    assert [why for _, why in prune(cache, {})] == ["left by a build that was killed"]
+    built(cache)
+
+
+def test_a_builder_that_fails_leaves_its_log_and_no_plan(cache: PlanCache) -> None:
+    def fails(log: Path) -> bytes:
+        log.write_text("why")
+        raise EngineError("no")
+
+    with pytest.raises(EngineError):
+        cache.build_once(RECIPE, "lung", "fp16", fails, lambda: None)
+    assert cache.path(RECIPE.key, ".log").read_text() == "why"
+    assert "its build was not finished" in cache.entries()[0].problem
+    assert built(cache)
+
+
+def test_prune_removes_what_is_stale_and_keeps_the_rest(cache: PlanCache) -> None:
+    kept = built(cache)
+    lasting = replace(OPTIONS, version_compatible=True)
+    lasts = built(cache, Recipe("tensorrt", "10.3", "a" * 64, lasting, Gpu("A10", "sm86")))
+    elsewhere = built(cache, replace(RECIPE, flavour="tensorrt", version="11.4"))
+    old, damaged = (built(cache, replace(RECIPE, version=version)) for version in ("1.5", "1.6"))
+    cache.path(damaged.key, ".plan").write_bytes(b"")
+    cache.path(old.key, ".parity.json").write_text("{}")
+    orphan = cache.path("f" * 64, ".plan")
+    orphan.write_bytes(b"x")
+    removed = prune(cache, {"tensorrt_rtx": "1.7"})
+    assert {record.key for record in cache.records()} == {kept.key, lasts.key, elsewhere.key}
+    names = {name for name, _ in removed}
+    assert orphan.name in names and f"{old.key}.parity.json" in names
+    assert "was built by tensorrt_rtx 1.5; 1.7 is installed" in {why for _, why in removed}
+    assert prune(cache, {"tensorrt_rtx": "1.7"}) == []
+
+
+def test_a_plan_goes_out_and_comes_in_elsewhere(cache: PlanCache, tmp_path: Path) -> None:
+    record = built(cache)
+    out = tmp_path / "lung.plan"
+    assert export_plan(cache, record, out) == tmp_path / "lung.plan.json"
+    other = PlanCache(tmp_path / "other")
+    assert import_plan(other, out) == record == other.get(record.key)
+    out.write_bytes(b"plam")
+    with pytest.raises(BundleError, match="is not the plan that its record was written for"):
+        import_plan(other, out)
+    with pytest.raises(BundleError, match="no such plan"):
+        import_plan(other, tmp_path / "none.plan")
+    (tmp_path / "lung.plan.json").unlink()
+    with pytest.raises(BundleError, match="cannot be read"):
+        import_plan(other, out)
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOVEATE_CACHE", "/one")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/two")
+    assert plan_cache().folder == Path("/one/plans")
+    monkeypatch.delenv("FOVEATE_CACHE")
+    assert plan_cache().folder == Path("/two/foveate/plans")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert plan_cache().folder == Path.home() / ".cache" / "foveate" / "plans"
+
+
+@pytest.mark.parametrize(
+    ("options", "channels", "said"),
+    [
+        (replace(OPTIONS, batch=(2, 1, 8)), 2, "--batch is 2,1,8; wanted MIN,OPT,MAX"),
+        (replace(OPTIONS, sizes=()), 2, "--size is missing"),
+        (replace(OPTIONS, sizes=((0, 5),)), 2, "--size 0x5; wanted sides of 1 to"),
+        (replace(OPTIONS, optimisation_level=6), 2, "--optimisation-level is 6"),
+        (replace(OPTIONS, workspace_mb=-1), 2, "--workspace is -1 MB"),
+        (replace(OPTIONS, targets=("86",)), 2, '--target "86"'),
+        (replace(OPTIONS, batch=(1, 1, 64)), 33, "tensors of 2214592512 elements; the limit is"),
+    ],
+)
+def test_options_that_cannot_be_built_are_refused(
+    options: BuildOptions, channels: int, said: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        options.check(channels)
+    assert said in str(refused.value)
+
+
+def test_the_first_size_is_the_usual_one_and_all_bound_the_profile() -> None:
+    profile = OPTIONS.profile
+    assert (profile.height.min, profile.height.opt, profile.height.max) == (512, 1024, 1024)
+    assert (profile.width.min, profile.width.opt, profile.width.max) == (768, 1024, 1024)
+    assert set(FLAVOURS) == {"tensorrt", "tensorrt_rtx"}
