@@ -16,10 +16,11 @@ import numpy.typing as npt
 from foveate.benchmarks.result_shapes import listed
 from foveate.benchmarks.units import figure
 
-SUM_TOLERANCE = 0.1
-"""Largest share of the whole that the stages may leave out, or be too long by."""
+SUM_TOLERANCE, SUM_MS = 0.1, 2.0
+"""The share of the whole, and the milliseconds, that the stages may leave out or be too long by."""
 OVERHEAD = 0.25
-"""A call this much longer than the bare engine is not the engine's time."""
+OVERHEAD_MS = 5.0
+"""A call longer than the bare engine by this share and these milliseconds is not its time."""
 UNITS = 5.0
 """Figures of one run differ by less than this factor on a busy machine; units by 60 or 1000."""
 _NAMED = (
@@ -112,7 +113,7 @@ def _latency_row(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: its stages have different numbers of samples, so they do not add up"
         return
     total = float(np.median(np.sum(samples, axis=0)))
-    if abs(total - whole) > SUM_TOLERANCE * whole:
+    if abs(total - whole) > max(SUM_TOLERANCE * whole, SUM_MS):
         listed = ", ".join(f"{stage} {figure(value)}" for stage, value in stages.items())
         yield (
             f"{name}: the stages add up to {total:.4g} ms ({listed}), the whole takes "
@@ -126,7 +127,7 @@ def _latency_row(row: Mapping[str, Any]) -> Iterator[str]:
             f"{elapsed:.4g} s: are the times in milliseconds?"
         )
     overhead = row["overhead"]["low"] - 1
-    if overhead > OVERHEAD:
+    if overhead > OVERHEAD and overhead * row["raw"]["median_ms"] > OVERHEAD_MS:
         slow = {stage: stages[stage] for stage in ("h2d", "execute", "d2h")}
         slow["execute"] -= row["raw"]["median_ms"]
         stage = max(slow, key=lambda item: slow[item])

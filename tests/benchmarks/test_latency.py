@@ -79,7 +79,7 @@ def test_seconds_for_milliseconds_are_found(bundle: Path, monkeypatch: pytest.Mo
         return Timings(*(value / 1000 for value in milliseconds))
 
     monkeypatch.setattr(cascade_module, "Timings", seconds)
-    code, _, errors = measure(bundle)
+    code, _, errors = measure(bundle, "--size", "1024")
     assert code == 1
     assert "or one is in another unit" in errors
 
