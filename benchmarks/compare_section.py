@@ -17,7 +17,7 @@ from foveate.benchmarks.standings import standings
 Method = Mapping[str, Any]
 _HEAD = (
     "method", "median ms", "p99 ms", "images/s", "time / foveate's", "10% to 90%", "Dice",
-    "false alarms", "disagreement",
+    "alarms", "disagreement",
 )  # fmt: skip
 
 

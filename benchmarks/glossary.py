@@ -33,7 +33,7 @@ TERMS = (
     ("multiply-adds", "Multiplications with an addition, in the convolutions, for one image."),
     ("Dice", "Overlap with the truth: twice the common area / the sum of both areas; 1 is equal. "
      "The mean over images and classes where there is truth."),
-    ("false alarms", "Classes found in images whose truth does not have them, counted by image."),
+    ("alarms", "False alarms: classes found in images whose truth lacks them, by image."),
     ("disagreement", "Share by which two masks of the same image differ from each other; 0 is the "
      "same mask. It says nothing of the truth."),
     ("parity held", "The masks are the reference's within a bound set beforehand. A speed whose "
