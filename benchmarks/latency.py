@@ -19,14 +19,13 @@ from foveate.benchmarks.bare import bare_engine
 from foveate.benchmarks.file_throughput import write_pngs
 from foveate.benchmarks.images import Images
 from foveate.benchmarks.machine import resident_mb
+from foveate.benchmarks.result_shapes import STAGES
 from foveate.benchmarks.timing import Ratio, distribution, interleaved, ratio, warm_up
 from foveate.benchmarks.variants import Variant, Variants
 from foveate.runtime.cascade import Cascade, Result, as_input_type
 from foveate.runtime.engines.base import Array, Pixels, feed
 from foveate.runtime.image_files import read_image
 from foveate.runtime.mask_files import write_mask
-
-STAGES = ("decode", "h2d", "execute", "d2h", "encode")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from foveate.benchmarks import pages, plots, units
+from foveate.benchmarks.advice import UNSTEADY
 from foveate.benchmarks.album import Album
 from foveate.benchmarks.model_results import ResultFile
 from foveate.benchmarks.pages import Cell
@@ -15,7 +16,6 @@ from foveate.benchmarks.parity_section import mark, parity_table, skipped
 from foveate.benchmarks.result_shapes import STAGES, listed
 
 Row = Mapping[str, Any]
-UNSTEADY_CV = 0.025
 _FIGURES = ("min_ms", "median_ms", "mean_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms")
 _COLD = ("python_ms", "import_ms", "load_ms", "first_mask_ms", "whole_ms")
 
@@ -78,7 +78,7 @@ def _latency_row(row: Row, parity: Mapping[str, Any]) -> list[str | Cell]:
         mark(parity, row["variant"]),
         str(call["n"]),
         *(units.figure(call[name]) for name in _FIGURES),
-        Cell(cv, "fair") if call["cv"] > UNSTEADY_CV else cv,
+        Cell(cv, "fair") if call["cv"] > UNSTEADY else cv,
         units.percent(row["own"]["median"]),
         units.figure(row["raw"]["median_ms"]),
         units.ratio(row["overhead"]),
