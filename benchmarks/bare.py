@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from foveate.benchmarks.variants import Variant
 from foveate.runtime.bundle import Bundle
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.cascade import Cascade, as_input_type
 from foveate.runtime.engines import engine_from_onnx
-from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.base import Array, Pixels, feed
 
 OUTPUTS = ("mask", "box", "score")
 """What a Cascade fetches when it is called, and so does the bare engine."""
 BareCall = Callable[[Array], object]
+
+
+def ready(images: Sequence[Pixels], input_type: str) -> Array:
+    """Return images of one shape as a graph of an input type takes them, as one batch."""
+    stacked = np.stack([as_input_type(image, input_type) for image in images])
+    return feed(stacked)  # type: ignore[arg-type]  # one type for all
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 
+from foveate.benchmarks.bare import OUTPUTS, ready
 from foveate.benchmarks.bare_session import BareSession
 from foveate.benchmarks.contest import OURS, Contest, Method, Part, hold
 from foveate.benchmarks.graph_cost import multiply_adds
@@ -33,13 +34,12 @@ from foveate.benchmarks.peers.networks import (
 from foveate.benchmarks.peers.onnxruntime_networks import onnxruntime_network
 from foveate.benchmarks.variants import Variants
 from foveate.runtime.bundle import Bundle
-from foveate.runtime.cascade import Cascade, as_input_type
-from foveate.runtime.engines.base import Array, feed
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.engines.base import Array
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.train.dataset import Case
 
 LEAST_ROUNDS = 40
-_MASK = ("mask", "box", "score")
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _singles(stages: Stages, singles: Sequence[tuple[Path, Cascade]], threads: i
 
 def _bare_segment(session: BareSession, input_type: str) -> Any:
     def segment(image: Any) -> tuple[Any, Any]:
-        mask, box, _ = session.run(feed(as_input_type(image, input_type)[None]), _MASK)
+        mask, box, _ = session.run(ready([image], input_type), OUTPUTS)
         return mask[0], box[0, 0]
 
     return segment
@@ -150,14 +150,14 @@ def _parts(
 ) -> list[Part]:
     """Return what the time is made of: geometry and networks, each alone."""
     fused = BareSession(geometry_graph(stages), threads)
-    feeds = [feed(as_input_type(case.image, stages.spec.input_type)[None]) for case in cases]
+    feeds = [ready([case.image], stages.spec.input_type) for case in cases]
     networks = {
         name: onnxruntime_network(stages.graphs[name], threads) for name in ("stage1", "stage2")
     }
     inputs = {name: _noise(stages.shape(name)) for name in networks}
     replay = _replayed(stages, networks, cases)
     parts = [
-        Part("geometry inside the graph, alone", lambda index: fused.run(feeds[index], _MASK)),
+        Part("geometry inside the graph, alone", lambda index: fused.run(feeds[index], OUTPUTS)),
         Part("geometry by numpy + OpenCV, alone", replay),
         Part(
             "both networks, alone",

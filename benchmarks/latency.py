@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from foveate.benchmarks.bare import bare_engine
+from foveate.benchmarks.bare import bare_engine, ready
 from foveate.benchmarks.file_throughput import write_pngs
 from foveate.benchmarks.images import Images
 from foveate.benchmarks.machine import resident_mb
 from foveate.benchmarks.result_shapes import STAGES
 from foveate.benchmarks.timing import Ratio, distribution, interleaved, ratio, warm_up
 from foveate.benchmarks.variants import Variant, Variants
-from foveate.runtime.cascade import Cascade, Result, as_input_type
-from foveate.runtime.engines.base import Array, Pixels, feed
+from foveate.runtime.cascade import Cascade, Result
+from foveate.runtime.engines.base import Array, Pixels
 from foveate.runtime.image_files import read_image
 from foveate.runtime.mask_files import write_mask
 
@@ -77,7 +77,8 @@ def _row(
     subject: Subject, batch: int, plan: LatencyPlan, progress: Callable[[int, int], object]
 ) -> dict[str, Any]:
     cascade, pixels = subject.cascade, subject.pixels
-    ready = [_ready(subject, number, batch) for number in range(_distinct(len(pixels), batch))]
+    input_type, distinct = cascade.spec.input_type, range(_distinct(len(pixels), batch))
+    feeds = [ready(subject.some(pixels, number, batch), input_type) for number in distinct]
     marks: dict[str, list[float]] = {stage: [] for stage in STAGES}
     elapsed = 0.0
 
@@ -98,7 +99,7 @@ def _row(
     for stage in STAGES:
         marks[stage].clear()
     elapsed = 0.0
-    calls = {"call": call, "raw": lambda number: subject.raw(ready[number % len(ready)])}
+    calls = {"call": call, "raw": lambda number: subject.raw(feeds[number % len(feeds)])}
     times = interleaved({**calls, "whole": whole}, plan.runs, progress=progress)
     height, width = pixels[0].shape
     return {
@@ -134,12 +135,6 @@ def _own_share(whole: Sequence[float], marks: Mapping[str, Sequence[float]]) -> 
 def _distinct(images: int, batch: int) -> int:
     """Return after how many rounds the same images come again."""
     return int(np.lcm(images, batch)) // batch
-
-
-def _ready(subject: Subject, number: int, batch: int) -> Array:
-    input_type = subject.cascade.spec.input_type
-    some = subject.some(subject.pixels, number, batch)
-    return feed(np.stack([as_input_type(image, input_type) for image in some]))  # type: ignore[arg-type]
 
 
 def _whole(subject: Subject, number: int, batch: int, marks: dict[str, list[float]]) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from foveate.benchmarks.bare import BareCall, Contender
+from foveate.benchmarks.bare import BareCall, Contender, ready
 from foveate.benchmarks.saturation import saturated_rate
 from foveate.benchmarks.timing import interleaved, ratio
-from foveate.runtime.cascade import Cascade, as_input_type
-from foveate.runtime.engines.base import Array, Pixels, feed
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.engines.base import Pixels
 
 PAIRS = 5
 """Windows of each side in a cell of the grid."""
@@ -111,10 +111,7 @@ def _our_workers(crew: Crew, images: Sequence[Pixels], batch: int) -> list[Worke
 def raw_workers(crew: Crew, images: Sequence[Pixels], batch: int) -> list[Worker]:
     """Return workers that give their own bare engine batches that lie ready as its input."""
     input_type = crew.cascades[0].spec.input_type
-    feeds: list[Array] = []
-    for part in _batches(images, batch):
-        stacked = np.stack([as_input_type(image, input_type) for image in part])
-        feeds.append(feed(stacked))  # type: ignore[arg-type]  # one type for all
+    feeds = [ready(part, input_type) for part in _batches(images, batch)]
 
     def work(bare: BareCall, offset: int, number: int) -> int:
         bare(feeds[(number + offset) % len(feeds)])

@@ -9,12 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
 from foveate.runtime.bundle import Bundle, graph_name, open_bundle
+from foveate.runtime.closing import Closing
 from foveate.runtime.engines import ENGINES, engine_from_onnx
 from foveate.runtime.engines.base import Array, Engine, Pixels, feed
 from foveate.runtime.errors import BundleError, EngineError, GraphError, ImageError
@@ -62,7 +62,7 @@ class Result:
     timings: Timings | None = None
 
 
-class Cascade:
+class Cascade(Closing):
     """A loaded cascade. Use it as a context manager, or call ``close``. Safe from several threads.
 
     .. code-block:: python
@@ -174,17 +174,6 @@ class Cascade:
     def close(self) -> None:
         """Free the engine; calling it again does nothing."""
         self.engine.close()
-
-    def __enter__(self) -> Cascade:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def as_input_type(image: Pixels, input_type: str) -> Pixels:

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 
+from foveate.runtime.closing import Closing
 from foveate.runtime.device import Device
 from foveate.runtime.engines.base import Array
 from foveate.runtime.errors import EngineError
@@ -29,7 +29,7 @@ LATENCY = RingSettings(slots=1, spin=True)
 """One run at a time, answered as soon as it is over."""
 
 
-class SlotRing:
+class SlotRing(Closing):
     """Runs on a device, ``slots`` of them under way at a time. Safe from several threads.
 
     There are no threads in it: a run's copies and its execution are put into its slot's stream,
@@ -89,14 +89,3 @@ class SlotRing:
         with self._lock:
             self._slots = []
             self._made.close()
-
-    def __enter__(self) -> SlotRing:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 
 import onnxruntime
 
+from foveate.runtime.closing import Closing
 from foveate.runtime.engines.base import Array, TensorSpec, available_cores
 from foveate.runtime.errors import EngineError, GraphError
 
 PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Closing):
     """A fused graph in an ONNX Runtime session. ``run`` may be called from several threads.
 
     ``threads`` 0 takes the cores this process may use, not those of the machine, so that a
@@ -55,17 +55,6 @@ class OnnxRuntimeEngine:
 
     def close(self) -> None:
         self._session = None
-
-    def __enter__(self) -> OnnxRuntimeEngine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def engine_from_onnx(graph: bytes, threads: int = 0) -> OnnxRuntimeEngine:

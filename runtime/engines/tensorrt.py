@@ -5,8 +5,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from types import TracebackType
 
+from foveate.runtime.closing import Closing
 from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.device import Device
 from foveate.runtime.engines.base import Array, TensorSpec
@@ -16,7 +16,7 @@ from foveate.runtime.ring import RingSettings, SlotRing
 from foveate.runtime.ticket import Ticket
 
 
-class TensorRtEngine:
+class TensorRtEngine(Closing):
     """A plan on a device. Safe from several threads; ``submit`` keeps several runs under way.
 
     What it holds is freed by ``close``, or when it is forgotten, or at exit.
@@ -59,17 +59,6 @@ class TensorRtEngine:
 
     def close(self) -> None:
         self._end()
-
-    def __enter__(self) -> TensorRtEngine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def engine_from_plan(
