@@ -34,8 +34,8 @@ from foveate.benchmarks.peers.networks import (
 from foveate.benchmarks.peers.onnxruntime_networks import onnxruntime_network
 from foveate.benchmarks.variants import Variants
 from foveate.runtime.bundle import Bundle
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.engines.base import Array
+from foveate.runtime.cascade import Cascade, as_input_type
+from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.train.dataset import Case
 
@@ -139,7 +139,7 @@ def _singles(stages: Stages, singles: Sequence[tuple[Path, Cascade]], threads: i
 
 def _bare_segment(session: BareSession, input_type: str) -> Any:
     def segment(image: Any) -> tuple[Any, Any]:
-        mask, box, _ = session.run(ready([image], input_type), OUTPUTS)
+        mask, box, _ = session.run(feed(as_input_type(image, input_type)[None]), OUTPUTS)
         return mask[0], box[0, 0]
 
     return segment
