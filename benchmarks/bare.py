@@ -11,9 +11,10 @@ import numpy as np
 
 from foveate.benchmarks.variants import Variant
 from foveate.runtime.bundle import Bundle
-from foveate.runtime.cascade import Cascade, as_input_type
+from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines import engine_from_onnx
 from foveate.runtime.engines.base import Array, Pixels, feed
+from foveate.runtime.input_types import as_input_type
 
 OUTPUTS = ("mask", "box", "score")
 """What a Cascade fetches when it is called, and so does the bare engine."""

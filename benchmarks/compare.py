@@ -34,9 +34,10 @@ from foveate.benchmarks.peers.networks import (
 from foveate.benchmarks.peers.onnxruntime_networks import onnxruntime_network
 from foveate.benchmarks.variants import Variants
 from foveate.runtime.bundle import Bundle
-from foveate.runtime.cascade import Cascade, as_input_type
+from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.errors import BundleError, EngineError
+from foveate.runtime.input_types import as_input_type
 from foveate.train.dataset import Case
 
 LEAST_ROUNDS = 40

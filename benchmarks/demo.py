@@ -17,10 +17,11 @@ import numpy as np
 import foveate
 from foveate.benchmarks import pages
 from foveate.benchmarks.pictures import difference
-from foveate.runtime.cascade import Cascade, Result
+from foveate.runtime.cascade import Cascade
 from foveate.runtime.mask_files import write_mask
 from foveate.runtime.overlap import dice
 from foveate.runtime.overlays import draw_overlay, eight_bit
+from foveate.runtime.result import Result
 from foveate.train.phantom import Phantom, PhantomSettings, phantom
 
 SEED = 20_261

@@ -22,13 +22,14 @@ from foveate.benchmarks.bare import Contender
 from foveate.benchmarks.saturation import pooled_rate, saturated_rate
 from foveate.benchmarks.throughput import Worker, hired, raw_workers
 from foveate.benchmarks.timing import interleaved, ratio
-from foveate.runtime.cascade import Cascade, Mask
+from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import DataError
 from foveate.runtime.image_files import read_image
 from foveate.runtime.inputs import Item
 from foveate.runtime.mask_files import write_mask
 from foveate.runtime.pipeline import segment_files
+from foveate.runtime.result import Mask
 
 ROUNDS = 3
 STAGES = ("decode", "engine", "encode")

@@ -22,10 +22,11 @@ from foveate.benchmarks.machine import resident_mb
 from foveate.benchmarks.result_shapes import STAGES
 from foveate.benchmarks.timing import Ratio, distribution, interleaved, ratio, warm_up
 from foveate.benchmarks.variants import Variant, Variants
-from foveate.runtime.cascade import Cascade, Result
+from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Array, Pixels
 from foveate.runtime.image_files import read_image
 from foveate.runtime.mask_files import write_mask
+from foveate.runtime.result import Result
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from foveate.runtime.bundle import MANIFEST, RUN_FILE, file_sha256
-from foveate.runtime.cascade import Cascade, Result
+from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import BundleError, EngineError
+from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
 
 

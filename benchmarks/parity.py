@@ -20,10 +20,11 @@ import numpy.typing as npt
 from foveate.benchmarks.images import Images
 from foveate.benchmarks.pictures import difference
 from foveate.benchmarks.variants import Variant, Variants
-from foveate.runtime.cascade import Cascade, Mask
+from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.overlap import BOUNDS, Disagreement, compare_masks, moved
 from foveate.runtime.overlays import draw_overlay, eight_bit
+from foveate.runtime.result import Mask
 from foveate.train.dataset import Case
 
 Box = npt.NDArray[np.float32]

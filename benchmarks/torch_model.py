@@ -9,8 +9,9 @@ import torch
 
 from foveate.benchmarks.models import Identity
 from foveate.runtime.bundle import RUN_FILE, file_sha256
-from foveate.runtime.cascade import Result, as_input_type
 from foveate.runtime.engines.base import Pixels
+from foveate.runtime.input_types import as_input_type
+from foveate.runtime.result import Result
 from foveate.train.run import load_run
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from foveate.runtime.cascade import Result
 from foveate.runtime.geometry import paste_weights
+from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
 
 Mask = npt.NDArray[np.uint8]

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SAME_NAMES = (
     "workspace_mb",
     "optimisation_level",
-    "tf32",
     "timing_cache",
     "version_compatible",
     "hardware_compatible",
@@ -31,7 +30,10 @@ SAME_NAMES = (
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--engine", type=click.Choice(["tensorrt"]), default="tensorrt", show_default=True)
 @click.option(
-    "--precision", default="fp16", show_default=True, help="Graph of the bundle to build."
+    "--precision",
+    default="fp16",
+    show_default=True,
+    help="fp16, fp32, or tf32: the fp32 graph, float32 products rounded to 10 bits.",
 )
 @click.option("--batch", default="1,1,1", show_default=True, help="MIN,OPT,MAX images a call.")
 @click.option(
@@ -53,9 +55,6 @@ SAME_NAMES = (
 )
 @click.option(
     "--target", default="", help="TensorRT-RTX: compute capabilities, for example sm86,sm89."
-)
-@click.option(
-    "--tf32", is_flag=True, help="Let float32 products round to 10 bits; fp32 is then not fp32."
 )
 @click.option(
     "--timing-cache", is_flag=True, help="TensorRT: keep kernel timings for the next build."

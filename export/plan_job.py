@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foveate.export.tensorrt import build_plan, check_options
 from foveate.export.tensorrt_watch import Progress
@@ -12,7 +11,7 @@ from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.bundle import Bundle
 from foveate.runtime.gpu import gpu
 from foveate.runtime.limits import largest_channels
-from foveate.runtime.plan_record import PlanRecord, Recipe
+from foveate.runtime.plan_record import TF32, PlanRecord, Recipe, graph_of
 from foveate.runtime.plans import PlanCache
 from foveate.runtime.toolkit import Toolkit
 
@@ -37,19 +36,21 @@ def check_shapes(bundle: Bundle, options: BuildOptions) -> None:
 
 def build_into(cache: PlanCache, job: PlanJob) -> tuple[PlanRecord, bool]:
     """Return the record of the job's plan in the cache, and whether it had to be built."""
-    check_options(job.kit, job.options)
-    graph = job.bundle.graph(job.precision)
+    options = replace(job.options, tf32=job.precision == TF32)
+    check_options(job.kit, options)
+    precision = graph_of(job.precision)
+    graph = job.bundle.graph(precision)
     recipe = Recipe(
         job.kit.flavour,
         job.kit.version,
-        hashlib.sha256(graph).hexdigest(),
-        job.options,
+        job.bundle.graph_sha256(precision),
+        options,
         None if job.kit.rtx else gpu(),
     )
     return cache.build_once(
         recipe,
         job.bundle.folder.name,
         job.precision,
-        lambda log: build_plan(job.kit, graph, job.options, log, job.progress),
+        lambda log: build_plan(job.kit, graph, options, log, job.progress),
         job.waiting,
     )

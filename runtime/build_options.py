@@ -62,9 +62,9 @@ class BuildOptions:
     ``batch`` is its least, usual and most images. ``sizes`` are (height, width) pairs: the smallest
     and largest of each side bound the profile, the first is what it is tuned for.
     ``workspace_mb`` 0 leaves the limit to TensorRT; ``optimisation_level`` 3 is TensorRT's own.
-    ``tf32`` lets float32 products round to 10 bits. ``targets`` are compute capabilities such as
-    sm86, for TensorRT-RTX; ``timing_cache``, ``version_compatible`` and ``hardware_compatible``
-    are for full TensorRT.
+    ``tf32`` lets float32 products round to 10 bits: the precision of that name. ``targets`` are
+    compute capabilities such as sm86, for TensorRT-RTX; ``timing_cache``, ``version_compatible``
+    and ``hardware_compatible`` are for full TensorRT.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -122,7 +122,7 @@ class BuildOptions:
         return problems
 
     def arguments(self) -> list[str]:
-        """Return the arguments of ``foveate build`` that say the same."""
+        """Return the arguments of ``foveate build`` that say the same beside ``--precision``."""
         sizes = ",".join(f"{height}x{width}" for height, width in self.sizes)
         found = ["--batch", ",".join(map(str, self.batch)), "--size", sizes]
         if self.workspace_mb:
@@ -131,7 +131,7 @@ class BuildOptions:
             found += ["--optimisation-level", str(self.optimisation_level)]
         if self.targets:
             found += ["--target", ",".join(self.targets)]
-        flags = ("tf32", "timing_cache", "version_compatible", "hardware_compatible")
+        flags = ("timing_cache", "version_compatible", "hardware_compatible")
         return found + [f"--{name.replace('_', '-')}" for name in flags if getattr(self, name)]
 
     def widened(self, batch: int, height: int, width: int) -> BuildOptions:

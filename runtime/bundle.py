@@ -49,16 +49,24 @@ class Bundle:
 
     def graph(self, precision: str) -> bytes:
         """Return the ONNX bytes of a precision, checked against the manifest."""
-        if precision not in self.precisions:
-            raise BundleError(
-                f"{self.folder}: has no {precision} graph; it has {', '.join(self.precisions)}. "
-                "Choose one of them, or export again"
-            )
+        self._check_precision(precision)
         data = self.read(graph_name(precision))
         problem = graph_problem(data)
         if problem:
             raise BundleError(f"{self.folder / graph_name(precision)}: {problem}")
         return data
+
+    def graph_sha256(self, precision: str) -> str:
+        """Return the sha256 that the manifest states of a precision's graph, without reading it."""
+        self._check_precision(precision)
+        return str(self.manifest["files"][graph_name(precision)]["sha256"])
+
+    def _check_precision(self, precision: str) -> None:
+        if precision not in self.precisions:
+            raise BundleError(
+                f"{self.folder}: has no {precision} graph; it has {', '.join(self.precisions)}. "
+                "Choose one of them, or export again"
+            )
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file of the bundle, checked against the manifest's sha256."""

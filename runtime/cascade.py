@@ -2,68 +2,40 @@
 
 from __future__ import annotations
 
-import time
+import threading
+import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import pairwise
+from math import prod
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from foveate.runtime.bundle import Bundle, graph_name, open_bundle
+from foveate.runtime.calls import Call, Caller
+from foveate.runtime.choice import AUTO, CPU_ENGINE, Choice, choose
 from foveate.runtime.closing import Closing
-from foveate.runtime.engines import ENGINES, engine_from_onnx
-from foveate.runtime.engines.base import Array, Engine, Pixels, feed
-from foveate.runtime.errors import BundleError, EngineError, GraphError, ImageError
-from foveate.runtime.graph_check import check_signature, check_values
+from foveate.runtime.engines import PLANNED, engine_from_bundle
+from foveate.runtime.engines.base import Engine, Pixels, Submitting
+from foveate.runtime.errors import DeviceMemoryError, ImageError, LessMemory
+from foveate.runtime.graph_check import check_signature
 from foveate.runtime.limits import MAX_ELEMENTS, largest_channels
+from foveate.runtime.plan_record import graph_of
+from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
 
-Mask = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
-
 BATCH_PIXELS = 1 << 22
-"""Images of one size run together while they have no more pixels than this in all."""
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Where the time of a run went, in milliseconds of wall-clock time.
-
-    ``h2d_ms``: the images become the engine's input (on a GPU, also the copy to it).
-    ``execute_ms``: the engine. ``d2h_ms``: its outputs become checked results (on a GPU, also the
-    copy from it). Images that ran as one batch share the times of the whole batch.
-    """
-
-    h2d_ms: float
-    execute_ms: float
-    d2h_ms: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """What the cascade says of one image.
-
-    ``mask`` is (H, W) uint8 class indices at the image's own size. ``box_xyxy`` is the region
-    stage 2 looked at, (R, 4) float32 in pixels of the image, end exclusive. ``score`` is the mean
-    winning probability over the foreground, 0 where there is none. ``coarse`` (C, h1, w1) and
-    ``refined`` (R * C, h2, w2) are float32 probabilities, None unless asked for. ``timings`` is
-    where the time went; every result of a Cascade has it.
-    """
-
-    mask: Mask
-    box_xyxy: FloatArray
-    score: float
-    coarse: FloatArray | None = None
-    refined: FloatArray | None = None
-    timings: Timings | None = None
+"""Images of one size run together while they have no more pixels than this in all, on a CPU."""
+READ_AHEAD = 2
+"""Images that a stream reads ahead of the one yielded."""
 
 
 class Cascade(Closing):
     """A loaded cascade. Use it as a context manager, or call ``close``. Safe from several threads.
+
+    ``choice`` is the engine and the precision, and why. Where ``auto`` took TensorRT, images of a
+    size that no plan covers are segmented by ``spare``, loaded when the first one comes.
 
     .. code-block:: python
 
@@ -71,33 +43,44 @@ class Cascade(Closing):
             mask = cascade(image).mask
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, precision: str) -> None:
-        self.bundle = bundle
-        self.engine = engine
-        self._graph = bundle.folder / graph_name(precision)
-        check_signature(engine, bundle.spec, self._graph)
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        choice: Choice,
+        spare: Callable[[], Cascade] | None = None,
+    ) -> None:
+        self.bundle, self.engine, self.choice = bundle, engine, choice
+        self._load_spare, self._spare = spare, None
+        self._lock = threading.Lock()
+        self._fitting: dict[tuple[int, ...], int] = {}
+        graph = bundle.folder / graph_name(graph_of(choice.precision))
+        check_signature(engine, bundle.spec, graph)
+        self._caller = Caller(engine, bundle.spec, graph, choice.label)
 
     @classmethod
     def load(
-        cls, path: str | Path, engine: str = "auto", precision: str = "fp32", threads: int = 0
+        cls,
+        path: str | Path,
+        engine: str = AUTO,
+        precision: str = AUTO,
+        threads: int = 0,
+        latency: bool = False,
     ) -> Cascade:
         """Return the cascade of a bundle, its files verified.
 
-        ``engine`` is auto or a name of ``foveate.runtime.engines.ENGINES``; ``threads`` 0 takes
-        the cores this process may use. Raises BundleError and EngineError.
+        ``engine`` is auto or a name of ``foveate.runtime.engines.ENGINE_NAMES``, ``precision`` auto
+        or one of the bundle's, or tf32; ``choice.choose`` says what auto takes. ``threads`` 0 takes
+        the cores this process may use. ``latency``: on a GPU one run at a time, answered as soon
+        as it is over. Raises BundleError and EngineError.
         """
         bundle = open_bundle(Path(path))
-        name = next(iter(ENGINES)) if engine == "auto" else engine
-        if name == "onnxruntime" and precision == "fp16":
-            raise EngineError(
-                "onnxruntime has no fp16 arithmetic on a CPU and would emulate it for minutes; "
-                "use fp32 here"
-            )
-        try:
-            loaded = engine_from_onnx(name, bundle.graph(precision), threads)
-        except GraphError as error:
-            raise BundleError(f"{bundle.folder / graph_name(precision)}: {error}") from error
-        return cls(bundle, loaded, precision)
+        choice = choose(bundle, engine, precision)
+        loaded = engine_from_bundle(bundle, choice.engine, choice.precision, threads, latency)
+        spare = None
+        if engine == AUTO and choice.engine == PLANNED:
+            spare = lambda: cls.load(path, CPU_ENGINE, "fp32", threads)  # noqa: E731  # named twice
+        return cls(bundle, loaded, choice, spare)
 
     @property
     def spec(self) -> CascadeSpec:
@@ -109,20 +92,29 @@ class Cascade(Closing):
         ``probabilities`` also fetches ``coarse`` and ``refined``. An image of the other type than
         the bundle's is converted (``as_input_type``). Raises ImageError for other shapes.
         """
-        return self._run([image], probabilities)[0]
+        return self._begin([image], probabilities).finish()[0]
 
     def batch(self, images: Sequence[Pixels], probabilities: bool = False) -> list[Result]:
-        """Return one result per image, in order; the images may have any sizes."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, image in enumerate(images):
-            groups.setdefault(image.shape, []).append(index)
+        """Return one result per image, in order; the images may have any sizes.
+
+        Images of one size run together. Where a GPU has no room for so many, fewer are tried, and
+        a LessMemory warning says so.
+        """
         results: dict[int, Result] = {}
-        for shape, indices in groups.items():
-            step = max(1, BATCH_PIXELS // max(1, int(np.prod(shape))))
-            for start in range(0, len(indices), step):
-                part = indices[start : start + step]
-                found = self._run([images[index] for index in part], probabilities)
-                results.update(zip(part, found, strict=True))
+        waiting: deque[tuple[list[int], Call]] = deque()
+
+        def take() -> None:
+            part, call = waiting.popleft()
+            found = self._finished(call, [images[index] for index in part], probabilities)
+            results.update(zip(part, found, strict=True))
+
+        for part in self._parts(images):
+            call = self._begin([images[index] for index in part], probabilities)
+            waiting.append((part, call))
+            if len(waiting) > self._beside:
+                take()
+        while waiting:
+            take()
         return [results[index] for index in range(len(images))]
 
     def stream(
@@ -131,80 +123,102 @@ class Cascade(Closing):
         """Yield one result per image, in order, reading two images ahead of the one yielded.
 
         While the caller works on a result the next images are being segmented. With
-        ``copy=False`` the arrays of a result may be overwritten when the next one is taken.
+        ``copy=False`` the arrays of a result may be overwritten when the next one is taken, or
+        when another thread uses this cascade.
         """
-        waiting: deque[Future[Result]] = deque()
-        with ThreadPoolExecutor(1, thread_name_prefix="foveate-stream") as worker:
+        ahead = self._beside if isinstance(self.engine, Submitting) else READ_AHEAD
+        waiting: deque[Future[Call]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="foveate-stream") as feeder:
             try:
                 for image in images:
-                    waiting.append(worker.submit(self.__call__, image, probabilities))
-                    if len(waiting) > 2:
-                        yield waiting.popleft().result()
+                    waiting.append(feeder.submit(self._begin, [image], probabilities))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft().result().finish(copy)[0]
                 while waiting:
-                    yield waiting.popleft().result()
+                    yield waiting.popleft().result().finish(copy)[0]
             finally:
                 for future in waiting:
                     future.cancel()
 
-    def _run(self, images: Sequence[Pixels], probabilities: bool) -> list[Result]:
-        """Return results for images of one shape, run as one batch."""
-        started = time.perf_counter()
-        converted = [as_input_type(image, self.spec.input_type) for image in images]
-        pixels: Pixels = np.stack(converted)  # type: ignore[assignment]  # one type for all
+    @property
+    def _beside(self) -> int:
+        """How many calls may be under way beside the one whose results are used."""
+        return self.engine.ahead - 1 if isinstance(self.engine, Submitting) else 0
+
+    def _begin(self, images: Sequence[Pixels], probabilities: bool) -> Call:
+        """Return the call of images of one shape, run as one batch, after it was begun."""
+        self._check_size(images)
+        if self._load_spare is not None and not self._takes(images):
+            return self._spare_cascade()._begin(images, probabilities)
+        return self._caller.begin(images, probabilities)
+
+    def _finished(self, call: Call, images: Sequence[Pixels], probabilities: bool) -> list[Result]:
+        """Return the results of a call, in two halves where the device has no room for it."""
+        try:
+            return call.finish()
+        except DeviceMemoryError as error:
+            if len(images) == 1:
+                raise
+            half = (len(images) + 1) // 2
+            self._fitting[images[0].shape] = half
+            text = f"{error}. Trying {half} images at a time in place of {len(images)}."
+            warnings.warn(LessMemory(text), stacklevel=3)
+        found = []
+        for part in (images[:half], images[half:]):
+            found += self._finished(self._begin(part, probabilities), part, probabilities)
+        return found
+
+    def _parts(self, images: Sequence[Pixels]) -> Iterator[list[int]]:
+        """Yield the indices of images that run together: of one shape, and no more than fit."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, image in enumerate(images):
+            groups.setdefault(image.shape, []).append(index)
+        for shape, indices in groups.items():
+            while indices:
+                step = self._most_images(len(indices), shape)
+                yield indices[:step]
+                indices = indices[step:]
+
+    def _most_images(self, count: int, shape: tuple[int, ...]) -> int:
+        """Return how many images of a shape one call takes, one at least."""
+        count = min(count, self._fitting.get(shape, count))
+        if isinstance(self.engine, Submitting) and len(shape) == 2:
+            planned = self.engine.most_images(count, *shape)
+            if planned or self._load_spare is None:
+                return max(1, planned)
+        return max(1, min(count, BATCH_PIXELS // max(1, prod(shape))))
+
+    def _takes(self, images: Sequence[Pixels]) -> bool:
+        """Say whether a plan covers a call."""
+        shape = images[0].shape
+        assert isinstance(self.engine, Submitting)
+        if len(shape) != 2:
+            return True  # and is refused by name
+        return self.engine.most_images(len(images), *shape) == len(images)
+
+    def _spare_cascade(self) -> Cascade:
+        with self._lock:
+            if self._spare is None and self._load_spare is not None:
+                self._spare = self._load_spare()
+            assert self._spare is not None
+            return self._spare
+
+    def _check_size(self, images: Sequence[Pixels]) -> None:
+        """Raise ImageError where a tensor of the call would have too many elements."""
         width = int(self.bundle.manifest["network"]["width"])
-        largest = pixels.size * largest_channels(self.spec, width)
+        pixels = sum(np.size(image) for image in images)
+        largest = pixels * largest_channels(self.spec, width)
         if largest > MAX_ELEMENTS:
+            size = "x".join(str(side) for side in np.shape(images[0])[::-1])
             raise ImageError(
-                f"a batch of {len(images)} images of {pixels.shape[2]}x{pixels.shape[1]} needs "
+                f"a batch of {len(images)} images of {size} needs "
                 f"tensors of {largest} elements; the limit is {MAX_ELEMENTS}"
             )
-        wanted = ["mask", "box", "score"] + (["coarse", "refined"] if probabilities else [])
-        feeds = {"image": feed(pixels)}
-        fed = time.perf_counter()
-        try:
-            found = self.engine.run(feeds, wanted)
-        except GraphError as error:
-            raise GraphError(f"{self._graph}: {error}") from error
-        executed = time.perf_counter()
-        check_values(found, pixels.shape, self.spec, self._graph)
-        marks = (started, fed, executed, time.perf_counter())
-        timings = Timings(*(1000 * (b - a) for a, b in pairwise(marks)))
-        return [_result(found, index, len(images), timings) for index in range(len(images))]
 
     def close(self) -> None:
         """Free the engine; calling it again does nothing."""
+        with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
         self.engine.close()
-
-
-def as_input_type(image: Pixels, input_type: str) -> Pixels:
-    """Return an image as the type a bundle takes.
-
-    uint8 to uint16 multiplies by 257, so 255 becomes 65535; uint16 to uint8 divides by 257 and
-    rounds. ImageError for anything but a (H, W) uint8 or uint16 array with pixels.
-    """
-    if not isinstance(image, np.ndarray) or image.ndim != 2 or 0 in image.shape:
-        shape = getattr(image, "shape", type(image).__name__)
-        raise ImageError(f"the image is {shape}; wanted a (H, W) array with at least one pixel")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"the image is {image.dtype}; wanted uint8 or uint16. Convert it first")
-    if str(image.dtype) == input_type:
-        return image
-    if input_type == "uint16":
-        return image.astype(np.uint16) * np.uint16(257)
-    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _result(found: dict[str, Array], index: int, count: int, timings: Timings) -> Result:
-    coarse, refined = found.get("coarse"), found.get("refined")
-    if refined is not None:
-        per_image = len(refined) // count
-        refined = refined[index * per_image : (index + 1) * per_image]
-        refined = refined.reshape(-1, *refined.shape[2:])
-    return Result(
-        mask=found["mask"][index],
-        box_xyxy=found["box"][index],
-        score=float(found["score"][index]),
-        coarse=None if coarse is None else coarse[index],
-        refined=refined,
-        timings=timings,
-    )

@@ -7,6 +7,7 @@ FoveateError
 ├── BundleError     a bundle or run that is missing, damaged or from another version
 └── EngineError     an engine, provider or device that is not there
     ├── GraphError  a graph that an engine refuses or cannot run
+    │   └── PlanError  no TensorRT plan covers a call
     └── DeviceMemoryError  a device has no room for what was asked; less may fit
 
 The command line prints the text alone and exits 2; every other exception keeps its traceback.
@@ -41,8 +42,16 @@ class GraphError(EngineError):
     """An engine refuses a graph, or cannot run it on this image."""
 
 
+class PlanError(GraphError):
+    """No TensorRT plan covers a call; the text ends with the line that builds one."""
+
+
 class DeviceMemoryError(EngineError):
     """A device has no room for what was asked; a smaller batch may fit."""
+
+
+class LessMemory(UserWarning):
+    """A device had no room for what was asked, and less is tried."""
 
 
 def one_line(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from foveate.runtime.device import Stream
+from foveate.runtime.engines.base import Feed
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,13 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         return prod(self.shape) * self.dtype.itemsize
+
+
+def tensor_of(value: Feed) -> Tensor:
+    """Return shape and type of an array, or of the batch that a list of images makes."""
+    if isinstance(value, np.ndarray):
+        return Tensor(value.shape, value.dtype)
+    return Tensor((len(value), *value[0].shape), value[0].dtype)
 
 
 class Executor(Protocol):

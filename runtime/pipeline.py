@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.cascade import Cascade, Result
+from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import FoveateError, GraphError, ImageError
 from foveate.runtime.image_files import read_image
 from foveate.runtime.inputs import OVERLAYS, Item
 from foveate.runtime.mask_files import write_mask
 from foveate.runtime.overlays import draw_overlay, eight_bit
+from foveate.runtime.result import Result
 
 AHEAD = 3
 """Images decoded before they are needed, and masks waiting to be written."""

@@ -15,6 +15,8 @@ from foveate.runtime.json_files import check_shape, read_json
 
 SCHEMA = 1
 OWN_HASH = "record_sha256"
+TF32 = "tf32"
+"""The precision of an fp32 graph whose plan may round float32 products to 10 bits."""
 _SHAPE = {
     "flavour": str,
     "version": str,
@@ -81,6 +83,11 @@ class PlanRecord:
         values = {**asdict(self), **self.recipe.as_dict(), "schema": SCHEMA}
         del values["recipe"]
         return {**values, OWN_HASH: canonical_sha256(values)}
+
+
+def graph_of(precision: str) -> str:
+    """Return the precision of the graph that a plan of a precision is built from."""
+    return "fp32" if precision == TF32 else precision
 
 
 def build_line(bundle: str, precision: str, options: BuildOptions) -> str:

@@ -1,24 +1,29 @@
-"""Which plan of the cache covers a call, or what to build for it."""
+"""Which plans of the cache run here, which one covers a call, or what to build for it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from foveate.runtime.build_options import BuildOptions, in_order
-from foveate.runtime.errors import EngineError
-from foveate.runtime.plan_record import Gpu, PlanRecord, build_line
+from foveate.runtime.errors import PlanError
+from foveate.runtime.plan_record import TF32, Gpu, PlanRecord, build_line
 from foveate.runtime.plans import PlanCache
 
 AMPERE = 80
 """The oldest compute capability of hardware-compatible plans, and of TensorRT-RTX's by default."""
 
+Shape = tuple[int, int, int]
+"""Images, height and width of a call."""
+
 
 @dataclass(frozen=True)
 class Wanted:
-    """A call that needs a plan: by which TensorRT, on which GPU, which graph, which shape.
+    """What plans are looked for: by which TensorRT, on which GPU, of which graph.
 
-    ``bundle`` is the bundle's path, for the line that builds what is missing.
+    ``bundle`` is the bundle's path, for the line that builds what is missing. ``precision`` is
+    fp32, fp16 or tf32; ``graph_sha256`` is that of the graph it runs (``plan_record.graph_of``).
     """
 
     flavour: str
@@ -27,9 +32,6 @@ class Wanted:
     bundle: str
     precision: str
     graph_sha256: str
-    batch: int
-    height: int
-    width: int
 
     def refusal(self, record: PlanRecord) -> str:
         """Return why a plan of the graph does not run here, in words; nothing when it does."""
@@ -46,7 +48,16 @@ class Wanted:
                 f"is for {built_for or 'sm80 and later'}; here is {self.device.name} "
                 f"({self.device.sm})"
             )
+        if recipe.options.tf32 != (self.precision == TF32):
+            return "rounds float32 products" if recipe.options.tf32 else "does not round them"
         return ""
+
+    def build_line(self, options: BuildOptions | None) -> str:
+        """Return the command that builds a plan; without options the size is left to be filled."""
+        if options is not None:
+            return build_line(self.bundle, self.precision, options)
+        line = build_line(self.bundle, self.precision, BuildOptions(((1, 1),)))
+        return line.split(" --batch ")[0] + " --size HEIGHTxWIDTH"
 
     def adapted(self, options: BuildOptions) -> BuildOptions:
         """Return options of a plan for elsewhere as they build one for here."""
@@ -77,30 +88,50 @@ class Wanted:
         )
 
 
-def find(cache: PlanCache, wanted: Wanted) -> PlanRecord:
-    """Return the plan that covers a call, the one with the least room to spare.
+def usable(cache: PlanCache, wanted: Wanted) -> list[PlanRecord]:
+    """Return the plans of the graph that run here, the newest first."""
+    return [record for record in _of_graph(cache, wanted) if not wanted.refusal(record)]
 
-    EngineError says what there is, what lies outside, and the line that builds what is missing.
+
+def covering(records: Sequence[PlanRecord], shape: Shape) -> PlanRecord | None:
+    """Return the plan that covers a call, the one with the least room to spare; None if none."""
+    fitting = [r for r in records if not r.recipe.options.profile.outside(*shape)]
+    return min(fitting, key=lambda r: r.recipe.options.profile.most_pixels, default=None)
+
+
+def find(cache: PlanCache, wanted: Wanted, shape: Shape) -> PlanRecord:
+    """Return the plan that covers a call; PlanError as ``no_plan`` words it."""
+    found = covering(usable(cache, wanted), shape)
+    if found is None:
+        raise no_plan(cache, wanted, shape)
+    return found
+
+
+def no_plan(cache: PlanCache, wanted: Wanted, shape: Shape | None) -> PlanError:
+    """Return the error of a call that no plan covers; None: whatever its shape.
+
+    It says what there is, what lies outside, and the line that builds what is missing.
     """
-    of_graph = [r for r in cache.records() if r.recipe.graph_sha256 == wanted.graph_sha256]
-    shape = (wanted.batch, wanted.height, wanted.width)
-    usable = [record for record in of_graph if not wanted.refusal(record)]
-    fitting = [r for r in usable if not r.recipe.options.profile.outside(*shape)]
-    if fitting:
-        return min(fitting, key=lambda record: record.recipe.options.profile.most_pixels)
+    of_graph, here = _of_graph(cache, wanted), usable(cache, wanted)
     what = f"the {wanted.precision} graph of {wanted.bundle}"
-    if usable:
-        options = usable[0].recipe.options.widened(*shape)
-        outside = usable[0].recipe.options.profile.outside(*shape)
+    options: BuildOptions | None = None
+    if here and shape:
+        options = here[0].recipe.options.widened(*shape)
+        outside = here[0].recipe.options.profile.outside(*shape)
         reason = f"the plan of {what} does not cover {outside}"
     elif of_graph:
-        options = wanted.adapted(of_graph[0].recipe.options.widened(*shape))
+        old = of_graph[0].recipe.options
+        options = wanted.adapted(old.widened(*shape) if shape else old)
         reason = f"the plan of {what} {wanted.refusal(of_graph[0])}"
     else:
-        options = BuildOptions(((wanted.height, wanted.width),), (1, wanted.batch, wanted.batch))
+        if shape:
+            options = BuildOptions((shape[1:],), (1, shape[0], shape[0]))
         reason = f"there is no plan of {what} in {cache.folder}"
-    line = build_line(wanted.bundle, wanted.precision, options)
-    raise EngineError(f"{reason}. Build one: {line}")
+    return PlanError(f"{reason}. Build one: {wanted.build_line(options)}")
+
+
+def _of_graph(cache: PlanCache, wanted: Wanted) -> list[PlanRecord]:
+    return [r for r in cache.records() if r.recipe.graph_sha256 == wanted.graph_sha256]
 
 
 def _capability(device: Gpu) -> int:

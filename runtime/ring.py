@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from foveate.runtime.closing import Closing
 from foveate.runtime.device import Device
-from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.base import Feed
 from foveate.runtime.errors import EngineError
 from foveate.runtime.executor import Executor
-from foveate.runtime.slot import Slot
+from foveate.runtime.slot import CLOSED, Slot
 from foveate.runtime.ticket import Ticket
 
 
@@ -41,13 +41,13 @@ class SlotRing(Closing):
     def __init__(
         self, device: Device, make_executor: Callable[[], Executor], settings: RingSettings
     ) -> None:
-        self._device = device
         self._lock = threading.Lock()
+        enqueueing = threading.Lock()
         self._count = 0
         self._slots: list[Slot] = []
         with ExitStack() as made, device.current():
             for _ in range(settings.slots):
-                self._slots.append(Slot(device, make_executor(), settings.spin))
+                self._slots.append(Slot(device, make_executor(), settings.spin, enqueueing))
                 made.callback(self._slots[-1].close)
             self._made = made.pop_all()
 
@@ -55,7 +55,7 @@ class SlotRing(Closing):
         """Return how many runs can be under way; 0 once closed."""
         return len(self._slots)
 
-    def submit(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> Ticket:
+    def submit(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> Ticket:
         """Return the ticket of a run; waits only while all slots hold earlier runs.
 
         The feeds are copied before it returns. What is wrong with this run is raised by its
@@ -64,14 +64,13 @@ class SlotRing(Closing):
         """
         with self._lock:
             if not self._slots:
-                raise EngineError("this engine has been closed; load the bundle again")
+                raise EngineError(CLOSED)
             slot = self._slots[self._count % len(self._slots)]
             self._count += 1
-            with self._device.current():
-                return slot.start(feeds, outputs)
+        return slot.start(feeds, outputs)
 
     def in_order(
-        self, feeds: Iterable[Mapping[str, Array]], outputs: Sequence[str]
+        self, feeds: Iterable[Mapping[str, Feed]], outputs: Sequence[str]
     ) -> Iterator[Ticket]:
         """Yield a ticket per feed, in order, with the next ones already under way.
 

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 import numpy as np
 
 from foveate.runtime.device import Bytes, Device, DeviceBuffer, Graph, HostBuffer
-from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.base import Array, Feed
 from foveate.runtime.errors import EngineError
-from foveate.runtime.executor import Executor, Tensor
+from foveate.runtime.executor import Executor, Tensor, tensor_of
 from foveate.runtime.ticket import Finished, StageTimes, Ticket
+
+CLOSED = "this engine has been closed; load the bundle again"
 
 
 class Slot:
-    """One run at a time. Not safe from several threads: the ring sees to that.
+    """One run at a time; a second thread waits for the first to have its run in the stream.
 
-    Memory grows when a larger run comes and is never given back before ``close``. On a device that
-    shares its memory with the CPU nothing is copied.
+    Images are copied into page-locked memory by the thread that brings them, beside those of other
+    slots; what goes to the device is put there under ``enqueueing``, one slot at a time. Memory
+    grows when a larger run comes and is never given back before ``close``. On a device that shares
+    its memory with the CPU nothing is copied to it.
     """
 
-    def __init__(self, device: Device, executor: Executor, spin: bool) -> None:
+    def __init__(
+        self, device: Device, executor: Executor, spin: bool, enqueueing: threading.Lock
+    ) -> None:
         self._device, self._executor = device, executor
+        self._busy, self._enqueueing = threading.Lock(), enqueueing
+        self._closed = False
+        self._filled_ms = 0.0
         self._ticket: Ticket | None = None
         self._pinned: dict[str, HostBuffer] = {}
         self._memory: dict[str, DeviceBuffer] = {}
@@ -42,20 +53,23 @@ class Slot:
                 made.callback(self._marks[-1].close)
             self._made = made.pop_all()
 
-    def start(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> Ticket:
+    def start(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> Ticket:
         """Return the ticket of a run that was put into the stream, or that failed to get there."""
-        self.leave()
-        self._ticket = ticket = Ticket(self)
-        try:
-            self._enqueue(feeds, outputs)
-        except Exception as error:
-            self._recover()
-            ticket.fail(error)
-        except BaseException:
-            self._ticket = None
-            self._recover()
-            raise
-        return ticket
+        with self._busy, self._device.current():
+            if self._closed:
+                raise EngineError(CLOSED)
+            self._leave()
+            self._ticket = ticket = Ticket(self)
+            try:
+                self._enqueue(feeds, outputs)
+            except Exception as error:
+                self._recover()
+                ticket.fail(error)
+            except BaseException:
+                self._ticket = None
+                self._recover()
+                raise
+            return ticket
 
     def collect(self) -> Finished:
         """Return the views of the run's outputs once it is over."""
@@ -64,7 +78,7 @@ class Slot:
             try:
                 fetched.wait()
                 times = StageTimes(
-                    fed.elapsed_ms(started),
+                    self._filled_ms + fed.elapsed_ms(started),
                     executed.elapsed_ms(fed),
                     fetched.elapsed_ms(executed),
                     self._replayed,
@@ -75,27 +89,46 @@ class Slot:
         views = {name: _view(self._pinned[name], kind) for name, kind in self._fetched.items()}
         return Finished(views, times)
 
-    def leave(self) -> None:
+    def close(self) -> None:
+        """Wait for the run in the slot and free everything, also what comes after a failure."""
+        with self._busy:
+            self._closed = True
+            with self._device.current(), self._made:
+                self._leave()
+
+    def _leave(self) -> None:
         """Wait for the run in the slot, if there is one; its ticket keeps the result."""
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
             ticket.leave()
 
-    def close(self) -> None:
-        """Wait for the run in the slot and free everything, also what comes after a failure."""
-        with self._device.current(), self._made:
-            self.leave()
+    def _enqueue(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> None:
+        inputs = {name: tensor_of(value) for name, value in feeds.items()}
+        with self._enqueueing:
+            found = self._executor.outputs_for(inputs, self._stream)
+            self._fetched = {name: found[name] for name in outputs}
+            addresses = {
+                name: self._address(name, kind, name in feeds or name in self._fetched)
+                for name, kind in (inputs | found).items()
+            }
+        self._fill(feeds, inputs)
+        with self._enqueueing:
+            self._put(inputs, addresses)
 
-    def _enqueue(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> None:
-        inputs = {name: Tensor(array.shape, array.dtype) for name, array in feeds.items()}
-        found = self._executor.outputs_for(inputs, self._stream)
-        self._fetched = {name: found[name] for name in outputs}
-        addresses = {
-            name: self._address(name, kind, name in feeds or name in self._fetched)
-            for name, kind in (inputs | found).items()
-        }
-        for name, array in feeds.items():
-            np.copyto(_view(self._pinned[name], inputs[name]), array)
+    def _fill(self, feeds: Mapping[str, Feed], inputs: Mapping[str, Tensor]) -> None:
+        """Copy what was given into page-locked memory; images of a batch row by row."""
+        started = time.perf_counter()
+        for name, value in feeds.items():
+            target = _view(self._pinned[name], inputs[name])
+            if isinstance(value, np.ndarray):
+                np.copyto(target, value)
+                continue
+            for row, part in zip(target, value, strict=True):
+                np.copyto(row, part)
+        self._filled_ms = 1000 * (time.perf_counter() - started)
+
+    def _put(self, inputs: Mapping[str, Tensor], addresses: Mapping[str, int]) -> None:
+        """Put copies in, execution and copies out into the stream, with marks between."""
         started, fed, executed, fetched = self._marks
         started.record(self._stream)
         for name in self._copied(inputs):
@@ -104,7 +137,7 @@ class Slot:
         self._execute(addresses, (tuple(inputs.items()), tuple(addresses.items())))
         executed.record(self._stream)
         for name in self._copied(self._fetched):
-            self._stream.to_host(self._bytes(name, found[name]), addresses[name])
+            self._stream.to_host(self._bytes(name, self._fetched[name]), addresses[name])
         fetched.record(self._stream)
 
     def _execute(self, addresses: Mapping[str, int], key: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -12,8 +13,11 @@ from foveate.runtime.errors import EngineError
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Where the time of a run went on the device, in milliseconds between its events.
+    """Where the time of a run went, in milliseconds.
 
+    ``h2d_ms``: the copy into page-locked memory and, between two events, the copy to the device.
+    ``execute_ms``: between two events. ``d2h_ms``: the copy from the device, and the one out of
+    page-locked memory where a copy was asked for. Waiting for other runs is in none of them.
     ``replayed``: the execution was the replay of a captured graph.
     """
 
@@ -94,5 +98,8 @@ class Ticket:
     def _own(self) -> None:
         """Turn the views into arrays that live on; the slot is no longer needed."""
         if self._slot is not None and self._finished is not None:
+            started = time.perf_counter()
             copies = {name: array.copy() for name, array in self._finished.outputs.items()}
-            self._slot, self._finished = None, replace(self._finished, outputs=copies)
+            spent_ms = 1000 * (time.perf_counter() - started)
+            times = replace(self._finished.times, d2h_ms=self._finished.times.d2h_ms + spent_ms)
+            self._slot, self._finished = None, Finished(copies, times)

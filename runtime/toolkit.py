@@ -8,8 +8,24 @@ from typing import Any
 
 from foveate.runtime.errors import EngineError
 
-FLAVOURS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
-"""Module -> its name in words. The full one is taken where both are installed."""
+
+@dataclass(frozen=True)
+class Flavour:
+    """One of the two TensorRTs: its name in words, and the extra that installs it."""
+
+    name: str
+    extra: str
+
+    @property
+    def install_line(self) -> str:
+        return f"pip install 'foveate[{self.extra}]'"
+
+
+FLAVOURS = {
+    "tensorrt": Flavour("TensorRT", "tensorrt"),
+    "tensorrt_rtx": Flavour("TensorRT-RTX", "rtx"),
+}
+"""Module -> what it is. The full one is taken where both are installed."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +41,7 @@ class Toolkit:
         return self.flavour == "tensorrt_rtx"
 
     def __str__(self) -> str:
-        return f"{FLAVOURS[self.flavour]} {self.version}"
+        return f"{FLAVOURS[self.flavour].name} {self.version}"
 
 
 def installed_toolkits() -> list[Toolkit]:
@@ -45,7 +61,7 @@ def toolkit() -> Toolkit:
     found = installed_toolkits()
     if not found:
         raise EngineError(
-            "TensorRT is not installed: pip install 'foveate[tensorrt]', or 'foveate[rtx]' for "
-            "TensorRT-RTX, which builds plans without a GPU"
+            f"TensorRT is not installed: {FLAVOURS['tensorrt'].install_line}, or 'foveate[rtx]' "
+            "for TensorRT-RTX, which builds plans without a GPU"
         )
     return found[0]

@@ -22,9 +22,10 @@ import pytest
 import torch
 
 from foveate.runtime.bundle_facts import bundle_facts
-from foveate.runtime.cascade import Cascade, as_input_type
+from foveate.runtime.cascade import Cascade
 from foveate.runtime.errors import FoveateError, one_line
 from foveate.runtime.image_files import image_paths, read_image
+from foveate.runtime.input_types import as_input_type
 from foveate.train.run import load_run
 from tests.tampering import Kind, plain_kinds
 from tests.tampering_signed import BUNDLE_KINDS, RUN_KINDS

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from foveate.runtime.cascade import Mask, as_input_type
 from foveate.runtime.engines.base import Pixels
+from foveate.runtime.input_types import as_input_type
+from foveate.runtime.result import Mask
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.cascade import STD_FLOOR
 from foveate.train.geometry import ROUND_SIDE, ROUND_START

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from foveate.runtime.ticket import Ticket
+
 Array = npt.NDArray[Any]
+Feed = Array | Sequence[Array]
+"""An array, or the images that together are one batch of it, all of one shape."""
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
@@ -47,6 +52,22 @@ class Engine(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+@runtime_checkable
+class Submitting(Protocol):
+    """An engine that keeps several runs under way, as many as ``ahead``."""
+
+    @property
+    def ahead(self) -> int: ...
+
+    def submit(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> Ticket:
+        """Return the ticket of a run; the feeds are copied before this returns."""
+        ...
+
+    def most_images(self, count: int, height: int, width: int) -> int:
+        """Return how many of ``count`` images of a size one run may have; 0: no plan takes any."""
+        ...
 
 
 def feed(pixels: Pixels) -> Array:

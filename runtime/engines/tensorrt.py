@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from foveate.runtime.closing import Closing
 from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.device import Device
-from foveate.runtime.engines.base import Array, TensorSpec
+from foveate.runtime.engines.base import Array, Feed, TensorSpec
 from foveate.runtime.engines.tensorrt_plan import Plan, PlanFacts
 from foveate.runtime.errors import EngineError
+from foveate.runtime.executor import tensor_of
 from foveate.runtime.ring import RingSettings, SlotRing
 from foveate.runtime.ticket import Ticket
 
@@ -42,11 +43,16 @@ class TensorRtEngine(Closing):
         self.inputs, self.outputs = self._plan.inputs, self._plan.outputs
         self.cache_loaded = self._plan.cache_loaded
 
-    def run(self, feeds: dict[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+    @property
+    def ahead(self) -> int:
+        """How many runs can be under way beside each other."""
+        return len(self._ring)
+
+    def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> dict[str, Array]:
         """Return the named outputs, each an array of its own."""
         return self.submit(feeds, outputs).result().outputs
 
-    def submit(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> Ticket:
+    def submit(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> Ticket:
         """Return the ticket of a run; several may be under way, and they end in order."""
         _check_feeds(self.inputs, feeds)
         _check_names("output", [item.name for item in self.outputs], outputs)
@@ -77,13 +83,13 @@ def _free(device: Device, plan: Plan) -> None:
         plan.close()
 
 
-def _check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:
+def _check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Feed]) -> None:
     names = [item.name for item in specs]
     _check_names("input", names, list(feeds))
     for item in specs:
         if item.name not in feeds:
             raise EngineError(f'input "{item.name}" is missing; wanted {", ".join(names)}')
-        found = str(feeds[item.name].dtype)
+        found = str(tensor_of(feeds[item.name]).dtype)
         if found != item.dtype:
             raise EngineError(f'input "{item.name}" is {found}; wanted {item.dtype}')
 

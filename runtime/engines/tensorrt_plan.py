@@ -21,12 +21,7 @@ from foveate.runtime.engines.base import TensorSpec
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 from foveate.runtime.executor import Tensor
 from foveate.runtime.limits import MAX_ELEMENTS
-
-INSTALL = {
-    "tensorrt": "pip install 'foveate[tensorrt]'",
-    "tensorrt_rtx": "pip install 'foveate[rtx]'",
-}
-"""Flavour, which is its module's name -> the line that installs it."""
+from foveate.runtime.toolkit import FLAVOURS
 
 Shape = tuple[int, ...]
 
@@ -193,17 +188,16 @@ def _rtx_config(trt: Any, engine: Any, runtime_cache: bytes) -> tuple[Any, Any, 
 
 
 def _module(facts: PlanFacts) -> Any:
-    if facts.flavour not in INSTALL:
+    if facts.flavour not in FLAVOURS:
         raise EngineError(
-            f'the plan is for "{facts.flavour}"; wanted one of {", ".join(INSTALL)}. '
+            f'the plan is for "{facts.flavour}"; wanted one of {", ".join(FLAVOURS)}. '
             f"Build it again: {facts.build_line}"
         )
     try:
         return importlib.import_module(facts.flavour)
     except ImportError as error:
-        raise EngineError(
-            f"the tensorrt engine cannot be loaded ({error}): {INSTALL[facts.flavour]}"
-        ) from None
+        line = FLAVOURS[facts.flavour].install_line
+        raise EngineError(f"the tensorrt engine cannot be loaded ({error}): {line}") from None
 
 
 class _Log:

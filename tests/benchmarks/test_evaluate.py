@@ -12,7 +12,7 @@ from foveate.benchmarks.evaluate import Evaluation, add_image
 from foveate.benchmarks.summary import MEAN, summarise
 from foveate.benchmarks.tables import as_text
 from foveate.benchmarks.views import View, views
-from foveate.runtime.cascade import Result
+from foveate.runtime.result import Result
 from tests.drawing import small_spec
 
 Mask = npt.NDArray[np.uint8]

@@ -14,7 +14,7 @@ from foveate.benchmarks import latency
 from foveate.benchmarks.offered_load import offered_load
 from foveate.benchmarks.result_files import doubts, read_result
 from foveate.runtime import cascade as cascade_module
-from foveate.runtime.cascade import Timings
+from foveate.runtime.result import Timings
 from tests.benchmarks import lying_engines
 from tests.benchmarks.test_parity import offer
 from tests.conftest import run

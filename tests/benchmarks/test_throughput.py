@@ -19,6 +19,7 @@ from foveate.benchmarks.throughput import best_cell, grid
 from foveate.benchmarks.variants import Variant
 from foveate.runtime.bundle import open_bundle
 from foveate.runtime.cascade import Cascade
+from foveate.runtime.choice import Choice
 from foveate.runtime.engines import ENGINES
 from foveate.runtime.engines.base import Array, Pixels, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
@@ -115,7 +116,9 @@ def test_an_engine_that_sleeps_has_a_low_share_and_is_named(
     opened = open_bundle(bundle)
 
     def sleepy(threads: int) -> Cascade:
-        return Cascade(opened, Sleepy(opened.graph("fp32"), threads), "fp32")
+        return Cascade(
+            opened, Sleepy(opened.graph("fp32"), threads), Choice("onnxruntime", "fp32", "")
+        )
 
     (row,) = grid(Contender(variant.name, sleepy, variant.bare), images, (1,), (1,), 1, 0.5)
     assert row["share"]["median"] < 0.6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ from foveate.export.graph import cascade_model
 from foveate.export.precision import folded
 from foveate.export.tensorrt import build_plan, check_options
 from foveate.runtime.build_options import BuildOptions
+from foveate.runtime.bundle import open_bundle
 from foveate.runtime.errors import EngineError, GraphError, SettingsError
 from foveate.runtime.gpu import gpu
 from foveate.runtime.plan_record import Gpu
@@ -93,11 +93,9 @@ def test_a_plan_is_found_for_the_shapes_it_was_built_for(
     rtx: Toolkit, cache: PlanCache, bundle: Path
 ) -> None:
     build(bundle)
-    graph = hashlib.sha256((bundle / "cascade.fp16.onnx").read_bytes()).hexdigest()
-    wanted = Wanted(
-        "tensorrt_rtx", rtx.version, Gpu("any", "sm89"), str(bundle), "fp16", graph, 4, 100, 200
-    )
-    record = find(cache, wanted)
+    graph = open_bundle(bundle).graph_sha256("fp16")
+    wanted = Wanted("tensorrt_rtx", rtx.version, Gpu("any", "sm89"), str(bundle), "fp16", graph)
+    record = find(cache, wanted, (4, 100, 200))
     assert len(cache.read(record, str(bundle))) == record.plan_bytes
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from foveate.runtime.build_options import BuildOptions
-from foveate.runtime.errors import EngineError
+from foveate.runtime.errors import PlanError
 from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe
-from foveate.runtime.plan_search import Wanted, find
+from foveate.runtime.plan_search import Shape, Wanted, find, no_plan, usable
 from foveate.runtime.plans import PlanCache
 
 A10, TURING = Gpu("NVIDIA A10", "sm86"), Gpu("NVIDIA T4", "sm75")
-WANTED = Wanted("tensorrt_rtx", "1.7", A10, "l.bundle", "fp16", "a" * 64, 1, 1024, 1024)
+WANTED = Wanted("tensorrt_rtx", "1.7", A10, "l.bundle", "fp16", "a" * 64)
+SHAPE = (1, 1024, 1024)
 OPTIONS = BuildOptions(((1024, 1024), (512, 768)), (1, 1, 8))
 RTX = Recipe("tensorrt_rtx", "1.7", "a" * 64, OPTIONS, None)
 FULL = Recipe("tensorrt", "10.3.0", "a" * 64, OPTIONS, A10)
@@ -30,9 +31,9 @@ def built(cache: PlanCache, recipe: Recipe) -> PlanRecord:
     return cache.build_once(recipe, "l.bundle", "fp16", lambda log: b"", lambda: None)[0]
 
 
-def refused(cache: PlanCache, wanted: Wanted) -> str:
-    with pytest.raises(EngineError) as error:
-        find(cache, wanted)
+def refused(cache: PlanCache, wanted: Wanted, shape: Shape = SHAPE) -> str:
+    with pytest.raises(PlanError) as error:
+        find(cache, wanted, shape)
     return str(error.value)
 
 
@@ -45,13 +46,13 @@ def options_in(text: str) -> list[str]:
 def test_the_plan_with_the_least_room_to_spare_is_taken(cache: PlanCache) -> None:
     small = built(cache, replace(RTX, options=replace(OPTIONS, batch=(1, 1, 2))))
     large = built(cache, RTX)
-    assert find(cache, WANTED) == small
-    assert find(cache, replace(WANTED, batch=3)) == large
-    assert find(cache, replace(WANTED, height=512, width=768)) == small
+    assert find(cache, WANTED, SHAPE) == small
+    assert find(cache, WANTED, (3, 1024, 1024)) == large
+    assert find(cache, WANTED, (1, 512, 768)) == small
 
 
 def test_no_plan_names_the_line_that_builds_one(cache: PlanCache) -> None:
-    said = refused(cache, replace(WANTED, bundle="my lung.bundle", batch=4))
+    said = refused(cache, replace(WANTED, bundle="my lung.bundle"), (4, 1024, 1024))
     assert "there is no plan of the fp16 graph of my lung.bundle" in said
     assert said.endswith(
         "Build one: foveate build 'my lung.bundle' --engine tensorrt --precision fp16 "
@@ -75,16 +76,14 @@ def test_a_shape_outside_the_profile_is_refused_by_name(
     cache: PlanCache, shape: tuple[int, int, int], outside: str, arguments: list[str]
 ) -> None:
     built(cache, RTX)
-    batch, height, width = shape
-    wanted = replace(WANTED, batch=batch, height=height, width=width)
-    said = refused(cache, wanted)
+    said = refused(cache, WANTED, shape)
     assert f"does not cover {outside}" in said
     assert options_in(said) == arguments
     sizes = tuple(tuple(map(int, size.split("x"))) for size in arguments[1].split(","))
     least, usual, most = map(int, arguments[0].split(","))
     options = BuildOptions(sizes, (least, usual, most))  # type: ignore[arg-type]
     built(cache, replace(RTX, options=options))
-    find(cache, wanted)  # the line leads out
+    find(cache, WANTED, shape)  # the line leads out
 
 
 @pytest.mark.parametrize(
@@ -111,14 +110,14 @@ def test_a_plan_for_elsewhere_is_refused_by_name(
     assert shlex.join(options.arguments()) in said
     device = here.device if here.flavour == "tensorrt" else None
     built(cache, Recipe(here.flavour, here.version, here.graph_sha256, options, device))
-    find(cache, here)  # the line leads out
+    find(cache, here, SHAPE)  # the line leads out
 
 
 def test_compatible_plans_run_on_later_versions_and_other_gpus(cache: PlanCache) -> None:
     options = replace(OPTIONS, version_compatible=True, hardware_compatible=True)
     record = built(cache, replace(FULL, options=options))
     here = replace(WANTED, flavour="tensorrt", version="10.13.2", device=Gpu("L4", "sm89"))
-    assert find(cache, here) == record
+    assert find(cache, here, SHAPE) == record
     assert "was built by tensorrt 10.3.0" in refused(cache, replace(here, version="10.2.0"))
     assert "was built by tensorrt 10.3.0" in refused(cache, replace(here, version="11.4.0"))
     assert "is for NVIDIA A10" in refused(cache, replace(here, device=TURING))
@@ -127,3 +126,28 @@ def test_compatible_plans_run_on_later_versions_and_other_gpus(cache: PlanCache)
 def test_another_graph_is_another_plan(cache: PlanCache) -> None:
     built(cache, RTX)
     assert "there is no plan" in refused(cache, replace(WANTED, graph_sha256="b" * 64))
+
+
+def test_tf32_is_a_precision_of_its_own(cache: PlanCache) -> None:
+    """An fp32 graph has plans that round and plans that do not; neither is taken for the other."""
+    exact = built(cache, RTX)
+    rounding = built(cache, replace(RTX, options=replace(OPTIONS, tf32=True)))
+    fp32, tf32 = replace(WANTED, precision="fp32"), replace(WANTED, precision="tf32")
+    assert find(cache, fp32, SHAPE) == exact and find(cache, tf32, SHAPE) == rounding
+    assert usable(cache, fp32) == [exact]
+    said = refused(cache, replace(tf32, graph_sha256="c" * 64))
+    assert said.endswith("--precision tf32 --batch 1,1,1 --size 1024x1024")
+
+
+def test_a_plan_built_the_other_way_is_named(cache: PlanCache) -> None:
+    built(cache, RTX)
+    said = refused(cache, replace(WANTED, precision="tf32"))
+    assert "the plan of the tf32 graph of l.bundle does not round them. Build" in said
+    assert said.endswith("--precision tf32 --batch 1,1,8 --size 1024x1024,512x768")
+
+
+def test_before_a_shape_is_known_the_size_is_left_to_fill_in(cache: PlanCache) -> None:
+    said = str(no_plan(cache, WANTED, None))
+    assert said.endswith(
+        "Build one: foveate build l.bundle --engine tensorrt --precision fp16 --size HEIGHTxWIDTH"
+    )

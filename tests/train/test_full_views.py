@@ -13,10 +13,10 @@ import pytest
 from foveate.export.graph import cascade_model
 from foveate.export.precision import folded
 from foveate.runtime import Cascade
-from foveate.runtime.cascade import as_input_type
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.errors import ImageError, SettingsError
+from foveate.runtime.input_types import as_input_type
 from foveate.runtime.spec import Size
 from foveate.train.dataset import load_dataset
 from foveate.train.full_views import FullCrops, WholeAtOwnSize

@@ -12,8 +12,8 @@ import torch
 
 from foveate.export.graph import cascade_model
 from foveate.export.precision import folded
-from foveate.runtime.cascade import as_input_type
 from foveate.runtime.engines.base import feed
+from foveate.runtime.input_types import as_input_type
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
 from foveate.train.dataset import load_dataset
 from foveate.train.phantom import PhantomSettings, write_phantoms

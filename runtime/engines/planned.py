@@ -1,0 +1,158 @@
+"""The ``tensorrt`` engine of a bundle: for every call the plan of the cache that covers it."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+
+from foveate.runtime.bundle import Bundle
+from foveate.runtime.closing import Closing
+from foveate.runtime.cuda import CudaDevice
+from foveate.runtime.device import Device
+from foveate.runtime.engines.base import Array, Feed
+from foveate.runtime.engines.tensorrt import TensorRtEngine
+from foveate.runtime.engines.tensorrt_plan import PlanFacts
+from foveate.runtime.errors import DeviceMemoryError, EngineError, LessMemory
+from foveate.runtime.executor import tensor_of
+from foveate.runtime.gpu import gpu
+from foveate.runtime.plan_kernels import read_kernels, write_kernels
+from foveate.runtime.plan_record import PlanRecord, graph_of
+from foveate.runtime.plan_search import Shape, Wanted, covering, no_plan, usable
+from foveate.runtime.plans import PlanCache, plan_cache
+from foveate.runtime.ring import RingSettings
+from foveate.runtime.slot import CLOSED
+from foveate.runtime.ticket import Ticket
+from foveate.runtime.toolkit import toolkit
+
+IMAGE = "image"
+
+
+@dataclass(frozen=True)
+class PlanSource:
+    """Where plans come from: the cache, what is looked for in it, and on which device they run."""
+
+    cache: PlanCache
+    wanted: Wanted
+    open_device: Callable[[], Device] = CudaDevice
+
+
+class PlannedEngine(Closing):
+    """Plans of one graph, each loaded when a call first needs it. Safe from several threads.
+
+    The newest plan is loaded at once, so that what is missing is said before the first image.
+    """
+
+    name = "tensorrt"
+
+    def __init__(self, source: PlanSource, settings: RingSettings) -> None:
+        self._source, self._settings = source, settings
+        self._lock = threading.Lock()
+        self._records = usable(source.cache, source.wanted)
+        if not self._records:
+            raise no_plan(source.cache, source.wanted, None)
+        self._engines: dict[str, TensorRtEngine] = {}
+        self._closed = False
+        self.device = source.open_device()
+        first = self._engine(self._records[0])
+        self.inputs, self.outputs = first.inputs, first.outputs
+
+    @property
+    def ahead(self) -> int:
+        """How many runs can be under way beside each other."""
+        return max((engine.ahead for engine in self._engines.values()), default=1)
+
+    def most_images(self, count: int, height: int, width: int) -> int:
+        """Return how many of ``count`` images of a size one call may have; 0: no plan takes any."""
+        with self._lock:
+            found = self._most(count, height, width)
+            if not found:
+                self._look_again()
+            return found or self._most(count, height, width)
+
+    def record_for(self, shape: Shape) -> PlanRecord:
+        """Return the plan that covers a call; PlanError carries the line that builds one."""
+        with self._lock:
+            found = self._covers(shape)
+        if found is None:
+            raise no_plan(self._source.cache, self._source.wanted, shape)
+        return found
+
+    def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> dict[str, Array]:
+        """Return the named outputs, each an array of its own."""
+        return self.submit(feeds, outputs).result().outputs
+
+    def submit(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> Ticket:
+        """Return the ticket of a run; several may be under way."""
+        count, height, width = tensor_of(feeds[IMAGE]).shape[:3]
+        record = self.record_for((count, height, width))
+        with self._lock:
+            engine = self._engine(record)
+        return engine.submit(feeds, outputs)
+
+    def close(self) -> None:
+        """Keep the kernels that RTX compiled and free every plan."""
+        with self._lock, ExitStack() as ends:
+            self._closed = True
+            engines, self._engines = self._engines, {}
+            records = {record.key: record for record in self._records}
+            for key, engine in engines.items():
+                ends.callback(engine.close)
+                self._keep_kernels(records[key], engine)
+
+    def _covers(self, shape: Shape) -> PlanRecord | None:
+        """Return the plan that covers a call, also one that was built since the engine was made."""
+        found = covering(self._records, shape)
+        if found is None:
+            self._look_again()
+        return found or covering(self._records, shape)
+
+    def _most(self, count: int, height: int, width: int) -> int:
+        profiles = [record.recipe.options.profile for record in self._records]
+        counts = [(min(count, profile.batch.max), profile) for profile in profiles]
+        return max((n for n, p in counts if not p.outside(n, height, width)), default=0)
+
+    def _look_again(self) -> None:
+        known = {record.key for record in self._records}
+        fresh = usable(self._source.cache, self._source.wanted)
+        self._records += [record for record in fresh if record.key not in known]
+
+    def _engine(self, record: PlanRecord) -> TensorRtEngine:
+        if self._closed:
+            raise EngineError(CLOSED)
+        if record.key not in self._engines:
+            self._engines[record.key] = self._open(record)
+        return self._engines[record.key]
+
+    def _open(self, record: PlanRecord) -> TensorRtEngine:
+        """Return the engine of a plan, with fewer slots where the device has no room for all."""
+        cache, bundle = self._source.cache, self._source.wanted.bundle
+        plan, kernels = cache.read(record, bundle), read_kernels(cache, record)
+        recipe = record.recipe
+        facts = PlanFacts(recipe.flavour, recipe.version, record.build_line(bundle))
+        for slots in range(self._settings.slots, 0, -1):
+            settings = replace(self._settings, slots=slots)
+            try:
+                return TensorRtEngine(plan, facts, self.device, settings, kernels)
+            except DeviceMemoryError as error:
+                if slots == 1:
+                    raise
+                text = f"{error} Trying {slots - 1} runs at a time in place of {slots}."
+                warnings.warn(LessMemory(text), stacklevel=2)
+        raise AssertionError("a ring has at least one slot")
+
+    def _keep_kernels(self, record: PlanRecord, engine: TensorRtEngine) -> None:
+        kernels = engine.runtime_cache()
+        if kernels and kernels != read_kernels(self._source.cache, record):
+            with suppress(OSError):  # a cache that cannot be written only costs time
+                write_kernels(self._source.cache, record, kernels)
+
+
+def plan_source(bundle: Bundle, precision: str) -> PlanSource:
+    """Return where plans of a bundle come from here; EngineError says what is missing."""
+    kit = toolkit()
+    graph = bundle.graph_sha256(graph_of(precision))
+    wanted = Wanted(kit.flavour, kit.version, gpu(), str(bundle.folder), precision, graph)
+    return PlanSource(plan_cache(), wanted)

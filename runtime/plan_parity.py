@@ -1,0 +1,100 @@
+"""Whether a plan gives the right masks on a GPU: the record of ``benchmark parity`` beside it.
+
+``KEY.parity.json`` lies in the cache of plans and counts for one plan, one GPU and one version of
+the TensorRT that ran it. It does not travel with a plan that is exported.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.errors import BundleError
+from foveate.runtime.hashes import canonical_sha256
+from foveate.runtime.json_files import check_shape, read_json
+from foveate.runtime.plan_record import Gpu, PlanRecord
+from foveate.runtime.plans import PlanCache
+
+SUFFIX = ".parity.json"
+OWN_HASH = "parity_sha256"
+_SHAPE = {
+    "plan_sha256": str,
+    "version": str,
+    "gpu": {"name": str, "sm": str},
+    "data": str,
+    "images": int,
+    "foreground_images": int,
+    "reference": str,
+    "disagreement": float,
+    "held": bool,
+    "created": str,
+}
+
+
+@dataclass(frozen=True)
+class PlanParity:
+    """What ``benchmark parity`` found of a plan on a GPU.
+
+    ``version`` is that of the TensorRT which ran it. ``disagreement`` is pooled over ``images``,
+    of which ``foreground_images`` have foreground in one of the two masks; ``dice_change`` is None
+    without truth. ``held`` says that both were inside the bounds of the precision.
+    """
+
+    plan_sha256: str
+    version: str
+    gpu: Gpu
+    data: str
+    images: int
+    foreground_images: int
+    reference: str
+    disagreement: float
+    dice_change: float | None
+    held: bool
+    created: str = ""
+
+    @property
+    def proves(self) -> bool:
+        """Whether the plan may be chosen for its masks: bounds kept, and not on empty masks."""
+        return self.held and self.foreground_images > 0
+
+    def __str__(self) -> str:
+        kept = "inside" if self.held else "OUTSIDE"
+        return (
+            f"disagreement {self.disagreement:.6f}, {kept} its bounds, on {self.images} images of "
+            f"{self.data} ({self.foreground_images} with foreground) against {self.reference}"
+        )
+
+
+def write_parity(cache: PlanCache, record: PlanRecord, parity: PlanParity) -> None:
+    """Write what was found beside the plan, in place of what was found before."""
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    values = {**asdict(parity), "created": created}
+    text = json.dumps({**values, OWN_HASH: canonical_sha256(values)}, indent=1) + "\n"
+    write_atomically(cache.path(record.key, SUFFIX), lambda file: file.write(text.encode()))
+
+
+def read_parity(cache: PlanCache, record: PlanRecord, version: str, gpu: Gpu) -> PlanParity | None:
+    """Return what was found of a plan on this GPU by this TensorRT; None where nothing was.
+
+    BundleError when the file is not as it was written.
+    """
+    path = cache.path(record.key, SUFFIX)
+    if not path.is_file():
+        return None
+    values = read_json(path, "the parity record of a plan, written by foveate benchmark parity")
+    stated = values.pop(OWN_HASH, None)
+    if canonical_sha256(values) != stated:
+        raise BundleError(f"{path}: does not match its own {OWN_HASH}; it was changed")
+    check_shape(path, values, _SHAPE)
+    found = _parity(values)
+    here = (record.plan_sha256, version, gpu)
+    return found if (found.plan_sha256, found.version, found.gpu) == here else None
+
+
+def _parity(values: dict[str, Any]) -> PlanParity:
+    names = PlanParity.__dataclass_fields__
+    gpu = Gpu(values["gpu"]["name"], values["gpu"]["sm"])
+    return PlanParity(**{name: values.get(name) for name in names} | {"gpu": gpu})  # type: ignore[arg-type]
