@@ -12,7 +12,7 @@ import numpy as np
 from foveate.benchmarks.variants import Variant
 from foveate.runtime.bundle import Bundle
 from foveate.runtime.cascade import Cascade
-from foveate.runtime.engines import engine_from_onnx
+from foveate.runtime.engines import engine_from_bundle
 from foveate.runtime.engines.base import Array, Pixels, feed
 from foveate.runtime.input_types import as_input_type
 
@@ -55,12 +55,11 @@ def bare_engine(bundle: Bundle, variant: Variant, threads: int) -> Iterator[Bare
     For onnxruntime a session of its own with default options, so that a wait or a slow setting in
     our engine shows; for others our engine, called directly.
     """
-    graph = bundle.graph(variant.precision)
     if variant.engine == "onnxruntime":
         from foveate.benchmarks.bare_session import BareSession
 
-        session = BareSession(graph, threads)
+        session = BareSession(bundle.graph(variant.precision), threads)
         yield lambda image: session.run(image, OUTPUTS)
         return
-    with engine_from_onnx(variant.engine, graph, threads) as loaded:
+    with engine_from_bundle(bundle, variant.engine, variant.precision, threads) as loaded:
         yield lambda image: loaded.run({"image": image}, OUTPUTS)

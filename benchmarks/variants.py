@@ -9,8 +9,9 @@ from pathlib import Path
 
 from foveate.runtime.bundle import Bundle, open_bundle
 from foveate.runtime.cascade import Cascade
-from foveate.runtime.engines import ENGINES
+from foveate.runtime.engines import PLANNED, engine_names
 from foveate.runtime.errors import EngineError
+from foveate.runtime.plan_record import TF32
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def open_variants(
     """
     found = Variants(open_bundle(path))
     with ExitStack() as stack:
-        for engine in engines or ENGINES:
-            for precision in precisions or found.bundle.precisions:
+        for engine in engines or engine_names():
+            for precision in precisions or _precisions(found.bundle, engine):
                 variant = Variant(engine, precision)
                 try:
                     cascade = Cascade.load(path, engine, precision, threads)
@@ -61,3 +62,9 @@ def open_variants(
             reasons = "; ".join(f"{name}: {reason}" for name, reason in found.skipped.items())
             raise EngineError(f"no engine here runs {path}: {reasons}")
         yield found
+
+
+def _precisions(bundle: Bundle, engine: str) -> tuple[str, ...]:
+    """Return what an engine may compute with: the bundle's graphs, and plans that round."""
+    tf32 = (TF32,) if engine == PLANNED and "fp32" in bundle.precisions else ()
+    return (*bundle.precisions, *tf32)

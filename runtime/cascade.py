@@ -69,7 +69,7 @@ class Cascade(Closing):
     ) -> Cascade:
         """Return the cascade of a bundle, its files verified.
 
-        ``engine`` is auto or a name of ``foveate.runtime.engines.ENGINE_NAMES``, ``precision`` auto
+        ``engine`` is auto or a name of ``foveate.runtime.engines.engine_names``, ``precision`` auto
         or one of the bundle's, or tf32; ``choice.choose`` says what auto takes. ``threads`` 0 takes
         the cores this process may use. ``latency``: on a GPU one run at a time, answered as soon
         as it is over. Raises BundleError and EngineError.
@@ -92,7 +92,15 @@ class Cascade(Closing):
         ``probabilities`` also fetches ``coarse`` and ``refined``. An image of the other type than
         the bundle's is converted (``as_input_type``). Raises ImageError for other shapes.
         """
-        return self._begin([image], probabilities).finish()[0]
+        return self.begin(image, probabilities).finish()[0]
+
+    def begin(self, image: Pixels, probabilities: bool = False) -> Call:
+        """Return the call for one image once it is under way; ``finish`` gives its result.
+
+        As many calls as ``beside`` may be under way while another's result is used. An engine on
+        the CPU has done the call by then. Raises ImageError as a call does.
+        """
+        return self._begin([image], probabilities)
 
     def batch(self, images: Sequence[Pixels], probabilities: bool = False) -> list[Result]:
         """Return one result per image, in order; the images may have any sizes.
@@ -111,7 +119,7 @@ class Cascade(Closing):
         for part in self._parts(images):
             call = self._begin([images[index] for index in part], probabilities)
             waiting.append((part, call))
-            if len(waiting) > self._beside:
+            if len(waiting) > self.beside:
                 take()
         while waiting:
             take()
@@ -126,7 +134,7 @@ class Cascade(Closing):
         ``copy=False`` the arrays of a result may be overwritten when the next one is taken, or
         when another thread uses this cascade.
         """
-        ahead = self._beside if isinstance(self.engine, Submitting) else READ_AHEAD
+        ahead = self.beside if isinstance(self.engine, Submitting) else READ_AHEAD
         waiting: deque[Future[Call]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="foveate-stream") as feeder:
             try:
@@ -141,8 +149,8 @@ class Cascade(Closing):
                     future.cancel()
 
     @property
-    def _beside(self) -> int:
-        """How many calls may be under way beside the one whose results are used."""
+    def beside(self) -> int:
+        """How many calls may be under way beside the one whose result is used; 0 on a CPU."""
         return self.engine.ahead - 1 if isinstance(self.engine, Submitting) else 0
 
     def _begin(self, images: Sequence[Pixels], probabilities: bool) -> Call:

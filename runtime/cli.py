@@ -29,7 +29,9 @@ SHOWN_FAILURES = 10
     "--overlay", is_flag=True, help="Also write pictures of mask and box to OUT/overlays."
 )
 @click.option("--engine", default="auto", show_default=True, help="auto, or one of foveate info.")
-@click.option("--precision", default="fp32", show_default=True, help="Graph of the bundle to run.")
+@click.option(
+    "--precision", default="auto", show_default=True, help="auto, fp32, fp16, or tf32 (TensorRT)."
+)
 @click.option(
     "--threads",
     type=click.IntRange(0),
@@ -70,16 +72,16 @@ def segment(
     bar = Bar()
     with Cascade.load(bundle, engine, precision, threads) as cascade:
         report = segment_files(cascade, items, out, overlay, bar.update)
-        used = cascade.engine.name
+        choice = cascade.choice
     bar.clear()
     rate = report.written / report.seconds if report.seconds else 0.0
     if as_json:
-        summary = {**asdict(report), "images_per_second": rate, "engine": used, "out": str(out)}
-        click.echo(json.dumps({**summary, "precision": precision}))
+        summary = {**asdict(report), **asdict(choice), "images_per_second": rate, "out": str(out)}
+        click.echo(json.dumps(summary))
     else:
         click.echo(
             f"{report.written} masks in {out} ({report.empty} empty), {report.seconds:.1f} s, "
-            f"{rate:.1f} images/s with files, {used} {precision}"
+            f"{rate:.1f} images/s with files, {_used(report.engines) or choice.label}"
         )
         for failure in report.failures[:SHOWN_FAILURES]:
             click.echo(one_line(f"failed: {failure.input} {failure.reason}"), err=True)
@@ -88,6 +90,13 @@ def segment(
     if report.interrupted:
         raise click.Abort
     return 1 if report.failures else 0
+
+
+def _used(engines: dict[str, int]) -> str:
+    """Return what made the masks, in words; with counts where it was more than one engine."""
+    if len(engines) < 2:
+        return "".join(engines)
+    return ", ".join(f"{count} by {name}" for name, count in engines.items())
 
 
 @click.command()

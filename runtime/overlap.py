@@ -15,6 +15,7 @@ BOUNDS = {
     "fp32": (0.001, 0.0005),
     "fp16": (0.01, 0.002),
     "bf16": (0.01, 0.002),
+    "tf32": (0.01, 0.002),
     "int8": (0.03, 0.005),
 }
 """Precision -> largest disagreement and largest change of the mean Dice."""

@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
 from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.calls import Call
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
-from foveate.runtime.errors import FoveateError, GraphError, ImageError
+from foveate.runtime.errors import DeviceMemoryError, FoveateError, GraphError, ImageError
 from foveate.runtime.image_files import read_image
 from foveate.runtime.inputs import OVERLAYS, Item
 from foveate.runtime.mask_files import write_mask
@@ -26,6 +28,8 @@ from foveate.runtime.result import Result
 AHEAD = 3
 """Images decoded before they are needed, and masks waiting to be written."""
 FAILURES = "failures.jsonl"
+NO_PIXELS: Pixels = np.zeros((0, 0), np.uint8)
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,17 @@ class Failure:
 
 @dataclass
 class Report:
-    """What became of a batch. ``seconds`` counts from the first decode to the last write."""
+    """What became of a batch. ``seconds`` counts from the first decode to the last write.
+
+    ``engines`` counts the masks of each engine and precision.
+    """
 
     written: int = 0
     empty: int = 0
     seconds: float = 0.0
     interrupted: bool = False
     failures: list[Failure] = field(default_factory=list)
+    engines: dict[str, int] = field(default_factory=dict)
 
 
 def segment_files(
@@ -66,10 +74,10 @@ def segment_files(
     waiting: deque[tuple[Item, Future[None]]] = deque()
     with ThreadPoolExecutor(1, "foveate-encode") as encoder:
         try:
-            for number, (item, image) in enumerate(_decoded(items), 1):
-                result = _segmented(cascade, image)
-                if isinstance(result, Result) and isinstance(image, np.ndarray):
+            for number, (item, image, result) in enumerate(_segmented(cascade, items), 1):
+                if isinstance(result, Result):
                     report.empty += not result.mask.any()
+                    report.engines[result.engine] = report.engines.get(result.engine, 0) + 1
                     job = encoder.submit(_write, cascade, item, image, result, out, overlay)
                     waiting.append((item, job))
                 else:
@@ -111,12 +119,38 @@ def _read(path: Path) -> Pixels | ImageError:
         return error
 
 
-def _segmented(cascade: Cascade, image: Pixels | ImageError) -> Result | FoveateError:
-    if isinstance(image, ImageError):
-        return image
+def _segmented(
+    cascade: Cascade, items: Sequence[Item]
+) -> Iterator[tuple[Item, Pixels, Result | FoveateError]]:
+    """Yield every item with its pixels and its result, or with what is wrong with it.
+
+    On a GPU the next images are under way by then. What is wrong with the engine itself is raised.
+    """
+    begun: deque[tuple[Item, Pixels, Call | FoveateError]] = deque()
+    for item, image in _decoded(items):
+        if isinstance(image, ImageError):
+            begun.append((item, NO_PIXELS, image))
+        else:
+            begun.append((item, image, _tried(cascade.begin, image)))
+        if len(begun) > cascade.beside:
+            yield _finished(*begun.popleft())
+    while begun:
+        yield _finished(*begun.popleft())
+
+
+def _finished(
+    item: Item, image: Pixels, call: Call | FoveateError
+) -> tuple[Item, Pixels, Result | FoveateError]:
+    if not isinstance(call, Call):
+        return item, image, call
+    return item, image, _tried(lambda: call.finish()[0])
+
+
+def _tried(work: Callable[..., Done], *given: Pixels) -> Done | FoveateError:
+    """Return what came of it, or the error that is this image's alone."""
     try:
-        return cascade(image)
-    except (ImageError, GraphError) as error:
+        return work(*given)
+    except (ImageError, GraphError, DeviceMemoryError) as error:
         return error
 
 

@@ -14,7 +14,11 @@ ENGINES = {
 """Engine that runs the graph of a bundle -> its module and the extra that installs it."""
 PLANNED = "tensorrt"
 """The engine that runs plans built from it."""
-ENGINE_NAMES = (*ENGINES, PLANNED)
+
+
+def engine_names() -> tuple[str, ...]:
+    """Return the names of all engines."""
+    return (*ENGINES, PLANNED)
 
 
 def engine_from_onnx(name: str, graph: bytes, threads: int = 0) -> Engine:
@@ -23,7 +27,7 @@ def engine_from_onnx(name: str, graph: bytes, threads: int = 0) -> Engine:
     ``threads`` 0 leaves the choice to the engine. EngineError carries the install line.
     """
     if name not in ENGINES:
-        known = ", ".join(ENGINE_NAMES)
+        known = ", ".join(engine_names())
         raise EngineError(f'there is no engine "{name}"; this version has {known}')
     module_name, extra = ENGINES[name]
     try:
