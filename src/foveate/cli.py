@@ -78,7 +78,7 @@ def main() -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", LessMemory)
-            warnings.showwarning = _say
+            warnings.showwarning = _say  # type: ignore[assignment]  # where it is from is left out
             code = group.main(standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("Interrupted; what was written is kept.", err=True)
