@@ -9,6 +9,7 @@ from foveate.runtime.errors import EngineError
 
 ENGINES = {
     "onnxruntime": ("foveate.runtime.engines.onnxruntime", "cpu"),
+    "onnxruntime-cuda": ("foveate.runtime.engines.onnxruntime_cuda", "gpu"),
 }
 """Engine -> its module and the extra that installs it."""
 
