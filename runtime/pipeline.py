@@ -1,35 +1,36 @@
-"""From files to files: decode ahead, segment, encode behind; one bad file stops nothing else."""
+"""From files to files: every worker carries an image from decoding to its line in the journal.
+
+One bad file stops nothing else. What stops a run is an engine that fails or a folder that cannot
+be written to; what is written then stays, and ``--resume`` goes on from there.
+"""
 
 from __future__ import annotations
 
-import json
+import errno
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TypeVar
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
-import cv2
-import numpy as np
-
-from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.calls import Call
+from foveate.runtime.batcher import Batcher
 from foveate.runtime.cascade import Cascade
-from foveate.runtime.engines.base import Pixels
-from foveate.runtime.errors import DeviceMemoryError, FoveateError, GraphError, ImageError
+from foveate.runtime.crew import Crew
+from foveate.runtime.engines.base import available_cores
+from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError
 from foveate.runtime.image_files import read_image
-from foveate.runtime.inputs import OVERLAYS, Item
-from foveate.runtime.mask_files import write_mask
-from foveate.runtime.overlays import draw_overlay, eight_bit
-from foveate.runtime.result import Result
+from foveate.runtime.inputs import Item
+from foveate.runtime.journal import Journal, Writer
+from foveate.runtime.outputs import OutputSettings, write_outputs
+from foveate.runtime.pixel_budget import PixelBudget
+from foveate.runtime.result_lines import result_line
+from foveate.runtime.resume import stamp
+from foveate.runtime.stage_times import ImageTimes, StageTimes
+from foveate.runtime.work_plan import WorkPlan
 
-AHEAD = 3
-"""Images decoded before they are needed, and masks waiting to be written."""
-FAILURES = "failures.jsonl"
-NO_PIXELS: Pixels = np.zeros((0, 0), np.uint8)
-Done = TypeVar("Done")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of a folder that no other file would escape."""
 
 
 @dataclass(frozen=True)
@@ -38,149 +39,147 @@ class Failure:
 
     input: str
     reason: str
+    page: int = 0
+
+    def as_line(self) -> dict[str, Any]:
+        page = {"page": self.page} if self.page else {}
+        return {"input": self.input, **page, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Items to segment, what is written of each, and where."""
+
+    items: Sequence[Item]
+    journal: Journal
+    outputs: OutputSettings = OutputSettings()
+    fail_fast: bool = False
 
 
 @dataclass
 class Report:
-    """What became of a batch. ``seconds`` counts from the first decode to the last write.
+    """What became of a run. ``seconds`` counts from the first decode to the last write.
 
-    ``engines`` counts the masks of each engine and precision.
+    ``engines`` counts the masks of each engine and precision; ``stages`` says where the cores'
+    time went; ``stopped`` why a run ended early.
     """
 
     written: int = 0
     empty: int = 0
     seconds: float = 0.0
-    interrupted: bool = False
     failures: list[Failure] = field(default_factory=list)
     engines: dict[str, int] = field(default_factory=dict)
+    stages: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def images_per_second(self) -> float:
+        return self.written / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    done: int
+    total: int
+    failed: int
+    bottleneck: str
 
 
 def segment_files(
     cascade: Cascade,
-    items: Sequence[Item],
-    out: Path,
-    overlay: bool,
-    progress: Callable[[str, int, int], None],
+    job: Job,
+    plan: WorkPlan,
+    progress: Callable[[Progress], None] = lambda progress: None,
+    stop: threading.Event | None = None,
 ) -> Report:
-    """Segment every item into ``out`` and return what became of them.
+    """Segment every item of a job and return what became of them.
 
-    Masks are written under a temporary name and renamed. Failures go to ``failures.jsonl`` in
-    ``out``, which is replaced, and removed when there are none. Ctrl-C finishes the image in
-    flight.
+    Files are written under a temporary name and renamed, then the line goes into the journal; a
+    failure has its line in ``failures.jsonl``. ``stop`` ends the run after what is in hand.
+    Raises EngineError when the engine fails, OSError when nothing more can be written.
     """
-    (out / OVERLAYS if overlay else out).mkdir(parents=True, exist_ok=True)
-    report = Report()
-    started = time.monotonic()
-    waiting: deque[tuple[Item, Future[None]]] = deque()
-    with ThreadPoolExecutor(1, "foveate-encode") as encoder:
+    stop = stop or threading.Event()
+    report, stages = Report(), StageTimes(available_cores())
+    with ExitStack() as opened:
+        results = opened.enter_context(Writer(job.journal.results))
+        failures = opened.enter_context(Writer(job.journal.failures))
+        worker = _Worker(cascade, job, plan, results, stages)
+        started = time.monotonic()
+        crew = Crew(worker.one, plan.workers, stop)
         try:
-            for number, (item, image, result) in enumerate(_segmented(cascade, items), 1):
-                if isinstance(result, Result):
-                    report.empty += not result.mask.any()
-                    report.engines[result.engine] = report.engines.get(result.engine, 0) + 1
-                    job = encoder.submit(_write, cascade, item, image, result, out, overlay)
-                    waiting.append((item, job))
-                else:
-                    report.failures.append(Failure(str(item.path), str(result)))
-                while len(waiting) > AHEAD:
-                    _finish(waiting.popleft(), report)
-                progress("segmenting", number, len(items))
-        except KeyboardInterrupt:
-            report.interrupted = True
-        while waiting:
-            _finish(waiting.popleft(), report)
-    report.seconds = time.monotonic() - started
-    _write_failures(out / FAILURES, report.failures)
+            for done in crew.run(job.items):
+                _count(report, done)
+                if isinstance(done, Failure):
+                    failures.add(done.as_line())
+                    if job.fail_fast:
+                        stop.set()
+                failed = len(report.failures)
+                number = report.written + failed
+                progress(Progress(number, len(job.items), failed, stages.bottleneck))
+        finally:
+            report.seconds = time.monotonic() - started
+            report.stages = stages.summary(report.images_per_second)
     return report
 
 
-def _decoded(items: Sequence[Item]) -> Iterator[tuple[Item, Pixels | ImageError]]:
-    """Yield every item with its pixels, or with what is wrong with it, decoding ahead."""
-    waiting: deque[tuple[Item, Future[Pixels | ImageError]]] = deque()
-    with ThreadPoolExecutor(1, "foveate-decode") as decoder:
-        try:
-            for item in items:
-                waiting.append((item, decoder.submit(_read, item.path)))
-                if len(waiting) > AHEAD:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+@dataclass(frozen=True)
+class Written:
+    """An image whose mask is written, by which engine, and whether the mask is empty."""
+
+    engine: str
+    empty: bool
 
 
-def _read(path: Path) -> Pixels | ImageError:
-    try:
-        return read_image(path)
-    except ImageError as error:
-        return error
-
-
-def _segmented(
-    cascade: Cascade, items: Sequence[Item]
-) -> Iterator[tuple[Item, Pixels, Result | FoveateError]]:
-    """Yield every item with its pixels and its result, or with what is wrong with it.
-
-    On a GPU the next images are under way by then. What is wrong with the engine itself is raised.
-    """
-    begun: deque[tuple[Item, Pixels, Call | FoveateError]] = deque()
-    for item, image in _decoded(items):
-        if isinstance(image, ImageError):
-            begun.append((item, NO_PIXELS, image))
-        else:
-            begun.append((item, image, _tried(cascade.begin, image)))
-        if len(begun) > cascade.beside:
-            yield _finished(*begun.popleft())
-    while begun:
-        yield _finished(*begun.popleft())
-
-
-def _finished(
-    item: Item, image: Pixels, call: Call | FoveateError
-) -> tuple[Item, Pixels, Result | FoveateError]:
-    if not isinstance(call, Call):
-        return item, image, call
-    return item, image, _tried(lambda: call.finish()[0])
-
-
-def _tried(work: Callable[..., Done], *given: Pixels) -> Done | FoveateError:
-    """Return what came of it, or the error that is this image's alone."""
-    try:
-        return work(*given)
-    except (ImageError, GraphError, DeviceMemoryError) as error:
-        return error
-
-
-def _write(
-    cascade: Cascade, item: Item, image: Pixels, result: Result, out: Path, overlay: bool
-) -> None:
-    write_mask(out / item.mask_name, result.mask, len(cascade.spec.classes))
-    if not overlay:
+def _count(report: Report, done: Written | Failure) -> None:
+    if isinstance(done, Failure):
+        report.failures.append(done)
         return
-    boxes = None if cascade.spec.region.mode == "none" else result.box_xyxy
-    picture = draw_overlay(eight_bit(image), result.mask, boxes)
-    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    assert done
-    path = out / OVERLAYS / Path(item.mask_name).with_suffix(".jpg").name
-    write_atomically(path, lambda file: file.write(data.tobytes()))
+    report.written += 1
+    report.empty += done.empty
+    report.engines[done.engine] = report.engines.get(done.engine, 0) + 1
 
 
-def _finish(entry: tuple[Item, Future[None]], report: Report) -> None:
-    item, job = entry
-    try:
-        job.result()
-        report.written += 1
-    except OSError as error:
-        report.failures.append(
-            Failure(str(item.path), f"mask not written: {error.strerror or error}")
-        )
+class _Worker:
+    """The work on one item; called by several threads."""
 
+    def __init__(
+        self, cascade: Cascade, job: Job, plan: WorkPlan, results: Writer, stages: StageTimes
+    ) -> None:
+        self._cascade, self._job, self._results, self._stages = cascade, job, results, stages
+        self._threads = plan.threads
+        self._segment = Batcher(cascade, plan.batch)
+        self._budget = PixelBudget()
 
-def _write_failures(path: Path, failures: Sequence[Failure]) -> None:
-    path.unlink(missing_ok=True)
-    if failures:
-        lines = "".join(json.dumps(asdict(failure)) + "\n" for failure in failures)
-        write_atomically(path, lambda file: file.write(lines.encode()))
+    def one(self, item: Item) -> Written | Failure:
+        """Return what became of an item; what is not its own fault is raised."""
+        try:
+            return self._one(item)
+        except (ImageError, GraphError, DeviceMemoryError) as error:
+            return Failure(str(item.path), str(error), item.page)
+        except MemoryError:
+            return Failure(str(item.path), "there is no memory for it; try --workers 1", item.page)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            reason = f"mask not written: {error.strerror or error}"
+            return Failure(str(item.path), reason, item.page)
+
+    def _one(self, item: Item) -> Written:
+        job, spec, times = self._job, self._cascade.spec, ImageTimes(self._threads)
+        read = stamp(item)
+        with times.stage("decode"):
+            image = read_image(item.path, item.page)
+        with self._budget.room(image.size):
+            with times.stage("engine"):
+                result = self._segment(image, job.outputs.probability)
+            with times.stage("encode"):
+                files = write_outputs(
+                    job.outputs, job.journal.out, item.name, image, result, spec
+                )
+        line = result_line(str(item.path), item.page, files, image.shape, result, spec)
+        line |= {**read, "files": files}
+        line["ms"] |= {n: round(times.wall_ms[n], 3) for n in ("decode", "encode")}
+        self._results.add(line)
+        self._stages.add(times)
+        return Written(result.engine, "empty" in line["flags"])

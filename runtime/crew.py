@@ -1,0 +1,84 @@
+"""Threads that each take an item, do the whole work on it, and take the next."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Given = TypeVar("Given")
+Done = TypeVar("Done")
+WAKE_S = 0.2
+"""How often the main thread looks up, so that signals are seen."""
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What ended a worker: not the fault of one item."""
+
+    error: BaseException
+
+
+class Crew(Generic[Given, Done]):
+    """Does ``work`` on every item with some threads, and yields what came of each as it comes.
+
+    ``stop`` ends it early: what is in hand is finished, nothing more is taken. So does an
+    exception of ``work``, which is raised once all workers have ended: no worker ends unnoticed.
+    """
+
+    def __init__(
+        self, work: Callable[[Given], Done], workers: int, stop: threading.Event
+    ) -> None:
+        self._work, self._workers, self._stop = work, workers, stop
+        self._lock = threading.Lock()
+        self._done: queue.Queue[Done | _Fault | None] = queue.Queue()
+
+    def run(self, items: Iterable[Given]) -> Iterator[Done]:
+        """Yield what came of every item, in the order of ending."""
+        source = iter(items)
+        threads = [
+            threading.Thread(target=self._serve, args=(source,), name=f"foveate-{n}", daemon=True)
+            for n in range(self._workers)
+        ]
+        for thread in threads:
+            thread.start()
+        fault: BaseException | None = None
+        working = len(threads)
+        try:
+            while working:
+                done = self._next()
+                if done is None:
+                    working -= 1
+                elif isinstance(done, _Fault):
+                    fault = fault or done.error
+                    self._stop.set()
+                else:
+                    yield done
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+        if fault is not None:
+            raise fault
+
+    def _next(self) -> Done | _Fault | None:
+        while True:
+            try:
+                return self._done.get(timeout=WAKE_S)
+            except queue.Empty:
+                continue
+
+    def _serve(self, source: Iterator[Given]) -> None:
+        try:
+            while not self._stop.is_set():
+                with self._lock:
+                    item = next(source, None)
+                if item is None:
+                    return
+                self._done.put(self._work(item))
+        except BaseException as error:
+            self._done.put(_Fault(error))
+        finally:
+            self._done.put(None)

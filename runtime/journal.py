@@ -1,0 +1,129 @@
+"""What is done, line by line: ``results.jsonl`` and ``failures.jsonl`` in the folder of the masks.
+
+A line of ``results.jsonl`` is written after its files were renamed to their final names, with one
+call of the system, so a process that is killed leaves at most files without a line, or a torn last
+line; both are done again. Nothing is forced to the disk: what a killed process had written stays,
+what a power cut takes is found by the sha256 in the line, and done again by ``--resume``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.closing import Closing
+from foveate.runtime.errors import BundleError, SettingsError
+from foveate.runtime.json_files import read_json
+
+RESULTS, FAILURES, JOB = "results.jsonl", "failures.jsonl", "job.json"
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The journal of a folder. ``part`` names the share of one shard, empty without shards."""
+
+    out: Path
+    part: str = ""
+
+    @property
+    def results(self) -> Path:
+        return self._path(RESULTS)
+
+    @property
+    def failures(self) -> Path:
+        return self._path(FAILURES)
+
+    @property
+    def job(self) -> Path:
+        return self._path(JOB)
+
+    def _path(self, name: str) -> Path:
+        stem, suffix = name.split(".")
+        return self.out / f"{stem}{self.part}.{suffix}"
+
+    def begin(self, job: Mapping[str, Any]) -> None:
+        """Start afresh: what an earlier run wrote into the journal is removed."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        for path in (self.results, self.failures):
+            path.unlink(missing_ok=True)
+        text = json.dumps(dict(job), indent=1) + "\n"
+        write_atomically(self.job, lambda file: file.write(text.encode()))
+
+    def earlier_job(self) -> Line | None:
+        """Return what the run that is to be resumed was; None when there was none."""
+        if not self.job.exists():
+            return None
+        try:
+            return read_json(self.job, "the job of an earlier run of foveate segment")
+        except BundleError as error:
+            raise SettingsError(f"{error}. Leave --resume out to start afresh") from None
+
+    def lines(self) -> Iterator[Line]:
+        """Yield the lines of the results that are whole."""
+        try:
+            data = self.results.read_bytes()
+        except FileNotFoundError:
+            return
+        for line in data.split(b"\n")[:-1]:
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(found, dict):
+                yield found
+
+    def keep(self, lines: list[Line]) -> None:
+        """Replace the results by some of their lines; the failures are forgotten."""
+        text = "".join(as_line(line) for line in lines)
+        write_atomically(self.results, lambda file: file.write(text.encode()))
+        self.failures.unlink(missing_ok=True)
+
+
+class Writer(Closing):
+    """Appends lines to a file, from several threads. The file is made by the first line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._handle = -1
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Write a line; OSError names the file."""
+        data = as_line(line).encode()
+        with self._lock:
+            try:
+                if self._handle < 0:
+                    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+                    self._handle = os.open(self._path, flags, 0o644)
+                written = os.write(self._handle, data)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self._path)) from error
+            if written < len(data):
+                raise OSError(28, "No space left on device", str(self._path))
+
+    def close(self) -> None:
+        with self._lock:
+            if self._handle >= 0:
+                os.close(self._handle)
+                self._handle = -1
+
+
+def as_line(values: Mapping[str, Any]) -> str:
+    """Return JSON values as a line; names of files may hold bytes that are no UTF-8."""
+    return json.dumps(values, ensure_ascii=True) + "\n"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file, empty when it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

@@ -1,0 +1,83 @@
+"""What of an earlier run is done, and what is to be done again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from foveate.runtime.errors import SettingsError
+from foveate.runtime.inputs import Item
+from foveate.runtime.journal import Journal, Line, file_sha256
+
+READERS = 4
+Key = tuple[str, int]
+
+
+def stamp(item: Item) -> Line:
+    """Return what tells an input from a changed one: its path, size and time of change.
+
+    Size and time are -1 where the file cannot be looked at.
+    """
+    try:
+        found = os.stat(item.path)
+        size, changed = found.st_size, found.st_mtime_ns
+    except OSError:
+        size, changed = -1, -1
+    return {
+        "input": str(item.path),
+        "page": item.page,
+        "input_bytes": size,
+        "input_mtime_ns": changed,
+    }
+
+
+def check_same_job(journal: Journal, job: Mapping[str, Any]) -> None:
+    """Raise SettingsError when the folder was begun with another bundle or other options."""
+    earlier = journal.earlier_job()
+    if earlier is None:
+        return
+    differing = [name for name in job if name != "plan" and earlier.get(name) != job[name]]
+    if differing:
+        said = ", ".join(f"{n} {earlier.get(n)!r:.60}, now {job[n]!r:.60}" for n in differing)
+        raise SettingsError(
+            f"--resume: {journal.out} was begun with {said}. Use the same bundle and options, "
+            "choose another folder, or leave --resume out to start afresh"
+        )
+
+
+def remaining(journal: Journal, items: Sequence[Item]) -> tuple[list[Item], int]:
+    """Return the items that are still to be done, and how many are done; the journal is tidied.
+
+    An item is done when its line says so, its file is the one that was read, and every file that
+    was written for it still has the sha256 in the line.
+    """
+    lines = {_key(line): line for line in journal.lines()}
+    with ThreadPoolExecutor(READERS, "foveate-resume") as readers:
+        whole = dict(zip(lines, readers.map(lambda n: _whole(journal, n), lines.values())))
+    kept, left = [], []
+    for item in items:
+        line = lines.get((str(item.path), item.page))
+        if line is not None and whole[_key(line)] and _unchanged(line, stamp(item)):
+            kept.append(line)
+        else:
+            left.append(item)
+    journal.keep(kept)
+    return left, len(kept)
+
+
+def _key(line: Mapping[str, Any]) -> Key:
+    return str(line.get("input")), int(line.get("page") or 0)
+
+
+def _unchanged(line: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return now["input_bytes"] >= 0 and all(line.get(name) == value for name, value in now.items())
+
+
+def _whole(journal: Journal, line: Mapping[str, Any]) -> bool:
+    """Say whether every file of a line is as it was written."""
+    files = line.get("files")
+    if not isinstance(files, dict) or not files:
+        return False
+    return all(file_sha256(journal.out / name) == digest for name, digest in files.items())

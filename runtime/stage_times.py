@@ -1,0 +1,79 @@
+"""Where the time of many images goes, and what that says of the machine's limit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+STAGES = ("decode", "engine", "encode")
+
+
+@dataclass
+class ImageTimes:
+    """Wall-clock and core milliseconds of the stages of one image, taken on one thread.
+
+    Core time is that of the thread; an engine with threads of its own has them counted as if all
+    were busy for as long as its call took.
+    """
+
+    engine_threads: int = 1
+    wall_ms: dict[str, float] = field(default_factory=dict)
+    core_ms: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Take the time of a stage."""
+        wall, core = time.perf_counter(), time.thread_time()
+        try:
+            yield
+        finally:
+            self.wall_ms[name] = 1000 * (time.perf_counter() - wall)
+            self.core_ms[name] = 1000 * (time.thread_time() - core)
+            if name == "engine" and self.engine_threads > 1:
+                self.core_ms[name] = self.wall_ms[name] * self.engine_threads
+
+
+class StageTimes:
+    """The times of all images. Safe from several threads."""
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._lock = threading.Lock()
+        self._core_ms = dict.fromkeys(STAGES, 0.0)
+        self._images = 0
+
+    def add(self, times: ImageTimes) -> None:
+        with self._lock:
+            self._images += 1
+            for name, value in times.core_ms.items():
+                self._core_ms[name] += value
+
+    @property
+    def bottleneck(self) -> str:
+        """The stage that most of the cores' time goes to; empty before the first image."""
+        with self._lock:
+            if not self._images:
+                return ""
+            return max(self._core_ms, key=lambda name: self._core_ms[name])
+
+    def summary(self, images_per_second: float) -> dict[str, Any]:
+        """Return core milliseconds an image by stage, the ceiling they set, and the share of it.
+
+        The stages share the cores, so the ceiling is cores / (core-seconds of an image). Core time
+        is taken while all cores are busy: what they lose to each other is in it.
+        """
+        with self._lock:
+            count = max(self._images, 1)
+            core_ms = {name: value / count for name, value in self._core_ms.items()}
+        total = sum(core_ms.values())
+        ceiling = 1000 * self._cores / total if total else 0.0
+        return {
+            "core_ms": {name: round(value, 3) for name, value in core_ms.items()},
+            "bottleneck": self.bottleneck,
+            "ceiling_images_per_second": ceiling,
+            "share_of_ceiling": images_per_second / ceiling if ceiling else 0.0,
+        }

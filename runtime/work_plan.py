@@ -1,0 +1,97 @@
+"""How many workers share the cores, and how many images a call of the engine has.
+
+On a CPU every worker carries an image from file to file on one core, and an engine of one thread
+is called by all of them: no core waits for another stage, and none is wanted twice. On a GPU there
+are workers for its slots as well.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.engines.base import Pixels, Submitting, available_cores
+
+BATCHES = (1, 2, 4, 8)
+ROUNDS = 3
+WORTH = 1.05
+"""A larger batch is taken when an image costs less than with the smaller one by this factor."""
+FEW = 64
+"""With fewer images than this a measurement costs more than it brings."""
+
+
+@dataclass(frozen=True)
+class WorkPlan:
+    """``workers`` carry images, ``batch`` images share a call, the engine has ``threads``.
+
+    ``measured_ms``: milliseconds of the engine an image, by batch, where that was measured.
+    """
+
+    workers: int
+    batch: int = 1
+    threads: int = 1
+    measured_ms: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def engine_threads(threads: int, items: int) -> int:
+    """Return the threads of an engine on a CPU: one where there are images for all cores.
+
+    ``threads`` is what the user asked for, 0 for nothing.
+    """
+    if threads:
+        return threads
+    return 1 if items >= available_cores() else available_cores()
+
+
+def plan_for(
+    cascade: Cascade, images: Sequence[Pixels], items: int, workers: int, batch: int, threads: int
+) -> WorkPlan:
+    """Return the plan for so many items; 0 leaves ``workers`` or ``batch`` to a measurement.
+
+    ``images`` are the first ones, of one shape; nothing is measured without them.
+    """
+    measured: dict[str, float] = {}
+    if not batch:
+        batch = 1
+        if items >= FEW and images:
+            measured = _measure(cascade, images[0])
+            batch = _best(measured)
+    beside = cascade.beside + 1 if isinstance(cascade.engine, Submitting) else 0
+    if not workers:
+        calls = beside or max(1, available_cores() // threads)
+        workers = calls * batch + (available_cores() if beside else 0)
+        workers = max(1, min(workers, items))
+    return WorkPlan(workers, batch, threads, measured)
+
+
+def _measure(cascade: Cascade, image: Pixels) -> dict[str, float]:
+    """Return the engine's milliseconds an image by batch size, the least of some rounds."""
+    found: dict[str, float] = {}
+    cascade(image)
+    for batch in BATCHES:
+        times = []
+        for _ in range(ROUNDS):
+            started = time.perf_counter()
+            cascade.batch([image] * batch)
+            times.append(1000 * (time.perf_counter() - started) / batch)
+        found[str(batch)] = round(float(np.min(times)), 3)
+        if found[str(batch)] * batch * ROUNDS > 1000:
+            break  # a larger batch would be a measurement of seconds
+    return found
+
+
+def _best(measured: dict[str, float]) -> int:
+    """Return the batch that pays: the larger one only where it is clearly cheaper."""
+    best = 1
+    for batch in BATCHES[1:]:
+        if str(batch) in measured and measured[str(batch)] * WORTH < measured[str(best)]:
+            best = batch
+    return best
