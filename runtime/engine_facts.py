@@ -80,7 +80,6 @@ def _tensorrt(lines: Lines) -> list[Piece]:
     return [
         Piece("TensorRT", toolkits, lines["tensorrt"]),
         _pycuda(lines),
-        Piece("filelock", _version("filelock"), lines["filelock"], purpose="foveate build"),
         Piece(
             "cuda-bindings",
             _version("cuda-bindings"),

@@ -3,6 +3,7 @@
 FoveateError
 ├── SettingsError   a setting or option that does not exist or is out of range
 ├── DataError       a data set that cannot be trained on or evaluated
+├── OutputError     a folder that nothing more can be written to
 ├── ImageError      one image that cannot be read or is outside the limits
 ├── BundleError     a bundle or run that is missing, damaged or from another version
 └── EngineError     an engine, provider or device that is not there
@@ -24,6 +25,10 @@ class SettingsError(FoveateError):
 
 class DataError(FoveateError):
     """A data set cannot be used as it is."""
+
+
+class OutputError(FoveateError):
+    """Nothing more can be written to the folder of the masks."""
 
 
 class ImageError(FoveateError):

@@ -14,7 +14,6 @@ ELSEWHERE = {
     "any other: pip install 'foveate[tensorrt]'",
     "pycuda": "pip install 'foveate[cuda]'  # built from source: docs/install.md",
     "cuda-bindings": "pip install cuda-bindings",
-    "filelock": "pip install 'filelock>=3.12'",
 }
 """What is missing -> the line to type, and after # what else there is to know."""
 

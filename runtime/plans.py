@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.plan_record import PlanRecord, Recipe, read_record
@@ -125,13 +127,6 @@ class PlanCache:
     @contextmanager
     def locked(self, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
         """Hold the cache's lock, which a process that dies gives back; makes the folder."""
-        try:
-            from filelock import FileLock, Timeout
-        except ImportError:
-            raise EngineError(
-                "the cache of plans needs filelock: pip install 'foveate[tensorrt]' "
-                "or 'foveate[rtx]'"
-            ) from None
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = FileLock(self.folder / LOCK)
         try:

@@ -9,27 +9,43 @@ import click
 
 
 class Bar:
-    """One line on stderr that counts up. Where stderr is no terminal only ``log`` writes."""
+    """One line on stderr that counts up.
 
-    def __init__(self) -> None:
+    Where stderr is no terminal there are plain lines, one in ``plain_s`` seconds; none with 0.
+    """
+
+    def __init__(self, plain_s: float = 0.0) -> None:
+        self._plain_s = plain_s
         self.live = sys.stderr.isatty()
         self.label = ""
         self.started = 0.0
         self.shown = 0.0
 
-    def update(self, label: str, done: int, total: int) -> None:
-        """Show ``done`` of ``total``, at most ten times a second."""
+    def update(self, label: str, done: int, total: int, note: str = "") -> None:
+        """Show ``done`` of ``total``, at most ten times a second, with a rate and a note."""
         now = time.monotonic()
         if label != self.label:
-            self.label, self.started, self.shown = label, now, 0.0
-        if not self.live or (now - self.shown < 0.1 and done < total):
+            self.label, self.started, self.shown = label, now, 0.0 if self.live else now
+        pause = 0.1 if self.live else self._plain_s
+        if not pause or (now - self.shown < pause and (done < total or not self.live)):
             return
         self.shown = now
-        left = (now - self.started) / max(done, 1) * (total - done)
+        spent = now - self.started
+        left = spent / max(done, 1) * (total - done)
+        if not self.live:
+            said = f", {note}" if note else ""
+            click.echo(
+                f"{label} {done}/{total}, {done / max(spent, 1e-9):.1f}/s, {left:.0f} s left{said}",
+                err=True,
+            )
+            return
         filled = 24 * done // max(total, 1)
         bar = "#" * filled + "." * (24 - filled)
         click.echo(
-            f"\r{label} [{bar}] {done}/{total}, {left:.0f} s left \033[K", err=True, nl=False
+            f"\r{label} [{bar}] {done}/{total}, {done / max(spent, 1e-9):.1f}/s, "
+            f"{left:.0f} s left{', ' * bool(note)}{note} \033[K",
+            err=True,
+            nl=False,
         )
 
     def clear(self) -> None:

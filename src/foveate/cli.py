@@ -25,7 +25,7 @@ COMMANDS = {
         "foveate.export.build_cli",
         "Build a TensorRT plan for this device into the cache.",
     ),
-    "segment": ("foveate.runtime.cli", "Segment files, folders or globs into PNG masks."),
+    "segment": ("foveate.runtime.segment_cli", "Segment files, folders or globs into PNG masks."),
     "benchmark": (
         "foveate.benchmarks.benchmark_cli",
         "Measure parity, latency and throughput; compare with peers; report.",

@@ -1,0 +1,126 @@
+"""``foveate segment``."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from foveate.runtime.errors import one_line
+from foveate.runtime.progress import Bar
+
+if TYPE_CHECKING:
+    from foveate.runtime.pipeline import Progress
+    from foveate.runtime.segment_run import Outcome
+
+SHOWN_FAILURES = 10
+PLAIN_S = 10.0
+"""Seconds between lines of progress where there is no terminal."""
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the masks.")
+@click.option("--recursive", is_flag=True, help="Take the folders below an input folder too.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["png", "npz", "coco"]),
+    default="png",
+    show_default=True,
+    help="PNG masks, NPZ arrays, or COCO RLE.",
+)
+@click.option("--overlay", is_flag=True, help="Also write mask and box, drawn, to OUT/overlays.")
+@click.option(
+    "--probability", is_flag=True, help="Also write foreground probability to OUT/probability."
+)
+@click.option("--resume", is_flag=True, help="Go on with an earlier run into OUT.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails.")
+@click.option("--shard", default="", metavar="I/N", help="Segment one share of the inputs.")
+@click.option("--engine", default="auto", show_default=True, help="auto, or one of foveate info.")
+@click.option(
+    "--precision", default="auto", show_default=True, help="auto, fp32, fp16, or tf32 (TensorRT)."
+)
+@click.option("--workers", type=click.IntRange(0, 1024), default=0, help="Images in hand; 0: auto.")
+@click.option("--batch", type=click.IntRange(0, 1024), default=0, help="Images a call; 0: auto.")
+@click.option(
+    "--threads",
+    type=click.IntRange(0, 1024),
+    default=0,
+    help="Engine threads; 0: one a worker, all cores for a few images.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def segment(as_json: bool, **options: Any) -> int:
+    """Segment images with BUNDLE: one mask each, as large as its image, into --out.
+
+    INPUT is a file, a folder (the images directly in it), a quoted glob, @FILE (a list of paths) or
+    - (a list on stdin). Binary masks are 1-bit PNG (OpenCV reads 0 and 255, Pillow mode "1"),
+    others class indices with a palette. OUT/results.jsonl has a line for every image. Exit code 1
+    when some inputs failed: they are in OUT/failures.jsonl, all others are written. Ctrl-C and
+    SIGTERM finish what is in hand; --resume goes on from there.
+
+    \b
+    Example:
+      foveate segment lung.bundle scans/ 'more/*.tif' --out masks --overlay
+      find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks
+      foveate segment lung.bundle scans/ --recursive --out masks --resume
+    """
+    import cv2
+
+    from foveate.runtime.segment_run import Request, segment_run
+    from foveate.runtime.stop_signals import stopping
+
+    cv2.utils.logging.setLogLevel(0)  # what is wrong with a file is said once, in our words
+    cv2.setNumThreads(1)  # every core has a worker
+    bar = Bar(PLAIN_S)
+    with stopping() as stop:
+        outcome = segment_run(Request(**options), lambda at: _show(bar, at), stop.event)
+    bar.clear()
+    if as_json:
+        click.echo(json.dumps(outcome.as_dict()))
+    else:
+        _tell(outcome, options["out"])
+    if stop.signal == signal.SIGINT:
+        raise click.Abort
+    if stop.signal:
+        click.echo("Terminated; what was written is kept, --resume goes on from there.", err=True)
+        return 128 + int(stop.signal)
+    return 1 if outcome.report.failures else 0
+
+
+def _show(bar: Bar, at: Progress) -> None:
+    notes = [f"{at.failed} failed"] if at.failed else []
+    notes += [f"{at.bottleneck}-bound"] if at.bottleneck else []
+    bar.update("segmenting", at.done, at.total, ", ".join(notes))
+
+
+def _tell(outcome: Outcome, out: Path) -> None:
+    report = outcome.report
+    stages, rate = report.stages, report.images_per_second
+    done = f" ({outcome.resumed} were done before)" if outcome.resumed else ""
+    click.echo(
+        f"{report.written} masks in {out} ({report.empty} empty){done}, {report.seconds:.1f} s, "
+        f"{rate:.1f} images/s with files, {_used(report.engines) or outcome.choice.label}"
+    )
+    if report.written:
+        share = 100 * stages["share_of_ceiling"]
+        plan = outcome.plan
+        click.echo(
+            f"{stages['bottleneck']}-bound, {share:.0f}% of what the cores could give "
+            f"({plan.workers} workers, {plan.batch} images a call)"
+        )
+    for failure in report.failures[:SHOWN_FAILURES]:
+        click.echo(one_line(f"failed: {failure.input} {failure.reason}"), err=True)
+    if report.failures:
+        click.echo(f"{len(report.failures)} failed, listed in {outcome.failures_file}", err=True)
+
+
+def _used(engines: dict[str, int]) -> str:
+    """Return what made the masks, in words; with counts where it was more than one engine."""
+    if len(engines) < 2:
+        return "".join(engines)
+    return ", ".join(f"{count} by {name}" for name, count in engines.items())

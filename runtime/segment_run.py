@@ -1,0 +1,177 @@
+"""One run of ``foveate segment``: what is asked for, what is settled, what came of it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.choice import AUTO, Choice
+from foveate.runtime.engines.base import Pixels
+from foveate.runtime.errors import ImageError, OutputError
+from foveate.runtime.image_files import read_image
+from foveate.runtime.inputs import Item, find_items
+from foveate.runtime.journal import Journal
+from foveate.runtime.outputs import OutputSettings, assemble_coco
+from foveate.runtime.pipeline import NO_ROOM, Job, Progress, Report, segment_files
+from foveate.runtime.resume import check_same_job, remaining
+from foveate.runtime.run_lock import locked
+from foveate.runtime.shards import shard
+from foveate.runtime.work_plan import WorkPlan, engine_threads, plan_for
+
+LOOKED_AT = 8
+"""Inputs tried for one that can be read, to measure the engine on."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for: the options of ``foveate segment``."""
+
+    bundle: Path
+    inputs: Sequence[str]
+    out: Path
+    recursive: bool = False
+    kind: str = "png"
+    overlay: bool = False
+    probability: bool = False
+    resume: bool = False
+    fail_fast: bool = False
+    shard: str = ""
+    engine: str = AUTO
+    precision: str = AUTO
+    workers: int = 0
+    batch: int = 0
+    threads: int = 0
+
+    @property
+    def outputs(self) -> OutputSettings:
+        return OutputSettings(self.kind, self.overlay, self.probability)
+
+
+@dataclass
+class Outcome:
+    """What came of a run. ``resumed`` inputs were done before it."""
+
+    report: Report
+    choice: Choice
+    plan: WorkPlan
+    resumed: int
+    failures_file: Path
+    out: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON values."""
+        values = asdict(self.report)
+        stages = values.pop("stages")
+        failures = [failure.as_line() for failure in self.report.failures]
+        return {
+            **values,
+            **asdict(self.choice),
+            **stages,
+            "failures": failures,
+            "images_per_second": self.report.images_per_second,
+            "resumed": self.resumed,
+            "plan": self.plan.as_dict(),
+            "out": str(self.out),
+        }
+
+
+def segment_run(
+    request: Request,
+    progress: Callable[[Progress], None] = lambda progress: None,
+    stop: threading.Event | None = None,
+    listed: Callable[[], Iterable[str]] | None = None,
+) -> Outcome:
+    """Segment what a request names and return what came of it.
+
+    Raises FoveateError for what the user can mend, before any image or, when the folder of the
+    masks has no room left, between two.
+    """
+    out = request.out
+    part = shard(request.shard) if request.shard else None
+    items = find_items(request.inputs, out, request.recursive, listed or _stdin)
+    items = part.of(items) if part else items
+    journal = Journal(out, part.part if part else "")
+    with locked(out, journal.part):
+        return _locked_run(request, items, journal, progress, stop)
+
+
+def _locked_run(
+    request: Request,
+    items: list[Item],
+    journal: Journal,
+    progress: Callable[[Progress], None],
+    stop: threading.Event | None,
+) -> Outcome:
+    earlier = (journal.earlier_job() if request.resume else None) or {}
+    engine = _settled(request.engine, earlier.get("engine"))
+    precision = _settled(request.precision, earlier.get("precision"))
+    threads = engine_threads(request.threads, len(items))
+    with Cascade.load(request.bundle, engine, precision, threads) as cascade:
+        job = {
+            "bundle": cascade.bundle.manifest["manifest_sha256"],
+            "engine": cascade.choice.engine,
+            "precision": cascade.choice.precision,
+            "outputs": asdict(request.outputs),
+        }
+        resumed = 0
+        if request.resume:
+            check_same_job(journal, job)
+            items, resumed = remaining(journal, items)
+        batch = request.batch or int(earlier.get("plan", {}).get("batch", 0))
+        sample = [] if batch else _sample(items)
+        plan = plan_for(cascade, sample, len(items), request.workers, batch, threads)
+        if not resumed:
+            journal.begin({**job, "plan": plan.as_dict()})
+        work = Job(items, journal, request.outputs, request.fail_fast)
+        report = _segmented(cascade, work, plan, progress, stop)
+        if request.kind == "coco":
+            assemble_coco(request.out, _names(journal), cascade.spec)
+        return Outcome(report, cascade.choice, plan, resumed, journal.failures, request.out)
+
+
+def _segmented(
+    cascade: Cascade,
+    job: Job,
+    plan: WorkPlan,
+    progress: Callable[[Progress], None],
+    stop: threading.Event | None,
+) -> Report:
+    try:
+        return segment_files(cascade, job, plan, progress, stop)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise OutputError(
+            f"{error.filename}: {error.strerror}. What is written is kept; make room, then go on "
+            "with --resume"
+        ) from error
+
+
+def _settled(asked: str, earlier: Any) -> str:
+    """Return what is asked for; on a resumed run ``auto`` is what it was settled to be."""
+    return earlier if asked == AUTO and isinstance(earlier, str) else asked
+
+
+def _sample(items: Sequence[Item]) -> list[Pixels]:
+    """Return the first image that can be read."""
+    for item in items[:LOOKED_AT]:
+        try:
+            return [read_image(item.path, item.page)]
+        except ImageError:
+            continue
+    return []
+
+
+def _names(journal: Journal) -> list[str]:
+    """Return the names of the images that have a line in the journal, in order."""
+    masks = (str(line.get("mask", "")) for line in journal.lines())
+    return sorted(mask.removesuffix(".coco.json") for mask in masks if mask)
+
+
+def _stdin() -> Iterable[str]:
+    return [sys.stdin.read()]

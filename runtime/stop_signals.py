@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM end a run after what is in hand; a second Ctrl-C ends it at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+
+@dataclass
+class Stop:
+    """``event`` is set by the first signal; ``signal`` is its number, 0 before."""
+
+    event: threading.Event = field(default_factory=threading.Event)
+    signal: int = 0
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """Give what the signals set; elsewhere than on the main thread they are left as they are."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def take(number: int, frame: FrameType | None) -> None:
+        if stop.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.signal = number
+        stop.event.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, take) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
