@@ -8,10 +8,10 @@ what a power cut takes is found by the sha256 in the line, and done again by ``-
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,32 +88,29 @@ class Journal:
 
 
 class Writer(Closing):
-    """Appends lines to a file, from several threads. The file is made by the first line."""
+    """Appends lines to a file, which is made by the first of them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
         self._handle = -1
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Write a line; OSError names the file."""
         data = as_line(line).encode()
-        with self._lock:
-            try:
-                if self._handle < 0:
-                    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-                    self._handle = os.open(self._path, flags, 0o644)
-                written = os.write(self._handle, data)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(self._path)) from error
-            if written < len(data):
-                raise OSError(28, "No space left on device", str(self._path))
+        try:
+            if self._handle < 0:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+                self._handle = os.open(self._path, flags, 0o644)
+            written = os.write(self._handle, data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        if written < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
     def close(self) -> None:
-        with self._lock:
-            if self._handle >= 0:
-                os.close(self._handle)
-                self._handle = -1
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
 
 
 def as_line(values: Mapping[str, Any]) -> str:

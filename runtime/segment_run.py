@@ -17,7 +17,8 @@ from foveate.runtime.image_files import read_image
 from foveate.runtime.inputs import Item, find_items
 from foveate.runtime.journal import Journal
 from foveate.runtime.outputs import OutputSettings, assemble_coco
-from foveate.runtime.pipeline import NO_ROOM, Job, Progress, Report, segment_files
+from foveate.runtime.item_worker import NO_ROOM
+from foveate.runtime.pipeline import Job, Progress, Report, segment_files
 from foveate.runtime.resume import check_same_job, remaining
 from foveate.runtime.run_lock import locked
 from foveate.runtime.shards import shard
@@ -67,7 +68,7 @@ class Outcome:
         """Return the summary as JSON values."""
         values = asdict(self.report)
         stages = values.pop("stages")
-        failures = [failure.as_line() for failure in self.report.failures]
+        failures = [failure.line for failure in self.report.failures]
         return {
             **values,
             **asdict(self.choice),

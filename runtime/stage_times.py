@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,27 +37,25 @@ class ImageTimes:
 
 
 class StageTimes:
-    """The times of all images. Safe from several threads."""
+    """The times of all images, on machines that have ``cores`` in all."""
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
-        self._lock = threading.Lock()
         self._core_ms = dict.fromkeys(STAGES, 0.0)
         self._images = 0
 
-    def add(self, times: ImageTimes) -> None:
-        with self._lock:
-            self._images += 1
-            for name, value in times.core_ms.items():
-                self._core_ms[name] += value
+    def add(self, core_ms: Mapping[str, float]) -> None:
+        """Add the core milliseconds of an image's stages."""
+        self._images += 1
+        for name, value in core_ms.items():
+            self._core_ms[name] += value
 
     @property
     def bottleneck(self) -> str:
         """The stage that most of the cores' time goes to; empty before the first image."""
-        with self._lock:
-            if not self._images:
-                return ""
-            return max(self._core_ms, key=lambda name: self._core_ms[name])
+        if not self._images:
+            return ""
+        return max(self._core_ms, key=lambda name: self._core_ms[name])
 
     def summary(self, images_per_second: float) -> dict[str, Any]:
         """Return core milliseconds an image by stage, the ceiling they set, and the share of it.
@@ -66,9 +63,8 @@ class StageTimes:
         The stages share the cores, so the ceiling is cores / (core-seconds of an image). Core time
         is taken while all cores are busy: what they lose to each other is in it.
         """
-        with self._lock:
-            count = max(self._images, 1)
-            core_ms = {name: value / count for name, value in self._core_ms.items()}
+        count = max(self._images, 1)
+        core_ms = {name: value / count for name, value in self._core_ms.items()}
         total = sum(core_ms.values())
         ceiling = 1000 * self._cores / total if total else 0.0
         return {
