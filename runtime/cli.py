@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -11,7 +10,6 @@ import click
 from foveate.runtime.bundle_facts import bundle_facts
 from foveate.runtime.errors import one_line
 from foveate.runtime.machine_facts import machine_facts, machine_lines
-from foveate.runtime.progress import Bar
 
 
 @click.command()

@@ -28,9 +28,7 @@ class Crew(Generic[Given, Done]):
     exception of ``work``, which is raised once all workers have ended: no worker ends unnoticed.
     """
 
-    def __init__(
-        self, work: Callable[[Given], Done], workers: int, stop: threading.Event
-    ) -> None:
+    def __init__(self, work: Callable[[Given], Done], workers: int, stop: threading.Event) -> None:
         self._work, self._workers, self._stop = work, workers, stop
         self._lock = threading.Lock()
         self._done: queue.Queue[Done | _Fault | None] = queue.Queue()

@@ -49,12 +49,12 @@ class Journal:
         stem, suffix = name.split(".")
         return self.out / f"{stem}{self.part}.{suffix}"
 
-    def begin(self, job: Mapping[str, Any]) -> None:
+    def begin(self, job: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
         """Start afresh: what an earlier run wrote into the journal is removed."""
         self.out.mkdir(parents=True, exist_ok=True)
         for path in (self.results, self.failures):
             path.unlink(missing_ok=True)
-        text = json.dumps(dict(job), indent=1) + "\n"
+        text = json.dumps({**job, "plan": plan}, indent=1) + "\n"
         write_atomically(self.job, lambda file: file.write(text.encode()))
 
     def earlier_job(self) -> Line | None:

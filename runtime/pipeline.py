@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,8 +116,9 @@ def segment_files(
     stop = stop or threading.Event()
     worker = ItemWorker(cascade, job.outputs, job.journal.out, plan)
     with Tally(job, available_cores(), progress) as tally:
-        for done in Crew(worker, plan.workers, stop).run(job.items):
-            tally.add(done)
-            if job.fail_fast and isinstance(done, Failure):
-                stop.set()
+        with closing(Crew(worker, plan.workers, stop).run(job.items)) as outcomes:
+            for done in outcomes:
+                tally.add(done)
+                if job.fail_fast and isinstance(done, Failure):
+                    stop.set()
     return tally.report

@@ -53,6 +53,14 @@ PLAIN_S = 10.0
     default=0,
     help="Engine threads; 0: one a worker, all cores for a few images.",
 )
+@click.option(
+    "--ray",
+    default="",
+    metavar="ADDRESS",
+    is_flag=False,
+    flag_value="local",
+    help="Let the actors of a Ray cluster do it, of this machine without ADDRESS; --workers of them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def segment(as_json: bool, **options: Any) -> int:
     """Segment images with BUNDLE: one mask each, as large as its image, into --out.

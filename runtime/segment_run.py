@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from foveate.runtime.bundle import open_bundle
 from foveate.runtime.cascade import Cascade
-from foveate.runtime.choice import AUTO, Choice
-from foveate.runtime.engines.base import Pixels
+from foveate.runtime.choice import AUTO, Choice, choose
+from foveate.runtime.engines.base import Pixels, available_cores
 from foveate.runtime.errors import ImageError, OutputError
 from foveate.runtime.image_files import read_image
 from foveate.runtime.inputs import Item, find_items
+from foveate.runtime.item_worker import NO_ROOM, Failure
 from foveate.runtime.journal import Journal
 from foveate.runtime.outputs import OutputSettings, assemble_coco
-from foveate.runtime.item_worker import NO_ROOM
-from foveate.runtime.pipeline import Job, Progress, Report, segment_files
+from foveate.runtime.pipeline import Job, Progress, Report, Tally, segment_files
 from foveate.runtime.resume import check_same_job, remaining
 from foveate.runtime.run_lock import locked
 from foveate.runtime.shards import shard
 from foveate.runtime.work_plan import WorkPlan, engine_threads, plan_for
 
+Plan = Mapping[str, Any]
 LOOKED_AT = 8
 """Inputs tried for one that can be read, to measure the engine on."""
 
@@ -47,6 +51,7 @@ class Request:
     workers: int = 0
     batch: int = 0
     threads: int = 0
+    ray: str = ""
 
     @property
     def outputs(self) -> OutputSettings:
@@ -98,7 +103,7 @@ def segment_run(
     items = part.of(items) if part else items
     journal = Journal(out, part.part if part else "")
     with locked(out, journal.part):
-        return _locked_run(request, items, journal, progress, stop)
+        return _locked_run(request, items, journal, progress, stop or threading.Event())
 
 
 def _locked_run(
@@ -106,44 +111,87 @@ def _locked_run(
     items: list[Item],
     journal: Journal,
     progress: Callable[[Progress], None],
-    stop: threading.Event | None,
+    stop: threading.Event,
 ) -> Outcome:
     earlier = (journal.earlier_job() if request.resume else None) or {}
+    bundle = open_bundle(request.bundle)
     engine = _settled(request.engine, earlier.get("engine"))
-    precision = _settled(request.precision, earlier.get("precision"))
-    threads = engine_threads(request.threads, len(items))
-    with Cascade.load(request.bundle, engine, precision, threads) as cascade:
-        job = {
-            "bundle": cascade.bundle.manifest["manifest_sha256"],
-            "engine": cascade.choice.engine,
-            "precision": cascade.choice.precision,
-            "outputs": asdict(request.outputs),
-        }
-        resumed = 0
-        if request.resume:
-            check_same_job(journal, job)
-            items, resumed = remaining(journal, items)
-        batch = request.batch or int(earlier.get("plan", {}).get("batch", 0))
-        sample = [] if batch else _sample(items)
-        plan = plan_for(cascade, sample, len(items), request.workers, batch, threads)
-        if not resumed:
-            journal.begin({**job, "plan": plan.as_dict()})
-        work = Job(items, journal, request.outputs, request.fail_fast)
-        report = _segmented(cascade, work, plan, progress, stop)
-        if request.kind == "coco":
-            assemble_coco(request.out, _names(journal), cascade.spec)
-        return Outcome(report, cascade.choice, plan, resumed, journal.failures, request.out)
+    choice = choose(bundle, engine, _settled(request.precision, earlier.get("precision")))
+    job = {
+        "bundle": bundle.manifest["manifest_sha256"],
+        "engine": choice.engine,
+        "precision": choice.precision,
+        "outputs": asdict(request.outputs),
+    }
+    resumed = 0
+    if request.resume:
+        check_same_job(journal, job)
+        items, resumed = remaining(journal, items)
+    batch = request.batch or int(earlier.get("plan", {}).get("batch", 0))
+    settled = replace(request, batch=batch, engine=engine, precision=choice.precision)
+    work = Job(items, journal, request.outputs, request.fail_fast)
+    begin = partial(journal.begin, job) if not earlier else lambda plan: None
+    run = _on_ray if request.ray else _here
+    report, plan = run(settled, choice, work, begin, progress, stop)
+    if request.kind == "coco":
+        assemble_coco(request.out, _names(journal), bundle.spec)
+    return Outcome(report, choice, plan, resumed, journal.failures, request.out)
 
 
-def _segmented(
-    cascade: Cascade,
+def _here(
+    request: Request,
+    choice: Choice,
     job: Job,
-    plan: WorkPlan,
+    begin: Callable[[Plan], None],
     progress: Callable[[Progress], None],
-    stop: threading.Event | None,
-) -> Report:
+    stop: threading.Event,
+) -> tuple[Report, WorkPlan]:
+    """Segment the items in this process."""
+    count, cores = len(job.items), available_cores()
+    threads = engine_threads(request.threads, count)
+    with Cascade.load(request.bundle, request.engine, request.precision, threads) as cascade:
+        sample = [] if request.batch else _sample(job.items)
+        plan = plan_for(cascade, sample, count, request.workers, request.batch, threads, cores)
+        begin(plan.as_dict())
+        with _saying_what_to_do():
+            return segment_files(cascade, job, plan, progress, stop), plan
+
+
+def _on_ray(
+    request: Request,
+    choice: Choice,
+    job: Job,
+    begin: Callable[[Plan], None],
+    progress: Callable[[Progress], None],
+    stop: threading.Event,
+) -> tuple[Report, WorkPlan]:
+    """Have the items segmented by the actors of a Ray cluster."""
+    from foveate.runtime.ray_run import ActorJob, ray_outcomes
+
+    plan = WorkPlan(request.workers, request.batch or 1, request.threads or 1)
+    begin(plan.as_dict())
+    task = ActorJob(
+        str(request.bundle.absolute()),
+        choice,
+        str(request.out.absolute()),
+        request.outputs,
+        plan.batch,
+        plan.threads,
+    )
+    with _saying_what_to_do(), Tally(job, available_cores(), progress) as tally:
+        with closing(ray_outcomes(request.ray, task, job.items, plan.workers)) as outcomes:
+            for done in outcomes:
+                tally.add(done)
+                if stop.is_set() or (job.fail_fast and isinstance(done, Failure)):
+                    break
+    return tally.report, plan
+
+
+@contextmanager
+def _saying_what_to_do() -> Iterator[None]:
+    """Turn a folder without room into an error that says how to go on."""
     try:
-        return segment_files(cascade, job, plan, progress, stop)
+        yield
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise

@@ -39,4 +39,6 @@ def shard(text: str) -> Shard:
 
 
 def _number(item: Item) -> int:
-    return int.from_bytes(hashlib.sha256(item.name.encode("utf-8", "surrogateescape")).digest()[:8], "big")
+    return int.from_bytes(
+        hashlib.sha256(item.name.encode("utf-8", "surrogateescape")).digest()[:8], "big"
+    )

@@ -52,9 +52,15 @@ def engine_threads(threads: int, items: int) -> int:
 
 
 def plan_for(
-    cascade: Cascade, images: Sequence[Pixels], items: int, workers: int, batch: int, threads: int
+    cascade: Cascade,
+    images: Sequence[Pixels],
+    items: int,
+    workers: int,
+    batch: int,
+    threads: int,
+    cores: int,
 ) -> WorkPlan:
-    """Return the plan for so many items; 0 leaves ``workers`` or ``batch`` to a measurement.
+    """Return the plan for so many items on so many cores; 0 leaves ``workers`` or ``batch`` to a measurement.
 
     ``images`` are the first ones, of one shape; nothing is measured without them.
     """
@@ -66,8 +72,8 @@ def plan_for(
             batch = _best(measured)
     beside = cascade.beside + 1 if isinstance(cascade.engine, Submitting) else 0
     if not workers:
-        calls = beside or max(1, available_cores() // threads)
-        workers = calls * batch + (available_cores() if beside else 0)
+        calls = beside or max(1, cores // threads)
+        workers = calls * batch + (cores if beside else 0)
         workers = max(1, min(workers, items))
     return WorkPlan(workers, batch, threads, measured)
 
