@@ -55,7 +55,8 @@ def remaining(journal: Journal, items: Sequence[Item]) -> tuple[list[Item], int]
     """
     lines = {_key(line): line for line in journal.lines()}
     with ThreadPoolExecutor(READERS, "foveate-resume") as readers:
-        whole = dict(zip(lines, readers.map(lambda n: _whole(journal, n), lines.values())))
+        found = readers.map(lambda line: _whole(journal, line), lines.values())
+        whole = dict(zip(lines, found, strict=True))
     kept, left = [], []
     for item in items:
         line = lines.get((str(item.path), item.page))

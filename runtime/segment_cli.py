@@ -59,7 +59,7 @@ PLAIN_S = 10.0
     metavar="ADDRESS",
     is_flag=False,
     flag_value="local",
-    help="Let the actors of a Ray cluster do it, of this machine without ADDRESS; --workers of them.",
+    help="Let --workers actors of a Ray cluster do it; without ADDRESS on this machine.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def segment(as_json: bool, **options: Any) -> int:
