@@ -27,13 +27,14 @@ from foveate.runtime.errors import EngineError, FoveateError
 from foveate.runtime.inputs import Item
 from foveate.runtime.item_worker import Failure, ItemWorker, Written
 from foveate.runtime.outputs import OutputSettings
-from foveate.runtime.work_plan import plan_for
+from foveate.runtime.work_plan import Wish, plan_for
 
 LOCAL = "local"
 """The address of this machine alone."""
 ITEMS_A_TASK = 32
 CORES_AN_ACTOR = 4
 """An actor without a GPU has so many cores, a worker each; the network's weights are held once."""
+MANY = 1 << 30
 GPU_ENGINES = (PLANNED, "onnxruntime-cuda")
 
 
@@ -59,7 +60,7 @@ class SegmentActor:
         cv2.setNumThreads(1)
         choice = job.choice
         self._cascade = Cascade.load(job.bundle, choice.engine, choice.precision, job.threads)
-        self._plan = plan_for(self._cascade, [], 1 << 30, 0, job.batch, job.threads, cores)
+        self._plan = plan_for(self._cascade, Wish(0, job.batch, job.threads), MANY, cores)
         self._worker = ItemWorker(self._cascade, job.outputs, Path(job.out), self._plan)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:

@@ -25,7 +25,7 @@ from foveate.runtime.pipeline import Job, Progress, Report, Tally, segment_files
 from foveate.runtime.resume import check_same_job, remaining
 from foveate.runtime.run_lock import locked
 from foveate.runtime.shards import shard
-from foveate.runtime.work_plan import WorkPlan, engine_threads, plan_for
+from foveate.runtime.work_plan import Wish, WorkPlan, engine_threads, plan_for
 
 Plan = Mapping[str, Any]
 LOOKED_AT = 8
@@ -150,8 +150,9 @@ def _here(
     count, cores = len(job.items), available_cores()
     threads = engine_threads(request.threads, count)
     with Cascade.load(request.bundle, request.engine, request.precision, threads) as cascade:
-        sample = [] if request.batch else _sample(job.items)
-        plan = plan_for(cascade, sample, count, request.workers, request.batch, threads, cores)
+        wish = Wish(request.workers, request.batch, threads)
+        sample = None if request.batch else _sample(job.items)
+        plan = plan_for(cascade, wish, count, cores, sample)
         begin(plan.as_dict())
         with _saying_what_to_do():
             return segment_files(cascade, job, plan, progress, stop), plan
@@ -206,14 +207,14 @@ def _settled(asked: str, earlier: Any) -> str:
     return earlier if asked == AUTO and isinstance(earlier, str) else asked
 
 
-def _sample(items: Sequence[Item]) -> list[Pixels]:
-    """Return the first image that can be read."""
+def _sample(items: Sequence[Item]) -> Pixels | None:
+    """Return the first image that can be read, None where none of the first can."""
     for item in items[:LOOKED_AT]:
         try:
-            return [read_image(item.path, item.page)]
+            return read_image(item.path, item.page)
         except ImageError:
             continue
-    return []
+    return None
 
 
 def _names(journal: Journal) -> list[str]:

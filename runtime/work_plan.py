@@ -8,7 +8,6 @@ are workers for its slots as well.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -51,31 +50,31 @@ def engine_threads(threads: int, items: int) -> int:
     return 1 if items >= available_cores() else available_cores()
 
 
-def plan_for(
-    cascade: Cascade,
-    images: Sequence[Pixels],
-    items: int,
-    workers: int,
-    batch: int,
-    threads: int,
-    cores: int,
-) -> WorkPlan:
-    """Return the plan for so many items on so many cores; 0 leaves ``workers`` or ``batch`` to a measurement.
+@dataclass(frozen=True)
+class Wish:
+    """What a user asks for: 0 ``workers`` or ``batch`` leave it to us."""
 
-    ``images`` are the first ones, of one shape; nothing is measured without them.
+    workers: int = 0
+    batch: int = 0
+    threads: int = 1
+
+
+def plan_for(
+    cascade: Cascade, wish: Wish, items: int, cores: int, sample: Pixels | None = None
+) -> WorkPlan:
+    """Return the plan for so many items on so many cores.
+
+    ``sample`` is one of the images; without it, or with a few items, no batch is measured.
     """
     measured: dict[str, float] = {}
-    if not batch:
-        batch = 1
-        if items >= FEW and images:
-            measured = _measure(cascade, images[0])
-            batch = _best(measured)
+    if not wish.batch and sample is not None and items >= FEW:
+        measured = _measure(cascade, sample)
+    batch = wish.batch or _best(measured)
     beside = cascade.beside + 1 if isinstance(cascade.engine, Submitting) else 0
-    if not workers:
-        calls = beside or max(1, cores // threads)
-        workers = calls * batch + (cores if beside else 0)
-        workers = max(1, min(workers, items))
-    return WorkPlan(workers, batch, threads, measured)
+    calls = beside or max(1, cores // wish.threads)
+    usual = calls * batch + (cores if beside else 0)
+    workers = wish.workers or max(1, min(usual, items))
+    return WorkPlan(workers, batch, wish.threads, measured)
 
 
 def _measure(cascade: Cascade, image: Pixels) -> dict[str, float]:
