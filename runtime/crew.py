@@ -51,7 +51,6 @@ class Crew(Generic[Given, Done]):
                     working -= 1
                 elif isinstance(done, _Fault):
                     fault = fault or done.error
-                    self._stop.set()
                 else:
                     yield done
         finally:
@@ -77,6 +76,7 @@ class Crew(Generic[Given, Done]):
                     return
                 self._done.put(self._work(item))
         except BaseException as error:
+            self._stop.set()
             self._done.put(_Fault(error))
         finally:
             self._done.put(None)

@@ -1,0 +1,145 @@
+"""Workers, batches, budgets: nothing is lost, nothing waits for ever, faults are raised."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foveate.runtime.batcher import Batcher
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.crew import Crew
+from foveate.runtime.errors import ImageError
+from foveate.runtime.pixel_budget import PixelBudget
+from foveate.runtime.result import Result
+from foveate.runtime.work_plan import Wish, plan_for
+
+
+def test_every_item_is_done_once() -> None:
+    done = list(Crew(lambda n: n * n, 4, threading.Event()).run(range(200)))
+    assert sorted(done) == [n * n for n in range(200)]
+
+
+def test_stop_finishes_what_is_in_hand_and_takes_nothing_more() -> None:
+    stop, taken = threading.Event(), []
+
+    def work(number: int) -> int:
+        taken.append(number)
+        if number == 5:
+            stop.set()
+        return number
+
+    done = list(Crew(work, 2, stop).run(range(1000)))
+    assert sorted(done) == sorted(taken) and 6 <= len(done) <= 8
+
+
+def test_a_worker_that_dies_is_raised_and_ends_the_others() -> None:
+    def work(number: int) -> int:
+        if number == 3:
+            raise SystemError("the worker is dead")
+        time.sleep(0.001)
+        return number
+
+    done = []
+    with pytest.raises(SystemError, match="the worker is dead"):
+        for one in Crew(work, 3, threading.Event()).run(range(10_000)):
+            done.append(one)
+    assert 3 not in done and len(done) < 1000
+    assert not [t for t in threading.enumerate() if t.name.startswith("foveate-")]
+
+
+def test_leaving_the_loop_ends_the_workers() -> None:
+    outcomes = Crew(lambda n: n, 3, threading.Event()).run(range(10_000))
+    assert next(outcomes) in range(10)
+    outcomes.close()  # type: ignore[attr-defined]
+    assert not [t for t in threading.enumerate() if t.name.startswith("foveate-")]
+
+
+class Counting(Cascade):
+    """A cascade that notes the sizes of its batches."""
+
+    sizes: list[int]
+
+    def batch(self, images, probabilities=False) -> list[Result]:  # type: ignore[no-untyped-def]
+        self.sizes.append(len(images))
+        return super().batch(images, probabilities)
+
+
+@pytest.fixture(scope="module")
+def cascade(bundle: Path) -> Counting:
+    made = Counting.load(bundle, "onnxruntime", threads=1)
+    assert isinstance(made, Counting)
+    made.sizes = []
+    return made
+
+
+def images(*sizes: tuple[int, int]) -> list[np.ndarray]:
+    rng = np.random.default_rng(4)
+    return [rng.integers(0, 255, size).astype(np.uint8) for size in sizes]
+
+
+def test_images_of_one_size_share_a_call_and_keep_their_own_masks(cascade: Counting) -> None:
+    given = images(*[(64, 64), (50, 70)] * 6)
+    wanted = [cascade(image).mask for image in given]
+    cascade.sizes.clear()
+    batcher = Batcher(cascade, 4, wait_s=1.0)
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(batcher, given))
+    for result, mask in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(result.mask, mask)
+    assert sorted(cascade.sizes) == [2, 2, 4, 4]
+
+
+def test_an_odd_size_does_not_wait(cascade: Counting) -> None:
+    batcher = Batcher(cascade, 64, wait_s=0.05)
+    cascade(images((33, 44))[0])
+    started = time.monotonic()
+    batcher(images((33, 44))[0])
+    assert time.monotonic() - started < 5
+
+
+def test_one_image_s_error_is_no_other_s(cascade: Counting) -> None:
+    """All of one shape; a type that no image has fails the whole batch at first."""
+    good = images((64, 64))[0]
+    batcher = Batcher(cascade, 3, wait_s=1.0)
+    bad = np.zeros((64, 64, 3), np.uint8)
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(batcher, image) for image in (good, bad, good)]  # type: ignore[arg-type]
+        assert futures[0].result().mask.shape == futures[2].result().mask.shape == (64, 64)
+        with pytest.raises(ImageError):
+            futures[1].result()
+
+
+def test_pixels_in_hand_stay_within_the_budget_and_large_images_get_their_turn() -> None:
+    budget, lock, used, most, order = PixelBudget(100), threading.Lock(), [0], [0], []
+
+    def work(pixels: int) -> None:
+        with budget.room(pixels):
+            with lock:
+                used[0] += min(pixels, 100)
+                most[0] = max(most[0], used[0])
+            time.sleep(0.002)
+            order.append(pixels)
+            with lock:
+                used[0] -= min(pixels, 100)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [30, 30, 500, *[30] * 30]))
+    assert most[0] == 100 and len(order) == 33
+    assert order.index(500) < 20
+
+
+def test_a_plan_leaves_no_core_without_work(cascade: Counting) -> None:
+    image = images((64, 64))[0]
+    assert plan_for(cascade, Wish(), 1000, 8).workers == 8
+    assert plan_for(cascade, Wish(threads=4), 1000, 8).workers == 2
+    assert plan_for(cascade, Wish(), 3, 8).workers == 3
+    assert plan_for(cascade, Wish(workers=5, batch=2), 1000, 8).workers == 5
+    assert plan_for(cascade, Wish(batch=4), 1000, 2).workers == 8
+    measured = plan_for(cascade, Wish(), 1000, 2, image)
+    assert "1" in measured.measured_ms and measured.workers == 2 * measured.batch
+    assert plan_for(cascade, Wish(), 10, 2, image).measured_ms == {}
