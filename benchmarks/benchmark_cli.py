@@ -111,8 +111,9 @@ def parity(pictures: Path | None, out: Path | None, as_json: bool, **options: An
     bar = Bar()
     result, written = measure.parity_result(_target(options), pictures, bar.update)
     bar.clear()
-    if written and not as_json:
-        click.echo(f"{len(written)} pictures in {pictures}")
+    if not as_json:
+        for line in written:
+            click.echo(f"wrote {line}")
     return _finish(result, out, as_json)
 
 

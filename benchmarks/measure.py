@@ -18,6 +18,7 @@ from foveate.benchmarks.latency import LatencyPlan, latency_rows
 from foveate.benchmarks.machine import disturbances
 from foveate.benchmarks.offered_load import offered_load
 from foveate.benchmarks.parity import Parity, each_image, measure_parity, parity_row, write_pictures
+from foveate.benchmarks.plan_proof import write_proofs
 from foveate.benchmarks.result_files import new_result
 from foveate.benchmarks.roofline import roofline
 from foveate.benchmarks.throughput import best_cell, grid
@@ -74,11 +75,15 @@ def _result(
 
 def parity_result(
     target: Target, pictures: Path | None, progress: Progress
-) -> tuple[dict[str, Any], list[Path]]:
-    """Return the parity of every variant here, and the pictures written of the worst images."""
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the parity of every variant here, and in words what was written beside it.
+
+    That is the record beside each TensorRT plan, and the pictures of the worst images.
+    """
     with open_variants(target.bundle, target.engines, target.precisions, target.threads) as found:
         images = target.images(found)
         parity = measure_parity(found, images, progress)
+        proofs = write_proofs(found, parity, images)
         written = write_pictures(pictures, parity, found, images[0]) if pictures else []
         rows = parity.as_json()
         each = {name: each_image(total) for name, total in parity.totals.items()}
@@ -88,7 +93,8 @@ def parity_result(
             "skipped": found.skipped,
         }
         warnings = _parity_warnings(parity)
-        return _result("parity", target, found, images, rows, results, {}, warnings), written
+        result = _result("parity", target, found, images, rows, results, {}, warnings)
+        return result, [*proofs, *(f"picture {path}" for path in written)]
 
 
 def _parity_warnings(parity: Parity) -> list[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from foveate.runtime.bundle import Bundle, open_bundle
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines import PLANNED, engine_names
-from foveate.runtime.errors import EngineError
+from foveate.runtime.engines.planned import PlannedEngine
+from foveate.runtime.errors import EngineError, PlanError
 from foveate.runtime.plan_record import TF32
 
 
@@ -33,6 +34,22 @@ class Variants:
     bundle: Bundle
     cascades: dict[Variant, Cascade] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+
+    def leave_out_uncovered(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Skip the variants whose TensorRT plans do not take images of all these (height, width).
+
+        PlanError, with the line that builds the plan, when nothing is left then.
+        """
+        for variant, cascade in list(self.cascades.items()):
+            try:
+                for size in sizes:
+                    if isinstance(cascade.engine, PlannedEngine):
+                        cascade.engine.record_for((1, *size))
+            except PlanError as error:
+                if len(self.cascades) == 1:
+                    raise
+                self.skipped[variant.name] = str(error)
+                del self.cascades[variant]
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
     )
     record, built = build_into(cache, job)
     bar.log(
-        f"{'Built by' if built else 'In the cache already, of'} {kit}: {_line(record)}, "
+        f"{'Built by' if built else 'In the cache already, of'} {kit}: {record}, "
         f"{record.build_seconds:.1f} s. {cache.path(record.key, '.plan')}"
     )
     if given["out"]:
@@ -168,21 +168,6 @@ def _numbers(option: str, text: str, between: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _line(record: PlanRecord) -> str:
-    """Return a plan in words."""
-    recipe = record.recipe
-    least, usual, most = recipe.options.batch
-    profile = recipe.options.profile
-    where = ", ".join(recipe.options.targets) or (
-        recipe.device.name if recipe.device else "sm80 on"
-    )
-    return (
-        f"{record.bundle} {record.precision}, batch {least} to {most}, "
-        f"{profile.height.min}x{profile.width.min} to {profile.height.max}x{profile.width.max}, "
-        f"{where}, {record.plan_bytes / 1e6:.1f} MB"
-    )
-
-
 def _list(cache: PlanCache, given: dict[str, Any]) -> int:
     for entry in cache.entries():
         click.echo(f"{entry.key[:12]} {_words_of(entry.record, entry.problem)}")
@@ -193,7 +178,7 @@ def _list(cache: PlanCache, given: dict[str, Any]) -> int:
 def _words_of(record: PlanRecord | None, problem: str) -> str:
     if record is None:
         return problem
-    return f"{_line(record)}, {record.recipe.flavour} {record.recipe.version}"
+    return f"{record}, {record.recipe.flavour} {record.recipe.version}"
 
 
 def _verify(cache: PlanCache, given: dict[str, Any]) -> int:
@@ -220,5 +205,5 @@ def _import(cache: PlanCache, given: dict[str, Any]) -> int:
     from foveate.runtime.plan_care import import_plan
 
     record = import_plan(cache, given["import_file"])
-    click.echo(f"{_line(record)} is in {cache.folder}")
+    click.echo(f"{record} is in {cache.folder}")
     return 0

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.bundle import PARITY, Bundle, open_bundle
+from foveate.runtime.choice import choose
 from foveate.runtime.json_files import check_shape, parse_json
+from foveate.runtime.plans import plan_cache
 
 
 def bundle_facts(path: Path) -> dict[str, str]:
@@ -33,9 +35,22 @@ def bundle_facts(path: Path) -> dict[str, str]:
             f"{spec.region.threshold} in patches of {spec.region.opening} cells or more, "
             f"margin {spec.region.margin}"
         )
+    choice = choose(bundle)
+    facts["auto"] = f"{choice.engine} {choice.precision}; {choice.why}"
+    facts.update(_plans(bundle))
     for name, row in _parity(bundle).items():
         facts[f"parity {name}"] = f"disagreement {row['disagreement']:.6f}, {row['how']}"
     return facts
+
+
+def _plans(bundle: Bundle) -> dict[str, str]:
+    """Return the TensorRT plans of the bundle in the cache of this user, in words."""
+    graphs = {bundle.graph_sha256(name) for name in bundle.precisions}
+    return {
+        f"plan {record.key[:12]}": str(record)
+        for record in plan_cache().records()
+        if record.recipe.graph_sha256 in graphs
+    }
 
 
 def _parity(bundle: Bundle) -> dict[str, Any]:

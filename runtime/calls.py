@@ -94,8 +94,7 @@ class Call:
 def _stacked(images: Sequence[Pixels]) -> Pixels:
     """Return images of one shape as a batch; a single one without a copy."""
     if len(images) == 1:
-        single: Pixels = np.ascontiguousarray(images[0])[None]
-        return single
+        return np.ascontiguousarray(images[0])[None]  # type: ignore[return-value]  # as below
     return np.stack(images)  # type: ignore[return-value]  # one type for all
 
 

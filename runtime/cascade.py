@@ -51,7 +51,8 @@ class Cascade(Closing):
         spare: Callable[[], Cascade] | None = None,
     ) -> None:
         self.bundle, self.engine, self.choice = bundle, engine, choice
-        self._load_spare, self._spare = spare, None
+        self._load_spare = spare
+        self._spare: Cascade | None = None
         self._lock = threading.Lock()
         self._fitting: dict[tuple[int, ...], int] = {}
         graph = bundle.folder / graph_name(graph_of(choice.precision))

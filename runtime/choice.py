@@ -84,7 +84,7 @@ def _judge(cache: PlanCache, place: Place, bundle: Bundle, precision: str) -> tu
     graph = bundle.graph_sha256(graph_of(precision))
     wanted = Wanted(place.flavour, place.version, place.gpu, str(bundle.folder), precision, graph)
     records = usable(cache, wanted)
-    measure = f"foveate benchmark parity {bundle.folder} DATA --engine tensorrt"
+    measure = f"foveate benchmark parity {bundle.folder} DATA --engines tensorrt"
     for record in records:
         try:
             parity = read_parity(cache, record, place.version, place.gpu)

@@ -78,6 +78,17 @@ class PlanRecord:
         """Return the command that builds the plan again; ``bundle`` is the path to write in it."""
         return build_line(bundle or self.bundle, self.precision, self.recipe.options)
 
+    def __str__(self) -> str:
+        options = self.recipe.options
+        profile, (least, _, most) = options.profile, options.batch
+        device = self.recipe.device
+        where = ", ".join(options.targets) or (device.name if device else "sm80 on")
+        return (
+            f"{self.bundle} {self.precision}, batch {least} to {most}, "
+            f"{profile.height.min}x{profile.width.min} to "
+            f"{profile.height.max}x{profile.width.max}, {where}, {self.plan_bytes / 1e6:.1f} MB"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON values, signed with its own hash."""
         values = {**asdict(self), **self.recipe.as_dict(), "schema": SCHEMA}

@@ -48,7 +48,7 @@ class PlannedEngine(Closing):
     name = "tensorrt"
 
     def __init__(self, source: PlanSource, settings: RingSettings) -> None:
-        self._source, self._settings = source, settings
+        self.source, self._settings = source, settings
         self._lock = threading.Lock()
         self._records = usable(source.cache, source.wanted)
         if not self._records:
@@ -77,7 +77,7 @@ class PlannedEngine(Closing):
         with self._lock:
             found = self._covers(shape)
         if found is None:
-            raise no_plan(self._source.cache, self._source.wanted, shape)
+            raise no_plan(self.source.cache, self.source.wanted, shape)
         return found
 
     def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> dict[str, Array]:
@@ -116,7 +116,7 @@ class PlannedEngine(Closing):
 
     def _look_again(self) -> None:
         known = {record.key for record in self._records}
-        fresh = usable(self._source.cache, self._source.wanted)
+        fresh = usable(self.source.cache, self.source.wanted)
         self._records += [record for record in fresh if record.key not in known]
 
     def _engine(self, record: PlanRecord) -> TensorRtEngine:
@@ -128,7 +128,7 @@ class PlannedEngine(Closing):
 
     def _open(self, record: PlanRecord) -> TensorRtEngine:
         """Return the engine of a plan, with fewer slots where the device has no room for all."""
-        cache, bundle = self._source.cache, self._source.wanted.bundle
+        cache, bundle = self.source.cache, self.source.wanted.bundle
         plan, kernels = cache.read(record, bundle), read_kernels(cache, record)
         recipe = record.recipe
         facts = PlanFacts(recipe.flavour, recipe.version, record.build_line(bundle))
@@ -139,15 +139,15 @@ class PlannedEngine(Closing):
             except DeviceMemoryError as error:
                 if slots == 1:
                     raise
-                text = f"{error} Trying {slots - 1} runs at a time in place of {slots}."
+                text = f"{error}. Trying {slots - 1} runs at a time in place of {slots}."
                 warnings.warn(LessMemory(text), stacklevel=2)
         raise AssertionError("a ring has at least one slot")
 
     def _keep_kernels(self, record: PlanRecord, engine: TensorRtEngine) -> None:
         kernels = engine.runtime_cache()
-        if kernels and kernels != read_kernels(self._source.cache, record):
+        if kernels and kernels != read_kernels(self.source.cache, record):
             with suppress(OSError):  # a cache that cannot be written only costs time
-                write_kernels(self._source.cache, record, kernels)
+                write_kernels(self.source.cache, record, kernels)
 
 
 def plan_source(bundle: Bundle, precision: str) -> PlanSource:

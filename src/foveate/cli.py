@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
+from typing import Any
 
 import click
 
 from foveate import __version__
-from foveate.runtime.errors import FoveateError, one_line
+from foveate.runtime.errors import FoveateError, LessMemory, one_line
 
 COMMANDS = {
     "demo": (
@@ -63,13 +65,21 @@ def group() -> None:
     """
 
 
+def _say(message: Warning | str, *about: Any) -> None:
+    """Write a warning as one line, without the file and line it was raised in."""
+    click.echo(f"Warning: {one_line(str(message))}", err=True)
+
+
 def main() -> None:
     """Run the command; a user's mistake is one line and exit code 2.
 
     So is a file or folder that the system does not let us read or write.
     """
     try:
-        code = group.main(standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", LessMemory)
+            warnings.showwarning = _say  # type: ignore[assignment]  # where it is from is left out
+            code = group.main(standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("Interrupted; what was written is kept.", err=True)
         sys.exit(130)

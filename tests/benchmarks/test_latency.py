@@ -13,7 +13,7 @@ import pytest
 from foveate.benchmarks import latency
 from foveate.benchmarks.offered_load import offered_load
 from foveate.benchmarks.result_files import doubts, read_result
-from foveate.runtime import cascade as cascade_module
+from foveate.runtime import calls as calls_module
 from foveate.runtime.result import Timings
 from tests.benchmarks import lying_engines
 from tests.benchmarks.test_parity import offer
@@ -62,13 +62,13 @@ def test_a_sleeping_engine_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_time_between_the_stages_is_not_lost(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that sleeps after its clock has stopped."""
-    check = cascade_module._result  # type: ignore[attr-defined]
+    check = calls_module.results_of
 
     def slow(*arguments: Any) -> Any:
         time.sleep(0.1)
         return check(*arguments)
 
-    monkeypatch.setattr(cascade_module, "_result", slow)
+    monkeypatch.setattr(calls_module, "results_of", slow)
     code, _, errors = measure(bundle)
     assert code == 1
     assert "time is spent outside the stages" in errors
@@ -78,7 +78,7 @@ def test_seconds_for_milliseconds_are_found(bundle: Path, monkeypatch: pytest.Mo
     def seconds(*milliseconds: float) -> Timings:
         return Timings(*(value / 1000 for value in milliseconds))
 
-    monkeypatch.setattr(cascade_module, "Timings", seconds)
+    monkeypatch.setattr(calls_module, "Timings", seconds)
     code, _, errors = measure(bundle, "--size", "1024")
     assert code == 1
     assert "or one is in another unit" in errors

@@ -34,6 +34,10 @@ class Faults:
     close: int = 0
     _counts: dict[str, int] = field(default_factory=dict)
 
+    def count(self, what: str) -> int:
+        """Return how often something was done."""
+        return self._counts.get(what, 0)
+
     def due(self, what: str) -> bool:
         self._counts[what] = self._counts.get(what, 0) + 1
         return self._counts[what] == getattr(self, what)

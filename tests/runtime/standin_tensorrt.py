@@ -141,7 +141,9 @@ class ICudaEngine:
     def create_execution_context(
         self, runtime_config: IRuntimeConfig | None = None
     ) -> IExecutionContext | None:
-        if len(self.standin.contexts) == self.standin.most_contexts:
+        if sum(context.engine is self for context in self.standin.contexts) == (
+            self.standin.most_contexts
+        ):
             self.standin.say("out of memory")
             return None
         self.standin.contexts.append(IExecutionContext(self, runtime_config))

@@ -1,0 +1,234 @@
+"""Bundles on the ``tensorrt`` engine, over a fake device and a stand-in that runs the ONNX graph.
+
+Shown here: which plan a call gets, order, memory and ends. What a GPU computes: tests/gpu.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.errors import EngineError, LessMemory, PlanError
+from foveate.runtime.inputs import Item
+from foveate.runtime.pipeline import segment_files
+from foveate.runtime.plan_kernels import SUFFIX, read_kernels
+from foveate.runtime.ring import LATENCY, RingSettings
+from tests.runtime.planned_place import LARGE, SMALL, Image, PlannedPlace
+
+
+@pytest.fixture
+def place(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlannedPlace]:
+    made = PlannedPlace(bundle, tmp_path / "plans", monkeypatch)
+    yield made
+    assert made.device.clean
+
+
+@pytest.fixture(scope="module")
+def reference(bundle: Path) -> Iterator[Cascade]:
+    with Cascade.load(bundle, engine="onnxruntime", threads=1) as cascade:
+        yield cascade
+
+
+def images(*sizes: tuple[int, int]) -> list[Image]:
+    rng = np.random.default_rng(2)
+    return [rng.integers(0, 255, size).astype(np.uint8) for size in sizes]
+
+
+def same(place: PlannedPlace, found: list, wanted: list) -> None:  # type: ignore[type-arg]
+    for mine, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(mine.mask, theirs.mask)
+        np.testing.assert_array_equal(mine.box_xyxy, theirs.box_xyxy)
+
+
+def test_no_plan_at_all_is_said_before_the_first_image(place: PlannedPlace) -> None:
+    with pytest.raises(PlanError, match=r"no plan of the fp32 graph of l.bundle.*--size HEIGHTxW"):
+        place.engine()
+    assert place.device.allocations == 0
+
+
+def test_masks_probabilities_and_label(place: PlannedPlace, reference: Cascade) -> None:
+    place.build(LARGE)
+    image = images((70, 90))[0]
+    with place.cascade() as cascade:
+        found, wanted = cascade(image, True), reference(image, True)
+        same(place, [found], [wanted])
+        np.testing.assert_array_equal(found.refined, wanted.refined)  # type: ignore[arg-type]
+        assert found.engine == "tensorrt fp32" and cascade(image).coarse is None
+        assert found.timings is not None and found.timings.execute_ms > 0
+
+
+def test_each_call_gets_the_plan_with_the_least_room_to_spare(place: PlannedPlace) -> None:
+    small, large = place.build(SMALL), place.build(LARGE)
+    with place.engine() as engine:
+        assert engine.record_for((1, 64, 64)) == small
+        assert engine.record_for((3, 64, 64)) == large
+        assert engine.record_for((1, 65, 64)) == large
+        assert engine.most_images(100, 64, 64) == 8 and engine.most_images(2, 64, 64) == 2
+        assert engine.most_images(1, 300, 64) == 0
+
+
+def test_a_size_outside_every_plan_is_refused_with_the_line(place: PlannedPlace) -> None:
+    place.build(SMALL)
+    with place.cascade() as cascade, pytest.raises(PlanError) as error:
+        cascade(images((64, 100))[0])
+    assert "does not cover width 100 (it takes 32 to 64)" in str(error.value)
+    assert str(error.value).endswith("--batch 1,1,2 --size 64x64,32x32,64x100")
+    assert str(place.bundle.folder) not in str(error.value).split("foveate build")[0]
+
+
+def test_a_plan_built_in_the_meantime_is_found(place: PlannedPlace, reference: Cascade) -> None:
+    place.build(SMALL)
+    image = images((64, 100))[0]
+    with place.cascade() as cascade:
+        with pytest.raises(PlanError):
+            cascade(image)
+        place.build(LARGE)
+        same(place, [cascade(image)], [reference(image)])
+
+
+def test_sizes_that_no_plan_covers_go_to_the_spare_engine(
+    place: PlannedPlace, reference: Cascade
+) -> None:
+    place.build(SMALL)
+    given = images((64, 64), (64, 100), (50, 40), (64, 100))
+    with place.cascade(spare=True) as cascade:
+        found = [cascade(image) for image in given]
+        together = cascade.batch(given)
+    wanted = [reference(image) for image in given]
+    same(place, found, wanted)
+    cpu, gpu = "onnxruntime fp32", "tensorrt fp32"
+    assert [r.engine for r in found] == [r.engine for r in together] == [gpu, cpu, gpu, cpu]
+
+
+def test_batches_are_as_large_as_the_plan_takes(place: PlannedPlace, reference: Cascade) -> None:
+    place.build(SMALL)
+    given = images(*[(64, 64)] * 5, (40, 50))
+    with place.cascade() as cascade:
+        found = cascade.batch(given)
+    same(place, found, [reference(image) for image in given])
+    executed = [entry for entry in place.device.journal if entry[1:] == ("execute", "begin")]
+    assert len(executed) == 4  # two pairs, one single, the other size
+
+
+@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize("settings", [RingSettings(3), LATENCY], ids=["3 slots", "latency"])
+def test_a_stream_is_in_order_and_its_views_are_valid_until_the_next(
+    place: PlannedPlace, reference: Cascade, settings: RingSettings, copy: bool
+) -> None:
+    place.build(LARGE)
+    given = images(*[(60 + n % 3, 70) for n in range(12)])
+    wanted = [reference(image).mask for image in given]
+    with place.cascade(settings) as cascade:
+        for result, mask in zip(cascade.stream(given, copy=copy), wanted, strict=True):
+            np.testing.assert_array_equal(result.mask, mask)
+
+
+def test_runs_of_a_stream_overlap(place: PlannedPlace) -> None:
+    """While a result is used, the next run has been put into another slot."""
+    place.build(LARGE)
+    with place.cascade() as cascade:
+        stream = cascade.stream(images(*[(64, 64)] * 6))
+        next(stream)
+        assert cascade.beside == 2
+        list(stream)
+    assert {entry[0] for entry in place.device.journal if entry[1] == "execute"} == {0, 1, 2}
+
+
+def test_no_room_for_a_batch_means_a_smaller_one_and_is_said(
+    place: PlannedPlace, reference: Cascade
+) -> None:
+    place.build(LARGE)
+    given = images(*[(64, 64)] * 8)
+    with place.cascade(LATENCY) as cascade:
+        cascade(given[0])
+        place.device.faults.allocation = place.device.faults.count("allocation") + 1
+        with pytest.warns(LessMemory, match="no room for .* Trying 4 images at a time in place"):
+            found = cascade.batch(given)
+        again = cascade.batch(given)
+    wanted = [reference(image) for image in given]
+    same(place, found, wanted)
+    same(place, again, wanted)
+
+
+def test_no_room_for_three_slots_means_two_and_is_said(
+    place: PlannedPlace, reference: Cascade
+) -> None:
+    place.build(LARGE)
+    image = images((64, 64))[0]
+    place.most_contexts = 2
+    with pytest.warns(LessMemory, match="Trying 2 runs at a time in place of 3"):
+        cascade = place.cascade()
+    with cascade:
+        assert cascade.beside == 1
+        same(place, [cascade(image)], [reference(image)])
+
+
+def test_the_kernels_of_rtx_are_kept_beside_the_plan(place: PlannedPlace) -> None:
+    record = place.build(LARGE)
+    with place.engine():
+        pass
+    assert read_kernels(place.cache, record) == b"kernels"
+    with place.engine() as engine:
+        assert engine._engines[record.key].cache_loaded is True
+    path = place.cache.path(record.key, SUFFIX)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert read_kernels(place.cache, record) == b""
+    with place.engine() as engine:
+        assert engine._engines[record.key].cache_loaded is None
+
+
+def test_a_damaged_plan_is_refused_with_the_line(place: PlannedPlace) -> None:
+    record = place.build(LARGE)
+    path = place.cache.path(record.key, ".plan")
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(EngineError, match=r"Build it again: foveate build l.bundle --engine tens"):
+        place.engine()
+
+
+def test_a_closed_cascade_says_so(place: PlannedPlace) -> None:
+    place.build(LARGE)
+    with place.cascade() as cascade:
+        pass
+    cascade.close()
+    with pytest.raises(EngineError, match="has been closed"):
+        cascade(images((64, 64))[0])
+
+
+def test_a_folder_with_one_size_that_no_plan_covers(place: PlannedPlace, tmp_path: Path) -> None:
+    import cv2
+
+    place.build(SMALL)
+    items = []
+    for index, image in enumerate(images((64, 64), (64, 100), (40, 50), (64, 64))):
+        path = tmp_path / f"{index}.png"
+        cv2.imwrite(str(path), image)
+        items.append(Item(path, path.name))
+    with place.cascade() as cascade:
+        report = segment_files(cascade, items, tmp_path / "out", False, lambda *_: None)
+    assert report.written == 3 and report.engines == {"tensorrt fp32": 3}
+    (failure,) = report.failures
+    assert failure.input.endswith("1.png") and "foveate build" in failure.reason
+
+
+def test_an_engine_that_fails_stops_the_folder(place: PlannedPlace, tmp_path: Path) -> None:
+    """A refused run is the engine's; every other file would fail the same way."""
+    import cv2
+
+    place.build(SMALL)
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), images((64, 64))[0])
+    with place.cascade() as cascade:
+        place.trt.refuse_runs = True
+        with pytest.raises(EngineError, match="cannot run the plan: enqueue: no"):
+            segment_files(cascade, [Item(path, "a.png")], tmp_path / "out", False, lambda *_: None)
+
+
+def test_plans_of_another_precision_are_not_taken(place: PlannedPlace) -> None:
+    place.build(replace(LARGE, tf32=True))
+    with pytest.raises(PlanError, match="the plan of the fp32 graph of l.bundle rounds float32"):
+        place.engine()

@@ -1,0 +1,65 @@
+"""A cache with plans of a bundle, and engines on a fake device with a stand-in for TensorRT."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from foveate.runtime.build_options import BuildOptions
+from foveate.runtime.bundle import open_bundle
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.choice import Choice
+from foveate.runtime.engines.planned import PlannedEngine, PlanSource
+from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe
+from foveate.runtime.plan_search import Wanted
+from foveate.runtime.plans import PlanCache
+from foveate.runtime.ring import RingSettings
+from tests.runtime.fake_device import FakeDevice
+from tests.runtime.standin_tensorrt import StandIn, over_fake
+
+VERSION, GPU = "0.standin", Gpu("fake device", "sm90")
+SMALL = BuildOptions(((64, 64), (32, 32)), (1, 1, 2))
+LARGE = BuildOptions(((200, 200), (32, 32)), (1, 1, 8))
+Image = npt.NDArray[np.uint8]
+
+
+class PlannedPlace:
+    """The stand-in takes the graph itself for a plan; ``most_contexts`` is all it has room for."""
+
+    def __init__(self, bundle: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.bundle, self.cache = open_bundle(bundle), PlanCache(folder)
+        self.device = FakeDevice()
+        self._patch = patch
+        self.most_contexts = -1
+        self.trt: StandIn
+
+    def build(self, options: BuildOptions, precision: str = "fp32") -> PlanRecord:
+        """Put a plan into the cache: the stand-in takes the graph itself for one."""
+        sha256 = self.bundle.graph_sha256(precision)
+        recipe = Recipe("tensorrt_rtx", VERSION, sha256, options, None)
+        graph = self.bundle.graph(precision)
+        built = self.cache.build_once(recipe, "l", precision, lambda log: graph, lambda: None)
+        return built[0]
+
+    def source(self, precision: str = "fp32") -> PlanSource:
+        """Return where plans come from, with a stand-in for TensorRT put in its module's place."""
+        tail = (2,) if self.bundle.spec.input_type == "uint16" else ()
+        limits = {"image": ((1, 1, 1, *tail), (1, 64, 64, *tail), (64, 4096, 4096, *tail))}
+        self.trt = over_fake(self.device, [limits])
+        self.trt.most_contexts = self.most_contexts
+        self._patch.setitem(sys.modules, "tensorrt_rtx", self.trt.module())
+        sha256 = self.bundle.graph_sha256(precision)
+        wanted = Wanted("tensorrt_rtx", VERSION, GPU, "l.bundle", precision, sha256)
+        return PlanSource(self.cache, wanted, lambda: self.device)
+
+    def engine(self, settings: RingSettings = RingSettings()) -> PlannedEngine:  # noqa: B008
+        return PlannedEngine(self.source(), settings)
+
+    def cascade(self, settings: RingSettings = RingSettings(), spare: bool = False) -> Cascade:  # noqa: B008
+        load = (lambda: Cascade.load(self.bundle.folder, threads=1)) if spare else None
+        choice = Choice("tensorrt", "fp32", "")
+        return Cascade(self.bundle, self.engine(settings), choice, load)

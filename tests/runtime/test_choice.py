@@ -1,0 +1,160 @@
+"""What ``auto`` takes, and the reason it gives: plans and parity records are real files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from foveate.runtime import choice as choice_module
+from foveate.runtime.build_options import BuildOptions
+from foveate.runtime.bundle import Bundle, open_bundle
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.choice import Choice, Place, choose
+from foveate.runtime.errors import BundleError, EngineError
+from foveate.runtime.plan_parity import SUFFIX, PlanParity, read_parity, write_parity
+from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe, graph_of
+from foveate.runtime.plans import PlanCache
+from tests.conftest import run
+
+A10, L4 = Gpu("NVIDIA A10", "sm86"), Gpu("NVIDIA L4", "sm89")
+OPTIONS = BuildOptions(((64, 64),), (1, 1, 2))
+PROOF = PlanParity("", "1.7", A10, "phantoms", 8, 7, "PyTorch fp32", 0.0005, 0.0001, True)
+
+
+@pytest.fixture
+def opened(bundle: Path) -> Bundle:
+    return open_bundle(bundle)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlanCache:
+    monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path))
+    return PlanCache(tmp_path / "plans")
+
+
+@pytest.fixture
+def on_a10(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice_module, "_place", lambda: Place("tensorrt_rtx", "1.7", A10))
+
+
+def plan(cache: PlanCache, bundle: Bundle, precision: str) -> PlanRecord:
+    options = replace(OPTIONS, tf32=precision == "tf32")
+    sha256 = bundle.graph_sha256(graph_of(precision))
+    recipe = Recipe("tensorrt_rtx", "1.7", sha256, options, None)
+    made = cache.build_once(recipe, "tiny", precision, lambda log: b"plan", lambda: None)
+    return made[0]
+
+
+def prove(cache: PlanCache, record: PlanRecord, proof: PlanParity = PROOF) -> None:
+    write_parity(cache, record, replace(proof, plan_sha256=record.plan_sha256))
+
+
+def test_without_a_plan_it_is_onnx_runtime_and_no_gpu_is_asked_for(
+    opened: Bundle, cache: PlanCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice_module, "_place", lambda: pytest.fail("the GPU was asked for"))
+    found = choose(opened)
+    assert found.label == "onnxruntime fp32"
+    assert found.why == f"there is no TensorRT plan of it in {cache.folder}"
+
+
+def test_with_a_plan_and_no_gpu_the_reason_is_what_is_missing(
+    opened: Bundle, cache: PlanCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing() -> Place:
+        raise EngineError("pycuda cannot be loaded")
+
+    monkeypatch.setattr(choice_module, "_place", nothing)
+    prove(cache, plan(cache, opened, "fp16"))
+    found = choose(opened)
+    assert found.label == "onnxruntime fp32"
+    assert found.why.endswith("cannot run here: pycuda cannot be loaded")
+
+
+@pytest.mark.usefixtures("on_a10")
+def test_a_plan_that_was_not_measured_here_is_not_taken(opened: Bundle, cache: PlanCache) -> None:
+    record = plan(cache, opened, "fp16")
+    line = f"foveate benchmark parity {opened.folder} DATA --engines tensorrt --precision fp16"
+    found = choose(opened)
+    assert found.label == "onnxruntime fp32"
+    assert found.why == f"a fp16 plan is not measured on NVIDIA A10: {line}"
+    for other in (replace(PROOF, gpu=L4), replace(PROOF, version="1.8")):
+        prove(cache, record, other)
+        assert choose(opened) == found
+    write_parity(cache, record, replace(PROOF, plan_sha256="another"))
+    assert choose(opened) == found
+
+
+@pytest.mark.usefixtures("on_a10")
+def test_a_plan_whose_masks_hold_is_taken_the_quickest_first(
+    opened: Bundle, cache: PlanCache
+) -> None:
+    prove(cache, plan(cache, opened, "fp32"))
+    assert choose(opened).label == "tensorrt fp32"
+    prove(cache, plan(cache, opened, "tf32"))
+    assert choose(opened).label == "tensorrt tf32"
+    prove(cache, plan(cache, opened, "fp16"))
+    found = choose(opened)
+    assert found.label == "tensorrt fp16"
+    assert "NVIDIA A10" in found.why and "0.000500, inside its bounds, on 8 images" in found.why
+    assert choose(opened, precision="fp32").label == "tensorrt fp32"
+    assert choose(opened, engine="tensorrt").label == "tensorrt fp16"
+
+
+@pytest.mark.usefixtures("on_a10")
+@pytest.mark.parametrize(
+    "proof", [replace(PROOF, held=False, disagreement=0.2), replace(PROOF, foreground_images=0)]
+)
+def test_a_plan_with_other_or_empty_masks_is_passed_over(
+    opened: Bundle, cache: PlanCache, proof: PlanParity
+) -> None:
+    prove(cache, plan(cache, opened, "fp16"), proof)
+    found = choose(opened)
+    assert found.label == "onnxruntime fp32" and "the fp16 plan is not good enough" in found.why
+    prove(cache, plan(cache, opened, "fp32"))
+    assert choose(opened).label == "tensorrt fp32"
+
+
+@pytest.mark.usefixtures("on_a10")
+def test_a_changed_record_is_not_believed(opened: Bundle, cache: PlanCache) -> None:
+    record = plan(cache, opened, "fp16")
+    prove(cache, record, replace(PROOF, held=False))
+    path = cache.path(record.key, SUFFIX)
+    path.write_text(path.read_text().replace('"held": false', '"held": true'))
+    assert "does not match its own parity_sha256" in choose(opened).why
+    with pytest.raises(BundleError, match="it was changed"):
+        read_parity(cache, record, "1.7", A10)
+
+
+def test_what_is_named_is_taken_as_it_is(opened: Bundle, cache: PlanCache) -> None:
+    asked = Choice("onnxruntime", "fp32", "it was asked for")
+    assert choose(opened, "onnxruntime", "fp32") == asked
+    assert choose(opened, "onnxruntime").label == "onnxruntime fp32"
+    assert choose(opened, "tensorrt").label == "tensorrt fp32"
+    assert choose(opened, precision="fp16").label == "onnxruntime fp16"
+
+
+def test_tf32_is_not_a_precision_of_a_cpu(bundle: Path) -> None:
+    with pytest.raises(EngineError, match="tf32 is a precision of the tensorrt engine; onnxrun"):
+        Cascade.load(bundle, "onnxruntime", "tf32")
+
+
+def test_info_and_segment_say_what_was_chosen_and_why(
+    bundle: Path, data: Path, cache: PlanCache, tmp_path: Path
+) -> None:
+    why = f"there is no TensorRT plan of it in {cache.folder}"
+    assert f"auto: onnxruntime fp32; {why}" in run("info", bundle).output
+    image = next((data / "images").iterdir())
+    done = run("segment", bundle, image, "--out", tmp_path / "masks", "--json")
+    summary = json.loads(done.output)
+    assert (summary["engine"], summary["precision"], summary["why"]) == ("onnxruntime", "fp32", why)
+    assert summary["engines"] == {"onnxruntime fp32": 1}
+
+
+def test_info_lists_the_plans_of_the_bundle(bundle: Path, opened: Bundle, cache: PlanCache) -> None:
+    record = plan(cache, opened, "fp16")
+    said = run("info", bundle).output
+    assert f"plan {record.key[:12]}: tiny fp16, batch 1 to 2, 64x64 to 64x64, sm80 on" in said
