@@ -119,7 +119,7 @@ def written(out: Path, facts: dict[str, Any], steps: list[dict[str, Any]]) -> di
         **facts,
         "broken": verdicts.broken(steps),
         "doubts": verdicts.doubts(steps),
-        "aims": verdicts.aims(steps),
+        "aims": verdicts.aims(steps, facts["rehearsal"] is not None),
         "steps": steps,
     }
     write_result(out / RESULT, result)

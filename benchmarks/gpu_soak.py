@@ -56,7 +56,7 @@ def _main(out: Path, settings: CheckSettings, budget: int) -> int:
         where = {"engine": engine, "precision": PRECISION, "set": first}
         outcomes.append(runner.run(Step(f"soak {engine}", "soak", 300, where)))
         smoke = outcomes[0 if engine == agenda.TENSORRT else -1].step.arguments["engine"]
-        last = Step("compute-sanitizer", "sanitizer", 420, {"smoke": smoke}, required=False)
+        last = Step("compute-sanitizer", "sanitizer", 420, {"smoke": smoke})
         outcomes.append(runner.run(last))
     result = _result(settings, outcomes)
     write_result(out / RESULT, result)

@@ -13,6 +13,7 @@ from foveate.benchmarks.gpu import tables
 from foveate.benchmarks.gpu.step_runner import PASSED, SKIPPED
 
 TITLE = "GPU check"
+_STEP_HEAD = ("step", "came to", "s", "why")
 _MARKS = {True: "met", False: "missed", None: "not measured"}
 
 
@@ -30,9 +31,9 @@ def write_gpu_page(path: Path, result: Mapping[str, Any]) -> None:
         "warnings": _box("warnings", "Know before reading", result["doubts"] + result["warnings"]),
         "aims": f'<div class="facts">{pages.fact_tiles(map(_aim, result["aims"]))}</div>',
         "tables": "".join(_section(*part) for part in tables.sections(steps)),
-        "steps": pages.table(("step", "came to", "s", "why"), [_step(item) for item in steps]),
+        "steps": pages.table(_STEP_HEAD, [_step(item) for item in steps], "words"),
         "last_lines": "".join(map(_last_lines, steps)),
-        "machine": pages.table(("what", "value"), _machine(result)),
+        "machine": pages.table(("what", "value"), _machine(result), "words"),
         "version": html.escape(f"Page written by foveate {foveate.__version__}."),
     }
     pages.write_page(path, "gpu_check.html", values)
@@ -52,7 +53,8 @@ def _aim(aim: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _section(title: str, note: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    shown = pages.table(head, rows) if rows else '<p class="poor">Not measured.</p>'
+    style = "words" if len(head) == 2 else ""
+    shown = pages.table(head, rows, style) if rows else '<p class="poor">Not measured.</p>'
     text = f"<p>{html.escape(note)}</p>" if note else ""
     return f"<h2>{html.escape(title)}</h2>{text}{shown}"
 
@@ -64,7 +66,7 @@ def _step(step: Mapping[str, Any]) -> list[str | pages.Cell]:
         step["name"] + needed,
         pages.Cell(step["status"], style),
         f"{step['seconds']:.1f}",
-        step["reason"][:160],
+        step["reason"],
     ]
 
 

@@ -71,7 +71,7 @@ def _by_plan(task: Task, kit: Toolkit, bundle: Bundle, image: Array) -> Array:
         except EngineError as error:
             attempt["error"] = str(error)
             task.keep({"attempts": tried})
-    words = "; ".join(item["error"] for item in tried)
+    words = "; ".join(dict.fromkeys(item["error"] for item in tried))
     raise EngineError(f"{kit} does not run on this GPU ({own}): {words}")
 
 

@@ -42,7 +42,8 @@ def broken(steps: Steps) -> list[str]:
     """Return the bounds that do not hold and the required steps that did not pass, in words."""
     found = [
         f"{name}: disagreement {row['disagreement']:.5f} (at most {row['disagreement_bound']:g}), "
-        f"change of the mean Dice {row['dice_change']} (at most {row['dice_change_bound']:g})"
+        f"change of the mean Dice {row['dice_change'] or 0:+.5f} "
+        f"(at most {row['dice_change_bound']:g})"
         for name, row in parities(steps)
         if not row["held"]
     ]
@@ -64,8 +65,10 @@ def doubts(steps: Steps) -> list[str]:
     ]
 
 
-def aims(steps: Steps) -> list[dict[str, Any]]:
-    """Return each aim with its value; ``met`` is None where it was not measured."""
+def aims(steps: Steps, rehearsal: bool = False) -> list[dict[str, Any]]:
+    """Return each aim with its value; None where it was not measured, as in a rehearsal."""
+    if rehearsal:
+        steps = ()
     p50 = _p50(steps)
     rate, torch_ms, torch_rate = _best_rate(steps), _torch_p50(steps), _torch_rate(steps)
     return [
