@@ -12,16 +12,19 @@ from foveate.cli import main
 from tests.bad.builds import BUILDS
 from tests.bad.bundles import BUNDLES
 from tests.bad.case import Case, Place
+from tests.bad.engines import ENGINES
 from tests.bad.images import IMAGES
 from tests.bad.trainings import TRAININGS
 
-CASES = [*IMAGES, *BUNDLES, *BUILDS, *TRAININGS]
+CASES = [*IMAGES, *BUNDLES, *ENGINES, *BUILDS, *TRAININGS]
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
 
 
 @pytest.fixture
-def place(data: Path, trained: Path, bundle: Path, tmp_path: Path) -> Place:
-    return Place(tmp_path, data, trained, bundle)
+def place(
+    data: Path, trained: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Place:
+    return Place(tmp_path, data, trained, bundle, monkeypatch)
 
 
 def told(

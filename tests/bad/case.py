@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 
 @dataclass(frozen=True)
 class Place:
@@ -17,6 +19,7 @@ class Place:
     data: Path
     run: Path
     bundle: Path
+    patch: pytest.MonkeyPatch
 
     def copy(self, source: Path) -> Path:
         """Return a copy of a folder, free to be spoilt."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import itertools
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,20 +19,29 @@ from typing import Any
 import numpy as np
 
 from foveate.runtime import cuda
+from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.bundle import open_bundle
 from foveate.runtime.cascade import Cascade
+from foveate.runtime.choice import Choice
 from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.device import Stream
 from foveate.runtime.engines.base import feed
+from foveate.runtime.engines.planned import PlannedEngine, PlanSource
 from foveate.runtime.engines.tensorrt import TensorRtEngine, engine_from_plan
 from foveate.runtime.engines.tensorrt_plan import PlanFacts
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 from foveate.runtime.executor import Tensor
+from foveate.runtime.gpu import gpu
+from foveate.runtime.plan_kernels import read_kernels
+from foveate.runtime.plan_record import Recipe
+from foveate.runtime.plan_search import Wanted
+from foveate.runtime.plans import PlanCache
 from foveate.runtime.ring import LATENCY, RingSettings, SlotRing
 from tests.runtime.standin_tensorrt import over_host_memory
 
 KEPT: list[object] = []
 """What is still there when the process ends."""
+PROFILES = [{"image": ((1, 1, 1, 2), (1, 256, 256, 2), (8, 2048, 2048, 2))}]
 DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
 
 
@@ -267,8 +277,7 @@ def graphs_or_plain() -> None:
 
 
 def demo_engine(settings: RingSettings) -> TensorRtEngine:
-    standin = over_host_memory([{"image": ((1, 1, 1, 2), (1, 256, 256, 2), (8, 2048, 2048, 2))}])
-    sys.modules["tensorrt_rtx"] = standin.module()
+    sys.modules["tensorrt_rtx"] = over_host_memory(PROFILES).module()
     facts = PlanFacts("tensorrt_rtx", "0", "foveate build")
     return engine_from_plan(open_bundle(DEMO).graph("fp32"), facts, settings)
 
@@ -295,6 +304,30 @@ def demo_masks() -> None:
             for worker in workers:
                 worker.join()
             assert all(np.array_equal(found[n], wanted[n]) for n in range(len(images)))
+
+
+def demo_bundle_by_its_plans() -> None:
+    """From the cache of plans to results: called, streamed as views, in batches, and closed."""
+    bundle = open_bundle(DEMO)
+    sys.modules["tensorrt_rtx"] = over_host_memory(PROFILES).module()
+    sha256 = bundle.graph_sha256("fp32")
+    recipe = Recipe(
+        "tensorrt_rtx", "0", sha256, BuildOptions(((300, 300), (1, 1)), (1, 1, 4)), None
+    )
+    dice = np.random.default_rng(3)
+    images = [dice.integers(0, 65536, (130 + 9 * (n % 2), 150), np.uint16) for n in range(8)]
+    with tempfile.TemporaryDirectory() as folder, Cascade.load(DEMO, "onnxruntime") as reference:
+        cache = PlanCache(Path(folder))
+        cache.build_once(recipe, "demo", "fp32", lambda log: bundle.graph("fp32"), lambda: None)
+        wanted = Wanted("tensorrt_rtx", "0", gpu(), "demo", "fp32", sha256)
+        engine = PlannedEngine(PlanSource(cache, wanted), RingSettings())
+        masks = [reference(image).mask for image in images]
+        with Cascade(bundle, engine, Choice("tensorrt", "fp32", "")) as cascade:
+            for result, mask in zip(cascade.stream(images, copy=False), masks, strict=True):
+                np.testing.assert_array_equal(result.mask, mask)
+            for result, mask in zip(cascade.batch(images), masks, strict=True):
+                np.testing.assert_array_equal(result.mask, mask)
+        assert read_kernels(cache, cache.records()[0]) == b"kernels"
 
 
 def engine_left_open_at_exit() -> None:
@@ -335,6 +368,7 @@ REHEARSALS: dict[str, Callable[[], None]] = {
         many_rings_on_threads,
         graphs_or_plain,
         demo_masks,
+        demo_bundle_by_its_plans,
         engine_left_open_at_exit,
         engine_freed_by_another_thread_in_mid_run,
     )

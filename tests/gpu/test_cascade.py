@@ -1,0 +1,89 @@
+"""The demo bundle on a GPU, the whole way: build, parity, auto, streams, and flat memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.cuda import CudaDevice
+from foveate.runtime.engines.base import Pixels
+from foveate.runtime.overlap import BOUNDS, Disagreement, compare_masks
+from foveate.train.phantom import PhantomSettings, phantoms
+from tests.conftest import run
+from tests.gpu.plans import DEMO
+
+pytestmark = pytest.mark.gpu
+SHAPES = ("--batch", "1,1,8", "--size", "512x512,64x64")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of plans with every precision of the demo bundle."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOVEATE_CACHE", str(folder))
+        for precision in ("fp32", "tf32", "fp16"):
+            done = run("build", DEMO, "--precision", precision, *SHAPES)
+            assert done.exception is None, done.output
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Pixels]:
+    sizes = (256, 333, 256, 512, 200, 256)
+    return [next(iter(phantoms(PhantomSettings(1, n, seed=n, bits=16)))).image for n in sizes]
+
+
+@pytest.fixture(scope="module")
+def reference() -> Iterator[Cascade]:
+    with Cascade.load(DEMO, "onnxruntime") as cascade:
+        yield cascade
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("latency", [False, True], ids=["3 slots", "latency"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
+def test_masks_are_the_same_however_they_are_asked_for(
+    images: list[Pixels], reference: Cascade, precision: str, latency: bool
+) -> None:
+    total = Disagreement()
+    with Cascade.load(DEMO, "tensorrt", precision, latency=latency) as cascade:
+        called = [cascade(image) for image in images]
+        streamed = [result.mask.copy() for result in cascade.stream(images, copy=False)]
+        batched = cascade.batch(images)
+    for index, image in enumerate(images):
+        mask = called[index].mask
+        np.testing.assert_array_equal(streamed[index], mask)
+        total.add(compare_masks(str(index), mask, reference(image).mask, False))
+        together = compare_masks(str(index), batched[index].mask, mask, False)
+        assert together.disagreement <= BOUNDS[precision][0]
+    print(precision, total.value, called[-1].timings)
+    assert total.held(precision) and sum(pair.union for pair in total.pairs) > 1000
+
+
+def test_auto_takes_what_parity_has_measured(cache: Path, tmp_path: Path) -> None:
+    assert "onnxruntime fp32; " in run("info", DEMO).output
+    done = run("benchmark", "parity", DEMO, "--engines", "tensorrt", "--size", "256,512")
+    assert done.return_value == 0, done.output
+    assert run("phantom", tmp_path / "data", "--count", 6, "--size", 256).exception is None
+    images = tmp_path / "data" / "images"
+    summary = json.loads(run("segment", DEMO, images, "--out", tmp_path / "m", "--json").output)
+    print(summary)
+    assert summary["engine"] == "tensorrt" and summary["written"] == 6
+
+
+@pytest.mark.usefixtures("cache")
+def test_memory_is_flat_over_a_stream(images: list[Pixels]) -> None:
+    device, free = CudaDevice(), []
+    with Cascade.load(DEMO, "tensorrt", "fp32") as cascade:
+        for index, _ in enumerate(cascade.stream(images[n % len(images)] for n in range(3000))):
+            if index % 500 == 499:
+                with device.current():
+                    free.append(device.memory().free_bytes)
+    print("MiB free:", [value >> 20 for value in free])
+    assert free[-1] >= free[1] - (8 << 20)
