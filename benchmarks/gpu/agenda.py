@@ -8,13 +8,13 @@ from typing import Any
 
 from foveate.benchmarks.gpu.references import ReferenceSet
 from foveate.benchmarks.gpu.step_runner import PASSED, Outcome, Step
-from foveate.benchmarks.gpu.task import CHECKOUT, PRECISIONS, CheckSettings
+from foveate.benchmarks.gpu.task import CHECKOUT, CheckSettings
 from foveate.benchmarks.gpu.torch_step import WAYS
 from foveate.runtime.toolkit import FLAVOURS
 
 TENSORRT, ORT_CUDA = "tensorrt", "onnxruntime-cuda"
-FAST_FIRST = ("fp16", "fp32", "tf32")
-"""What is measured first, should the time run out."""
+FAST_FIRST = {TENSORRT: ("fp16", "fp32", "tf32"), ORT_CUDA: ("fp16", "fp32")}
+"""Engine -> its precisions, what is measured first, should the time run out."""
 
 
 def smoke_steps() -> list[Step]:
@@ -43,18 +43,20 @@ def steps_after(
     """Return what is run after the smokes, the most important first."""
     steps = [Step("pytest", "pytest", 75)] if (CHECKOUT / "tests" / "gpu").is_dir() else []
     here, first = engines(smokes), sets[0].name
-    ways = [
-        Step(
-            f"torch {way}", "torch", 80,
-            {"set": first, "way": way, "batches": settings.few_batches}, required=False,
-        )
-        for way in reversed(WAYS)
-    ]  # fmt: skip
+    ways = [_way(way, first, settings.few_batches) for way in reversed(WAYS)]
     if not here:
         return [*steps, *ways]
     if here[0] == TENSORRT:
         steps += _builds(sets, settings, smokes[0].results.get("targets", []))
     return [*steps, *_measured(here[0], sets, settings, ways), *_beside(here[1:], first)]
+
+
+def _way(way: str, name: str, batches: Sequence[int]) -> Step:
+    """Return a step of PyTorch; compiling again for every batch would take it too long."""
+    compiled = way.startswith("compiled")
+    some = sorted({batches[0], batches[-1]}) if compiled else batches
+    arguments = {"set": name, "way": way, "batches": some}
+    return Step(f"torch {way}", "torch", 100 if compiled else 50, arguments, required=False)
 
 
 def _builds(sets: Sequence[ReferenceSet], settings: CheckSettings, targets: Any) -> list[Step]:
@@ -70,19 +72,23 @@ def _measured(
 ) -> list[Step]:
     first = sets[0].name
     parities = [
-        Step(f"parity {engine} {part.name}", "parity", 60, {"engine": engine, "set": part.name})
+        Step(f"parity {engine} {part.name}", "parity", 60, _parity(engine, part.name))
         for part in sets
     ]
     where = {"engine": engine, "set": first}
     latencies = [
         Step(f"latency {engine} {name}", "latency", 40, {**where, "precision": name})
-        for name in FAST_FIRST
+        for name in FAST_FIRST[engine]
     ]
     rates = [
         _rate(where, name, settings.batches if name == "fp16" else settings.few_batches)
-        for name in FAST_FIRST
+        for name in FAST_FIRST[engine]
     ]
     return [*parities, *latencies, rates[0], *ways, *rates[1:]]
+
+
+def _parity(engine: str, name: str) -> dict[str, Any]:
+    return {"engine": engine, "set": name, "precisions": FAST_FIRST[engine]}
 
 
 def _rate(where: Mapping[str, Any], precision: str, batches: Sequence[int]) -> Step:
@@ -96,12 +102,13 @@ def _beside(others: Sequence[str], first: str) -> list[Step]:
     steps = []
     for engine in others:
         where = {"engine": engine, "set": first}
-        steps.append(Step(f"parity {engine} {first}", "parity", 40, where, required=False))
+        what = _parity(engine, first)
+        steps.append(Step(f"parity {engine} {first}", "parity", 40, what, required=False))
         steps += [
             Step(
                 f"latency {engine} {name}", "latency", 40, {**where, "precision": name},
                 required=False,
             )
-            for name in PRECISIONS
+            for name in FAST_FIRST[engine]
         ]  # fmt: skip
     return steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from foveate.benchmarks.gpu.references import judged
-from foveate.benchmarks.gpu.task import PRECISIONS, Task
+from foveate.benchmarks.gpu.task import Task
 from foveate.benchmarks.parity import cascade_segment
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.errors import EngineError, FoveateError
@@ -17,7 +17,7 @@ def run(task: Task) -> None:
     expected = part.load()
     rows: dict[str, Any] = {}
     refused: dict[str, str] = {}
-    for precision in PRECISIONS:
+    for precision in task.arguments["precisions"]:
         try:
             with Cascade.load(part.bundle.folder, task.engine, precision) as cascade:
                 segment = cascade_segment(cascade)

@@ -34,14 +34,14 @@ def run(task: Task) -> None:
     image = ready([phantom(PhantomSettings(1, SIDE, seed=5, bits=16), 0).image], "uint16")
     with Cascade.load(bundle.folder, "onnxruntime") as cascade:
         wanted = cascade.engine.run({"image": image}, OUTPUTS)["mask"]
-    device = CudaDevice()
-    with device.current():
-        memory = device.memory()
-    task.keep({"gpu": device.name, "sm": device.sm, "memory_mib": memory.total_bytes >> 20})
     if task.engine not in FLAVOURS:
         with Cascade.load(bundle.folder, task.engine, "fp32") as cascade:
             _judge(task, cascade.engine.run({"image": image}, OUTPUTS)["mask"], wanted)
         return
+    device = CudaDevice()
+    with device.current():
+        memory = device.memory()
+    task.keep({"gpu": device.name, "sm": device.sm, "memory_mib": memory.total_bytes >> 20})
     module: Any = importlib.import_module(task.engine)
     kit = Toolkit(task.engine, str(module.__version__), module)
     task.keep({"toolkit": str(kit)})

@@ -94,7 +94,8 @@ class StepRunner:
             reason = f"no time: {max(left, 0):.0f} s of {self.budget_s:.0f} s were left"
             self.say(f"-- {step.name}: skipped, {reason}")
             return Outcome(step, SKIPPED, 0.0, reason)
-        self.say(f"-- {step.name} (at most {min(step.limit_s, left):.0f} s)")
+        at = self.budget_s - left
+        self.say(f"-- {step.name} (after {at:.0f} s, at most {min(step.limit_s, left):.0f} s)")
         outcome = self._run(step, min(step.limit_s, left))
         why = f": {outcome.reason}" if outcome.reason else ""
         self.say(f"   {outcome.status} in {outcome.seconds:.1f} s{why}")
