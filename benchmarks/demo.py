@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
@@ -121,7 +121,8 @@ def write_page(path: Path, shown: Sequence[Shown], total: Score) -> None:
         ("Images a second", f"{total.images_per_second:.1f}", "array in, mask out, no files"),
     ]
     machine = (
-        f"foveate {foveate.__version__}, ONNX Runtime {version('onnxruntime')} fp32, "
+        f"foveate {foveate.__version__}, "
+        f"ONNX Runtime {import_module('onnxruntime').__version__} fp32, "
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     )
     cards = "".join(_card(item) for item in shown)

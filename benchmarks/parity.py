@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -59,7 +60,7 @@ def find_reference(found: Variants) -> Reference:
     except ImportError:
         fp32 = found.cascades.get(Variant("onnxruntime", "fp32"))
         cascade = fp32 or Cascade.load(found.bundle.folder, "onnxruntime", "fp32")
-        name = f"ONNX Runtime {version('onnxruntime')} fp32"
+        name = f"ONNX Runtime {import_module('onnxruntime').__version__} fp32"
         return Reference(f"{name} (PyTorch is not here)", cascade_segment(cascade))
     reference = torch_cascade(found.bundle)
     name = f"PyTorch {version('torch').split('+')[0]} fp32"

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import platform
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import click
 
-from foveate import __version__
 from foveate.runtime.bundle_facts import bundle_facts
-from foveate.runtime.engines import ENGINES
 from foveate.runtime.errors import one_line
+from foveate.runtime.machine_facts import machine_facts, machine_lines
 from foveate.runtime.progress import Bar
 
 SHOWN_FAILURES = 10
@@ -103,34 +98,21 @@ def _used(engines: dict[str, int]) -> str:
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def info(bundle: Path | None, as_json: bool) -> None:
-    """Show the engines here and, with BUNDLE, what it holds and how it was checked.
+    """Show the engines here, what is missing and the line that installs it.
+
+    With BUNDLE also what it holds and how it was checked.
 
     \b
     Example:
       foveate info lung.bundle
     """
-    facts: dict[str, Any] = {
-        "foveate": __version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "engines": {name: _engine(name, extra) for name, (_, extra) in ENGINES.items()},
-    }
+    facts = machine_facts()
     if bundle is not None:
         facts["bundle"] = bundle_facts(bundle)
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
-    click.echo(f"foveate {__version__}, Python {facts['python']}, {facts['machine']}")
-    for name, line in facts["engines"].items():
-        click.echo(f"engine {name}: {line}")
+    for line in machine_lines(facts):
+        click.echo(one_line(line))
     for name, value in facts.get("bundle", {}).items():
         click.echo(f"{name}: {value}")
-
-
-def _engine(name: str, extra: str) -> str:
-    if importlib.util.find_spec(name) is None:
-        return f"not installed: pip install 'foveate[{extra}]'"
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "installed, version unknown"

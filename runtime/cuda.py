@@ -1,4 +1,6 @@
-"""A GPU by way of pycuda: the ``Device`` of ``foveate.runtime.device``. Nothing else touches CUDA.
+"""A GPU by way of pycuda: the ``Device`` of ``foveate.runtime.device``.
+
+Nothing else touches CUDA; ``gpu_query`` only asks the driver what is there.
 
 pycuda is imported when a device is opened. Its objects must be freed while their context is current
 on the thread that frees them, and a thread that ends with a context pushed aborts the process. So

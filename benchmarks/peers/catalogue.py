@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+import onnxruntime
 import torch
 
 from foveate.benchmarks.bare_session import CPU
@@ -79,7 +80,7 @@ def _onnxruntime(stages: Stages, key: str, name: str, threads: int, provider: st
         return onnxruntime_network(stages.graphs[stage], threads, provider)
 
     where = "CUDA" if provider == CUDA else "CPU"
-    how = f"ONNX Runtime {_version('onnxruntime')} fp32 on the {where}, {GLUE}"
+    how = f"ONNX Runtime {onnxruntime.__version__} fp32 on the {where}, {GLUE}"
     return Peer(key, name, how, network)
 
 

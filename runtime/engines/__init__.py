@@ -10,6 +10,7 @@ from foveate.runtime.errors import BundleError, EngineError, GraphError
 
 ENGINES = {
     "onnxruntime": ("foveate.runtime.engines.onnxruntime", "cpu"),
+    "onnxruntime-cuda": ("foveate.runtime.engines.onnxruntime_cuda", "gpu"),
 }
 """Engine that runs the graph of a bundle -> its module and the extra that installs it."""
 PLANNED = "tensorrt"

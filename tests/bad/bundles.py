@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import pytest
 
 from foveate.runtime.bundle import file_sha256
+from foveate.runtime.engines.onnxruntime_provider import has_provider
 from foveate.runtime.hashes import canonical_sha256
 from tests.bad.case import Case, Place
 
@@ -116,6 +118,13 @@ def one_name(place: Place) -> list[object]:
     return ["segment", place.bundle, *folders, "--out", place.folder / "out"]
 
 
+def engine_not_here(place: Place) -> list[object]:
+    if has_provider():
+        pytest.skip("this ONNX Runtime has its CUDA provider")
+    out = place.folder / "out"
+    return ["segment", place.bundle, place.image(), "--out", out, "--engine", "onnxruntime-cuda"]
+
+
 BUNDLES = [
     Case("nothing found", "no images found in …; wanted image files, folders of them …", 2,
          no_images),
@@ -127,6 +136,8 @@ BUNDLES = [
     segment("--out inside a file", "file/out: Not a directory", out="file/out"),
     segment("an engine that does not exist", 'there is no engine "abacus"; this version has …',
             "--engine", "abacus"),
+    Case("an engine that is not here", "the onnxruntime-cuda engine cannot be loaded: …", 2,
+         engine_not_here),
     segment("fp16 on a CPU", "onnxruntime has no fp16 arithmetic on a CPU …; use fp32 here",
             "--precision", "fp16"),
     segment("a precision the bundle lacks", "has no int8 graph; it has fp32, fp16. Choose …",

@@ -13,9 +13,11 @@ from foveate.benchmarks.bare_session import BareSession
 from foveate.benchmarks.peers.catalogue import Peer, peers
 from foveate.benchmarks.peers.glue import GlueCascade, find_box
 from foveate.benchmarks.peers.networks import Stages, open_stages, stage1_graph
+from foveate.benchmarks.peers.onnxruntime_networks import CUDA, has_cuda
 from foveate.benchmarks.peers.torch_networks import TorchWay, torch_network
 from foveate.runtime.bundle import open_bundle
 from foveate.runtime.cascade import Cascade
+from foveate.runtime.errors import EngineError
 from foveate.runtime.overlap import dice
 from foveate.runtime.spec import Region, Size
 from foveate.train import geometry
@@ -103,3 +105,12 @@ def test_stage_1_alone_is_the_cascades_coarse(stages: Stages, bundle: Path) -> N
     (found,) = BareSession(stage1_graph(stages), 1).run(feed, ("coarse",))
     assert wanted is not None
     np.testing.assert_allclose(found[0], wanted, atol=1e-5)
+
+
+@pytest.mark.skipif(has_cuda(), reason="this ONNX Runtime has CUDA")
+def test_a_session_that_went_to_another_provider_is_refused(stages: Stages) -> None:
+    with (
+        pytest.warns(UserWarning, match="not in available provider names"),
+        pytest.raises(EngineError, match="took CPUExecutionProvider; wanted CUDAExecution"),
+    ):
+        BareSession(stages.graphs["stage1"], 1, CUDA)

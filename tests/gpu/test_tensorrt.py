@@ -15,6 +15,7 @@ from foveate.runtime.engines.tensorrt_plan import PlanFacts
 from foveate.runtime.errors import EngineError
 from foveate.runtime.ring import LATENCY, RingSettings
 from foveate.train.phantom import PhantomSettings, phantoms
+from tests.gpu.masks import disagreement
 from tests.gpu.plans import DEMO, demo_plan
 
 pytestmark = pytest.mark.gpu
@@ -48,14 +49,6 @@ def engine(
 ) -> Iterator[TensorRtEngine]:
     with engine_from_plan(*plan, request.param) as made:
         yield made
-
-
-def disagreement(found: list[Array], wanted: list[Array]) -> float:
-    """Return |A xor B| / |A or B| over all the masks together."""
-    pairs = list(zip(found, wanted, strict=True))
-    either = sum(int(np.count_nonzero((a > 0) | (b > 0))) for a, b in pairs)
-    assert either > 1000, "the masks are empty; nothing is compared"
-    return sum(int(np.count_nonzero(a != b)) for a, b in pairs) / either
 
 
 def test_the_masks_are_onnx_runtime_s(

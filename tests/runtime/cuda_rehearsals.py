@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from foveate.runtime import cuda
 from foveate.runtime.build_options import BuildOptions
@@ -26,6 +27,10 @@ from foveate.runtime.choice import Choice
 from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.device import Stream
 from foveate.runtime.engines.base import feed
+from foveate.runtime.engines.host_memory import PinnedMemory
+from foveate.runtime.engines.onnxruntime_binding import BoundSession
+from foveate.runtime.engines.onnxruntime_cuda import host_memory
+from foveate.runtime.engines.onnxruntime_session import session_options
 from foveate.runtime.engines.planned import PlannedEngine, PlanSource
 from foveate.runtime.engines.tensorrt import TensorRtEngine, engine_from_plan
 from foveate.runtime.engines.tensorrt_plan import PlanFacts
@@ -37,6 +42,7 @@ from foveate.runtime.plan_record import Recipe
 from foveate.runtime.plan_search import Wanted
 from foveate.runtime.plans import PlanCache
 from foveate.runtime.ring import LATENCY, RingSettings, SlotRing
+from foveate.train.phantom import PhantomSettings, phantoms
 from tests.runtime.standin_tensorrt import over_host_memory
 
 KEPT: list[object] = []
@@ -347,6 +353,24 @@ def engine_freed_by_another_thread_in_mid_run() -> None:
     assert ticket.result().outputs["mask"].shape == (1, 64, 64)
 
 
+def bound_session() -> None:
+    """ONNX Runtime on the CPU reads from pycuda's page-locked memory and writes to it."""
+    graph = open_bundle(DEMO).graph("fp32")
+    image = next(iter(phantoms(PhantomSettings(1, 200, seed=1, bits=16)))).image
+    feeds = {"image": feed(image[None])}
+    session = onnxruntime.InferenceSession(
+        graph, session_options(1), providers=["CPUExecutionProvider"], enable_fallback=0
+    )
+    with Cascade.load(DEMO, "onnxruntime") as cascade:
+        wanted = cascade.engine.run(feeds, ["mask"])["mask"]
+    bound = BoundSession(session, host_memory())
+    for _ in range(2):
+        found = bound.run(feeds, ["mask"])["mask"]
+        assert wanted.any() and np.array_equal(found, wanted)
+    assert isinstance(bound._free[0], PinnedMemory)
+    KEPT.append(bound)
+
+
 REHEARSALS: dict[str, Callable[[], None]] = {
     made.__name__: made
     for made in (
@@ -371,6 +395,7 @@ REHEARSALS: dict[str, Callable[[], None]] = {
         demo_bundle_by_its_plans,
         engine_left_open_at_exit,
         engine_freed_by_another_thread_in_mid_run,
+        bound_session,
     )
 }
 

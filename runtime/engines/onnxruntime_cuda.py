@@ -1,0 +1,148 @@
+"""ONNX Runtime on an NVIDIA GPU: its CUDA provider, and no other in silence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import onnxruntime
+
+from foveate.runtime.closing import Closing
+from foveate.runtime.cuda import CudaDevice
+from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.host_memory import HostMemory, PinnedMemory, PlainMemory
+from foveate.runtime.engines.onnxruntime_binding import BoundSession
+from foveate.runtime.engines.onnxruntime_provider import (
+    PROVIDER,
+    has_provider,
+    load_libraries,
+    missing_libraries,
+    quiet,
+)
+from foveate.runtime.engines.onnxruntime_session import session_options, short
+from foveate.runtime.errors import EngineError, GraphError
+from foveate.runtime.gpu_query import driver_problem
+from foveate.runtime.install_lines import install_lines
+from foveate.runtime.machine import jetson
+
+OPTIONS = {"device_id": "0", "use_tf32": "0"}
+"""Of the provider. float32 means float32: TF32 rounds the factors of products to 10 bits."""
+CPU = "CPUExecutionProvider"
+
+
+class OnnxRuntimeCudaEngine(Closing):
+    """A fused graph in ONNX Runtime's CUDA provider, float32 and float16, bound by address.
+
+    Where pycuda is installed inputs and outputs go through page-locked memory of ours
+    (``PinnedMemory``): ONNX Runtime's own Python API offers none in the versions supported here.
+    Without pycuda they are ordinary numpy arrays.
+
+    ONNX Runtime puts the nodes that compute shapes on the CPU on purpose, so a node there is no
+    fault. Its option ``session.disable_cpu_ep_fallback`` does not tell them apart and is not used.
+    That the provider was taken at all, and that no convolution is on the CPU, is checked.
+    """
+
+    name = "onnxruntime-cuda"
+
+    def __init__(self, graph: bytes, threads: int = 0) -> None:
+        session = cuda_session(graph, threads)
+        self.providers: list[str] = session.get_providers()
+        self._bound = BoundSession(session, host_memory())
+        self.inputs, self.outputs = self._bound.inputs, self._bound.outputs
+
+    def run(self, feeds: dict[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Return the named outputs, each an array of its own."""
+        return self._bound.run(feeds, outputs)
+
+    def close(self) -> None:
+        self._bound.close()
+
+
+def engine_from_onnx(graph: bytes, threads: int = 0) -> OnnxRuntimeCudaEngine:
+    """Return the engine for the bytes of a fused graph; EngineError says what is missing."""
+    return OnnxRuntimeCudaEngine(graph, threads)
+
+
+def cuda_session(graph: bytes, threads: int = 0) -> onnxruntime.InferenceSession:
+    """Return a session on the GPU; EngineError where there would be one on the CPU."""
+    if not has_provider():
+        raise EngineError(
+            f"the onnxruntime-cuda engine cannot be loaded: ONNX Runtime {onnxruntime.__version__} "
+            f"is here without its CUDA provider: {install_lines(jetson())['onnxruntime-gpu']}"
+        )
+    load_libraries()
+    options = session_options(threads)
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    try:
+        with quiet():
+            session = onnxruntime.InferenceSession(
+                graph, options, providers=[(PROVIDER, OPTIONS)], enable_fallback=0
+            )
+    except Exception as error:  # ONNX Runtime raises many types of its own, all unnamed here
+        if _sound(graph):
+            raise EngineError(_trouble(error)) from error
+        raise GraphError(f"ONNX Runtime refuses the graph: {short(error)}") from error
+    if session.get_providers()[0] != PROVIDER:  # it goes to the CPU without a word
+        raise EngineError(_trouble())
+    check_convolutions(session)
+    return session
+
+
+def check_convolutions(session: onnxruntime.InferenceSession, provider: str = PROVIDER) -> None:
+    """Raise EngineError when a convolution of the graph runs elsewhere than on the provider.
+
+    Versions of ONNX Runtime that do not tell where a node runs are believed.
+    """
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return
+    for part in session.get_provider_graph_assignment_info():
+        convolutions = [node for node in part.get_nodes() if "Conv" in node.op_type]
+        if convolutions and part.ep_name != provider:
+            raise EngineError(
+                f"ONNX Runtime put {len(convolutions)} convolutions of the graph on "
+                f"{part.ep_name}; wanted all of them on {provider}"
+            )
+
+
+def host_memory() -> Callable[[], HostMemory]:
+    """Return what makes the memory of a run: page-locked where pycuda is installed."""
+    try:
+        return partial(PinnedMemory, CudaDevice(int(OPTIONS["device_id"])))
+    except EngineError:
+        return PlainMemory
+
+
+def _sound(graph: bytes) -> bool:
+    """Return whether ONNX Runtime takes a graph on the CPU, so that the GPU is at fault."""
+    options = session_options(1)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        onnxruntime.InferenceSession(graph, options, providers=[CPU], enable_fallback=0)
+    except Exception:  # as above
+        return False
+    return True
+
+
+def _trouble(error: Exception | None = None) -> str:
+    """Return in words why the CUDA provider does not come, and the lines to type.
+
+    ``error`` is what ONNX Runtime raised: a long text, with CUDA's own words somewhere in it.
+    """
+    lines = install_lines(jetson())
+    reasons = []
+    libraries, driver = missing_libraries(), driver_problem()
+    if libraries:
+        plural = "is" if len(libraries) == 1 else "are"
+        reasons.append(f"{', '.join(libraries)} {plural} missing: {lines['cuda-libraries']}")
+    if driver:
+        reasons.append(f"{driver}: {lines['driver']}")
+    if error is not None:
+        cuda = re.search("CUDA failure [^;]*[^; ]", str(error))
+        reasons.append(cuda[0] if cuda else short(error))
+    if not reasons:
+        reasons.append(f"it does not say why; try {lines['onnxruntime-gpu']}")
+    return (
+        f"the onnxruntime-cuda engine cannot be loaded: ONNX Runtime {onnxruntime.__version__} "
+        f"does not start its CUDA provider: {'; '.join(reasons)}"
+    )

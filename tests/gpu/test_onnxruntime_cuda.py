@@ -1,0 +1,83 @@
+"""ONNX Runtime's CUDA provider on a GPU: the demo bundle's masks against those of the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from foveate.runtime.bundle import open_bundle
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.engines.base import Array, feed
+from foveate.runtime.engines.onnxruntime_cuda import (
+    OnnxRuntimeCudaEngine,
+    engine_from_onnx,
+    host_memory,
+)
+from foveate.runtime.errors import GraphError
+from foveate.train.phantom import PhantomSettings, phantoms
+from tests.gpu.masks import disagreement
+from tests.gpu.plans import DEMO
+
+pytestmark = pytest.mark.gpu
+OUTPUTS = ["mask", "box", "score", "coarse"]
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Array]:
+    """Phantoms of three sizes, alone and in pairs, as the engine takes them."""
+    made = []
+    for size in (200, 256, 333):
+        pair = [p.image for p in phantoms(PhantomSettings(3, size, seed=size, bits=16))]
+        made += [feed(np.stack(pair[:1])), feed(np.stack(pair[1:]))]
+    return made
+
+
+@pytest.fixture(scope="module")
+def wanted(images: list[Array]) -> list[dict[str, Array]]:
+    with Cascade.load(DEMO, "onnxruntime") as cascade:
+        return [cascade.engine.run({"image": image}, OUTPUTS) for image in images]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[OnnxRuntimeCudaEngine]:
+    with engine_from_onnx(open_bundle(DEMO).graph("fp32")) as made:
+        yield made
+
+
+def test_the_provider_is_cuda(engine: OnnxRuntimeCudaEngine) -> None:
+    print(engine.providers, host_memory())
+    assert engine.providers[0] == "CUDAExecutionProvider"
+
+
+def test_the_masks_are_those_of_the_cpu(
+    engine: OnnxRuntimeCudaEngine, images: list[Array], wanted: list[dict[str, Array]]
+) -> None:
+    for _ in range(2):  # the memory of the first run, used again
+        found = [engine.run({"image": image}, OUTPUTS) for image in images]
+        assert disagreement([a["mask"] for a in found], [b["mask"] for b in wanted]) <= 0.001
+    for got, reference in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(got["score"], reference["score"], atol=0.01)
+        np.testing.assert_allclose(got["coarse"], reference["coarse"], atol=1e-3)  # TF32: more
+
+
+def test_threads_get_their_own_masks(
+    engine: OnnxRuntimeCudaEngine, images: list[Array], wanted: list[dict[str, Array]]
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: engine.run({"image": image}, ["mask"]), images * 5))
+    assert disagreement([a["mask"] for a in found], [b["mask"] for b in wanted] * 5) <= 0.001
+
+
+def test_fp16_runs(images: list[Array], wanted: list[dict[str, Array]]) -> None:
+    with Cascade.load(DEMO, "onnxruntime-cuda", "fp16") as cascade:
+        found = [cascade.engine.run({"image": image}, ["mask"])["mask"] for image in images]
+    print("fp16 disagreement", disagreement(found, [b["mask"] for b in wanted]))
+    assert disagreement(found, [b["mask"] for b in wanted]) <= 0.01
+
+
+def test_a_damaged_graph_is_the_graph_s_fault() -> None:
+    with pytest.raises(GraphError, match="refuses the graph"):
+        engine_from_onnx(open_bundle(DEMO).graph("fp32")[:1000])

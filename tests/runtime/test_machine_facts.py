@@ -1,0 +1,139 @@
+"""``foveate info`` of this machine, and of a Jetson by the files that a Jetson has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+
+from foveate.runtime.gpu_query import GpuFacts, NoGpu, gpus
+from foveate.runtime.machine import Jetson, jetson
+from foveate.runtime.machine_facts import machine_facts, machine_lines
+from foveate.runtime.toolkit import installed_toolkits
+from tests.conftest import run
+
+RELEASE = (
+    "# R{}, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n"
+    "# KERNEL_VARIANT: oot\n"
+)
+
+
+def make_jetson(root: Path, release: str = "", model: str = "") -> Path:
+    """Write the files that a Jetson has."""
+    if release:
+        (root / "etc").mkdir()
+        (root / "etc" / "nv_tegra_release").write_text(RELEASE.format(release))
+    if model:
+        (root / "proc" / "device-tree").mkdir(parents=True)
+        (root / "proc" / "device-tree" / "model").write_bytes(model.encode() + b"\0")
+    return root
+
+
+def pieces(facts: dict[str, Any], engine: str) -> dict[str, dict[str, str]]:
+    return {piece["name"]: piece for piece in facts["engines"][engine]["pieces"]}
+
+
+@pytest.mark.parametrize(
+    ("release", "wanted"),
+    [
+        ("36 (release), REVISION: 4.3", ("36.4.3", 6)),
+        ("38 (release), REVISION: 2.1", ("38.2.1", 7)),
+        ("39 (release), REVISION: 2.1", ("39.2.1", 7)),
+        ("35 (release), REVISION: 4.1", ("35.4.1", None)),
+        ("eleased yesterday", ("", None)),
+    ],
+)
+def test_a_jetson_by_its_release(
+    release: str, wanted: tuple[str, int | None], tmp_path: Path
+) -> None:
+    found = jetson(make_jetson(tmp_path, release), "aarch64")
+    assert found is not None and (found.release, found.jetpack) == wanted
+
+
+def test_a_jetson_by_its_model_alone_as_in_a_container(tmp_path: Path) -> None:
+    root = make_jetson(tmp_path, model="NVIDIA Jetson Orin Nano Developer Kit")
+    assert jetson(root, "aarch64") == Jetson("NVIDIA Jetson Orin Nano Developer Kit", "")
+    assert jetson(root, "x86_64") is None
+
+
+def test_another_board_is_no_jetson(tmp_path: Path) -> None:
+    assert jetson(make_jetson(tmp_path, model="Raspberry Pi 5 Model B"), "aarch64") is None
+    assert jetson(tmp_path / "nothing", "aarch64") is None
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+def test_elsewhere_the_lines_are_pip_s(architecture: str, tmp_path: Path) -> None:
+    facts = machine_facts(tmp_path, architecture)
+    found = pieces(facts, "tensorrt")
+    assert found["pycuda"]["install"].startswith("pip install 'foveate[cuda]'")
+    assert "pip install 'foveate[rtx]'" in found["TensorRT"]["install"]
+    assert "foveate[gpu]" in pieces(facts, "onnxruntime-cuda")[CUDA_PROVIDER]["install"]
+    assert facts["jetson"] is None
+
+
+CUDA_PROVIDER = "ONNX Runtime with its CUDA provider"
+
+
+def test_on_a_jetson_the_lines_are_jetpack_s(tmp_path: Path) -> None:
+    root = make_jetson(tmp_path, "36 (release), REVISION: 4.3", "NVIDIA Jetson AGX Orin")
+    facts = machine_facts(root, "aarch64")
+    found = pieces(facts, "tensorrt")
+    assert "sudo apt install python3-libnvinfer" in found["TensorRT"]["install"]
+    assert "--system-site-packages" in found["TensorRT"]["install"]
+    assert "JetPack 6: TensorRT 10, for Python 3.10" in found["TensorRT"]["install"]
+    assert "export PATH=/usr/local/cuda/bin:$PATH" in found["pycuda"]["install"]
+    assert "Jetson index" in pieces(facts, "onnxruntime-cuda")[CUDA_PROVIDER]["install"]
+    assert "NVIDIA Jetson AGX Orin, Jetson Linux 36.4.3, JetPack 6" in machine_lines(facts)
+
+
+def test_what_is_here_is_said_to_be_here() -> None:
+    facts = machine_facts()
+    assert facts["engines"]["onnxruntime"]["ready"]
+    assert pieces(facts, "onnxruntime")["ONNX Runtime"]["found"] == onnxruntime.__version__
+    toolkits = [str(item) for item in installed_toolkits()]
+    assert pieces(facts, "tensorrt")["TensorRT"]["found"] == " and ".join(toolkits)
+
+
+def test_what_is_missing_is_followed_by_the_line_to_type() -> None:
+    facts = json.loads(run("info", "--json").output)
+    lines = run("info").output.splitlines()
+    missing = [piece for engine in facts["engines"].values() for piece in engine["pieces"]]
+    missing = [piece for piece in missing if not piece["found"]]
+    told = [
+        (here, after) for here, after in zip(lines, lines[1:], strict=False) if "missing" in here
+    ]
+    assert len(told) == len(missing)
+    for (here, after), piece in zip(told, missing, strict=True):
+        assert piece["name"] in here and after.strip() == piece["install"]
+
+
+def test_without_a_gpu_no_engine_of_a_gpu_is_ready() -> None:
+    try:
+        assert all(isinstance(item, GpuFacts) and item.memory_bytes > 0 for item in gpus())
+    except NoGpu as error:
+        facts = machine_facts()
+        assert facts["no_gpu"] == str(error) and facts["gpus"] == []
+        ready = [name for name, engine in facts["engines"].items() if engine["ready"]]
+        assert ready == ["onnxruntime"]
+        assert f"no GPU: {error}" in machine_lines(facts)
+
+
+@pytest.mark.parametrize("gone", ["onnxruntime", "tensorrt_rtx", "pycuda"])
+def test_info_lives_without(gone: str) -> None:
+    code = (
+        f"import sys; sys.modules[{gone!r}] = None\n"
+        "import foveate.cli, click.testing as t\n"
+        "r = t.CliRunner().invoke(foveate.cli.group, ['info']); assert not r.exception, r\n"
+        "print('torch' in sys.modules, r.output)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("False foveate ")
+    if gone == "onnxruntime":
+        assert "engine onnxruntime: not ready" in done.stdout
+        assert "pip install 'foveate[cpu]'" in done.stdout
