@@ -1,8 +1,9 @@
 """``make gpu-check`` and ``make gpu-soak`` from end to end without a GPU.
 
 Real pycuda over a stand-in for the driver: they run where pycuda is installed and
-FOVEATE_CUDA_STANDIN names a folder with a stand-in ``libcuda.so.1``; TensorRT-RTX is ``tests/rehearsal``'s. They show that every step is reached and
-that its results come together, and nothing about a GPU.
+FOVEATE_CUDA_STANDIN names a folder with a stand-in ``libcuda.so.1``; TensorRT-RTX is
+``tests/rehearsal``'s. They show that every step is reached and that its results come together, and
+nothing about a GPU.
 """
 
 from __future__ import annotations
