@@ -41,7 +41,8 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rehearse(command: str, references: Path, out: Path, **more: str) -> dict[str, Any]:
-    paths = {"LD_LIBRARY_PATH": os.environ[STANDIN], "PYTHONPATH": f"{ROOT}/tests/rehearsal:{ROOT}"}
+    python = f"{ROOT}/tests/rehearsal:{ROOT}:{os.environ.get('PYTHONPATH', '')}"
+    paths = {"LD_LIBRARY_PATH": os.environ[STANDIN], "PYTHONPATH": python}
     module = f"foveate.benchmarks.{command.replace('-', '_')}"
     done = subprocess.run(
         [sys.executable, "-m", module, str(references), "--out", str(out), "--rehearsal"],
