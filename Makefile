@@ -6,14 +6,16 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 BENCHMARK := $(VENV)/bin/foveate benchmark
 RESULTS := benchmarks/results
 REFERENCE := .cache/reference
+GPU_PYTHON ?= $(PYTHON)
+REFERENCES := .gpu/references
 TRAIN_cascade := --set num_epochs=12
 TRAIN_single := --stages single --set single_input=full --set num_epochs=24
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types reference bench wheel clean
+.PHONY: help demo test check lint types reference bench gpu-references gpu-check gpu-soak wheel clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 demo: $(VENV)/.cpu  ## segment synthetic images with the shipped bundle, write demo/index.html
 	$(VENV)/bin/foveate demo --out demo
@@ -41,6 +43,17 @@ bench: reference $(REFERENCE)/single.bundle  ## the reference results of this ma
 	$(BENCHMARK) compare $(REFERENCE)/cascade.bundle --single $(REFERENCE)/single.bundle --count 20 --rounds 60 --out $(RESULTS)/reference-compare.json
 	$(BENCHMARK) report $(RESULTS)/reference-*.json --out benchmark-report
 	$(VENV)/bin/python -m foveate.benchmarks.readme_table README.md $(RESULTS)/reference-compare.json
+
+gpu-references: $(REFERENCE)/cascade.bundle  ## DATA=folder of usgra and bsdata: what a GPU's masks are compared with
+	$(VENV)/bin/python -m foveate.benchmarks.gpu_references $(REFERENCES) --phantoms $(REFERENCE)/cascade.bundle 6 \
+	  --set usgra examples/usgra $(DATA)/usgra $(DATA)/usgra/test.txt 0 \
+	  --set bsdata examples/bsdata $(DATA)/bsdata $(DATA)/bsdata/test.txt 5
+
+gpu-check:  ## on a machine with a GPU, with its own Python: masks, speeds, ceilings, PyTorch, in six minutes
+	$(GPU_PYTHON) -m foveate.benchmarks.gpu_check $(REFERENCES)
+
+gpu-soak:  ## on a machine with a GPU: 50,000 images with flat memory, and compute-sanitizer
+	$(GPU_PYTHON) -m foveate.benchmarks.gpu_soak $(REFERENCES)
 
 $(REFERENCE)/data: | $(VENV)/.dev
 	$(VENV)/bin/foveate phantom $@ --count 200 --size 1024 --bits 8 --seed 4

@@ -17,7 +17,7 @@ from foveate.runtime.engines.base import available_cores
 
 PACKAGES = (
     "numpy", "opencv-python-headless", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino",
-    "tensorrt", "tensorrt-rtx-cu13", "pycuda", "torch", "onnx",
+    "tensorrt", "tensorrt-rtx-cu13", "pycuda", "cuda-bindings", "torch", "triton", "onnx",
 )  # fmt: skip
 CPU_FLAGS = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16",

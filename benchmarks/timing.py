@@ -112,12 +112,14 @@ def interleaved(
     rounds: int,
     after: Callable[[str, int, Any], object] = lambda name, number, found: None,
     progress: Callable[[int, int], object] = lambda done, total: None,
+    pause_s: float = PAUSE_SECONDS,
 ) -> dict[str, list[float]]:
     """Return the seconds of every call in each of ``rounds`` rounds.
 
     A round calls each once, with the round's number, in an order drawn anew, so that what else
     the machine does in that time falls on all of them. ``after`` gets what a call returned, off
-    the clock. Between two calls is a pause, in which the last one's threads stop spinning.
+    the clock. Between two calls is a pause, in which the last one's threads stop spinning; calls
+    that leave no threads behind need none.
     """
     order = list(calls)
     draw = np.random.default_rng(SEED)
@@ -125,7 +127,7 @@ def interleaved(
     for number in range(rounds):
         for index in draw.permutation(len(order)):
             name = order[index]
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(pause_s)
             started = time.perf_counter()
             found = calls[name](number)
             times[name].append(time.perf_counter() - started)

@@ -16,12 +16,14 @@ from foveate.runtime.engines.onnxruntime_cuda import (
     engine_from_onnx,
     host_memory,
 )
+from foveate.runtime.engines.onnxruntime_provider import has_provider
 from foveate.runtime.errors import GraphError
 from foveate.train.phantom import PhantomSettings, phantoms
 from tests.gpu.masks import disagreement
 from tests.gpu.plans import DEMO
 
-pytestmark = pytest.mark.gpu
+NOT_HERE = "this ONNX Runtime has no CUDA provider"
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not has_provider(), reason=NOT_HERE)]
 OUTPUTS = ["mask", "box", "score", "coarse"]
 
 

@@ -1,0 +1,1 @@
+"""The check of a GPU: steps in processes of their own, one JSON, one page."""
