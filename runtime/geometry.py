@@ -65,3 +65,25 @@ def _window(start: float, stop: float, size: int, count: int) -> tuple[FloatArra
     first = max(0, int(np.floor(start)) - reach)
     last = min(size, int(np.ceil(stop)) + reach)
     return crop_weights(start - first, stop - first, last - first, count), slice(first, last)
+
+
+def paste_taps(
+    start: float, stop: float, size: int, count: int
+) -> tuple[slice, npt.NDArray[np.intp], FloatArray]:
+    """Return the rows of ``paste_weights`` without their zeros.
+
+    They are the pixels inside the interval, and for each of them the cells under its triangle,
+    (pixels, taps), and the weights of these cells.
+    """
+    scale = np.float32((stop - start) / count)
+    cells = (np.arange(size, dtype=np.float32) + np.float32(0.5) - np.float32(start)) / scale
+    first, last = (int(index) for index in np.searchsorted(cells, (0, count)))
+    cells = cells[first:last, None]
+    radius = np.maximum(np.float32(1) / scale, np.float32(1))
+    lowest = np.floor(cells - np.float32(0.5) - radius) + np.float32(1)
+    taps = lowest + np.arange(int(np.ceil(2 * radius)), dtype=np.float32)
+    distance = np.abs(cells - (taps + np.float32(0.5))) / radius
+    weights = np.maximum(np.float32(1) - distance, np.float32(0)) * ((taps >= 0) & (taps < count))
+    total = np.maximum(weights.sum(axis=1, keepdims=True), np.float32(1e-6))
+    indices = np.clip(taps, 0, count - 1).astype(np.intp)
+    return slice(first, last), indices, np.asarray(weights / total, dtype=np.float32)

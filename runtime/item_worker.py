@@ -82,7 +82,9 @@ class ItemWorker:
             with times.stage("engine"):
                 result = self._segment(image, self._outputs.probability)
             with times.stage("encode"):
-                files = write_outputs(self._outputs, self._out, item.name, image, result, spec)
+                files = write_outputs(
+                    self._outputs, self._out, item.name, image, result, spec, str(item.path)
+                )
         line = result_line(str(item.path), item.page, files, image.shape, result, spec)
         line |= {**read, "files": files}
         line["ms"] |= {name: round(times.wall_ms[name], 3) for name in ("decode", "encode")}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.png_bytes import encode_png
 
 Mask = npt.NDArray[np.uint8]
 
@@ -25,15 +25,18 @@ def class_colour(index: int) -> tuple[int, int, int]:
 
 
 def write_mask(path: Path, mask: Mask, classes: int) -> None:
-    """Write a (H, W) uint8 mask of class indices as PNG, atomically.
+    """Write a (H, W) uint8 mask of class indices as PNG, atomically; see ``encode_mask``."""
+    data = encode_mask(mask, classes)
+    write_atomically(path, lambda file: file.write(data))
 
-    Two classes: 0/255 in one bit a pixel. More: the indices themselves, with a palette.
+
+def encode_mask(mask: Mask, classes: int) -> bytes:
+    """Return the PNG of a (H, W) uint8 mask of class indices below ``classes``.
+
+    Two classes: 0/255 in one bit a pixel. More: the indices themselves, with a palette, in as few
+    bits as hold them.
     """
     if classes == 2:
-        image = Image.fromarray((mask > 0).astype(np.uint8) * np.uint8(255)).convert(
-            "1", dither=Image.Dither.NONE
-        )
-    else:
-        image = Image.fromarray(mask).convert("L")
-        image.putpalette([channel for index in range(256) for channel in class_colour(index)])
-    write_atomically(path, lambda file: image.save(file, format="PNG", compress_level=1))
+        return encode_png(mask, 1)
+    bits = next(bits for bits in (2, 4, 8) if classes <= 1 << bits)
+    return encode_png(mask, bits, bytes(c for index in range(classes) for c in class_colour(index)))

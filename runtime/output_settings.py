@@ -1,0 +1,67 @@
+"""Which files an image gives. No numpy here: the command line reads this for its help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from foveate.runtime.errors import SettingsError
+
+_SUFFIXES = {"png": ".png", "npz": ".npz", "coco": ".coco.json"}
+OUTPUT_KINDS = tuple(_SUFFIXES)
+"""What a mask can be written as."""
+OVERLAYS, PROBABILITY = "overlays", "probability"
+"""Folders in OUT beside the masks."""
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What is written of every image: the mask as one of ``OUTPUT_KINDS``, and what beside it.
+
+    ``overlay``: a picture of mask and box over the image. ``probability``: the probability of any
+    foreground as a picture, and in an NPZ those of both stages.
+    """
+
+    kind: str = "png"
+    overlay: bool = False
+    probability: bool = False
+
+    def check(self) -> None:
+        """Raise SettingsError for a kind that does not exist or whose package is missing."""
+        if self.kind not in _SUFFIXES:
+            raise SettingsError(
+                f'masks cannot be written as "{self.kind}"; wanted {", ".join(OUTPUT_KINDS)}'
+            )
+        if self.kind == "coco" and find_spec("pycocotools") is None:
+            raise SettingsError(
+                "COCO run lengths need pycocotools, which is not installed: "
+                "pip install 'foveate[coco]'"
+            )
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """Return the files written for the image ``name``, relative to OUT; the mask comes first.
+
+        ``name`` has no suffix and may hold folders: ``sub/scan``.
+        """
+        files = [name + _SUFFIXES[self.kind]]
+        if self.overlay:
+            files.append(f"{OVERLAYS}/{name}.jpg")
+        if self.probability:
+            files.append(f"{PROBABILITY}/{name}.png")
+        return tuple(files)
+
+    def check_distinct(self, names: Iterable[str]) -> None:
+        """Raise SettingsError when two images would be written to one file.
+
+        It takes ``scan`` and ``probability/scan``. Upper and lower case are one, as on some disks.
+        """
+        seen: dict[str, str] = {}
+        for name in names:
+            for file in self.names(name):
+                if file.casefold() in seen:
+                    raise SettingsError(
+                        f"the images {seen[file.casefold()]} and {name} would both be written to "
+                        f"{file}; segment them into two folders"
+                    )
+                seen[file.casefold()] = name

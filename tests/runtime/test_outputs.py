@@ -1,0 +1,239 @@
+"""What is written of an image: read back by other programs, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from foveate.runtime.atomic_files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_atomically
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.errors import SettingsError
+from foveate.runtime.geometry import paste_weights
+from foveate.runtime.image_files import image_paths, read_image
+from foveate.runtime.mask_files import encode_mask
+from foveate.runtime.outputs import OutputSettings, assemble_coco, write_outputs
+from foveate.runtime.probability import probability_picture
+from foveate.runtime.result import Result
+from tests.drawing import ellipse, small_spec
+
+BOX = np.array([[10, 20, 74, 84]], np.float32)
+GREY = np.zeros((90, 101), np.uint8)
+
+
+def result_of(classes: int) -> Result:
+    """A result of 90 x 101 pixels that shows every class; probabilities are smooth noise."""
+    mask = (ellipse(90, 101) * (1 + np.arange(101) % classes)).astype(np.uint8)
+    noise = np.random.default_rng(classes).random((classes + 1, 64, 32)).astype(np.float32)
+    refined = noise[:1] if classes == 1 else noise / noise.sum(axis=0)
+    return Result(mask, BOX, 0.875, refined, refined)
+
+
+def pillow(path: Path) -> npt.NDArray[Any]:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (7, 8), (50, 129)])
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 16, 17, 256])
+def test_every_depth_of_a_mask_reads_back(tmp_path: Path, classes: int, shape: Any) -> None:
+    mask = np.random.default_rng(0).integers(0, classes, shape).astype(np.uint8)
+    (tmp_path / "m.png").write_bytes(encode_mask(mask, classes))
+    np.testing.assert_array_equal(pillow(tmp_path / "m.png"), mask)
+    if classes == 2:
+        np.testing.assert_array_equal(cv2.imread(str(tmp_path / "m.png"), 0), mask * 255)
+    else:
+        assert cv2.imread(str(tmp_path / "m.png")).shape == (*shape, 3)
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+@pytest.mark.parametrize("kind", ["png", "npz", "coco"])
+def test_the_files_are_those_named_and_so_are_their_hashes(
+    tmp_path: Path, kind: str, classes: int
+) -> None:
+    settings = OutputSettings(kind, overlay=True, probability=True)
+    spec, name = small_spec(classes=classes), "sub/deep er/scan.jpg"
+    written = write_outputs(settings, tmp_path, name, GREY, result_of(classes), spec)
+    assert tuple(written) == settings.names(name)
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.relative_to(tmp_path).as_posix() for path in found} == set(written)
+    for file, sha256 in written.items():
+        assert hashlib.sha256((tmp_path / file).read_bytes()).hexdigest() == sha256
+    again = write_outputs(settings, tmp_path, name, GREY, result_of(classes), spec)
+    assert again == written
+
+
+def test_names_are_those_of_the_documentation() -> None:
+    assert OutputSettings().names("a") == ("a.png",)
+    assert OutputSettings("npz", True, True).names("sub/a.jpg") == (
+        "sub/a.jpg.npz", "overlays/sub/a.jpg.jpg", "probability/sub/a.jpg.png"
+    )  # fmt: skip
+    assert OutputSettings("coco").names("a") == ("a.coco.json",)
+
+
+@pytest.mark.parametrize("names", [["scan", "probability/scan"], ["sub/A", "sub/a"]])
+def test_two_images_that_would_share_a_file_are_refused(names: list[str]) -> None:
+    with pytest.raises(SettingsError, match="would both be written to"):
+        OutputSettings(probability=True).check_distinct(names)
+    OutputSettings(probability=True).check_distinct([names[0], f"{names[1]}.tif"])
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_an_archive_loads_without_pickle(tmp_path: Path, classes: int) -> None:
+    result, spec = result_of(classes), small_spec(classes=classes)
+    write_outputs(OutputSettings("npz", probability=True), tmp_path, "a", GREY, result, spec)
+    write_outputs(OutputSettings("npz"), tmp_path, "b", GREY, result, spec)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as found:
+        for name in ("mask", "box_xyxy", "coarse", "refined"):
+            np.testing.assert_array_equal(found[name], getattr(result, name))
+            assert found[name].dtype == getattr(result, name).dtype
+        assert found["score"] == 0.875 and tuple(found["classes"]) == spec.classes
+    with np.load(tmp_path / "b.npz", allow_pickle=False) as found:
+        assert set(found.files) == {"mask", "box_xyxy", "score", "classes"}
+
+
+DECODES = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+"""pycocotools 2.0.11 decodes by a way that numpy 2 warns of; encoding does not."""
+
+
+def loaded(path: Path) -> Any:
+    """The file as pycocotools' own reader understands it; it prints as it goes."""
+    from pycocotools.coco import COCO
+
+    with redirect_stdout(io.StringIO()):
+        return COCO(str(path))
+
+
+@DECODES
+@pytest.mark.parametrize("classes", [1, 2])
+def test_coco_decodes_to_the_mask(tmp_path: Path, classes: int) -> None:
+    result, spec = result_of(classes), small_spec(classes=classes)
+    write_outputs(OutputSettings("coco"), tmp_path, "a", GREY, result, spec, "in/a.tif")
+    coco = loaded(tmp_path / "a.coco.json")
+    assert coco.loadImgs([1])[0] == {"id": 1, "file_name": "in/a.tif", "height": 90, "width": 101}
+    assert {c["id"]: c["name"] for c in coco.loadCats(coco.getCatIds())} == dict(
+        enumerate(spec.classes[1:], 1)
+    )
+    mask = np.zeros_like(result.mask)
+    for annotation in coco.loadAnns(coco.getAnnIds([1])):
+        inside = coco.annToMask(annotation)
+        mask += np.uint8(annotation["category_id"]) * inside
+        rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+        sides = [np.ptp(columns) + 1, np.ptp(rows) + 1]
+        assert annotation["bbox"] == [columns[0], rows[0], *sides]
+        assert annotation["area"] == inside.sum() and annotation["score"] == 0.875
+    np.testing.assert_array_equal(mask, result.mask)
+
+
+@DECODES
+def test_all_images_make_one_coco_file_in_the_order_of_their_names(tmp_path: Path) -> None:
+    spec, settings = small_spec(classes=2), OutputSettings("coco")
+    blank = replace(result_of(2), mask=np.zeros((4, 5), np.uint8))
+    only_two = replace(result_of(2), mask=result_of(2).mask // 2 * np.uint8(2))
+    for name, result in (("b", result_of(2)), ("a", blank), ("sub/c", only_two)):
+        write_outputs(settings, tmp_path, name, GREY, result, spec)
+    coco = loaded(assemble_coco(tmp_path, ["sub/c", "b", "a"], spec))
+    assert coco.getCatIds() == [1, 2] and coco.getAnnIds() == [1, 2, 3]
+    images = {image["id"]: image["file_name"] for image in coco.loadImgs(coco.getImgIds())}
+    assert images == {1: "a", 2: "b", 3: "sub/c"}
+    shown = [(a["image_id"], a["category_id"]) for a in coco.loadAnns([1, 2, 3])]
+    assert shown == [(2, 1), (2, 2), (3, 2)]
+    np.testing.assert_array_equal(coco.annToMask(coco.loadAnns([3])[0]) * 2, only_two.mask)
+    before = (tmp_path / "annotations.json").read_bytes()
+    assert assemble_coco(tmp_path, ["a", "b", "sub/c"], spec).read_bytes() == before
+    assert json.loads(assemble_coco(tmp_path, [], spec).read_bytes())["images"] == []
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(SettingsError, match='as "bmp"; wanted png, npz, coco'):
+        OutputSettings("bmp").check()
+    without = (
+        "import sys, pathlib\n"
+        "from foveate.runtime.output_settings import OutputSettings\n"
+        "from foveate.runtime.errors import SettingsError\n"
+        "sys.path[:] = [p for p in sys.path if not (pathlib.Path(p) / 'pycocotools').is_dir()]\n"
+        "try: OutputSettings('coco').check()\n"
+        "except SettingsError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True)
+    assert "pip install 'foveate[coco]'" in done.stdout
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_the_probability_is_that_of_any_foreground(tmp_path: Path, classes: int) -> None:
+    result, spec = result_of(classes), small_spec(classes=classes)
+    assert result.refined is not None
+    rows, columns = paste_weights(20, 84, 90, 64), paste_weights(10, 74, 101, 32)
+    wanted = rows @ (result.refined if classes == 1 else result.refined[1:]).sum(axis=0) @ columns.T
+    write_outputs(OutputSettings(probability=True), tmp_path, "s/a", GREY, result, spec)
+    found = cv2.imread(str(tmp_path / "probability/s/a.png"), cv2.IMREAD_UNCHANGED)
+    assert found.dtype == np.uint8 and found.shape == (90, 101)
+    np.testing.assert_array_equal(found, pillow(tmp_path / "probability/s/a.png"))
+    assert np.abs(found / 255 - wanted).max() <= 0.5 / 255 + 1e-5
+    assert found[19].max() == 0 and found[:, 9].max() == 0 and found[20:84, 10:74].min() > 0
+
+
+def test_the_probability_over_the_threshold_is_the_mask(bundle: Path, data: Path) -> None:
+    with Cascade.load(bundle) as cascade:
+        threshold = 255 * cascade.spec.mask_threshold
+        differing = shared = 0
+        for path in image_paths(data / "images"):
+            result = cascade(read_image(path), probabilities=True)
+            picture = probability_picture(result, cascade.spec)
+            over = picture > threshold
+            near = np.abs(picture - threshold) <= 1
+            np.testing.assert_array_equal((over != result.mask) & ~near, False)
+            differing += int((over != result.mask).sum())
+            shared += int((over & (result.mask > 0)).sum())
+    assert shared > 1000 and 2 * shared / (2 * shared + differing) >= 0.999
+
+
+def test_one_stage_has_a_probability_too() -> None:
+    whole = np.array([[0, 0, 101, 90]], np.float32)
+    result = replace(result_of(1), box_xyxy=whole, refined=result_of(1).coarse)
+    picture = probability_picture(result, small_spec(single=True))
+    assert picture.shape == (90, 101) and picture.min() > 0
+    own_size = np.linspace(0, 1, 90 * 101, dtype=np.float32).reshape(1, 90, 101)
+    picture = probability_picture(replace(result, refined=own_size), small_spec(single=True))
+    assert np.abs(picture - 255 * own_size[0]).max() <= 0.5 + 1e-4
+
+
+def test_what_cannot_be_encoded_leaves_nothing(tmp_path: Path) -> None:
+    no_probabilities = replace(result_of(1), refined=None)
+    settings = OutputSettings(overlay=True, probability=True)
+    with pytest.raises(ValueError, match="holds no probabilities"):
+        write_outputs(settings, tmp_path, "sub/a", GREY, no_probabilities, small_spec())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mask_is_there_only_when_its_companions_are(tmp_path: Path) -> None:
+    (tmp_path / "overlays").write_text("in the way")
+    with pytest.raises(OSError, match="overlays"):
+        write_outputs(OutputSettings(overlay=True), tmp_path, "a", GREY, result_of(1), small_spec())
+    assert [path.name for path in tmp_path.iterdir()] == ["overlays"]
+
+
+def test_a_temporary_file_of_a_killed_process_is_no_obstacle(tmp_path: Path) -> None:
+    taken: list[str] = []
+    write_atomically(tmp_path / "a", lambda file: taken.extend(os.listdir(tmp_path)))
+    stem, number = taken[0].removesuffix(TEMPORARY_SUFFIX).rsplit("-", 1)
+    assert stem.startswith(TEMPORARY_PREFIX)
+    left = [f"{stem}-{int(number) + step}{TEMPORARY_SUFFIX}" for step in range(5)]
+    for name in left:
+        (tmp_path / name).touch()
+    write_atomically(tmp_path / "b", lambda file: file.write(b"whole"))
+    assert (tmp_path / "b").read_bytes() == b"whole"
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", *left}
