@@ -65,7 +65,7 @@ def file_throughput(
     """
     images = [read_image(path) for path in paths]
     count = max(len(paths), math.ceil(seconds * best["raw_images_per_second"]))
-    items = [Item(paths[i % len(paths)], f"{i}.png") for i in range(count)]
+    items = [Item(paths[i % len(paths)], str(i)) for i in range(count)]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="foveate-"))
         cascade = stack.enter_context(contender.cascade(cores))
@@ -136,14 +136,14 @@ def _rates(run: Round, progress: Callable[[int, int], None]) -> dict[str, list[f
 
 
 def _read(item: Item) -> None:
-    read_image(item.path)
+    read_image(item.path, item.page)
 
 
 def _encode_rate(run: Round) -> float:
     classes = len(run.cascade.spec.classes)
 
     def write(entry: tuple[Item, Mask]) -> None:
-        write_mask(run.out / entry[0].mask_name, entry[1], classes)
+        write_mask(run.out / f"{entry[0].name}.png", entry[1], classes)
 
     return pooled_rate(write, list(zip(run.items, run.masks, strict=True)), run.cores)
 

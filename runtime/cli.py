@@ -25,6 +25,7 @@ SHOWN_FAILURES = 10
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the masks.")
+@click.option("--recursive", is_flag=True, help="Search subfolders too; OUT gets the same tree.")
 @click.option(
     "--overlay", is_flag=True, help="Also write pictures of mask and box to OUT/overlays."
 )
@@ -44,6 +45,7 @@ def segment(
     bundle: Path,
     inputs: tuple[str, ...],
     out: Path,
+    recursive: bool,
     overlay: bool,
     engine: str,
     precision: str,
@@ -52,20 +54,27 @@ def segment(
 ) -> int:
     """Segment images with BUNDLE: one PNG mask each, as large as its image, into --out.
 
-    INPUT is a file, a folder (the images directly in it) or a quoted glob. Binary masks are 1-bit
-    PNG (OpenCV reads 0 and 255, Pillow mode "1"), others class indices with a palette. Exit code 1
-    when some inputs failed: they are in OUT/failures.jsonl, all others are written.
+    INPUT is a file, a folder (the images directly in it), a quoted glob (** is any number of
+    folders), - for a list of files on standard input, or @LIST for one in a file: a path a line,
+    or NUL-separated. A TIFF of several pages gives a mask a page: scan.p1.png, scan.p2.png. What
+    lies in OUT is no input. Binary masks are 1-bit PNG (OpenCV reads 0 and 255, Pillow mode "1"),
+    others class indices with a palette. Exit code 1 when some inputs failed: they are in
+    OUT/failures.jsonl, all others are written.
 
     \b
     Example:
-      foveate segment lung.bundle scans/ 'more/*.tif' --out masks --overlay
+      foveate segment lung.bundle scan.png --out masks
+      foveate segment lung.bundle scans/ --recursive --out masks --overlay
+      foveate segment lung.bundle 'scans/*.tif' 'more/**/*.png' --out masks
+      find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks
+      foveate segment lung.bundle @list.txt --out masks
     """
     import cv2
 
     from foveate.runtime.inputs import find_items
 
     cv2.utils.logging.setLogLevel(0)  # what is wrong with a file is said once, in our words
-    items = find_items(inputs, out)
+    items = find_items(inputs, out, recursive)
     from foveate.runtime.cascade import Cascade
     from foveate.runtime.pipeline import FAILURES, segment_files
 

@@ -20,7 +20,8 @@ from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import DeviceMemoryError, FoveateError, GraphError, ImageError
 from foveate.runtime.image_files import read_image
-from foveate.runtime.inputs import OVERLAYS, Item
+from foveate.runtime.input_paths import OVERLAYS
+from foveate.runtime.inputs import Item
 from foveate.runtime.mask_files import write_mask
 from foveate.runtime.overlays import draw_overlay, eight_bit
 from foveate.runtime.result import Result
@@ -100,7 +101,7 @@ def _decoded(items: Sequence[Item]) -> Iterator[tuple[Item, Pixels | ImageError]
     with ThreadPoolExecutor(1, "foveate-decode") as decoder:
         try:
             for item in items:
-                waiting.append((item, decoder.submit(_read, item.path)))
+                waiting.append((item, decoder.submit(_read, item)))
                 if len(waiting) > AHEAD:
                     first, future = waiting.popleft()
                     yield first, future.result()
@@ -112,9 +113,9 @@ def _decoded(items: Sequence[Item]) -> Iterator[tuple[Item, Pixels | ImageError]
                 future.cancel()
 
 
-def _read(path: Path) -> Pixels | ImageError:
+def _read(item: Item) -> Pixels | ImageError:
     try:
-        return read_image(path)
+        return read_image(item.path, item.page)
     except ImageError as error:
         return error
 
@@ -157,14 +158,17 @@ def _tried(work: Callable[..., Done], *given: Pixels) -> Done | FoveateError:
 def _write(
     cascade: Cascade, item: Item, image: Pixels, result: Result, out: Path, overlay: bool
 ) -> None:
-    write_mask(out / item.mask_name, result.mask, len(cascade.spec.classes))
+    path = out / f"{item.name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_mask(path, result.mask, len(cascade.spec.classes))
     if not overlay:
         return
     boxes = None if cascade.spec.region.mode == "none" else result.box_xyxy
     picture = draw_overlay(eight_bit(image), result.mask, boxes)
     done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
     assert done
-    path = out / OVERLAYS / Path(item.mask_name).with_suffix(".jpg").name
+    path = out / OVERLAYS / f"{item.name}.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: file.write(data.tobytes()))
 
 
