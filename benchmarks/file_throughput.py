@@ -27,9 +27,11 @@ from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import DataError
 from foveate.runtime.image_files import read_image
 from foveate.runtime.inputs import Item
+from foveate.runtime.journal import Journal
 from foveate.runtime.mask_files import write_mask
-from foveate.runtime.pipeline import segment_files
+from foveate.runtime.pipeline import Job, segment_files
 from foveate.runtime.result import Mask
+from foveate.runtime.work_plan import Wish, plan_for
 
 ROUNDS = 3
 STAGES = ("decode", "engine", "encode")
@@ -65,10 +67,10 @@ def file_throughput(
     """
     images = [read_image(path) for path in paths]
     count = max(len(paths), math.ceil(seconds * best["raw_images_per_second"]))
-    items = [Item(paths[i % len(paths)], f"{i}.png") for i in range(count)]
+    items = [Item(paths[i % len(paths)], str(i)) for i in range(count)]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="foveate-"))
-        cascade = stack.enter_context(contender.cascade(cores))
+        cascade = stack.enter_context(contender.cascade(1))  # every worker has a core
         crew = stack.enter_context(hired(contender, best["workers"], cores))
         found = [cascade(image).mask for image in images]
         masks = [found[i % len(found)] for i in range(count)]
@@ -136,20 +138,21 @@ def _rates(run: Round, progress: Callable[[int, int], None]) -> dict[str, list[f
 
 
 def _read(item: Item) -> None:
-    read_image(item.path)
+    read_image(item.path, item.page)
 
 
 def _encode_rate(run: Round) -> float:
     classes = len(run.cascade.spec.classes)
 
     def write(entry: tuple[Item, Mask]) -> None:
-        write_mask(run.out / entry[0].mask_name, entry[1], classes)
+        write_mask(run.out / f"{entry[0].name}.png", entry[1], classes)
 
     return pooled_rate(write, list(zip(run.items, run.masks, strict=True)), run.cores)
 
 
 def _whole_rate(run: Round) -> float:
-    report = segment_files(run.cascade, run.items, run.out, False, lambda *_: None)
+    plan = plan_for(run.cascade, Wish(batch=1), len(run.items), run.cores)
+    report = segment_files(run.cascade, Job(run.items, Journal(run.out)), plan)
     if report.failures:
         raise DataError(f"{report.failures[0].input}: {report.failures[0].reason}")
     return report.written / report.seconds

@@ -2,14 +2,17 @@
 
 PNG, JPEG, TIFF, BMP and WebP. 8 and 16 bit grey stay as they are. Colour becomes grey by ITU-R
 BT.601 luma, transparency is dropped, an EXIF orientation is applied (the mask has the upright
-size). A file that ends too early is refused, whatever the decoder would make of it.
+size). A file that ends too early is refused, whatever the decoder would make of it. The pages of a
+TIFF are images of their own.
 """
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -17,26 +20,34 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveate.runtime.errors import ImageError
-from foveate.runtime.image_headers import SUFFIXES, read_header
+from foveate.runtime.image_headers import FORMATS, Header, header_of, is_image_name, opened
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+MAX_BYTES = (1 << 31) - 1
+"""Largest file read at once; OpenCV counts bytes with 31 bits."""
 
 _CUT = "is cut short: its end is missing. Copy it again"
 _DAMAGED = "is damaged: its header is sound, its pixels cannot be decoded"
 
 
-def read_image(path: Path) -> Pixels:
-    """Return the (H, W) grey pixels of a file, uint8 or uint16; ImageError says why not."""
-    header = read_header(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror}") from error
-    _check_end(data, header.format)
+def read_image(path: Path, page: int = 0, header: Header | None = None) -> Pixels:
+    """Return the (H, W) grey pixels of a file, uint8 or uint16; ImageError says why not.
+
+    ``page`` is a page of a TIFF, from 1; 0 is a file that must have no more than one. ``header``
+    is what ``read_header`` returned for it, where that is known.
+    """
+    with opened(path, page) as file:
+        return _pixels(file, page, header or header_of(file, page))
+
+
+def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
     colour_16 = header.sample_bits > 8 and not header.mode.startswith("I;16")
     if header.format == "TIFF" and not colour_16:
-        pixels = _decode_tiff(data)
+        pixels = _decode_tiff(file if page else io.BytesIO(_content(file)))
     else:
+        data = _content(file)
+        _check_end(data, header.format)
         pixels = _decode(data)
     if pixels.shape != (header.height, header.width):
         raise ImageError(
@@ -48,6 +59,15 @@ def read_image(path: Path) -> Pixels:
     if pixels.dtype == np.uint16:
         return np.ascontiguousarray(pixels, dtype=np.uint16)
     raise ImageError(f"decodes to {pixels.dtype} pixels; wanted uint8 or uint16. Convert it first")
+
+
+def _content(file: BinaryIO) -> bytes:
+    """Return all bytes of a file, read at once; ImageError when no decoder would take as many."""
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_BYTES:
+        raise ImageError(f"has {size} bytes; the limit is {MAX_BYTES}. Save it compressed")
+    file.seek(0)
+    return file.read()
 
 
 def _check_end(data: bytes, kind: str) -> None:
@@ -72,10 +92,10 @@ def _decode(data: bytes) -> npt.NDArray[np.generic]:
     return pixels
 
 
-def _decode_tiff(data: bytes) -> npt.NDArray[np.generic]:
+def _decode_tiff(file: BinaryIO) -> npt.NDArray[np.generic]:
     """Decode with Pillow: OpenCV passes over damaged strips and multiplies by transparency."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if image.mode in ("1", "LA"):
                 return np.asarray(image.convert("L"))
             if image.mode == "L" or image.mode.startswith("I;16"):
@@ -91,12 +111,7 @@ def _decode_tiff(data: bytes) -> npt.NDArray[np.generic]:
 
 def image_paths(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted by name; other files are not looked at."""
-    return sorted(path for path in folder.iterdir() if is_image_name(path))
-
-
-def is_image_name(path: Path) -> bool:
-    """Say whether a name ends like an image and is not hidden."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return sorted(path for path in folder.iterdir() if is_image_name(path.name))
 
 
 def by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:

@@ -1,19 +1,30 @@
 """What an image file says of itself before decoding, and what is refused on that alone.
 
-Refused by name: more than one page, CMYK, float or 32-bit pixels, and images over the limits.
+Refused by name: animations, CMYK, float or 32-bit pixels, images over the limits, and a TIFF of
+several pages when none of them is asked for.
 """
 
 from __future__ import annotations
 
+import io
+import os
+import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
 from foveate.runtime.errors import ImageError
+from foveate.runtime.tiff_pages import PageFile, count_pages
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+FORMATS = ("PNG", "JPEG", TiffImagePlugin.TiffImageFile.format,
+           "BMP", WebPImagePlugin.WebPImageFile.format)  # fmt: skip
+"""What Pillow tries. Naming the two plugins loads them, and spares loading its other forty."""
 MAX_SIDE = 32_768
 MAX_PIXELS = 1 << 27
 """Largest image read: 134 million pixels, so that a bomb is refused before it is decoded."""
@@ -25,6 +36,7 @@ SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on the header, with our own words
+warnings.filterwarnings("ignore", module=r"PIL\.")  # once: to do it per file is not thread-safe
 
 
 @dataclass(frozen=True)
@@ -41,28 +53,68 @@ class Header:
     sample_bits: int = 0
 
 
-def read_header(path: Path) -> Header:
-    """Return the header of an image file; ImageError names what is wrong with it."""
+def is_image_name(name: str) -> bool:
+    """Say whether a file name ends like an image and is not hidden."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def read_header(path: Path, page: int = 0) -> Header:
+    """Return the header of an image file; ImageError names what is wrong with it.
+
+    ``page`` is a page of a TIFF, from 1; 0 is a file that must have no more than one.
+    """
+    with opened(path, page) as file:
+        return header_of(file, page)
+
+
+@contextmanager
+def opened(path: Path, page: int = 0) -> Iterator[BinaryIO]:
+    """Open an image file, at a page of it; an ImageError from within is said of that page."""
     try:
-        if path.is_dir():
-            raise ImageError("is a folder, not an image")
-        if path.exists() and not path.is_file():
-            raise ImageError("is a device or a pipe; wanted a plain file")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                header = _header(image)
-                pages = int(getattr(image, "n_frames", 1))
-    except (ImageError, MemoryError):
-        raise
+        status = os.stat(path)
+        _check_kind(path, status)
+        raw = io.FileIO(path)
     except FileNotFoundError as error:
         raise ImageError("no such file or folder") from error
     except PermissionError as error:
         raise ImageError("no permission to read it") from error
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+    with raw:
+        try:
+            yield PageFile(raw, page) if page else raw
+        except ImageError as error:
+            raise ImageError(f"page {page} {error}" if page else str(error)) from error
+        except OSError as error:
+            raise ImageError(f"cannot be read: {error.strerror}") from error
+
+
+def _check_kind(path: Path, status: os.stat_result) -> None:
+    """Raise ImageError for what is no plain file; to open a pipe would wait for its writer."""
+    if stat.S_ISDIR(status.st_mode):
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise ImageError("is a folder that there is no permission to list")
+        raise ImageError("is a folder, not an image")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("is a device or a pipe; wanted a plain file")
+    if status.st_size == 0:
+        raise ImageError(f"is empty (0 bytes); wanted {', '.join(SUFFIXES)}")
+
+
+def header_of(file: BinaryIO, page: int) -> Header:
+    """Return the header of an open image file; ImageError names what is wrong with it."""
+    try:
+        image = Image.open(file, formats=FORMATS)
+        header = _header(image)
+        pages = int(getattr(image, "n_frames", 1)) if header.format != "TIFF" else 1
+    except (ImageError, MemoryError):
+        raise
     except Exception as error:  # Pillow's readers raise many types on damaged files
-        empty = path.is_file() and path.stat().st_size == 0
-        what = "is empty (0 bytes)" if empty else "is not an image in a format known here"
-        raise ImageError(f"{what}; wanted {', '.join(SUFFIXES)}") from error
+        raise ImageError(
+            f"is not an image in a format known here; wanted {', '.join(SUFFIXES)}"
+        ) from error
+    if header.format == "TIFF" and not page:
+        pages = count_pages(file)
     _check_header(header, pages)
     return header
 
@@ -79,8 +131,11 @@ def _header(image: Image.Image) -> Header:
 
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 when there is none; ``getexif`` would decode a whole PNG."""
+    stored = image.info.get("exif")
+    if not stored:
+        return 1
     exif = Image.Exif()
-    exif.load(image.info.get("exif") or b"")
+    exif.load(stored)
     return int(exif.get(ORIENTATION, 1))
 
 

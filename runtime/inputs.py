@@ -1,81 +1,186 @@
-"""Which files to segment, and what each mask will be called."""
+"""Which images to segment, and the name of what is made of each."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from foveate.runtime import tiff_pages
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.image_files import image_paths
+from foveate.runtime.input_paths import (
+    Found,
+    images_in,
+    listed_in,
+    matches,
+    names_on_stdin,
+    not_of,
+    within,
+)
+from foveate.runtime.output_settings import OVERLAYS, PROBABILITY
 
-OVERLAYS = "overlays"
-"""Folder in ``--out`` that holds the pictures of masks and boxes."""
+SHOWN = 5
+"""Inputs named in a message; there may be thousands."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image to segment and the file name of its mask."""
+    """One image to segment.
+
+    ``name`` is the path under OUT without a suffix, with "/" between folders; no two items have
+    one, even where case does not count. ``page`` is a page of a TIFF of several, from 1, else 0.
+    """
 
     path: Path
-    mask_name: str
+    name: str
+    page: int = 0
 
 
-def find_items(inputs: Sequence[str], out: Path) -> list[Item]:
-    """Return the images that files, folders and globs name, each once, with a mask name each.
+def find_items(
+    inputs: Sequence[str],
+    out: Path,
+    recursive: bool = False,
+    listed: Callable[[], Iterable[str]] | None = None,
+) -> list[Item]:
+    """Return the images that the inputs name, each once, and each page of a TIFF.
 
-    A folder gives the images directly inside it. A mask is called by the image's stem; where two
-    images share a stem, by their full names (``a.jpg.png``). SettingsError when nothing is found,
-    when two images have one name, or when masks would be written among the images.
+    An input is a file, a folder, a glob, ``-`` (the names that ``listed`` gives; without it, those
+    on standard input) or ``@FILE``, a list of names. ``recursive`` also takes the folders below a
+    folder, and keeps their tree in ``out``.
+
+    A name is the image's stem, ``stem.p2`` for page 2; where two images share it, their full names
+    (``a.jpg``). SettingsError when nothing is found, when two images cannot be told apart, or when
+    masks would be written among the images.
     """
-    paths = list(dict.fromkeys(path for text in inputs for path in _expand(text, out)))
-    if not paths:
-        raise SettingsError(
-            f"no images found in {', '.join(inputs)}; wanted image files, folders of them "
-            "(their subfolders are not searched) or globs"
-        )
-    among = sorted({str(path.parent) for path in paths if _is_output(path.parent, out)})
-    if among:
-        raise SettingsError(
-            f"--out {out} is the folder of the images {among[0]}; masks would overwrite them. "
-            "Choose another folder"
-        )
-    return [Item(path, name) for path, name in zip(paths, _names(paths), strict=True)]
+    stdin = cache(lambda: list((listed or names_on_stdin)()))
+    found: list[Found] = []
+    missed: list[Found] = []
+    for text in inputs:
+        new = list(_expanded(text, out, recursive, stdin))
+        found += new
+        if not new and _is_glob(text):
+            missed.append(Found(Path(text)))  # it fails by name, and the others are written
+    if not found:
+        raise SettingsError(_nothing(inputs, out, recursive))
+    found = _once(found + missed)
+    _check_folders(found, out)
+    return _named(found)
 
 
-def _expand(text: str, out: Path) -> Iterable[Path]:
-    """Return what one argument names; a glob passes over the masks of an earlier run in ``out``."""
-    path = Path(text)
-    if path.is_dir():
-        return image_paths(path)
-    if path.exists() or not glob.has_magic(text):
-        return [path]
-    matches = (Path(match) for match in sorted(glob.glob(text)))
-    return [path for path in matches if not path.is_dir() and not _is_output(path.parent, out)]
+def _expanded(
+    text: str, out: Path, recursive: bool, stdin: Callable[[], Sequence[str]]
+) -> Iterable[Found]:
+    """Return what one argument names."""
+    if text == "-":
+        if not stdin():
+            raise SettingsError("- is standard input, and it is empty; wanted one path a line")
+        return not_of(out, stdin())
+    if os.path.isdir(text):
+        if os.path.realpath(text) == os.path.realpath(out):
+            raise SettingsError(_among(out, text))
+        return images_in(text, out, recursive)
+    if os.path.exists(text):
+        return [Found(Path(text))]
+    if text.startswith("@"):
+        return not_of(out, listed_in(text[1:]))
+    return matches(text, out) if _is_glob(text) else [Found(Path(text))]
 
 
-def _is_output(folder: Path, out: Path) -> bool:
-    """Say whether masks or overlays are written to a folder."""
-    return folder.resolve() in (out.resolve(), (out / OVERLAYS).resolve())
+def _is_glob(text: str) -> bool:
+    return text[:1] != "@" and glob.has_magic(text) and not os.path.exists(text)
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Return a mask name for every path; SettingsError names two that cannot be told apart."""
-    short = [f"{path.stem}.png" for path in paths]
-    counts: dict[str, int] = {}
-    for name in short:
-        counts[name.lower()] = counts.get(name.lower(), 0) + 1
-    names = [
-        f"{path.name}.png" if counts[name.lower()] > 1 else name
-        for path, name in zip(paths, short, strict=True)
-    ]
-    seen: dict[str, Path] = {}
-    for path, name in zip(paths, names, strict=True):
-        if name.lower() in seen:
+def _nothing(inputs: Sequence[str], out: Path, recursive: bool) -> str:
+    named = ", ".join(inputs[:SHOWN]) + (", …" if len(inputs) > SHOWN else "")
+    below = "" if recursive else " (--recursive searches their subfolders too)"
+    return (
+        f"no images found in {named}; wanted image files, folders of them{below}, globs, @LIST "
+        f"or - for a list. What lies in --out {out} is passed over"
+    )
+
+
+def _among(out: Path, folder: str) -> str:
+    return (
+        f"--out {out} is the folder of the images {folder}; masks would overwrite them. "
+        "Choose another folder"
+    )
+
+
+def _once(found: Iterable[Found]) -> list[Found]:
+    """Return every file once, whichever ways lead to its folder."""
+    real = cache(os.path.realpath)
+    unique: dict[tuple[str, str], Found] = {}
+    for entry in found:
+        folder, name = os.path.split(entry.path)
+        unique.setdefault((real(folder or "."), name), entry)
+    return list(unique.values())
+
+
+def _check_folders(found: Iterable[Found], out: Path) -> None:
+    """Raise SettingsError when something would be written to a folder of images, or read there."""
+    to = os.path.realpath(out)
+    kept = [os.path.join(to, name) for name in (OVERLAYS, PROBABILITY)]
+    written: dict[str, str] = {}
+    read: dict[str, str] = {}
+    for path, folder in found:
+        written.setdefault(folder, str(path))
+        read.setdefault(os.path.dirname(path), str(path))
+    targets = {os.path.realpath(os.path.join(to, folder)) for folder in written}
+    for parent in read:
+        real = os.path.realpath(parent or ".")
+        if real in targets or any(within(real, folder) for folder in kept):
+            raise SettingsError(_among(out, parent or "."))
+    for folder, image in written.items():
+        if folder.split("/")[0].lower() in (OVERLAYS, PROBABILITY):
             raise SettingsError(
-                f"{seen[name.lower()]} and {path} would both be written to {name}; "
-                "segment them into two folders"
+                f"{image} would be written to {out / folder}, where foveate keeps its {folder}; "
+                "give that folder another name"
             )
-        seen[name.lower()] = path
-    return names
+
+
+def _named(found: Sequence[Found]) -> list[Item]:
+    """Return the items, with names that no two share; SettingsError names two that must.
+
+    A file's name is its stem until another has it: then all of its pages take its full name, which
+    may be the stem of a third.
+    """
+    pages = [_pages(entry.path) for entry in found]
+    full: set[int] = set()
+    while True:
+        names = list(_names(found, pages, full))
+        owners: dict[str, int] = {}
+        clashing: set[int] = set()
+        for index, _, name in names:
+            other = owners.setdefault(name.lower(), index)
+            if other != index:
+                if {index, other} <= full:
+                    raise SettingsError(
+                        f"{found[other].path} and {found[index].path} would both be written to "
+                        f"{name}.png; segment them into two folders"
+                    )
+                clashing |= {index, other}
+        if not clashing:
+            return [Item(found[index].path, name, page) for index, page, name in names]
+        full |= clashing
+
+
+def _pages(path: Path) -> range:
+    """Return the pages of a file as they are read: 1 to N, or 0 alone where there is one."""
+    if not path.name.lower().endswith(tiff_pages.SUFFIXES):
+        return range(1)
+    count = tiff_pages.page_count(path)
+    return range(1, count + 1) if count > 1 else range(1)
+
+
+def _names(
+    found: Sequence[Found], pages: Sequence[range], full: set[int]
+) -> Iterator[tuple[int, int, str]]:
+    """Yield (place in ``found``, page, name); the files in ``full`` keep their suffix."""
+    for index, (path, folder) in enumerate(found):
+        name = path.name if index in full else path.stem
+        start = f"{folder}/{name}" if folder else name
+        for page in pages[index]:
+            yield index, page, f"{start}.p{page}" if page else start

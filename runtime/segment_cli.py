@@ -25,7 +25,7 @@ PLAIN_S = 10.0
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the masks.")
-@click.option("--recursive", is_flag=True, help="Take the folders below an input folder too.")
+@click.option("--recursive", is_flag=True, help="Search subfolders too; OUT gets the same tree.")
 @click.option(
     "--format",
     "kind",
@@ -65,17 +65,23 @@ PLAIN_S = 10.0
 def segment(as_json: bool, **options: Any) -> int:
     """Segment images with BUNDLE: one mask each, as large as its image, into --out.
 
-    INPUT is a file, a folder (the images directly in it), a quoted glob, @FILE (a list of paths) or
-    - (a list on stdin). Binary masks are 1-bit PNG (OpenCV reads 0 and 255, Pillow mode "1"),
-    others class indices with a palette. OUT/results.jsonl has a line for every image. Exit code 1
-    when some inputs failed: they are in OUT/failures.jsonl, all others are written. Ctrl-C and
-    SIGTERM finish what is in hand; --resume goes on from there.
+    INPUT is a file, a folder (the images directly in it), a quoted glob (** is any number of
+    folders), - for a list of files on standard input, or @LIST for one in a file: a path a line,
+    or NUL-separated. A TIFF of several pages gives a mask a page: scan.p1.png, scan.p2.png. What
+    lies in OUT is no input.
+
+    Binary masks are 1-bit PNG (OpenCV reads 0 and 255, Pillow mode "1"), others class indices with
+    a palette. OUT/results.jsonl has a line for every image. Exit code 1 when some inputs failed:
+    they are in OUT/failures.jsonl, all others are written. Ctrl-C and SIGTERM finish what is in
+    hand; --resume goes on from there.
 
     \b
     Example:
-      foveate segment lung.bundle scans/ 'more/*.tif' --out masks --overlay
+      foveate segment lung.bundle scan.png --out masks
+      foveate segment lung.bundle scans/ --recursive --out masks --overlay
+      foveate segment lung.bundle 'scans/*.tif' 'more/**/*.png' --out masks --resume
       find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks
-      foveate segment lung.bundle scans/ --recursive --out masks --resume
+      foveate segment lung.bundle @list.txt --out masks --shard 2/8
     """
     import cv2
 

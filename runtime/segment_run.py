@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -99,7 +98,9 @@ def segment_run(
     """
     out = request.out
     part = shard(request.shard) if request.shard else None
-    items = find_items(request.inputs, out, request.recursive, listed or _stdin)
+    request.outputs.check()
+    items = find_items(request.inputs, out, request.recursive, listed)
+    request.outputs.check_distinct(item.name for item in items)
     items = part.of(items) if part else items
     journal = Journal(out, part.part if part else "")
     with locked(out, journal.part):
@@ -221,7 +222,3 @@ def _names(journal: Journal) -> list[str]:
     """Return the names of the images that have a line in the journal, in order."""
     masks = (str(line.get("mask", "")) for line in journal.lines())
     return sorted(mask.removesuffix(".coco.json") for mask in masks if mask)
-
-
-def _stdin() -> Iterable[str]:
-    return [sys.stdin.read()]

@@ -1,4 +1,4 @@
-"""Bundles, outputs and engines that stop ``segment`` before any image: one line, exit code 2."""
+"""Bundles and engines that stop ``segment`` before any image: one line, exit code 2."""
 
 from __future__ import annotations
 
@@ -101,23 +101,6 @@ def rename_output(model: onnx.ModelProto) -> None:
     node.output[0] = model.graph.output[2].name = "points"
 
 
-def no_images(place: Place) -> list[object]:
-    return ["segment", place.bundle, f"{place.folder}/*.png", "--out", place.folder / "out"]
-
-
-def into_images(place: Place) -> list[object]:
-    folder = place.copy(place.data)
-    return ["segment", place.bundle, folder / "images", "--out", folder / "images"]
-
-
-def one_name(place: Place) -> list[object]:
-    for name in ("a", "b"):
-        (place.folder / name).mkdir()
-        shutil.copy(place.image(), place.folder / name / "scan.png")
-    folders = (place.folder / "a", place.folder / "b")
-    return ["segment", place.bundle, *folders, "--out", place.folder / "out"]
-
-
 def engine_not_here(place: Place) -> list[object]:
     if has_provider():
         pytest.skip("this ONNX Runtime has its CUDA provider")
@@ -126,12 +109,6 @@ def engine_not_here(place: Place) -> list[object]:
 
 
 BUNDLES = [
-    Case("nothing found", "no images found in …; wanted image files, folders of them …", 2,
-         no_images),
-    Case("--out is the images' folder", "is the folder of the images …; masks would overwrite …",
-         2, into_images),
-    Case("two images of one name in two folders",
-         "would both be written to scan.png.png; segment them into two folders", 2, one_name),
     segment("--out is a file", "file: File exists", out="file"),
     segment("--out inside a file", "file/out: Not a directory", out="file/out"),
     segment("an engine that does not exist", 'there is no engine "abacus"; this version has …',

@@ -16,6 +16,8 @@ from tests.bad.case import Case, Place
 
 GREY = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80)).astype(np.uint8))
 
+OTHER = Image.eval(GREY, lambda value: 255 - value)
+
 
 def encoded(kind: str, image: Image.Image = GREY, **options: object) -> bytes:
     buffer = io.BytesIO()
@@ -41,6 +43,29 @@ def png_of_size(width: int, height: int) -> bytes:
     body = struct.pack(">I", zlib.crc32(header)) + struct.pack(">I", len(pixels) - 4) + pixels
     end = struct.pack(">I", zlib.crc32(pixels)) + b"\0\0\0\0IEND\xaeB`\x82"
     return start + body + end
+
+
+def tiff_of_pages(following: list[int | None]) -> bytes:
+    """Return a TIFF of 1x1 pages with the page that follows each, all with the same pixel."""
+    tags = [
+        (256, 1),
+        (257, 1),
+        (258, 8),
+        (259, 1),
+        (262, 1),
+        (273, 8),
+        (277, 1),
+        (278, 1),
+        (279, 1),
+    ]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    size = 2 + len(entries) + 4
+    places = [10 + size * index for index in range(len(following))]
+    data = b"II*\0" + struct.pack("<I", places[0]) + b"\x80\0"
+    for page in following:
+        link = 0 if page is None else places[page]
+        data += struct.pack("<H", len(tags)) + entries + struct.pack("<I", link)
+    return data
 
 
 def image(given: str, said: str, name: str, spoil: Callable[[Path], object]) -> Case:
@@ -87,8 +112,23 @@ IMAGES = [
             encoded("JPEG", GREY.convert("CMYK"))),
     holding("a TIFF of float or 32-bit numbers", 'has pixels of mode "F"; wanted …', "f.tif",
             encoded("TIFF", GREY.convert("F"))),
-    holding("a TIFF of several pages", "has 2 pages; wanted one. Save each page …", "m.tif",
+    holding("an animated PNG", "has 2 pages; wanted one. Save each page …", "m.png",
+            encoded("PNG", save_all=True, append_images=[OTHER])),
+    holding("an animated WebP", "has 2 pages; wanted one. Save each page …", "m.webp",
+            encoded("WEBP", save_all=True, append_images=[OTHER])),
+    holding("a GIF named like an image", "is not an image in a format known here; …", "g.png",
+            encoded("GIF")),
+    holding("a TIFF of several pages not named .tif", "has 2 pages; wanted one. …", "m.png",
             _PAGES),
+    holding("a TIFF of several pages cut short",
+            "is damaged: its chain of pages leaves the file at page 2. Copy it again", "m.tif",
+            _PAGES[: len(_PAGES) // 2]),
+    holding("a TIFF whose pages go in a circle",
+            "is damaged: its chain of pages is a circle after page 3. Write it again", "m.tif",
+            tiff_of_pages([1, 2, 0])),
+    holding("a TIFF of more than 10,000 pages",
+            "has more than 10000 pages; that is the limit. Split it", "m.tif",
+            tiff_of_pages([*range(1, 10_001), None])),
     holding("a side over 32,768 pixels",
             "is 40000x2 pixels; the limits are 32768 a side and 134217728 pixels in all. …",
             "w.png", encoded("PNG", Image.new("L", (40_000, 2)))),

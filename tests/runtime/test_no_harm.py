@@ -78,8 +78,8 @@ def test_what_the_system_forbids_is_named(bundle: Path, data: Path, tmp_path: Pa
     image_paths(folder)[0].chmod(0)
     out = tmp_path / "out"
 
-    def forbidden(inputs: Path, to: Path) -> subprocess.CompletedProcess[str]:
-        command = segment(bundle, inputs, to)
+    def forbidden(inputs: Path, to: Path, *more: str) -> subprocess.CompletedProcess[str]:
+        command = [*segment(bundle, inputs, to), *more]
         return subprocess.run(command, capture_output=True, text=True, preexec_fn=without_powers)
 
     done = forbidden(folder, out)
@@ -91,9 +91,17 @@ def test_what_the_system_forbids_is_named(bundle: Path, data: Path, tmp_path: Pa
     assert done.stderr.startswith("Error: ") and done.stderr.endswith("more: Permission denied\n")
     done = forbidden(folder, out)
     assert done.returncode == 2 and "Traceback" not in done.stderr
+    tree = tmp_path / "tree"
+    shutil.copytree(data / "images", tree / "sub")
+    shutil.copytree(tree / "sub", tree / "shut")
+    (tree / "shut").chmod(0)
+    done = forbidden(tree, tmp_path / "mirrored", "--recursive")
+    assert done.returncode == 1 and "shut is a folder that there is no permission" in done.stderr
+    assert len(list((tmp_path / "mirrored").rglob("*.png"))) == len(image_paths(tree / "sub"))
     folder.chmod(0)
     done = forbidden(folder, tmp_path / "other")
     assert done.returncode == 2 and done.stderr.endswith("in: Permission denied\n")
+    (tree / "shut").chmod(0o700)
     folder.chmod(0o700)
     out.chmod(0o700)
 

@@ -207,7 +207,7 @@ def test_a_folder_with_one_size_that_no_plan_covers(place: PlannedPlace, tmp_pat
     for index, image in enumerate(images((64, 64), (64, 100), (40, 50), (64, 64))):
         path = tmp_path / f"{index}.png"
         cv2.imwrite(str(path), image)
-        items.append(Item(path, path.name))
+        items.append(Item(path, path.stem))
     with place.cascade() as cascade:
         report = segment_files(cascade, items, tmp_path / "out", False, lambda *_: None)
     assert report.written == 3 and report.engines == {"tensorrt fp32": 3}
@@ -225,7 +225,7 @@ def test_an_engine_that_fails_stops_the_folder(place: PlannedPlace, tmp_path: Pa
     with place.cascade() as cascade:
         place.trt.refuse_runs = True
         with pytest.raises(EngineError, match="cannot run the plan: enqueue: no"):
-            segment_files(cascade, [Item(path, "a.png")], tmp_path / "out", False, lambda *_: None)
+            segment_files(cascade, [Item(path, "a")], tmp_path / "out", False, lambda *_: None)
 
 
 def test_plans_of_another_precision_are_not_taken(place: PlannedPlace) -> None:

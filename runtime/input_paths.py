@@ -1,0 +1,163 @@
+"""The files that one argument names: a folder, a tree of folders, a glob, a list of names.
+
+What foveate writes is never taken for an input: the folder OUT and all below it are passed over.
+Where the inputs lie inside OUT themselves, only OUT's own folders are.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from foveate.runtime.errors import SettingsError
+from foveate.runtime.image_headers import is_image_name
+
+
+class Found(NamedTuple):
+    """A file, and the folder under OUT for what is made of it ("" is OUT, else "a/b")."""
+
+    path: Path
+    folder: str = ""
+
+
+def images_in(folder: str, out: Path, recursive: bool) -> Iterator[Found]:
+    """Yield the images of a folder by name, then those of its folders when ``recursive``."""
+    for inside, path, name in _files(folder, _passed_over(folder, out), recursive):
+        if not name or is_image_name(name):
+            yield Found(Path(path), inside)
+
+
+def matches(pattern: str, out: Path) -> Iterator[Found]:
+    """Yield the files that a glob matches, by name; ``**`` is any number of folders."""
+    parts = Path(pattern).parts
+    plain = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    passed_over = cache(_passed_over(os.path.join("", *parts[:plain]), out))
+    deep = parts.index("**") if "**" in parts else len(parts)
+    starts = os.path.join("", *parts[:deep])
+    for start in sorted(glob.glob(starts)) if glob.has_magic(starts) else [starts or "."]:
+        if os.path.isdir(start):
+            below = _files(start, passed_over, True) if deep < len(parts) else ()
+            for inside, path, name in below:
+                if not name or _fits((*Path(inside).parts, name), parts[deep:]):
+                    yield Found(Path(path))
+        elif deep == len(parts) and not passed_over(os.path.dirname(start) or "."):
+            yield Found(Path(start))
+
+
+def listed_names(data: bytes) -> list[str]:
+    """Return the names of a list: apart by NUL where there is one, else one a line."""
+    data = data.removeprefix(b"\xef\xbb\xbf")  # the mark that Windows puts before UTF-8
+    if b"\0" in data:
+        names = data.split(b"\0")
+    else:
+        names = [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    return [os.fsdecode(name) for name in names if name]
+
+
+def names_on_stdin() -> list[str]:
+    """Return the names of a list on standard input."""
+    return listed_names(sys.stdin.buffer.read() if sys.stdin else b"")
+
+
+def listed_in(path: str) -> list[str]:
+    """Return the names of a list in a file; SettingsError when it cannot be read or is empty."""
+    try:
+        names = listed_names(Path(path).read_bytes())
+    except OSError as error:
+        raise SettingsError(
+            f"@{path}: the list {path} cannot be read: {error.strerror}; wanted a file with one "
+            "path a line"
+        ) from error
+    if not names:
+        raise SettingsError(f"@{path}: the list is empty; wanted one path a line")
+    return names
+
+
+def not_of(out: Path, names: Sequence[str]) -> Iterator[Found]:
+    """Yield listed files, but for those that foveate wrote to ``out``."""
+    folders = {os.path.dirname(name) for name in names}
+    common = _common({os.path.realpath(folder or ".") for folder in folders})
+    own = _passed_over(common, out)
+    skipped = {folder for folder in folders if own(folder or ".")}
+    return (Found(Path(name)) for name in names if os.path.dirname(name) not in skipped)
+
+
+def _common(folders: Iterable[str]) -> str:
+    try:
+        return os.path.commonpath(list(folders))
+    except ValueError:  # two drives of Windows
+        return os.sep
+
+
+def within(folder: str, other: str) -> bool:
+    """Say whether a resolved folder is another one or lies below it."""
+    return folder == other or folder.startswith(other.rstrip(os.sep) + os.sep)
+
+
+def _passed_over(root: str, out: Path) -> Callable[[str], bool]:
+    """Return what says whether a folder reached from ``root`` holds what foveate wrote."""
+    to = os.path.realpath(out)
+    start = os.path.realpath(root or ".")
+    own = [to]
+    if start != to and within(start, to):
+        own = [os.path.join(to, name) for name in (OVERLAYS, PROBABILITY)]
+
+    def told(folder: str) -> bool:
+        real = os.path.realpath(folder)
+        return real == to or any(within(real, written) for written in own)
+
+    return told
+
+
+def _files(
+    root: str, passed_over: Callable[[str], bool], recursive: bool
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (folder below ``root``, path, name) of all files but hidden ones, in a fixed order.
+
+    Linked folders come after all others; none is entered twice, so a circle of links ends. A
+    folder below ``root`` that cannot be listed is yielded with no name: it fails where it is read.
+    """
+    ahead, links, seen = [("", root)], deque[tuple[str, str]](), set[str]()
+    while ahead or links:
+        inside, folder = ahead.pop() if ahead else links.popleft()
+        real = os.path.realpath(folder)
+        if real in seen or passed_over(folder):
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(_entries(folder), key=lambda entry: entry.name)
+        except OSError:
+            if not inside:
+                raise
+            yield os.path.dirname(inside), folder, ""
+            continue
+        below: list[tuple[str, str]] = []
+        for entry in entries:
+            if not (recursive and entry.is_dir()):
+                yield inside, entry.path, entry.name
+                continue
+            place = (f"{inside}/{entry.name}" if inside else entry.name, entry.path)
+            (links if entry.is_symlink() else below).append(place)
+        ahead.extend(reversed(below))
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Say whether the parts of a path fit those of a glob."""
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        rest = patterns[1:]
+        return not rest or any(_fits(parts[index:], rest) for index in range(len(parts)))
+    return bool(parts) and fnmatch(parts[0], patterns[0]) and _fits(parts[1:], patterns[1:])

@@ -1,0 +1,117 @@
+"""The pages of a TIFF: how many there are, and the file as though one of them came first.
+
+The pages are a chain of directories (IFD), each with the place of the next. The chain is walked
+here, not by Pillow: bounded, without reading a tag, and straight to the page that is wanted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from foveate.runtime.errors import ImageError
+
+SUFFIXES = (".tif", ".tiff")
+MAX_PAGES = 10_000
+
+_CHAIN = "is damaged: its chain of pages"
+
+
+class _Layout:
+    """Where the numbers of the chain are, by the first four bytes; None where it is no TIFF."""
+
+    def __init__(self, order: str, big: bool) -> None:
+        self.first_at, self.entry_size = (8, 20) if big else (4, 12)
+        self.count = struct.Struct(order + ("Q" if big else "H"))
+        self.offset = struct.Struct(order + ("Q" if big else "I"))
+
+
+_LAYOUTS = {
+    b"II*\0": _Layout("<", False),
+    b"MM\0*": _Layout(">", False),
+    b"II+\0": _Layout("<", True),
+    b"MM\0+": _Layout(">", True),
+}
+
+
+def page_count(path: Path) -> int:
+    """Return how many pages a file has; 1 as well where it is no TIFF or cannot be counted.
+
+    What is wrong with such a file is said when it is read.
+    """
+    try:
+        if not path.is_file():
+            return 1
+        with path.open("rb") as file:
+            return count_pages(file)
+    except (OSError, ImageError):
+        return 1
+
+
+def count_pages(file: BinaryIO) -> int:
+    """Return how many pages an open file has; ImageError when the chain breaks or is endless."""
+    return max(1, sum(1 for _ in _page_offsets(file)))
+
+
+class PageFile(io.BufferedReader):
+    """A TIFF, read as though page ``page`` (from 1) were its first; ImageError if it has none."""
+
+    def __init__(self, raw: io.FileIO, page: int) -> None:
+        super().__init__(raw)
+        self._patch: tuple[int, bytes] = (0, b"")
+        offset = next(islice(_page_offsets(self), page - 1, None), None)
+        if offset is None:
+            raise ImageError("is not there: the file has fewer pages, or is no TIFF")
+        self.seek(0)
+        layout = _LAYOUTS[self.read(4)]
+        self._patch = (layout.first_at, layout.offset.pack(offset))
+        self.seek(0)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        start = self.tell()
+        data = super().read(-1 if size is None else size)
+        place, patch = self._patch
+        if start >= place + len(patch) or start + len(data) <= place:
+            return data
+        changed = bytearray(data)
+        for index, byte in enumerate(patch, place - start):
+            if 0 <= index < len(changed):
+                changed[index] = byte
+        return bytes(changed)
+
+
+def _page_offsets(file: BinaryIO) -> Iterator[int]:
+    """Yield where the directory of every page begins; ImageError at what is no sound chain."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    layout = _LAYOUTS.get(file.read(4))
+    if layout is None:
+        return
+    offset = _number(file, layout.first_at, layout.offset)
+    seen: set[int] = set()
+    while offset:
+        if offset in seen:
+            raise ImageError(f"{_CHAIN} is a circle after page {len(seen)}. Write it again")
+        if len(seen) == MAX_PAGES:
+            raise ImageError(f"has more than {MAX_PAGES} pages; that is the limit. Split it")
+        seen.add(offset)
+        entries = _number(file, offset, layout.count)
+        link = offset + layout.count.size + entries * layout.entry_size
+        if link + layout.offset.size > size:
+            raise ImageError(f"{_CHAIN} leaves the file at page {len(seen)}. Copy it again")
+        yield offset
+        offset = _number(file, link, layout.offset)
+
+
+def _number(file: BinaryIO, place: int, kind: struct.Struct) -> int:
+    """Return the number at a place of a file; 0 where the file ends before it."""
+    if place >= 1 << 62:
+        return 0  # no file is as long, and no system seeks there
+    file.seek(place)
+    data = file.read(kind.size)
+    return int(kind.unpack(data)[0]) if len(data) == kind.size else 0

@@ -1,0 +1,64 @@
+"""Inputs and --out that stop ``segment`` before any image: one line, exit code 2."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+from tests.bad.case import Case, Place
+
+
+def given(place: Place, *inputs: object, out: str = "out") -> list[object]:
+    return ["segment", place.bundle, *inputs, "--out", place.folder / out]
+
+
+def into_images(place: Place) -> list[object]:
+    folder = place.copy(place.data)
+    return ["segment", place.bundle, folder / "images", "--out", folder / "images"]
+
+
+def scan(place: Place, *folders: str) -> list[Path]:
+    for folder in folders:
+        (place.folder / folder).mkdir(parents=True)
+        shutil.copy(place.image(), place.folder / folder / "scan.png")
+    return [place.folder / folder for folder in folders]
+
+
+def overlays(place: Place) -> list[object]:
+    scan(place, "in/overlays")
+    return [*given(place, place.folder / "in"), "--recursive"]
+
+
+def no_list(place: Place) -> list[object]:
+    place.patch.chdir(place.folder)
+    return given(place, "@gone.txt")
+
+
+def empty_list(place: Place) -> list[object]:
+    (place.folder / "list.txt").write_text("\n\n")
+    return given(place, f"@{place.folder}/list.txt")
+
+
+def nothing_on_stdin(place: Place) -> list[object]:
+    place.patch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO()))
+    return given(place, "-")
+
+
+INPUTS = [
+    Case("nothing found", "no images found in …; wanted image files, folders of them …", 2,
+         lambda place: given(place, f"{place.folder}/*.png")),
+    Case("nothing on standard input",
+         "- is standard input, and it is empty; wanted one path a line", 2, nothing_on_stdin),
+    Case("a list that is not there",
+         "@gone.txt: the list gone.txt cannot be read: No such file or directory; …", 2, no_list),
+    Case("an empty list", "the list is empty; wanted one path a line", 2, empty_list),
+    Case("--out is the images' folder", "is the folder of the images …; masks would overwrite …",
+         2, into_images),
+    Case("a subfolder of images called overlays",
+         "would be written to …, where foveate keeps its overlays; …", 2, overlays),
+    Case("two images of one name in two folders",
+         "would both be written to scan.png.png; segment them into two folders", 2,
+         lambda place: given(place, *scan(place, "a", "b"))),
+]  # fmt: skip

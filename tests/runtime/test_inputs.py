@@ -1,0 +1,264 @@
+"""Which files are segmented, and what each is called: folders, trees, globs, lists, pages."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from foveate.runtime.errors import ImageError, SettingsError
+from foveate.runtime.image_files import image_paths, read_image
+from foveate.runtime.image_headers import read_header
+from foveate.runtime.inputs import find_items
+from foveate.runtime.tiff_pages import page_count
+from tests.conftest import run
+
+GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def names(root: Path, *inputs: object, out: str = "out", **more: bool) -> list[str]:
+    items = find_items([str(text) for text in inputs], root / out, **more)
+    return [item.name for item in items]
+
+
+def pages(path: Path, *images: Image.Image, **options: object) -> Path:
+    images[0].save(path, save_all=True, append_images=images[1:], **options)
+    return path
+
+
+def test_files_folders_and_globs(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.jpg", "notes.txt", ".hidden.png", "sub/c.tif", "sub/d.TIFF")
+    assert [path.name for path in image_paths(tmp_path)] == ["a.png", "b.jpg"]
+    inputs = (tmp_path, tmp_path / "*" / "*.tif", tmp_path / "a.png", f"{tmp_path}/sub/../a.png")
+    assert names(tmp_path, *inputs) == ["a", "b", "c"]
+
+
+def test_a_tree_is_mirrored_in_a_fixed_order(tmp_path: Path) -> None:
+    touch(tmp_path / "in", "z.png", "b/y.png", "b/a/x.png", "a/w.png", ".git/v.png", "b.c/u.bmp")
+    found = names(tmp_path, tmp_path / "in", recursive=True)
+    assert found == ["z", "a/w", "b/y", "b/a/x", "b.c/u"]
+    assert names(tmp_path, tmp_path / "in") == ["z"]
+
+
+def test_circles_of_links_end_and_linked_folders_count_once(tmp_path: Path) -> None:
+    touch(tmp_path, "in/b/x.png", "other/y.png")
+    (tmp_path / "in" / "b" / "up").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "a").symlink_to(tmp_path / "in" / "b")
+    (tmp_path / "in" / "c").symlink_to(tmp_path / "other")
+    assert names(tmp_path, tmp_path / "in", recursive=True) == ["b/x", "c/y"]
+    assert names(tmp_path, f"{tmp_path}/in/**/*.png") == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("**/*.png", ["a", "b", "c", "d"]),
+        ("**/deep/*.png", ["c"]),
+        ("su?/**/*.png", ["b", "c"]),
+        ("**/sub/**", ["b", "c"]),
+        ("[st]*/*.png", ["b", "d"]),
+        ("*.png", ["a"]),
+    ],
+)
+def test_globs(tmp_path: Path, pattern: str, found: list[str]) -> None:
+    touch(tmp_path, "a.png", "sub/b.png", "sub/deep/c.png", "top/d.png", "top/.e.png")
+    assert names(tmp_path, tmp_path / pattern) == found
+
+
+def test_a_name_that_looks_like_a_glob_or_a_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "a[1].png", "@b.png", "-c.png")
+    assert names(tmp_path, "a[1].png", "@b.png", "-c.png") == ["a[1]", "@b", "-c"]
+
+
+def test_a_glob_without_a_match_fails_beside_others(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    items = find_items([str(tmp_path), f"{tmp_path}/*.tif"], tmp_path / "out")
+    assert [item.path.name for item in items] == ["a.png", "*.tif"]
+    for pattern in ("*.bmp", "none/**/*.bmp"):
+        with pytest.raises(SettingsError, match="no images found"):
+            names(tmp_path, tmp_path / pattern)
+
+
+ODD = ["two words.png", "line\nbreak.png", "größe.png", "gro\u0308ße.png", "-x.png"]
+ODD += ["n" * 251 + ".png"]
+
+
+def test_odd_names_come_back_from_folders_and_lists(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    touch(folder, *ODD)
+    stems = sorted(name[:-4] for name in ODD)
+    assert sorted(names(tmp_path, folder)) == stems
+    listed = [f"{folder}/{name}" for name in ODD]
+    (tmp_path / "nul").write_bytes(b"\0".join(map(os.fsencode, listed)))
+    assert sorted(names(tmp_path, f"@{tmp_path}/nul")) == stems
+    assert {item.path for item in find_items(["-"], tmp_path, listed=lambda: listed)} == {
+        folder / name for name in ODD
+    }
+
+
+def test_a_list_of_lines(tmp_path: Path) -> None:
+    """As Windows writes it; a folder or a file that is not there is left to fail by name."""
+    (tmp_path / "list").write_bytes(b"\xef\xbb\xbfa.png\r\n\r\nsub/\xff.png\r\n*.png\r\n")
+    items = find_items([f"@{tmp_path}/list"], tmp_path / "out")
+    assert [os.fsencode(item.path) for item in items] == [b"a.png", b"sub/\xff.png", b"*.png"]
+
+
+@pytest.mark.parametrize("tree", [False, True])
+def test_what_lies_in_out_is_never_read_again(tmp_path: Path, tree: bool) -> None:
+    touch(tmp_path / "in", "a.png", "sub/b.png")
+    touch(tmp_path / "in" / "masks", "a.png", "sub/b.png", "overlays/a.jpg", "probability/a.png")
+    (tmp_path / "in" / "sub" / "loop").symlink_to(tmp_path / "in" / "masks")
+    every = [str(path) for path in (tmp_path / "in").rglob("*.*")]
+    out = {"out": "in/masks"}
+    if tree:
+        assert names(tmp_path, tmp_path / "in", recursive=True, **out) == ["a", "sub/b"]
+    for pattern in ("**/*.*", "*/*.png", "*.png", "masks/*.png", "masks/**/*.png"):
+        wanted = {"**/*.*": ["a", "b"], "*/*.png": ["b"], "*.png": ["a"]}.get(pattern)
+        if wanted:
+            assert names(tmp_path, tmp_path / "in" / pattern, **out) == wanted
+        else:
+            with pytest.raises(SettingsError, match="What lies in --out .* is passed over"):
+                names(tmp_path, tmp_path / "in" / pattern, **out)
+    items = find_items(["-"], tmp_path / "in" / "masks", listed=lambda: every)
+    assert sorted(item.name for item in items) == ["a", "b"]
+
+
+def test_images_below_out_are_read(tmp_path: Path) -> None:
+    touch(tmp_path, "scans/a.png", "scans/sub/b.png", "overlays/c.png", "old.png")
+    scans = tmp_path / "scans"
+    for inputs in ([scans], [scans / "**/*.png"]):
+        assert names(tmp_path, *inputs, out=".", recursive=True)[-1] in ("b", "sub/b")
+    listed = [str(scans / "a.png")]
+    assert len(find_items(["-"], tmp_path, listed=lambda: listed)) == 1
+    with pytest.raises(SettingsError, match="is the folder of the images"):
+        names(tmp_path, tmp_path / "overlays" / "c.png", out=".")
+
+
+def test_a_tree_is_never_mirrored_onto_its_images(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "in/in/b.png")
+    with pytest.raises(SettingsError, match="--out .* is the folder of the images"):
+        names(tmp_path, tmp_path / "in", out=".", recursive=True)
+    with pytest.raises(SettingsError, match="is the folder of the images"):
+        names(tmp_path, tmp_path / "in", out="in", recursive=True)
+    with pytest.raises(SettingsError, match="is the folder of the images"):
+        names(tmp_path, tmp_path / "in" / "a.png", out="in/in/..")
+
+
+def test_one_stem_gives_full_names_as_far_as_needed(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.png", "x/A.jpg", "x/b c\n.png", "y/a.png", "y/a.jpg", "y/a.jpg.bmp")
+    assert set(names(tmp_path, tmp_path / "x")) == {"a.png", "A.jpg", "b c\n"}
+    assert set(names(tmp_path, tmp_path / "y")) == {"a.png", "a.jpg", "a.jpg.bmp"}
+    with pytest.raises(SettingsError, match=r"x/A.jpg and .*y/a.jpg would both be written"):
+        names(tmp_path, tmp_path / "x", tmp_path / "y")
+
+
+def test_every_page_is_an_item(tmp_path: Path) -> None:
+    first, second = Image.fromarray(GREY), Image.fromarray(GREY[:3].astype(np.uint16) * 273)
+    third = Image.new("RGB", (9, 4), (120, 120, 120))
+    for compression in ("raw", "tiff_lzw"):
+        path = pages(tmp_path / f"{compression}.tif", first, second, third, compression=compression)
+        items = find_items([str(path)], tmp_path / "out")
+        assert [(item.name, item.page) for item in items] == [
+            (f"{compression}.p{page}", page) for page in (1, 2, 3)
+        ]
+        found = [read_image(item.path, item.page) for item in items]
+        np.testing.assert_array_equal(found[0], GREY)
+        np.testing.assert_array_equal(found[1], GREY[:3].astype(np.uint16) * 273)
+        assert found[2].shape == (4, 9) and (found[2] == 120).all()
+        headers = [read_header(item.path, item.page) for item in items]
+        assert [(header.height, header.width) for header in headers] == [(6, 8), (3, 8), (4, 9)]
+    with pytest.raises(ImageError, match="has 3 pages"):
+        read_image(path)
+    with pytest.raises(ImageError, match="page 4 is not there"):
+        read_image(path, 4)
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_pages_of_any_layout(tmp_path: Path, bigtiff: bool) -> None:
+    shots = [Image.fromarray(GREY + shift) for shift in range(30)]
+    path = pages(tmp_path / "a.tif", *shots, big_tiff=bigtiff)
+    assert page_count(path) == 30
+    np.testing.assert_array_equal(read_image(path, 30), GREY + 29)
+
+
+def test_16_bit_colour_pages_keep_their_depth(tmp_path: Path) -> None:
+    values = (10_000, 40_000)
+    cv2.imwritemulti(
+        str(tmp_path / "a.tif"), [np.full((4, 5, 3), value, np.uint16) for value in values]
+    )
+    for page, value in enumerate(values, 1):
+        found = read_image(tmp_path / "a.tif", page)
+        assert found.dtype == np.uint16 and np.abs(found.astype(int) - value).max() <= 1
+
+
+def test_pages_and_files_of_one_name(tmp_path: Path) -> None:
+    pages(tmp_path / "a.tif", Image.fromarray(GREY), Image.fromarray(GREY))
+    touch(tmp_path, "a.p2.png")
+    assert names(tmp_path, tmp_path) == ["a.p2.png", "a.tif.p1", "a.tif.p2"]
+
+
+def test_what_cannot_be_counted_is_one_item(tmp_path: Path) -> None:
+    (tmp_path / "text.tif").write_text("hello")
+    (tmp_path / "folder.tif").mkdir()
+    os.mkfifo(tmp_path / "pipe.tif")
+    Image.fromarray(GREY).save(tmp_path / "one.tif")
+    Image.fromarray(GREY).save(tmp_path / "png.tif", "PNG")
+    items = find_items([str(tmp_path), str(tmp_path / "none.tif")], tmp_path / "out")
+    assert sorted((item.name, item.page) for item in items) == [
+        (stem, 0) for stem in ("folder", "none", "one", "pipe", "png", "text")
+    ]
+
+
+def test_a_damaged_page_fails_alone(bundle: Path, tmp_path: Path) -> None:
+    shots = [Image.fromarray(np.full((80, 90), value, np.uint8)) for value in (10, 20, 30)]
+    path = pages(tmp_path / "a.tif", *shots, compression="tiff_adobe_deflate")
+    with Image.open(path) as image:
+        image.seek(1)
+        place = image.tag_v2[273][0]  # type: ignore[attr-defined]
+    data = bytearray(path.read_bytes())
+    data[place + 4] ^= 0xFF
+    path.write_bytes(data)
+    result = run("segment", bundle, path, "--out", tmp_path / "out")
+    assert result.return_value == 1 and "a.tif page 2 is damaged: its header" in result.output
+    masks = sorted(mask.name for mask in (tmp_path / "out").glob("*.png"))
+    assert masks == ["a.p1.png", "a.p3.png"]
+
+
+def test_the_command_mirrors_a_tree_twice_over(bundle: Path, tmp_path: Path) -> None:
+    for name in ("in/a.png", "in/sub/a.png", "in/sub/b.tif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(GREY).save(tmp_path / name)
+    out = tmp_path / "in" / "masks"
+    for _ in range(2):
+        result = run("segment", bundle, tmp_path / "in", "--recursive", "--overlay", "--out", out)
+        assert result.return_value == 0 and result.output.startswith("3 masks"), result.output
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
+    assert {"a.png", "sub/a.png", "sub/b.png", "overlays/sub/b.jpg"} <= written
+
+
+def test_many_readers_leave_the_warnings_as_they_were(tmp_path: Path) -> None:
+    """``warnings.catch_warnings`` in several threads at once leaves its filters behind."""
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    before = list(warnings.filters)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read_header, [tmp_path / "a.png"] * 400))
+    sys.setswitchinterval(interval)
+    assert warnings.filters == before
