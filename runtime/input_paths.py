@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.image_headers import is_image_name
+from foveate.runtime.output_settings import OVERLAYS, PROBABILITY
 
 
 class Found(NamedTuple):
