@@ -114,6 +114,7 @@ def segment_files(
     Raises EngineError when the engine fails, OSError when nothing more can be written.
     """
     stop = stop or threading.Event()
+    job.journal.out.mkdir(parents=True, exist_ok=True)
     worker = ItemWorker(cascade, job.outputs, job.journal.out, plan)
     with Tally(job, available_cores(), progress) as tally:
         with closing(Crew(worker, plan.workers, stop).run(job.items)) as outcomes:

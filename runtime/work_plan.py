@@ -11,14 +11,14 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Pixels, Submitting, available_cores
 
 BATCHES = (1, 2, 4, 8)
 ROUNDS = 3
-WORTH = 1.05
+LONGEST_S = 2.0
+"""About how long a measurement may take."""
+WORTH = 1.1
 """A larger batch is taken when an image costs less than with the smaller one by this factor."""
 FEW = 64
 """With fewer images than this a measurement costs more than it brings."""
@@ -78,19 +78,21 @@ def plan_for(
 
 
 def _measure(cascade: Cascade, image: Pixels) -> dict[str, float]:
-    """Return the engine's milliseconds an image by batch size, the least of some rounds."""
-    found: dict[str, float] = {}
+    """Return the engine's milliseconds an image by batch size, the least of some rounds.
+
+    The batches take turns, so that a slow moment of the machine is not one batch's alone.
+    """
+    started = time.perf_counter()
     cascade(image)
-    for batch in BATCHES:
-        times = []
-        for _ in range(ROUNDS):
+    allowed = LONGEST_S / (time.perf_counter() - started) / ROUNDS
+    batches = [1, *(batch for batch in BATCHES[1:] if 2 * batch <= allowed)]
+    times: dict[int, list[float]] = {batch: [] for batch in batches}
+    for _ in range(ROUNDS):
+        for batch in batches:
             started = time.perf_counter()
             cascade.batch([image] * batch)
-            times.append(1000 * (time.perf_counter() - started) / batch)
-        found[str(batch)] = round(float(np.min(times)), 3)
-        if found[str(batch)] * batch * ROUNDS > 1000:
-            break  # a larger batch would be a measurement of seconds
-    return found
+            times[batch].append(1000 * (time.perf_counter() - started) / batch)
+    return {str(batch): round(min(found), 3) for batch, found in times.items()}
 
 
 def _best(measured: dict[str, float]) -> int:

@@ -27,7 +27,7 @@ def segment(place: Place, *more: object) -> list[object]:
     folder = place.folder / "in"
     folder.mkdir(exist_ok=True)
     (folder / "sound.png").write_bytes(place.image().read_bytes())
-    asked = ("--engine", "tensorrt", "--precision", "fp32")
+    asked = ("--engine", "tensorrt", "--precision", "fp32", "--workers", "1")
     return ["segment", place.bundle, folder, "--out", place.folder / "out", *asked, *more]
 
 

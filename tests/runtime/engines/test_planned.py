@@ -15,9 +15,11 @@ import pytest
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.errors import EngineError, LessMemory, PlanError
 from foveate.runtime.inputs import Item
-from foveate.runtime.pipeline import segment_files
+from foveate.runtime.journal import Journal
+from foveate.runtime.pipeline import Job, segment_files
 from foveate.runtime.plan_kernels import SUFFIX, read_kernels
 from foveate.runtime.ring import LATENCY, RingSettings
+from foveate.runtime.work_plan import WorkPlan
 from tests.runtime.planned_place import LARGE, SMALL, Image, PlannedPlace
 
 
@@ -209,7 +211,7 @@ def test_a_folder_with_one_size_that_no_plan_covers(place: PlannedPlace, tmp_pat
         cv2.imwrite(str(path), image)
         items.append(Item(path, path.stem))
     with place.cascade() as cascade:
-        report = segment_files(cascade, items, tmp_path / "out", False, lambda *_: None)
+        report = segment_files(cascade, Job(items, Journal(tmp_path / "out")), WorkPlan(2))
     assert report.written == 3 and report.engines == {"tensorrt fp32": 3}
     (failure,) = report.failures
     assert failure.input.endswith("1.png") and "foveate build" in failure.reason
@@ -225,7 +227,7 @@ def test_an_engine_that_fails_stops_the_folder(place: PlannedPlace, tmp_path: Pa
     with place.cascade() as cascade:
         place.trt.refuse_runs = True
         with pytest.raises(EngineError, match="cannot run the plan: enqueue: no"):
-            segment_files(cascade, [Item(path, "a")], tmp_path / "out", False, lambda *_: None)
+            segment_files(cascade, Job([Item(path, "a")], Journal(tmp_path / "out")), WorkPlan(2))
 
 
 def test_plans_of_another_precision_are_not_taken(place: PlannedPlace) -> None:
