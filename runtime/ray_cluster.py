@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from foveate.runtime.engines.base import available_cores
@@ -27,6 +28,8 @@ SETTINGS = {
 }
 OWN_SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # whatever the system: ports on 127.0.0.1 alone
+    "RAY_worker_niceness": "0",  # else every other process of the machine goes before the actors
+    "RAY_AUTH_MODE": "token",  # other users of this machine cannot join
 }
 
 
@@ -36,16 +39,17 @@ def ray_cluster(address: str) -> Iterator[Any]:
 
     EngineError when Ray is missing or its cluster cannot be reached.
     """
-    os.environ.update(SETTINGS if address != LOCAL else {**SETTINGS, **OWN_SETTINGS})
-    ray = _ray()
-    try:
-        with _signals_kept(), _standard_error_closed():
-            _connect(ray, address)
-        yield ray
-    except ray.exceptions.RayError as error:
-        raise EngineError(f"--ray {address}: Ray gave up: {_short(error)}") from error
-    finally:
-        ray.shutdown()
+    _check_reachable(address)
+    with _environment(address), _standard_output_closed():
+        ray = _ray()
+        try:
+            with _signals_kept(), _standard_error_closed():
+                _connect(ray, address)
+            yield ray
+        except ray.exceptions.RayError as error:
+            raise EngineError(f"--ray {address}: Ray gave up: {_short(error)}") from error
+        finally:
+            ray.shutdown()
 
 
 def nodes_of(ray: Any) -> list[Node]:
@@ -67,7 +71,6 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, address: str) -> None:
-    _check_reachable(address)
     own = {
         "num_cpus": available_cores(),
         "include_dashboard": False,
@@ -80,6 +83,9 @@ def _connect(ray: Any, address: str) -> None:
             logging_level=logging.CRITICAL,
             **(own if address == LOCAL else {}),
         )
+    except ConnectionError as error:
+        said = _not_joined() if place(address) else _missing(address)
+        raise EngineError(f"--ray {address}: {said} ({_short(error)})") from error
     except (OSError, RuntimeError, ValueError, TimeoutError) as error:
         raise EngineError(f"--ray {address}: {_short(error)}") from error
 
@@ -90,14 +96,40 @@ def _check_reachable(address: str) -> None:
         if (at := place(address)) is not None:
             socket.create_connection(at, REACHED_S).close()
     except OSError as error:
-        raise EngineError(
-            f"--ray {address}: no Ray cluster answers there ({error.strerror or error}); "
-            "start one with: ray start --head"
-        ) from None
+        raise EngineError(f"--ray {address}: {_missing(address)} ({error})") from None
+
+
+def _missing(address: str) -> str:
+    where = "there" if place(address) else "on this machine"
+    return f"no Ray cluster answers {where}; start one with: ray start --head"
+
+
+def _not_joined() -> str:
+    return (
+        "something answers there, but lets nobody in; is it a Ray cluster, is its Ray the same "
+        "version, and has RAY_AUTH_TOKEN its token"
+    )
 
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
+
+
+@contextmanager
+def _environment(address: str) -> Iterator[None]:
+    """Set what Ray reads from the environment, and put back what was there."""
+    own = {**OWN_SETTINGS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    settings = SETTINGS | (own if address == LOCAL else {})
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager
@@ -112,6 +144,13 @@ def _signals_kept() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _standard_output_closed() -> Iterator[None]:
+    """Send to nowhere what a thread of Ray prints of actors that are lost or ended."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 @contextmanager
