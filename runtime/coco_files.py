@@ -20,8 +20,8 @@ from foveate.runtime.output_settings import OutputSettings
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
 
-ANNOTATIONS = "annotations.json"
-"""The file in OUT that holds the annotations of all images."""
+ANNOTATIONS = "annotations{part}.json"
+"""The file in OUT that holds the annotations of all images, or of those of a shard."""
 
 
 def encode_coco(result: Result, spec: CascadeSpec, file_name: str) -> bytes:
@@ -73,13 +73,14 @@ def _categories(spec: CascadeSpec) -> list[dict[str, Any]]:
     return [{"id": label, "name": name} for label, name in enumerate(spec.classes) if label > 0]
 
 
-def assemble_coco(out: Path, names: Iterable[str], spec: CascadeSpec) -> Path:
+def assemble_coco(out: Path, names: Iterable[str], spec: CascadeSpec, part: str = "") -> Path:
     """Write ``annotations.json`` into ``out`` from the files of the images ``names``; return it.
 
+    ``part`` of a shard is in its name, so that shards overwrite nothing of each other.
     Images are numbered in the order of their names, so the same images give the same file. One
     image's annotations are held in memory at a time.
     """
-    path = out / ANNOTATIONS
+    path = out / ANNOTATIONS.format(part=part)
     write_atomically(path, lambda file: _assemble(file, out, sorted(set(names)), spec))
     return path
 

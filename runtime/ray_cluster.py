@@ -30,6 +30,8 @@ OWN_SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # whatever the system: ports on 127.0.0.1 alone
     "RAY_worker_niceness": "0",  # else every other process of the machine goes before the actors
     "RAY_AUTH_MODE": "token",  # other users of this machine cannot join
+    "http_proxy": "http://127.0.0.1:9",  # nobody: else Ray asks which cloud this is
+    "no_proxy": "127.0.0.1,localhost",
 }
 
 
@@ -155,7 +157,7 @@ def _standard_output_closed() -> Iterator[None]:
 
 @contextmanager
 def _standard_error_closed() -> Iterator[None]:
-    """Send to nowhere what C++ writes to standard error: its log's first line cannot be turned off."""
+    """Send to nowhere what C++ writes to standard error: the first line of its log always comes."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

@@ -7,13 +7,12 @@ alone keeps the journal.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from foveate.runtime.crew import WAKE_S
 from foveate.runtime.engines import PLANNED
-from foveate.runtime.errors import EngineError
 from foveate.runtime.inputs import Item
 from foveate.runtime.item_worker import Failure, Written
 from foveate.runtime.ray_actor import ATTEMPTS, ActorJob, Foreman, SegmentActor
@@ -40,7 +39,7 @@ def ray_plan(share: Share, batch: int, threads: int) -> WorkPlan:
 
 def ray_outcomes(
     ray: Any, job: ActorJob, share: Share, items: Sequence[Item], stop: threading.Event
-) -> Iterator[Written | Failure]:
+) -> Generator[Written | Failure, None, None]:
     """Yield what became of every item, in the order of ending.
 
     ``stop`` ends it after what is in hand; so does an actor that cannot do its work, whose error is
@@ -88,7 +87,9 @@ def _round(
         num_cpus=share.cores,
         num_gpus=int(share.gpu),
         compute=ray.data.ActorPoolStrategy(
-            size=share.actors, max_concurrent_calls_per_actor=threads, enable_true_multi_threading=True
+            size=share.actors,
+            max_concurrent_calls_per_actor=threads,
+            enable_true_multi_threading=True,
         ),
     )
     quiet: set[str] = set()

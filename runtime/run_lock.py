@@ -11,18 +11,32 @@ from filelock import FileLock, Timeout
 from foveate.runtime.errors import SettingsError
 
 NAME = ".foveate{part}.lock"
+PROBE_S = 1.0
+"""Two shards that begin at once look at one lock; the second waits so long for the first."""
 
 
 @contextmanager
 def locked(out: Path, part: str = "") -> Iterator[None]:
     """Hold the folder for this run; SettingsError when another one has it.
 
-    A process that dies gives it back.
+    Runs that each have a ``part`` share a folder; one without has it alone. A process that dies
+    gives it back.
     """
     out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / NAME.format(part=part))
+    with _held(out, NAME.format(part=part), 0.0):
+        whole, parts = NAME.format(part=""), NAME.format(part=".*")
+        others = [whole] if part else [path.name for path in out.glob(parts)]
+        for name in others:
+            with _held(out, name, PROBE_S):
+                pass
+        yield
+
+
+@contextmanager
+def _held(out: Path, name: str, wait_s: float) -> Iterator[None]:
+    lock = FileLock(out / name)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait_s)
     except Timeout:
         raise SettingsError(
             f"another run is writing into {out}; wait for it, or choose another folder"

@@ -139,7 +139,7 @@ def _locked_run(
     run = _on_ray if request.ray else _here
     report, plan = run(settled, choice, work, begin, progress, stop)
     if request.kind == "coco":
-        assemble_coco(request.out, _names(journal), bundle.spec)
+        assemble_coco(request.out, _names(journal), bundle.spec, journal.part)
     return Outcome(report, choice, plan, resumed, journal.failures, request.out)
 
 
