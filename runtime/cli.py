@@ -25,7 +25,7 @@ SHOWN_FAILURES = 10
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the masks.")
-@click.option("--recursive", is_flag=True, help="Search subfolders too; OUT gets the same tree.")
+@click.option("--recursive", is_flag=True, help="Search subfolders too; OUT gets the tree.")
 @click.option(
     "--overlay", is_flag=True, help="Also write pictures of mask and box to OUT/overlays."
 )
@@ -66,7 +66,7 @@ def segment(
       foveate segment lung.bundle scan.png --out masks
       foveate segment lung.bundle scans/ --recursive --out masks --overlay
       foveate segment lung.bundle 'scans/*.tif' 'more/**/*.png' --out masks
-      find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks
+      find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks --recursive
       foveate segment lung.bundle @list.txt --out masks
     """
     import cv2
