@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from typing import BinaryIO
 from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
 from foveate.runtime.errors import ImageError
-from foveate.runtime.tiff_pages import PageFile, count_pages
+from foveate.runtime.tiff_pages import count_pages, open_page
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 FORMATS = ("PNG", "JPEG", TiffImagePlugin.TiffImageFile.format,
@@ -82,7 +83,7 @@ def opened(path: Path, page: int = 0) -> Iterator[BinaryIO]:
         raise ImageError(f"cannot be read: {error.strerror}") from error
     with raw:
         try:
-            yield PageFile(raw, page) if page else raw
+            yield open_page(raw, path, page) if page else raw
         except ImageError as error:
             raise ImageError(f"page {page} {error}" if page else str(error)) from error
         except OSError as error:
@@ -103,6 +104,11 @@ def _check_kind(path: Path, status: os.stat_result) -> None:
 
 def header_of(file: BinaryIO, page: int) -> Header:
     """Return the header of an open image file; ImageError names what is wrong with it."""
+    plain = _plain_png(file.read(41))
+    if plain:
+        _check_header(plain, 1)
+        return plain
+    file.seek(0)
     try:
         image = Image.open(file, formats=FORMATS)
         header = _header(image)
@@ -117,6 +123,19 @@ def header_of(file: BinaryIO, page: int) -> Header:
         pages = count_pages(file)
     _check_header(header, pages)
     return header
+
+
+def _plain_png(start: bytes) -> Header | None:
+    """Return the header of a grey PNG whose pixels begin at once: no orientation, no animation.
+
+    Most are; this takes a tenth of Pillow's time, which counts where images are small.
+    """
+    if start[:16] != b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" or start[37:] != b"IDAT":
+        return None
+    width, height, bits, colour = struct.unpack(">IIBB", start[16:26])
+    if not width or not height or colour or bits not in (8, 16):
+        return None
+    return Header(height, width, "L" if bits == 8 else "I;16", "PNG")
 
 
 def _header(image: Image.Image) -> Header:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -172,3 +173,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, fail)
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["m.png"]
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_the_quick_header_is_pillows(tmp_path: Path, depth: type) -> None:
+    cv2.imwrite(str(tmp_path / "plain.png"), GREY.astype(depth))
+    with Image.open(tmp_path / "plain.png") as image:
+        header = read_header(tmp_path / "plain.png")
+        assert (header.width, header.height, header.mode) == (*image.size, image.mode)
+    known = replace(header, width=9)
+    with pytest.raises(ImageError, match="decodes to 8x6 pixels; its header said 9x6"):
+        read_image(tmp_path / "plain.png", 0, known)
