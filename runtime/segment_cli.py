@@ -80,7 +80,7 @@ def segment(as_json: bool, **options: Any) -> int:
       foveate segment lung.bundle scan.png --out masks
       foveate segment lung.bundle scans/ --recursive --out masks --overlay
       foveate segment lung.bundle 'scans/*.tif' 'more/**/*.png' --out masks --resume
-      find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks
+      find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks --recursive
       foveate segment lung.bundle @list.txt --out masks --shard 2/8
     """
     import cv2

@@ -55,7 +55,7 @@ def test_a_worker_that_dies_is_raised_and_ends_the_others() -> None:
 def test_leaving_the_loop_ends_the_workers() -> None:
     outcomes = Crew(lambda n: n, 3, threading.Event()).run(range(10_000))
     assert next(outcomes) in range(10)
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("foveate-")]
 
 
