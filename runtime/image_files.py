@@ -75,10 +75,22 @@ def _check_end(data: bytes, kind: str) -> None:
     whole = True
     if kind == "PNG":
         whole = data.rfind(b"IEND\xaeB`\x82") >= 0
+        if whole and not _chunks_fit(data):
+            raise ImageError(_DAMAGED)
     elif kind in ("JPEG", "MPO"):
         whole = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")  # end of image, start of scan
     if not whole:
         raise ImageError(_CUT)
+
+
+def _chunks_fit(data: bytes) -> bool:
+    """Say whether the chunks of a PNG stay within it; OpenCV makes room for what one promises."""
+    place = 8
+    while place + 12 <= len(data):
+        if data[place + 4 : place + 8] == b"IEND":
+            return True
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    return False
 
 
 def _decode(data: bytes) -> npt.NDArray[np.generic]:

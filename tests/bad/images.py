@@ -134,5 +134,7 @@ IMAGES = [
             "w.png", encoded("PNG", Image.new("L", (40_000, 2)))),
     holding("a bomb: 200 bytes that promise 60000x60000",
             "is 60000x60000 pixels; the limits are …", "b.png", png_of_size(60_000, 60_000)),
+    holding("a PNG whose part promises 2 GB", _DAMAGED, "h.png",
+            encoded("PNG").replace(b"\0\0\0\0IEND", b"\x7f\xff\xff\xf0tEXt\0\0\0\0IEND")),
     holding("a PNG whose header promises too much", _DAMAGED, "h.png", png_of_size(900, 900)),
 ]  # fmt: skip
