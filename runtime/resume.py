@@ -69,7 +69,7 @@ def remaining(journal: Journal, items: Sequence[Item]) -> tuple[list[Item], int]
 
 
 def _key(line: Mapping[str, Any]) -> Key:
-    return str(line.get("input")), int(line.get("page") or 0)
+    return str(line.get("input")), int(line["page"])
 
 
 def _unchanged(line: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -81,4 +81,5 @@ def _whole(journal: Journal, line: Mapping[str, Any]) -> bool:
     files = line.get("files")
     if not isinstance(files, dict) or not files:
         return False
-    return all(file_sha256(journal.out / name) == digest for name, digest in files.items())
+    found = {name: file_sha256(journal.out / name) for name in files}
+    return all(found.values()) and found == files
