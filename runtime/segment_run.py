@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -200,14 +201,15 @@ def _on_ray(
 
 @contextmanager
 def _saying_what_to_do() -> Iterator[None]:
-    """Turn a folder without room into an error that says how to go on."""
+    """Turn a folder that takes nothing more into an error that says how to go on."""
     try:
         yield
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
+        remedy = "make it writable" if error.errno == errno.EROFS else "make room"
         raise OutputError(
-            f"{error.filename}: {error.strerror}. What is written is kept; make room, then go on "
+            f"{error.filename}: {error.strerror}. What is written is kept; {remedy}, then go on "
             "with --resume"
         ) from error
 

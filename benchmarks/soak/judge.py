@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,7 @@ class Judge:
         mask = cv2.imread(str(out / line["mask"]), cv2.IMREAD_UNCHANGED)
         if mask is None:
             return "its mask cannot be read"
-        data, page = path.read_bytes(), int(line["page"])
-        pixels = _by_pillow(data, page) if _is_tiff(data) else by_opencv(data)
+        pixels = _by_rule(path.read_bytes(), int(line["page"]))
         if pixels is None:
             return "there is a mask, and the decoder gives no pixels"
         if mask.shape != pixels.shape:
@@ -48,7 +48,7 @@ def doubt(path: Path) -> str:
     data = path.read_bytes()
     if _is_tiff(data):
         return ""
-    ours, theirs = by_opencv(data), _by_pillow(data, 0)
+    ours, theirs = by_opencv(data), _by_pillow(data)
     if ours is None:
         return ""
     if theirs is None:
@@ -66,6 +66,37 @@ def _is_tiff(data: bytes) -> bool:
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
+def _by_rule(data: bytes, page: int) -> Pixels | None:
+    """Return the pixels as the rule has it: a TIFF's by Pillow, others and deep colour by OpenCV.
+
+    A page is gone to by its decoder, and where the first page is unsound, put first.
+    """
+    first = _at_page(data, page)
+    if not _is_tiff(data) or _is_deep_colour(first):
+        return by_opencv(first)
+    found = _by_pillow(data, page)
+    return _by_pillow(first) if found is None else found
+
+
+def _at_page(data: bytes, page: int) -> bytes:
+    """Return a TIFF whose first page is the one wanted; 0 and 1 leave it as it is."""
+    if page < 2:
+        return data
+    order = "<" if data[:2] == b"II" else ">"
+    (place,) = struct.unpack_from(order + "I", data, 4)
+    for _ in range(page - 1):
+        (entries,) = struct.unpack_from(order + "H", data, place)
+        (place,) = struct.unpack_from(order + "I", data, place + 2 + 12 * entries)
+    return data[:4] + struct.pack(order + "I", place) + data[8:]
+
+
+def _is_deep_colour(data: bytes) -> bool:
+    """Say whether a TIFF has 16-bit colours, of which Pillow keeps eight bits."""
+    with Image.open(io.BytesIO(data)) as image:
+        bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
+        return not image.mode.startswith("I;16") and max(bits) > 8
+
+
 def by_opencv(data: bytes) -> Pixels | None:
     """Return the grey pixels that OpenCV decodes, None where it refuses."""
     try:
@@ -75,15 +106,16 @@ def by_opencv(data: bytes) -> Pixels | None:
         return None
 
 
-def _by_pillow(data: bytes, page: int) -> Pixels | None:
+def _by_pillow(data: bytes, page: int = 0) -> Pixels | None:
     """Return the grey pixels that Pillow decodes, None where it refuses."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
+                tiff = image.format == "TIFF"
                 if page:
                     image.seek(page - 1)
-                tiff = image.format == "TIFF"
+                image.draft("L", image.size)
                 return _grey(image if tiff else ImageOps.exif_transpose(image))
     except Exception:  # Pillow's readers raise many types on damaged files
         return None

@@ -42,6 +42,8 @@ def specimens(rng: Rng) -> dict[str, tuple[str, bytes]]:
         "tiff 16 bit": (".tif", _saved(Image.fromarray(deep), "TIFF")),
         "tiff deflate": (".tif", _saved(rgb, "TIFF", compression="tiff_adobe_deflate")),
         "tiff lzw": (".tif", _saved(picture, "TIFF", compression="tiff_lzw")),
+        "tiff rgb 16 bit": (".tif", _deep_tiff(colour, 5)),
+        "tiff rgb 16 bit plain": (".tif", _deep_tiff(colour, 1)),
         "tiff pages": (".tif", _saved(picture, "TIFF", **many)),
         "tiff pages deflate": (".tif", _saved(picture, "TIFF", compression="tiff_deflate", **many)),
         "bmp": (".bmp", _saved(picture, "BMP")),
@@ -55,6 +57,14 @@ def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def _deep_tiff(colour: Pixels, compression: int) -> bytes:
+    """Return a TIFF of 16-bit colour; compression 1 is none, 5 is LZW."""
+    flags = [cv2.IMWRITE_TIFF_COMPRESSION, compression]
+    done, data = cv2.imencode(".tif", colour.astype(np.uint16) * 257, flags)
+    assert done
+    return data.tobytes()
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
