@@ -31,7 +31,9 @@ def write_large(path: Path, side: int) -> None:
     """Write a smooth 8-bit PNG of side x side pixels; small on disk."""
     down, right = np.ogrid[:side, :side]
     image = (40 + (down // 64 + right // 64) % 8).astype(np.uint8)
-    cv2.ellipse(image, (9 * side // 20, 11 * side // 20), (side // 7, side // 10), 0, 0, 360, 210, -1)
+    cv2.ellipse(
+        image, (9 * side // 20, 11 * side // 20), (side // 7, side // 10), 0, 0, 360, 210, -1
+    )
     if not cv2.imwrite(str(path), image):
         raise OSError(f"{path}: cannot be written")
 
