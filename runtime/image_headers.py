@@ -27,8 +27,8 @@ FORMATS = ("PNG", "JPEG", TiffImagePlugin.TiffImageFile.format,
            "BMP", WebPImagePlugin.WebPImageFile.format)  # fmt: skip
 """What Pillow tries. Naming the two plugins loads them, and spares loading its other forty."""
 MAX_SIDE = 32_768
-MAX_PIXELS = 1 << 27
-"""Largest image read: 134 million pixels, so that a bomb is refused before it is decoded."""
+MAX_PIXELS = 1 << 29
+"""Largest image read: 536 million pixels, so that a bomb is refused before it is decoded."""
 
 GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr")
@@ -143,12 +143,12 @@ def _header(image: Image.Image) -> Header:
     if image.format == "TIFF":  # Pillow turns its size upright by itself
         stated = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (1,))
         bits = max(stated) if isinstance(stated, tuple) else int(stated)
-    elif _orientation(image) in SIDEWAYS:
+    elif orientation(image) in SIDEWAYS:
         height, width = width, height
     return Header(height, width, image.mode, str(image.format), bits)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 when there is none; ``getexif`` would decode a whole PNG."""
     stored = image.info.get("exif")
     if not stored:

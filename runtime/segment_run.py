@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -19,6 +21,7 @@ from foveate.runtime.image_files import read_image
 from foveate.runtime.inputs import Item, find_items
 from foveate.runtime.item_worker import NO_ROOM, Failure
 from foveate.runtime.journal import Journal
+from foveate.runtime.leftovers import sweep
 from foveate.runtime.outputs import OutputSettings, assemble_coco
 from foveate.runtime.pipeline import Job, Progress, Report, Tally, segment_files
 from foveate.runtime.resume import check_same_job, remaining
@@ -103,8 +106,16 @@ def segment_run(
     request.outputs.check_distinct(item.name for item in items)
     items = part.of(items) if part else items
     journal = Journal(out, part.part if part else "")
-    with locked(out, journal.part):
+    with _saying_what_to_do(), locked(out, journal.part):
+        if not part:  # the other shards may be at work, on other machines too
+            sweep(_folders(request, items))
         return _locked_run(request, items, journal, progress, stop or threading.Event())
+
+
+def _folders(request: Request, items: Iterable[Item]) -> set[Path]:
+    """Return every folder that a run writes into."""
+    files = (file for item in items for file in request.outputs.names(item.name))
+    return {request.out, *(request.out / name for name in set(map(os.path.dirname, files)))}
 
 
 def _locked_run(
@@ -125,10 +136,10 @@ def _locked_run(
         "outputs": asdict(request.outputs),
     }
     resumed = 0
-    if request.resume:
+    if earlier:
         check_same_job(journal, job)
         items, resumed = remaining(journal, items)
-    batch = request.batch or int(earlier.get("plan", {}).get("batch", 0))
+    batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
     settled = replace(request, batch=batch, engine=engine, precision=choice.precision)
     work = Job(items, journal, request.outputs, request.fail_fast)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
@@ -155,8 +166,7 @@ def _here(
         sample = None if request.batch else _sample(job.items)
         plan = plan_for(cascade, wish, count, cores, sample)
         begin(plan.as_dict())
-        with _saying_what_to_do():
-            return segment_files(cascade, job, plan, progress, stop), plan
+        return segment_files(cascade, job, plan, progress, stop), plan
 
 
 def _on_ray(
@@ -180,7 +190,7 @@ def _on_ray(
         plan.batch,
         plan.threads,
     )
-    with _saying_what_to_do(), Tally(job, available_cores(), progress) as tally:
+    with Tally(job, available_cores(), progress) as tally:
         with closing(ray_outcomes(request.ray, task, job.items, plan.workers)) as outcomes:
             for done in outcomes:
                 tally.add(done)
@@ -191,14 +201,15 @@ def _on_ray(
 
 @contextmanager
 def _saying_what_to_do() -> Iterator[None]:
-    """Turn a folder without room into an error that says how to go on."""
+    """Turn a folder that takes nothing more into an error that says how to go on."""
     try:
         yield
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
+        remedy = "make it writable" if error.errno == errno.EROFS else "make room"
         raise OutputError(
-            f"{error.filename}: {error.strerror}. What is written is kept; make room, then go on "
+            f"{error.filename}: {error.strerror}. What is written is kept; {remedy}, then go on "
             "with --resume"
         ) from error
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from foveate.benchmarks.soak.threshold_bundle import write_threshold_bundle
 from foveate.cli import group
 from foveate.train.phantom import PhantomSettings, write_phantoms
 
@@ -51,3 +52,9 @@ def bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = run("export", trained, "--out", folder, "--separate")
     assert result.exception is None, result.output
     return folder
+
+
+@pytest.fixture(scope="session")
+def thresholds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose mask is where the image is bright; an image takes it a millisecond."""
+    return write_threshold_bundle(tmp_path_factory.mktemp("thresholds") / "threshold.bundle")

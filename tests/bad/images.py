@@ -130,7 +130,7 @@ IMAGES = [
             "has more than 10000 pages; that is the limit. Split it", "m.tif",
             tiff_of_pages([*range(1, 10_001), None])),
     holding("a side over 32,768 pixels",
-            "is 40000x2 pixels; the limits are 32768 a side and 134217728 pixels in all. …",
+            "is 40000x2 pixels; the limits are 32768 a side and 536870912 pixels in all. …",
             "w.png", encoded("PNG", Image.new("L", (40_000, 2)))),
     holding("a bomb: 200 bytes that promise 60000x60000",
             "is 60000x60000 pixels; the limits are …", "b.png", png_of_size(60_000, 60_000)),
