@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -34,7 +34,7 @@ class Crew(Generic[Given, Done]):
         self._lock = threading.Lock()
         self._done: queue.Queue[Done | _Fault | None] = queue.Queue()
 
-    def run(self, items: Iterable[Given]) -> Iterator[Done]:
+    def run(self, items: Iterable[Given]) -> Generator[Done, None, None]:
         """Yield what came of every item, in the order of ending."""
         source = iter(items)
         threads = [
