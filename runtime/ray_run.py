@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class SegmentActor:
 
 def ray_outcomes(
     address: str, job: ActorJob, items: Sequence[Item], actors: int
-) -> Iterator[Written | Failure]:
+) -> Generator[Written | Failure, None, None]:
     """Yield what became of every item, in the order of ending.
 
     ``address`` is a cluster's, or "local" for this machine; ``actors`` 0 takes one for every GPU,

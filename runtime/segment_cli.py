@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -92,7 +93,10 @@ def segment(as_json: bool, **options: Any) -> int:
     cv2.setNumThreads(1)  # every core has a worker
     bar = Bar(PLAIN_S)
     with stopping() as stop:
-        outcome = segment_run(Request(**options), lambda at: _show(bar, at), stop.event)
+        try:
+            outcome = segment_run(Request(**options), lambda at: _show(bar, at), stop.event)
+        except KeyboardInterrupt:
+            _leave_at_once(bar)
     bar.clear()
     if as_json:
         click.echo(json.dumps(outcome.as_dict()))
@@ -104,6 +108,13 @@ def segment(as_json: bool, **options: Any) -> int:
         click.echo("Terminated; what was written is kept, --resume goes on from there.", err=True)
         return 128 + int(stop.signal)
     return 1 if outcome.report.failures else 0
+
+
+def _leave_at_once(bar: Bar) -> NoReturn:
+    """End the process with workers in the midst of an image; an ordinary end would abort them."""
+    bar.clear()
+    click.echo("Interrupted; what was written is kept.", err=True)
+    os._exit(130)
 
 
 def _show(bar: Bar, at: Progress) -> None:

@@ -123,9 +123,9 @@ def _by_pillow(data: bytes, page: int = 0) -> Pixels | None:
 
 def _grey(image: Image.Image) -> Pixels:
     if image.mode in ("1", "LA"):
-        return np.asarray(image.convert("L"))
+        return np.asarray(image.convert("L")).astype(np.uint8)
     if image.mode == "L" or image.mode.startswith("I;16"):
         found: Array = np.asarray(image)
-        return found.astype(np.uint16 if found.itemsize == 2 else np.uint8)
+        return found.astype(np.uint16) if found.itemsize == 2 else found.astype(np.uint8)
     rgb = np.asarray(image.convert("RGBA" if "A" in image.mode else "RGB"))[:, :, :3]
     return cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]

@@ -87,7 +87,7 @@ def measured(bundle: Path, side: int, folder: Path, more: list[str]) -> dict[str
         "bytes a pixel": round(peak / side**2, 2),
         "mask": [] if mask is None else list(mask.shape),
         "by stage": done.stdout.strip().splitlines(),
-        "said": said.strip().splitlines(),
+        "said": said.replace(f"{folder}/", "").strip().splitlines(),
     }
 
 

@@ -114,7 +114,7 @@ def measured(folder: Path, count: int) -> tuple[dict[str, Any], list[str]]:
             round(next(s.resident for s in settled if s.images >= images) / 1e6, 1)
             for images in range(SETTLED, settled[-1].images, 5000)
         ],
-        "said": said.strip().splitlines(),
+        "said": said.replace(f"{folder}/", "").strip().splitlines(),
     }
     broken = [] if code == 0 else [f"exit code {code}"]
     if growth(samples) > GROWTH:

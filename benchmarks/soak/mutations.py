@@ -55,7 +55,7 @@ class Found:
             "mutants": self.mutants,
             "files listed as failed": self.listed,
             "masks, as independently decoded": self.masks,
-            "masks of good files, unchanged": self.good,
+            "masks of good files among them, unchanged": self.good,
             "slowest image of those with a mask, ms": self.slowest_ms,
             "longest time without a line, s": round(self.stillest_s, 2),
             "masks where Pillow sees something else than OpenCV": dict(self.doubts),

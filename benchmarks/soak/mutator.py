@@ -24,7 +24,7 @@ def specimens(rng: Rng) -> dict[str, tuple[str, bytes]]:
     """Return sound files as suffix and content, by the name of their kind."""
     grey = spot(int(rng.integers(40, 90)), rng)
     deep = grey.astype(np.uint16) * 257
-    colour = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+    colour = np.dstack([grey] * 3).astype(np.uint8)
     picture, rgb = Image.fromarray(grey), Image.fromarray(colour)
     pages = [Image.fromarray(spot(48, rng)) for _ in range(2)]
     many = {"save_all": True, "append_images": pages}

@@ -38,7 +38,13 @@ def told(bundle: Path, inputs: Path, out: Path, *more: str) -> tuple[int, str]:
         command(bundle, inputs, out, *more), capture_output=True, text=True, timeout=60
     )
     assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stderr
+    return done.returncode, without_progress(done.stderr)
+
+
+def without_progress(errors: str) -> str:
+    """Return what a run said but for its progress, which only a slow machine has time to show."""
+    said = errors.splitlines(keepends=True)
+    return "".join(line for line in said if not line.startswith("segmenting "))
 
 
 def started(
@@ -64,7 +70,7 @@ def slow(tmp_path: Path) -> Path:
     """Images that take tens of milliseconds each."""
     folder = tmp_path / "slow"
     folder.mkdir()
-    cv2.imwrite(str(folder / "0000.png"), spot(1500, np.random.default_rng(0)))
+    cv2.imwrite(str(folder / "0000.png"), spot(1000, np.random.default_rng(0)))
     for number in range(1, 200):
         os.link(folder / "0000.png", folder / f"{number:04d}.png")
     return folder
@@ -116,7 +122,10 @@ def test_sigterm_finishes_what_is_in_hand(thresholds: Path, slow: Path, tmp_path
     process.terminate()
     said, errors = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert errors == "Terminated; what was written is kept, --resume goes on from there.\n"
+    assert (
+        without_progress(errors)
+        == "Terminated; what was written is kept, --resume goes on from there.\n"
+    )
     masks = written(out)
     assert said.startswith(f"{len(masks)} masks in ") and 3 <= len(masks) < 200
     assert {line["mask"] for line in lines(out)} == masks.keys()
