@@ -73,7 +73,8 @@ def folder_ceiling(
     """Return rate, ceiling and shares of a folder's pipeline on ONNX Runtime fp32, as JSON values.
 
     ``beside_engine`` compares what the pipeline spends beside the engine with the OpenCV loop: the
-    images a second that its cores would do without the engine, over those of the loop.
+    images a second that its cores would do without the engine, over those of the loop, both by
+    core time, of which other work on the machine takes nothing.
     """
     cores, variant = available_cores(), Variant("onnxruntime", "fp32")
     rates: dict[str, list[float]] = {name: [] for name in (*STAGES, WHOLE, OPENCV)}
@@ -137,8 +138,15 @@ def _measures(bench: Bench, share: Share, beside: list[float]) -> dict[str, Call
             encode, list(zip(share.items, share.masks, strict=True)), cores
         ),
         WHOLE: lambda: _whole(bench, share, beside),
-        OPENCV: lambda: pooled_rate(opencv, list(enumerate(share.items)), cores),
+        OPENCV: lambda: _opencv_rate(bench, opencv, share),
     }
+
+
+def _opencv_rate(bench: Bench, task: Callable[[tuple[int, Item]], None], share: Share) -> float:
+    """Return images per second by the core time of the loop, as ``beside_engine`` is taken."""
+    before = _cpu_seconds()
+    pooled_rate(task, list(enumerate(share.items)), bench.cores)
+    return bench.cores * len(share.items) / (_cpu_seconds() - before)
 
 
 def _read(item: Item) -> None:
