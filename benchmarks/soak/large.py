@@ -67,12 +67,12 @@ def stages(bundle: Path, path: Path, out: Path) -> dict[str, Any]:
     return found
 
 
-def measured(bundle: Path, side: int, folder: Path, more: list[str]) -> dict[str, Any]:
+def measured(bundle: Path, side: int, folder: Path) -> dict[str, Any]:
     """Segment a large image and return what it took."""
     path, out = folder / f"{side}.png", folder / "out"
     write_large(path, side)
     started = time.monotonic()
-    samples, code, said = watch(command(bundle, path, out, *more), out)
+    samples, code, said = watch(command(bundle, path, out), out)
     seconds = time.monotonic() - started
     peak = max(sample.resident for sample in samples)
     alone = [sys.executable, "-m", __spec__.name, "--stages", str(path), "--bundle", str(bundle)]
@@ -113,7 +113,7 @@ def main(side: int, bundle: Path, path: Path | None, out: Path | None) -> None:
         _print_stages(bundle, path)
         return
     with tempfile.TemporaryDirectory(prefix="foveate-soak-") as folder:
-        found = measured(bundle, side, Path(folder), [])
+        found = measured(bundle, side, Path(folder))
     broken = []
     if found["exit code"] or found["mask"] != [side, side]:
         broken.append(f"exit code {found['exit code']}, mask {found['mask']}")
