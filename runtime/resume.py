@@ -68,21 +68,25 @@ def remaining(journal: Journal, items: Sequence[Item]) -> tuple[list[Item], int]
     """Return the items that are still to be done, and how many are done; the journal is tidied.
 
     An item is done when its line says so, its file is the one that was read, and every file that
-    was written for it still has the sha256 in the line.
+    was written for it still has the sha256 in the line. Lines of images that are not among the
+    items stay while their files do: a folder may be filled by several commands.
     """
     lines = {_key(line): line for line in journal.lines()}
     with ThreadPoolExecutor(READERS, "foveate-resume") as readers:
         found = readers.map(lambda line: _whole(journal, line), lines.values())
         whole = dict(zip(lines, found, strict=True))
-    kept, left = [], []
-    for item in items:
-        line = lines.get((str(item.path), item.page))
-        if line is not None and whole[_key(line)] and _unchanged(line, stamp(item)):
-            kept.append(line)
+    keys = [(str(item.path), item.page) for item in items]
+    done, left = [], []
+    for item, key in zip(items, keys, strict=True):
+        line = lines.get(key)
+        if line is not None and whole[key] and _unchanged(line, stamp(item)):
+            done.append(line)
         else:
             left.append(item)
-    journal.keep(kept)
-    return left, len(kept)
+    named = set(keys)
+    others = [line for key, line in lines.items() if whole[key] and key not in named]
+    journal.keep([*others, *done])
+    return left, len(done)
 
 
 def _key(line: Mapping[str, Any]) -> Key:

@@ -188,3 +188,15 @@ def test_a_writer_says_which_file_has_no_room(tmp_path: Path) -> None:
         writer.add({"name": "bad \udcff byte\nand break"})
     assert list(Journal(tmp_path).lines()) == []
     assert json.loads((tmp_path / "lines").read_text())["name"] == "bad \udcff byte\nand break"
+
+
+def test_lines_of_images_that_are_not_named_stay(bundle: Path, data: Path, tmp_path: Path) -> None:
+    first, second, third = sorted((data / "images").iterdir())[:3]
+    out = tmp_path / "out"
+    assert run("segment", bundle, first, second, "--out", out).return_value == 0
+    (out / f"{second.stem}.png").unlink()
+    done = run("segment", bundle, third, "--out", out, "--resume", "--json")
+    summary = json.loads(done.output)
+    assert (summary["written"], summary["resumed"]) == (1, 0)
+    lines = (out / "results.jsonl").read_text().splitlines()
+    assert {json.loads(line)["input"] for line in lines} == {str(first), str(third)}
