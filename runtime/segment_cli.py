@@ -126,9 +126,9 @@ def _show(bar: Bar, at: Progress) -> None:
 def _tell(outcome: Outcome, out: Path) -> None:
     report = outcome.report
     stages, rate = report.stages, report.images_per_second
-    done = f" ({outcome.resumed} were done before)" if outcome.resumed else ""
+    done = f"; {outcome.resumed} done before" if outcome.resumed else ""
     click.echo(
-        f"{report.written} masks in {out} ({report.empty} empty){done}, {report.seconds:.1f} s, "
+        f"{report.written} masks in {out} ({report.empty} empty{done}), {report.seconds:.1f} s, "
         f"{rate:.1f} images/s with files, {_used(report.engines) or outcome.choice.label}"
     )
     if report.written:
@@ -136,7 +136,7 @@ def _tell(outcome: Outcome, out: Path) -> None:
         plan = outcome.plan
         click.echo(
             f"{stages['bottleneck']}-bound, {share:.0f}% of what the cores could give "
-            f"({plan.workers} workers, {plan.batch} images a call)"
+            f"(workers: {plan.workers}, images a call: {plan.batch})"
         )
     for failure in report.failures[:SHOWN_FAILURES]:
         click.echo(one_line(f"failed: {failure.input} {failure.reason}"), err=True)
