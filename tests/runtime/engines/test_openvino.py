@@ -92,13 +92,14 @@ def test_bf16_is_for_the_networks_and_float32_for_the_geometry(random_graph: byt
         assert {"bf16"} not in precisions(engine).values()
 
 
-def test_bf16_is_near_float32_and_not_the_same(random_graph: bytes) -> None:
-    image = np.random.default_rng(1).integers(0, 256, (2, 70, 90), dtype=np.uint8)
-    found = []
-    for bf16 in (False, True):
-        with loaded(random_graph, bf16=bf16) as engine:
-            found.append(engine.run({"image": image}, ("coarse",))["coarse"])
-    assert 0 < np.abs(found[0] - found[1]).max() < 0.05
+def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:
+    """OpenVINO itself would cut 4 + 3/128 down to 4."""
+    networks = (threshold_network(inputs, 4 + 3 / 128) for inputs in (1, 2))
+    graph = cascade_model(threshold_spec(), *networks, "fp32").SerializeToString()
+    with loaded(graph, bf16=True) as engine:
+        found = engine.run({"image": np.full((1, 256, 256), 255, np.uint8)}, ("coarse",))["coarse"]
+    weight, bias = 4 + 4 / 128, 2 + 2 / 128
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(bias - weight)), atol=2e-5)
 
 
 def test_rounding_is_to_the_nearest_and_ties_go_to_the_even_one() -> None:
