@@ -44,7 +44,10 @@ PLAIN_S = 10.0
 @click.option("--shard", default="", metavar="I/N", help="Segment one share of the inputs.")
 @click.option("--engine", default="auto", show_default=True, help="auto, or one of foveate info.")
 @click.option(
-    "--precision", default="auto", show_default=True, help="auto, fp32, fp16, or tf32 (TensorRT)."
+    "--precision",
+    default="auto",
+    show_default=True,
+    help="auto, fp32, fp16, tf32 (TensorRT) or bf16 (OpenVINO).",
 )
 @click.option("--workers", type=click.IntRange(0, 1024), default=0, help="Images in hand; 0: auto.")
 @click.option("--batch", type=click.IntRange(0, 1024), default=0, help="Images a call; 0: auto.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ def train(data: Path, out: Path, *more: str) -> Result:
     """Train with settings that take seconds."""
     settings = [item for value in TINY for item in ("--set", value)]
     return run("train", data, "--out", out, *settings, *more)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What engines keep for the next process stays out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOVEATE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
