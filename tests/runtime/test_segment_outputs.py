@@ -93,6 +93,7 @@ def test_the_summary_says_where_the_time_went(bundle: Path, data: Path, tmp_path
     assert summary["plan"] == {"workers": 3, "batch": 2, "threads": 1, "measured_ms": {}}
     assert summary["bottleneck"] in ("decode", "engine", "encode")
     assert all(summary["core_ms"][stage] > 0 for stage in ("decode", "engine", "encode"))
+    assert sum(summary["utilisation"].values()) == pytest.approx(summary["share_of_ceiling"])
     assert 0 < summary["share_of_ceiling"] < 3 and summary["ceiling_images_per_second"] > 0
 
 
