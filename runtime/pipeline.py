@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,10 +117,24 @@ def segment_files(
     stop = stop or threading.Event()
     job.journal.out.mkdir(parents=True, exist_ok=True)
     worker = ItemWorker(cascade, job.outputs, job.journal.out, plan)
-    with Tally(job, available_cores(), progress) as tally:
-        with closing(Crew(worker, plan.workers, stop).run(job.items)) as outcomes:
-            for done in outcomes:
-                tally.add(done)
-                if job.fail_fast and isinstance(done, Failure):
-                    stop.set()
-    return tally.report
+    outcomes = Crew(worker, plan.workers, stop).run(job.items)
+    return tally(outcomes, job, available_cores(), progress, stop)
+
+
+def tally(
+    outcomes: Generator[Written | Failure, None, None],
+    job: Job,
+    cores: int,
+    progress: Callable[[Progress], None],
+    stop: threading.Event,
+) -> Report:
+    """Write what comes of a job on so many cores into its journal and return what became of it.
+
+    With ``fail_fast`` a failure sets ``stop``, which is to end the outcomes.
+    """
+    with Tally(job, cores, progress) as counted, closing(outcomes):
+        for done in outcomes:
+            counted.add(done)
+            if job.fail_fast and isinstance(done, Failure):
+                stop.set()
+    return counted.report

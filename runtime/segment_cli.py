@@ -12,6 +12,7 @@ import click
 
 from foveate.runtime.errors import one_line
 from foveate.runtime.progress import Bar
+from foveate.runtime.ray_address import address_filled_in
 
 if TYPE_CHECKING:
     from foveate.runtime.pipeline import Progress
@@ -22,7 +23,14 @@ PLAIN_S = 10.0
 """Seconds between lines of progress where there is no terminal."""
 
 
-@click.command()
+class WithRay(click.Command):
+    """A command whose ``--ray`` may go without its address, wherever it stands."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, address_filled_in(args))
+
+
+@click.command(cls=WithRay)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the masks.")
@@ -60,10 +68,9 @@ PLAIN_S = 10.0
 @click.option(
     "--ray",
     default="",
-    metavar="ADDRESS",
-    is_flag=False,
-    flag_value="local",
-    help="Let --workers actors of a Ray cluster do it; without ADDRESS on this machine.",
+    metavar="[ADDRESS]",
+    help="Let --workers actors of a Ray cluster do it: HOST:PORT, or auto for the one this machine "
+    "belongs to; without ADDRESS on this machine alone.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def segment(as_json: bool, **options: Any) -> int:
@@ -86,6 +93,7 @@ def segment(as_json: bool, **options: Any) -> int:
       foveate segment lung.bundle 'scans/*.tif' 'more/**/*.png' --out masks --resume
       find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks --recursive
       foveate segment lung.bundle @list.txt --out masks --shard 2/8
+      foveate segment lung.bundle scans/ --out masks --ray auto
     """
     import cv2
 
@@ -137,9 +145,10 @@ def _tell(outcome: Outcome, out: Path) -> None:
     if report.written:
         share = 100 * stages["share_of_ceiling"]
         plan = outcome.plan
+        actors = f"actors: {plan.actors}, each with " if plan.actors else ""
         click.echo(
             f"{stages['bottleneck']}-bound, {share:.0f}% of what the cores could give "
-            f"(workers: {plan.workers}, images a call: {plan.batch})"
+            f"({actors}workers: {plan.workers}, images a call: {plan.batch})"
         )
     for failure in report.failures[:SHOWN_FAILURES]:
         click.echo(one_line(f"failed: {failure.input} {failure.reason}"), err=True)

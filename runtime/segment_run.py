@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,12 @@ from foveate.runtime.engines.base import Pixels, available_cores
 from foveate.runtime.errors import ImageError, OutputError
 from foveate.runtime.image_files import read_image
 from foveate.runtime.inputs import Item, find_items
-from foveate.runtime.item_worker import NO_ROOM, Failure
+from foveate.runtime.item_worker import NO_ROOM
 from foveate.runtime.journal import Journal
 from foveate.runtime.leftovers import sweep
 from foveate.runtime.outputs import OutputSettings, assemble_coco
-from foveate.runtime.pipeline import Job, Progress, Report, Tally, segment_files
+from foveate.runtime.pipeline import Job, Progress, Report, segment_files, tally
+from foveate.runtime.ray_address import check_address
 from foveate.runtime.resume import check_same_job, remaining
 from foveate.runtime.run_lock import locked
 from foveate.runtime.shards import shard
@@ -102,6 +103,8 @@ def segment_run(
     out = request.out
     part = shard(request.shard) if request.shard else None
     request.outputs.check()
+    if request.ray:
+        check_address(request.ray)
     items = find_items(request.inputs, out, request.recursive, listed)
     request.outputs.check_distinct(item.name for item in items)
     items = part.of(items) if part else items
@@ -178,25 +181,21 @@ def _on_ray(
     stop: threading.Event,
 ) -> tuple[Report, WorkPlan]:
     """Have the items segmented by the actors of a Ray cluster."""
-    from foveate.runtime.ray_run import ActorJob, ray_outcomes
+    from foveate.runtime.ray_actor import ActorJob
+    from foveate.runtime.ray_cluster import nodes_of, ray_cluster
+    from foveate.runtime.ray_run import GPU_ENGINES, ray_outcomes, ray_plan
+    from foveate.runtime.ray_share import share
 
-    plan = WorkPlan(request.workers, request.batch or 1, request.threads or 1)
-    begin(plan.as_dict())
-    task = ActorJob(
-        str(request.bundle.absolute()),
-        choice,
-        str(request.out.absolute()),
-        request.outputs,
-        plan.batch,
-        plan.threads,
-    )
-    with Tally(job, available_cores(), progress) as tally:
-        with closing(ray_outcomes(request.ray, task, job.items, plan.workers)) as outcomes:
-            for done in outcomes:
-                tally.add(done)
-                if stop.is_set() or (job.fail_fast and isinstance(done, Failure)):
-                    break
-    return tally.report, plan
+    with ray_cluster(request.ray) as ray:
+        gpu = choice.engine in GPU_ENGINES
+        part = share(nodes_of(ray), gpu, request.workers, len(job.items))
+        plan = ray_plan(part, request.batch, request.threads)
+        begin(plan.as_dict())
+        paths = [request.bundle, request.out, *(item.path for item in job.items)]
+        folder = "" if all(path.is_absolute() for path in paths) else os.getcwd()
+        task = ActorJob(request.bundle, choice, request.out, request.outputs, plan, folder)
+        outcomes = ray_outcomes(ray, task, part, job.items, stop)
+        return tally(outcomes, job, part.actors * part.cores, progress, stop), plan
 
 
 @contextmanager

@@ -29,12 +29,14 @@ class WorkPlan:
     """``workers`` carry images, ``batch`` images share a call, the engine has ``threads``.
 
     ``measured_ms``: milliseconds of the engine an image, by batch, where that was measured.
+    ``actors``: so many processes of a Ray cluster have such workers each; 0 without one.
     """
 
     workers: int
     batch: int = 1
     threads: int = 1
     measured_ms: dict[str, float] = field(default_factory=dict)
+    actors: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

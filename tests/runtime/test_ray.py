@@ -1,0 +1,204 @@
+"""``foveate segment --ray``: the same as without it, also when an actor is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+from tests.conftest import run
+
+if sys.platform == "win32":
+    pytest.skip("Ray here is for Linux and macOS", allow_module_level=True)
+pytest.importorskip("ray")
+
+LARGE = 4000
+"""A side that keeps an actor busy for a while; the others are of 96 pixels."""
+CLUSTER = """
+import ray, sys
+own = ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="CRITICAL")
+print("at", own.address_info["gcs_address"], flush=True)
+sys.stdin.read()
+"""
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # ports on 127.0.0.1 alone
+    "RAY_worker_niceness": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a Ray on this machine that is not a run's own."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **ENVIRONMENT},
+    )
+    with process:
+        assert process.stdout is not None
+        address = next(line.split()[1] for line in process.stdout if line.startswith("at "))
+        yield address
+        process.communicate()
+
+
+def images(folder: Path, count: int, large: int = 0) -> Path:
+    """Write noisy discs; the first so many in every ten are large."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(count):
+        side = LARGE if index % 10 < large else 96
+        image = np.full((side, side), 40, np.uint8)
+        centre = [int(value) for value in random.integers(side // 4, 3 * side // 4, 2)]
+        cv2.circle(image, centre, side // 6, 200, -1)
+        cv2.imwrite(str(folder / f"{index:03d}.png"), image)
+    return folder
+
+
+def command(bundle: Path, *more: object) -> list[str]:
+    arguments = [str(argument) for argument in (bundle, *more)]
+    return [sys.executable, "-m", "foveate", "segment", *arguments, "--json"]
+
+
+def segment(bundle: Path, *more: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(bundle, *more),
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        timeout=120,
+        env={**os.environ, **ENVIRONMENT},
+    )
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal without their times, in order."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row.pop("ms", None)
+    return sorted(rows, key=lambda row: str(row["input"]))
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """The files made of the images, temporary ones that a killed process left not among them."""
+    found = [path for path in out.rglob("*") if path.suffix in (".png", ".jpg")]
+    return {str(path.relative_to(out)): path.read_bytes() for path in found}
+
+
+def actors_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The actors that are at work."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if child.cmdline()[:1] and child.cmdline()[0].startswith("ray::MapWorker"):
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+def kill_one_actor(process: subprocess.Popen[str], out: Path) -> int:
+    """Kill an actor once there is a mask; return how many masks there are then."""
+    while not list(out.glob("*.png")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    actors = actors_of(process)
+    assert len(actors) == 2
+    actors[0].kill()
+    return len(list(out.glob("*.png")))
+
+
+def test_a_killed_actor_changes_nothing(bundle: Path, tmp_path: Path) -> None:
+    folder = images(tmp_path / "in", 60, large=2)
+    local, out = tmp_path / "local", tmp_path / "ray"
+    run("segment", bundle, folder, "--out", local, "--overlay")
+    process = subprocess.Popen(
+        command(bundle, folder, "--out", out, "--overlay", "--workers", 2, "--ray"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    there = kill_one_actor(process, out)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    summary = json.loads(output)
+    assert there < 60 and summary["written"] == 60 and summary["plan"]["actors"] == 2
+    assert "ray" not in errors.lower()
+    assert lines(out / "results.jsonl") == lines(local / "results.jsonl")
+    assert len(files(out)) == 120 and files(out) == files(local)
+
+
+def test_failures_and_resume_are_those_of_a_local_run(
+    bundle: Path, tmp_path: Path, cluster: str
+) -> None:
+    folder = images(tmp_path / "in", 20)
+    broken = folder / "007.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:100])
+    ray = ["--out", "ray", "--ray", cluster]
+    for more in (["--out", "local"], ray):  # relative paths: the lines hold them as they are given
+        done = segment(bundle, "in", *more, cwd=tmp_path)
+        assert done.returncode == 1, done.stderr
+    local, out = tmp_path / "local", tmp_path / "ray"
+    for journal in ("results.jsonl", "failures.jsonl"):
+        assert lines(out / journal) == lines(local / journal)
+    broken.write_bytes(whole)
+    for more in (["--out", "local"], ray):
+        done = segment(bundle, "in", *more, "--resume", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["resumed"] == 19
+    assert lines(out / "results.jsonl") == lines(local / "results.jsonl")
+    assert files(out) == files(local) and not (out / "failures.jsonl").exists()
+
+
+def test_fail_fast_ends_the_others(bundle: Path, tmp_path: Path, cluster: str) -> None:
+    folder = images(tmp_path / "in", 300)
+    for index in range(20):
+        (folder / f"{index:03d}.png").write_bytes(b"no image")
+    out = tmp_path / "out"
+    done = segment(bundle, folder, "--out", out, "--fail-fast", "--ray", cluster, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert 1 <= len(lines(out / "failures.jsonl")) and json.loads(done.stdout)["written"] < 280
+
+
+def test_an_engine_that_cannot_be_loaded_is_one_line(
+    bundle: Path, tmp_path: Path, cluster: str
+) -> None:
+    folder = images(tmp_path / "in", 2)
+    asked = ["--precision", "fp16", "--engine", "onnxruntime"]
+    done = segment(bundle, folder, "--out", "out", *asked, "--ray", cluster, cwd=tmp_path)
+    said = segment(bundle, folder, "--out", "local", *asked, cwd=tmp_path)
+    assert done.returncode == said.returncode == 2
+    assert done.stderr == said.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_an_out_without_room_is_said_as_without_ray(
+    bundle: Path, tmp_path: Path, cluster: str
+) -> None:
+    """A folder in the place of the mask is one image's failure, as it is without Ray."""
+    folder = images(tmp_path / "in", 3)
+    reasons = []
+    for out, more in (("local", []), ("ray", ["--ray", cluster])):
+        (tmp_path / out / "001.png").mkdir(parents=True)
+        done = segment(bundle, folder, "--out", out, *more, cwd=tmp_path)
+        assert done.returncode == 1, done.stderr
+        reasons.append(lines(tmp_path / out / "failures.jsonl"))
+    assert reasons[0] == reasons[1] and "mask not written" in reasons[0][0]["reason"]
+    shutil.rmtree(tmp_path / "local")
