@@ -7,7 +7,7 @@ alone keeps the journal.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,7 +39,7 @@ def ray_plan(share: Share, batch: int, threads: int) -> WorkPlan:
 
 def ray_outcomes(
     ray: Any, job: ActorJob, share: Share, items: Sequence[Item], stop: threading.Event
-) -> Iterator[Written | Failure]:
+) -> Generator[Written | Failure, None, None]:
     """Yield what became of every item, in the order of ending.
 
     ``stop`` ends it after what is in hand; so does an actor that cannot do its work, whose error is
