@@ -12,7 +12,7 @@ TRAIN_cascade := --set num_epochs=12
 TRAIN_single := --stages single --set single_input=full --set num_epochs=24
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types reference bench gpu-references gpu-check gpu-soak wheel clean
+.PHONY: help demo test check lint types reference bench soak gpu-references gpu-check gpu-soak wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -43,6 +43,12 @@ bench: reference $(REFERENCE)/single.bundle  ## the reference results of this ma
 	$(BENCHMARK) compare $(REFERENCE)/cascade.bundle --single $(REFERENCE)/single.bundle --count 20 --rounds 60 --out $(RESULTS)/reference-compare.json
 	$(BENCHMARK) report $(RESULTS)/reference-*.json --out benchmark-report
 	$(VENV)/bin/python -m foveate.benchmarks.readme_table README.md $(RESULTS)/reference-compare.json
+
+soak: $(VENV)/.dev  ## 200 kills, 10,000 spoilt files, 50,000 images, one of 20,000 x 20,000: half an hour
+	$(VENV)/bin/python -m foveate.benchmarks.soak.kills --out $(RESULTS)/soak/kills.json
+	$(VENV)/bin/python -m foveate.benchmarks.soak.mutations --out $(RESULTS)/soak/mutations.json
+	$(VENV)/bin/python -m foveate.benchmarks.soak.memory --out $(RESULTS)/soak/memory.json
+	$(VENV)/bin/python -m foveate.benchmarks.soak.large --out $(RESULTS)/soak/large.json
 
 gpu-references: $(REFERENCE)/cascade.bundle  ## DATA=folder of usgra and bsdata: what a GPU's masks are compared with
 	$(VENV)/bin/python -m foveate.benchmarks.gpu_references $(REFERENCES) --phantoms $(REFERENCE)/cascade.bundle 6 \

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from foveate.runtime.bundle import Bundle, open_bundle
 from foveate.runtime.cascade import Cascade
-from foveate.runtime.engines import PLANNED, engine_names
+from foveate.runtime.engines import ROUNDED, engine_names
 from foveate.runtime.engines.planned import PlannedEngine
 from foveate.runtime.errors import EngineError, PlanError
-from foveate.runtime.plan_record import TF32
+from foveate.runtime.plan_record import graph_of
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,6 @@ def open_variants(
 
 
 def _precisions(bundle: Bundle, engine: str) -> tuple[str, ...]:
-    """Return what an engine may compute with: the bundle's graphs, and plans that round."""
-    tf32 = (TF32,) if engine == PLANNED and "fp32" in bundle.precisions else ()
-    return (*bundle.precisions, *tf32)
+    """Return what an engine may compute with: the bundle's graphs, and fp32 rounded its own way."""
+    rounded = (name for name, owner in ROUNDED.items() if owner == engine)
+    return (*bundle.precisions, *(name for name in rounded if graph_of(name) in bundle.precisions))

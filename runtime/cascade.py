@@ -71,9 +71,9 @@ class Cascade(Closing):
         """Return the cascade of a bundle, its files verified.
 
         ``engine`` is auto or a name of ``foveate.runtime.engines.engine_names``, ``precision`` auto
-        or one of the bundle's, or tf32; ``choice.choose`` says what auto takes. ``threads`` 0 takes
-        the cores this process may use. ``latency``: on a GPU one run at a time, answered as soon
-        as it is over. Raises BundleError and EngineError.
+        or one of the bundle's, tf32 or bf16; ``choice.choose`` says what auto takes. ``threads`` 0
+        takes the cores this process may use. ``latency``: on a GPU one run at a time, answered as
+        soon as it is over. Raises BundleError and EngineError.
         """
         bundle = open_bundle(Path(path))
         choice = choose(bundle, engine, precision)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from foveate.runtime.bundle import Bundle
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.plan_parity import read_parity
-from foveate.runtime.plan_record import TF32, Gpu, PlanRecord, graph_of
+from foveate.runtime.plan_record import BF16, TF32, Gpu, PlanRecord, graph_of
 from foveate.runtime.plan_search import Wanted, usable
 from foveate.runtime.plans import PlanCache, plan_cache
 
@@ -51,6 +51,8 @@ def choose(bundle: Bundle, engine: str = AUTO, precision: str = AUTO) -> Choice:
     """
     if AUTO not in (engine, precision):
         return Choice(engine, precision, "it was asked for")
+    if precision == BF16:
+        return Choice("openvino", BF16, "bf16 was asked for, and openvino alone computes in it")
     if engine not in (AUTO, "tensorrt"):
         return Choice(engine, "fp32", f"{engine} was asked for, and fp32 is the reference")
     proven, reason = _proven(bundle, precision)

@@ -26,6 +26,7 @@ class Crew(Generic[Given, Done]):
 
     ``stop`` ends it early: what is in hand is finished, nothing more is taken. So does an
     exception of ``work``, which is raised once all workers have ended: no worker ends unnoticed.
+    KeyboardInterrupt alone waits for none of them.
     """
 
     def __init__(self, work: Callable[[Given], Done], workers: int, stop: threading.Event) -> None:
@@ -43,7 +44,7 @@ class Crew(Generic[Given, Done]):
         for thread in threads:
             thread.start()
         fault: BaseException | None = None
-        working = len(threads)
+        working, left = len(threads), False
         try:
             while working:
                 done = self._next()
@@ -53,9 +54,12 @@ class Crew(Generic[Given, Done]):
                     fault = fault or done.error
                 else:
                     yield done
+        except KeyboardInterrupt:
+            left = True
+            raise
         finally:
             self._stop.set()
-            for thread in threads:
+            for thread in [] if left else threads:
                 thread.join()
         if fault is not None:
             raise fault

@@ -47,17 +47,23 @@ def engine_facts(lines: Lines, gpu: str) -> list[EngineFacts]:
     driver = Piece("GPU with its driver", gpu, lines["driver"])
     return [
         EngineFacts("onnxruntime", (_onnxruntime(lines["onnxruntime"]),)),
+        EngineFacts("openvino", (_package("OpenVINO", "openvino", lines["openvino"]),)),
         EngineFacts("onnxruntime-cuda", (driver, *_cuda_provider(lines))),
         EngineFacts("tensorrt", (driver, *_tensorrt(lines))),
     ]
 
 
 def _onnxruntime(line: str) -> Piece:
+    return _package("ONNX Runtime", "onnxruntime", line)
+
+
+def _package(name: str, module_name: str, line: str) -> Piece:
+    """Return a Python package as a piece; importing it is what shows that it works."""
     try:
-        module = importlib.import_module("onnxruntime")
+        module = importlib.import_module(module_name)
     except ImportError as error:
-        return Piece("ONNX Runtime", "", line, str(error))
-    return Piece("ONNX Runtime", str(module.__version__), line)
+        return Piece(name, "", line, str(error))
+    return Piece(name, str(module.__version__).partition("-")[0], line)
 
 
 def _cuda_provider(lines: Lines) -> list[Piece]:

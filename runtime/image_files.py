@@ -20,7 +20,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveate.runtime.errors import ImageError
-from foveate.runtime.image_headers import FORMATS, Header, header_of, is_image_name, opened
+from foveate.runtime.image_headers import (
+    FORMATS,
+    SIDEWAYS,
+    Header,
+    header_of,
+    is_image_name,
+    opened,
+    orientation,
+)
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -42,13 +50,15 @@ def read_image(path: Path, page: int = 0, header: Header | None = None) -> Pixel
 
 
 def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
+    data = b"" if page else _content(file)
+    _check_end(data, header.format)
     colour_16 = header.sample_bits > 8 and not header.mode.startswith("I;16")
-    if header.format == "TIFF" and not colour_16:
-        pixels = _decode_tiff(file if page else io.BytesIO(_content(file)))
-    else:
-        data = _content(file)
-        _check_end(data, header.format)
+    if header.format in ("PNG", "BMP"):
         pixels = _decode(data)
+    else:
+        pixels = _decode_by_pillow(file if page else io.BytesIO(data))
+        if colour_16:  # Pillow has eight bits of it; whether it is whole is known now
+            pixels = _decode(_content(file))
     if pixels.shape != (header.height, header.width):
         raise ImageError(
             f"decodes to {pixels.shape[1]}x{pixels.shape[0]} pixels; its header said "
@@ -71,14 +81,31 @@ def _content(file: BinaryIO) -> bytes:
 
 
 def _check_end(data: bytes, kind: str) -> None:
-    """Raise ImageError when the end mark is missing: some decoders fill the rest with grey."""
+    """Raise ImageError when the end is missing.
+
+    Some decoders fill the rest with grey; OpenCV reserves the two gigabytes that a chunk of a PNG
+    claims to have.
+    """
     whole = True
     if kind == "PNG":
         whole = data.rfind(b"IEND\xaeB`\x82") >= 0
+        if whole and not _has_end_chunk(data):
+            raise ImageError(_DAMAGED)
     elif kind in ("JPEG", "MPO"):
         whole = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")  # end of image, start of scan
     if not whole:
         raise ImageError(_CUT)
+
+
+def _has_end_chunk(data: bytes) -> bool:
+    """Say whether the chunks of a PNG follow each other to its end mark, within the file."""
+    place = 8
+    while place + 12 <= len(data):
+        kind = data[place + 4 : place + 8]
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+        if kind == b"IEND":
+            return place <= len(data)
+    return False
 
 
 def _decode(data: bytes) -> npt.NDArray[np.generic]:
@@ -92,21 +119,41 @@ def _decode(data: bytes) -> npt.NDArray[np.generic]:
     return pixels
 
 
-def _decode_tiff(file: BinaryIO) -> npt.NDArray[np.generic]:
-    """Decode with Pillow: OpenCV passes over damaged strips and multiplies by transparency."""
+def _decode_by_pillow(file: BinaryIO) -> npt.NDArray[np.generic]:
+    """Decode what OpenCV would decode in part and not say so: TIFF, JPEG, WebP.
+
+    OpenCV also multiplies a TIFF by its transparency.
+    """
     try:
         with Image.open(file, formats=FORMATS) as image:
-            if image.mode in ("1", "LA"):
-                return np.asarray(image.convert("L"))
-            if image.mode == "L" or image.mode.startswith("I;16"):
-                return np.asarray(image)
-            colour = image if image.mode in ("RGB", "RGBA", "RGBX") else image.convert("RGB")
-            rgb = np.ascontiguousarray(np.asarray(colour)[:, :, :3])
-            return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+            upright = 1 if image.format == "TIFF" else orientation(image)
+            image.draft("L", image.size)  # JPEG: the luma, without the way through RGB
+            return _turned(_grey(image), upright)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise many types on damaged files
         raise ImageError(_DAMAGED) from error
+
+
+def _grey(image: Image.Image) -> npt.NDArray[np.generic]:
+    if image.mode in ("1", "LA"):
+        return np.asarray(image.convert("L"))
+    if image.mode == "L" or image.mode.startswith("I;16"):
+        return np.asarray(image)
+    colour = image if image.mode in ("RGB", "RGBA", "RGBX") else image.convert("RGB")
+    rgb = np.ascontiguousarray(np.asarray(colour)[:, :, :3])
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+
+
+def _turned(pixels: npt.NDArray[np.generic], upright: int) -> npt.NDArray[np.generic]:
+    """Return the pixels of an EXIF orientation (1 to 8) upright."""
+    if upright in SIDEWAYS:
+        pixels = pixels.T
+    if upright in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if upright in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
 
 
 def image_paths(folder: Path) -> list[Path]:

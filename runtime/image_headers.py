@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +20,15 @@ from typing import BinaryIO
 from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
 from foveate.runtime.errors import ImageError
-from foveate.runtime.tiff_pages import PageFile, count_pages
+from foveate.runtime.tiff_pages import count_pages, open_page
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 FORMATS = ("PNG", "JPEG", TiffImagePlugin.TiffImageFile.format,
            "BMP", WebPImagePlugin.WebPImageFile.format)  # fmt: skip
 """What Pillow tries. Naming the two plugins loads them, and spares loading its other forty."""
 MAX_SIDE = 32_768
-MAX_PIXELS = 1 << 27
-"""Largest image read: 134 million pixels, so that a bomb is refused before it is decoded."""
+MAX_PIXELS = 1 << 29
+"""Largest image read: 536 million pixels, so that a bomb is refused before it is decoded."""
 
 GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr")
@@ -82,7 +83,7 @@ def opened(path: Path, page: int = 0) -> Iterator[BinaryIO]:
         raise ImageError(f"cannot be read: {error.strerror}") from error
     with raw:
         try:
-            yield PageFile(raw, page) if page else raw
+            yield open_page(raw, path, page) if page else raw
         except ImageError as error:
             raise ImageError(f"page {page} {error}" if page else str(error)) from error
         except OSError as error:
@@ -103,6 +104,11 @@ def _check_kind(path: Path, status: os.stat_result) -> None:
 
 def header_of(file: BinaryIO, page: int) -> Header:
     """Return the header of an open image file; ImageError names what is wrong with it."""
+    plain = _plain_png(file.read(41))
+    if plain:
+        _check_header(plain, 1)
+        return plain
+    file.seek(0)
     try:
         image = Image.open(file, formats=FORMATS)
         header = _header(image)
@@ -119,17 +125,30 @@ def header_of(file: BinaryIO, page: int) -> Header:
     return header
 
 
+def _plain_png(start: bytes) -> Header | None:
+    """Return the header of a grey PNG whose pixels begin at once: no orientation, no animation.
+
+    Most are; this takes a tenth of Pillow's time, which counts where images are small.
+    """
+    if start[:16] != b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" or start[37:] != b"IDAT":
+        return None
+    width, height, bits, colour = struct.unpack(">IIBB", start[16:26])
+    if not width or not height or colour or bits not in (8, 16):
+        return None
+    return Header(height, width, "L" if bits == 8 else "I;16", "PNG")
+
+
 def _header(image: Image.Image) -> Header:
     height, width, bits = image.height, image.width, 0
     if image.format == "TIFF":  # Pillow turns its size upright by itself
         stated = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (1,))
         bits = max(stated) if isinstance(stated, tuple) else int(stated)
-    elif _orientation(image) in SIDEWAYS:
+    elif orientation(image) in SIDEWAYS:
         height, width = width, height
     return Header(height, width, image.mode, str(image.format), bits)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 when there is none; ``getexif`` would decode a whole PNG."""
     stored = image.info.get("exif")
     if not stored:

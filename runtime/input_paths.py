@@ -10,7 +10,7 @@ import glob
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -35,21 +35,26 @@ def images_in(folder: str, out: Path, recursive: bool) -> Iterator[Found]:
             yield Found(Path(path), inside)
 
 
-def matches(pattern: str, out: Path) -> Iterator[Found]:
-    """Yield the files that a glob matches, by name; ``**`` is any number of folders."""
+def matches(pattern: str, out: Path, tree: bool) -> Iterator[Found]:
+    """Yield the files that a glob matches, by name; ``**`` is any number of folders.
+
+    With ``tree`` they keep the folders below the part of the glob that has no pattern in it.
+    """
     parts = Path(pattern).parts
     plain = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    passed_over = cache(_passed_over(os.path.join("", *parts[:plain]), out))
+    base = os.path.join("", *parts[:plain]) or "."
+    passed_over = cache(_passed_over(base, out))
+    inside = cache(lambda folder: _inside(folder, base) if tree else "")
     deep = parts.index("**") if "**" in parts else len(parts)
     starts = os.path.join("", *parts[:deep])
     for start in sorted(glob.glob(starts)) if glob.has_magic(starts) else [starts or "."]:
         if os.path.isdir(start):
             below = _files(start, passed_over, True) if deep < len(parts) else ()
-            for inside, path, name in below:
-                if not name or _fits((*Path(inside).parts, name), parts[deep:]):
-                    yield Found(Path(path))
-        elif deep == len(parts) and not passed_over(os.path.dirname(start) or "."):
-            yield Found(Path(start))
+            for folder, path, name in below:
+                if not name or _fits((*Path(folder).parts, name), parts[deep:]):
+                    yield Found(Path(path), inside(os.path.dirname(path)))
+        elif deep == len(parts) and not passed_over(os.path.dirname(start)):
+            yield Found(Path(start), inside(os.path.dirname(start)))
 
 
 def listed_names(data: bytes) -> list[str]:
@@ -81,20 +86,29 @@ def listed_in(path: str) -> list[str]:
     return names
 
 
-def not_of(out: Path, names: Sequence[str]) -> Iterator[Found]:
-    """Yield listed files, but for those that foveate wrote to ``out``."""
-    folders = {os.path.dirname(name) for name in names}
-    common = _common({os.path.realpath(folder or ".") for folder in folders})
-    own = _passed_over(common, out)
-    skipped = {folder for folder in folders if own(folder or ".")}
-    return (Found(Path(name)) for name in names if os.path.dirname(name) not in skipped)
+def not_of(out: Path, names: Sequence[str], tree: bool) -> Iterator[Found]:
+    """Yield listed files, but for those that foveate wrote to ``out``.
+
+    With ``tree`` they keep the folders below the deepest that has them all.
+    """
+    real = {folder: os.path.realpath(folder) for folder in map(os.path.dirname, names)}
+    common = os.path.commonpath(real.values())
+    passed_over = _passed_over(common, out)
+    places = {
+        folder: _inside(path, common) if tree else ""
+        for folder, path in real.items()
+        if not passed_over(path)
+    }
+    for name in names:
+        folder = os.path.dirname(name)
+        if folder in places:
+            yield Found(Path(name), places[folder])
 
 
-def _common(folders: Iterable[str]) -> str:
-    try:
-        return os.path.commonpath(list(folders))
-    except ValueError:  # two drives of Windows
-        return os.sep
+def _inside(folder: str, root: str) -> str:
+    """Return the way to a folder from one above it; "" where both are one, or it is not below."""
+    way = Path(os.path.relpath(folder or ".", root))
+    return "" if ".." in way.parts else "/".join(way.parts)
 
 
 def within(folder: str, other: str) -> bool:
@@ -105,7 +119,7 @@ def within(folder: str, other: str) -> bool:
 def _passed_over(root: str, out: Path) -> Callable[[str], bool]:
     """Return what says whether a folder reached from ``root`` holds what foveate wrote."""
     to = os.path.realpath(out)
-    start = os.path.realpath(root or ".")
+    start = os.path.realpath(root)
     own = [to]
     if start != to and within(start, to):
         own = [os.path.join(to, name) for name in (OVERLAYS, PROBABILITY)]

@@ -49,7 +49,8 @@ def find_items(
 
     An input is a file, a folder, a glob, ``-`` (the names that ``listed`` gives; without it, those
     on standard input) or ``@FILE``, a list of names. ``recursive`` also takes the folders below a
-    folder, and keeps their tree in ``out``.
+    folder, and keeps the tree in ``out``: from that folder on, from the first pattern of a glob,
+    or from the deepest folder that has all files of a list.
 
     A name is the image's stem, ``stem.p2`` for page 2; where two images share it, their full names
     (``a.jpg``). SettingsError when nothing is found, when two images cannot be told apart, or when
@@ -77,7 +78,7 @@ def _expanded(
     if text == "-":
         if not stdin():
             raise SettingsError("- is standard input, and it is empty; wanted one path a line")
-        return not_of(out, stdin())
+        return not_of(out, stdin(), recursive)
     if os.path.isdir(text):
         if os.path.realpath(text) == os.path.realpath(out):
             raise SettingsError(_among(out, text))
@@ -85,8 +86,8 @@ def _expanded(
     if os.path.exists(text):
         return [Found(Path(text))]
     if text.startswith("@"):
-        return not_of(out, listed_in(text[1:]))
-    return matches(text, out) if _is_glob(text) else [Found(Path(text))]
+        return not_of(out, listed_in(text[1:]), recursive)
+    return matches(text, out, recursive) if _is_glob(text) else [Found(Path(text))]
 
 
 def _is_glob(text: str) -> bool:
@@ -159,7 +160,8 @@ def _named(found: Sequence[Found]) -> list[Item]:
                 if {index, other} <= full:
                     raise SettingsError(
                         f"{found[other].path} and {found[index].path} would both be written to "
-                        f"{name}.png; segment them into two folders"
+                        f"{name}.png; segment them into two folders, or keep their tree with "
+                        "--recursive"
                     )
                 clashing |= {index, other}
         if not clashing:

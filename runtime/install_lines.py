@@ -6,6 +6,7 @@ from foveate.runtime.machine import Jetson
 
 ELSEWHERE = {
     "onnxruntime": "pip install 'foveate[cpu]'",
+    "openvino": "pip install 'foveate[openvino]'",
     "onnxruntime-gpu": "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'foveate[gpu]'",
     "cuda-libraries": "pip install -U 'onnxruntime-gpu[cuda,cudnn]'",
     "driver": "sudo ubuntu-drivers install  # on Ubuntu; nvidia-smi then names the GPU. "

@@ -20,9 +20,13 @@ from typing import Any
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.closing import Closing
 from foveate.runtime.errors import BundleError, SettingsError
-from foveate.runtime.json_files import read_json
+from foveate.runtime.json_files import check_shape, read_json
 
 RESULTS, FAILURES, JOB = "results.jsonl", "failures.jsonl", "job.json"
+JOB_SHAPE = {
+    "bundle": str, "engine": str, "precision": str, "outputs": dict, "plan": {"batch": int},
+}  # fmt: skip
+"""What ``job.json`` holds."""
 Line = dict[str, Any]
 
 
@@ -62,9 +66,11 @@ class Journal:
         if not self.job.exists():
             return None
         try:
-            return read_json(self.job, "the job of an earlier run of foveate segment")
+            job = read_json(self.job, "the job of an earlier run of foveate segment")
+            check_shape(self.job, job, JOB_SHAPE)
         except BundleError as error:
             raise SettingsError(f"{error}. Leave --resume out to start afresh") from None
+        return job
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines of the results that are whole."""
@@ -75,9 +81,9 @@ class Journal:
         for line in data.split(b"\n")[:-1]:
             try:
                 found = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-            if isinstance(found, dict):
+            if isinstance(found, dict) and isinstance(found.get("page"), int):
                 yield found
 
     def keep(self, lines: list[Line]) -> None:
@@ -122,5 +128,5 @@ def file_sha256(path: Path) -> str:
     """Return the sha256 of a file, empty when it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+    except (OSError, ValueError):  # a name with a NUL in it is no file's
         return ""

@@ -74,6 +74,7 @@ class Tally(Closing):
         self._stages = StageTimes(cores)
         self._results, self._failures = Writer(job.journal.results), Writer(job.journal.failures)
         self._started = time.monotonic()
+        progress(Progress(0, len(job.items), 0, ""))
 
     def add(self, done: Written | Failure) -> None:
         """Write the line of an item; OSError names the file that has no room for it."""

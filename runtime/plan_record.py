@@ -17,6 +17,8 @@ SCHEMA = 1
 OWN_HASH = "record_sha256"
 TF32 = "tf32"
 """The precision of an fp32 graph whose plan may round float32 products to 10 bits."""
+BF16 = "bf16"
+"""The precision of an fp32 graph whose networks OpenVINO computes in bfloat16."""
 _SHAPE = {
     "flavour": str,
     "version": str,
@@ -97,8 +99,8 @@ class PlanRecord:
 
 
 def graph_of(precision: str) -> str:
-    """Return the precision of the graph that a plan of a precision is built from."""
-    return "fp32" if precision == TF32 else precision
+    """Return the precision of the graph that a precision is computed from."""
+    return "fp32" if precision in (TF32, BF16) else precision
 
 
 def build_line(bundle: str, precision: str, options: BuildOptions) -> str:

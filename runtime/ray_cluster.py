@@ -157,7 +157,7 @@ def _standard_output_closed() -> Iterator[None]:
 
 @contextmanager
 def _standard_error_closed() -> Iterator[None]:
-    """Send to nowhere what C++ writes to standard error: the first line of its log always comes."""
+    """Send to nowhere what C++ writes to standard error; its log's first line comes always."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

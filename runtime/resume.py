@@ -38,38 +38,59 @@ def check_same_job(journal: Journal, job: Mapping[str, Any]) -> None:
     earlier = journal.earlier_job()
     if earlier is None:
         return
-    differing = [name for name in job if name != "plan" and earlier.get(name) != job[name]]
+    was, now = _flat(earlier), _flat(job)
+    differing = [name for name in now if was.get(name) != now[name]]
     if differing:
-        said = ", ".join(f"{n} {earlier.get(n)!r:.60}, now {job[n]!r:.60}" for n in differing)
+        said = ", ".join(f"{n} {_shown(was.get(n))}, now {_shown(now[n])}" for n in differing)
         raise SettingsError(
-            f"--resume: {journal.out} was begun with {said}. Use the same bundle and options, "
-            "choose another folder, or leave --resume out to start afresh"
+            f"--resume: {journal.out} was begun with other options: {said}. Use the same bundle "
+            "and options, choose another folder, or leave --resume out to start afresh"
         )
+
+
+def _flat(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must be the same, each option by its own name."""
+    return {
+        name: value
+        for whole, part in job.items()
+        if whole != "plan"
+        for name, value in (part.items() if isinstance(part, Mapping) else [(whole, part)])
+    }
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a message shows it: the start of a sha256 tells it from another."""
+    text = str(value)
+    return text if len(text) < 40 else f"{text[:12]}…"
 
 
 def remaining(journal: Journal, items: Sequence[Item]) -> tuple[list[Item], int]:
     """Return the items that are still to be done, and how many are done; the journal is tidied.
 
     An item is done when its line says so, its file is the one that was read, and every file that
-    was written for it still has the sha256 in the line.
+    was written for it still has the sha256 in the line. Lines of images that are not among the
+    items stay while their files do: a folder may be filled by several commands.
     """
     lines = {_key(line): line for line in journal.lines()}
     with ThreadPoolExecutor(READERS, "foveate-resume") as readers:
         found = readers.map(lambda line: _whole(journal, line), lines.values())
         whole = dict(zip(lines, found, strict=True))
-    kept, left = [], []
-    for item in items:
-        line = lines.get((str(item.path), item.page))
-        if line is not None and whole[_key(line)] and _unchanged(line, stamp(item)):
-            kept.append(line)
+    keys = [(str(item.path), item.page) for item in items]
+    done, left = [], []
+    for item, key in zip(items, keys, strict=True):
+        line = lines.get(key)
+        if line is not None and whole[key] and _unchanged(line, stamp(item)):
+            done.append(line)
         else:
             left.append(item)
-    journal.keep(kept)
-    return left, len(kept)
+    named = set(keys)
+    others = [line for key, line in lines.items() if whole[key] and key not in named]
+    journal.keep([*others, *done])
+    return left, len(done)
 
 
 def _key(line: Mapping[str, Any]) -> Key:
-    return str(line.get("input")), int(line.get("page") or 0)
+    return str(line.get("input")), int(line["page"])
 
 
 def _unchanged(line: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -81,4 +102,5 @@ def _whole(journal: Journal, line: Mapping[str, Any]) -> bool:
     files = line.get("files")
     if not isinstance(files, dict) or not files:
         return False
-    return all(file_sha256(journal.out / name) == digest for name, digest in files.items())
+    found = {name: file_sha256(journal.out / name) for name in files}
+    return all(found.values()) and found == files

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -51,7 +52,10 @@ class WithRay(click.Command):
 @click.option("--shard", default="", metavar="I/N", help="Segment one share of the inputs.")
 @click.option("--engine", default="auto", show_default=True, help="auto, or one of foveate info.")
 @click.option(
-    "--precision", default="auto", show_default=True, help="auto, fp32, fp16, or tf32 (TensorRT)."
+    "--precision",
+    default="auto",
+    show_default=True,
+    help="auto, fp32, fp16, tf32 (TensorRT) or bf16 (OpenVINO).",
 )
 @click.option("--workers", type=click.IntRange(0, 1024), default=0, help="Images in hand; 0: auto.")
 @click.option("--batch", type=click.IntRange(0, 1024), default=0, help="Images a call; 0: auto.")
@@ -87,7 +91,7 @@ def segment(as_json: bool, **options: Any) -> int:
       foveate segment lung.bundle scan.png --out masks
       foveate segment lung.bundle scans/ --recursive --out masks --overlay
       foveate segment lung.bundle 'scans/*.tif' 'more/**/*.png' --out masks --resume
-      find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks
+      find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks --recursive
       foveate segment lung.bundle @list.txt --out masks --shard 2/8
       foveate segment lung.bundle scans/ --out masks --ray auto
     """
@@ -100,7 +104,10 @@ def segment(as_json: bool, **options: Any) -> int:
     cv2.setNumThreads(1)  # every core has a worker
     bar = Bar(PLAIN_S)
     with stopping() as stop:
-        outcome = segment_run(Request(**options), lambda at: _show(bar, at), stop.event)
+        try:
+            outcome = segment_run(Request(**options), lambda at: _show(bar, at), stop.event)
+        except KeyboardInterrupt:
+            _leave_at_once(bar)
     bar.clear()
     if as_json:
         click.echo(json.dumps(outcome.as_dict()))
@@ -114,6 +121,13 @@ def segment(as_json: bool, **options: Any) -> int:
     return 1 if outcome.report.failures else 0
 
 
+def _leave_at_once(bar: Bar) -> NoReturn:
+    """End the process with workers in the midst of an image; an ordinary end would abort them."""
+    bar.clear()
+    click.echo("Interrupted; what was written is kept.", err=True)
+    os._exit(130)
+
+
 def _show(bar: Bar, at: Progress) -> None:
     notes = [f"{at.failed} failed"] if at.failed else []
     notes += [f"{at.bottleneck}-bound"] if at.bottleneck else []
@@ -123,18 +137,18 @@ def _show(bar: Bar, at: Progress) -> None:
 def _tell(outcome: Outcome, out: Path) -> None:
     report = outcome.report
     stages, rate = report.stages, report.images_per_second
-    done = f" ({outcome.resumed} were done before)" if outcome.resumed else ""
+    done = f"; {outcome.resumed} done before" if outcome.resumed else ""
     click.echo(
-        f"{report.written} masks in {out} ({report.empty} empty){done}, {report.seconds:.1f} s, "
+        f"{report.written} masks in {out} ({report.empty} empty{done}), {report.seconds:.1f} s, "
         f"{rate:.1f} images/s with files, {_used(report.engines) or outcome.choice.label}"
     )
     if report.written:
         share = 100 * stages["share_of_ceiling"]
         plan = outcome.plan
-        actors = f"{plan.actors} actors of " if plan.actors else ""
+        actors = f"actors: {plan.actors}, each with " if plan.actors else ""
         click.echo(
             f"{stages['bottleneck']}-bound, {share:.0f}% of what the cores could give "
-            f"({actors}{plan.workers} workers, {plan.batch} images a call)"
+            f"({actors}workers: {plan.workers}, images a call: {plan.batch})"
         )
     for failure in report.failures[:SHOWN_FAILURES]:
         click.echo(one_line(f"failed: {failure.input} {failure.reason}"), err=True)

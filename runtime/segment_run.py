@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from foveate.runtime.image_files import read_image
 from foveate.runtime.inputs import Item, find_items
 from foveate.runtime.item_worker import NO_ROOM
 from foveate.runtime.journal import Journal
+from foveate.runtime.leftovers import sweep
 from foveate.runtime.outputs import OutputSettings, assemble_coco
 from foveate.runtime.pipeline import Job, Progress, Report, segment_files, tally
 from foveate.runtime.ray_address import check_address
@@ -107,8 +109,16 @@ def segment_run(
     request.outputs.check_distinct(item.name for item in items)
     items = part.of(items) if part else items
     journal = Journal(out, part.part if part else "")
-    with locked(out, journal.part):
+    with _saying_what_to_do(), locked(out, journal.part):
+        if not part:  # the other shards may be at work, on other machines too
+            sweep(_folders(request, items))
         return _locked_run(request, items, journal, progress, stop or threading.Event())
+
+
+def _folders(request: Request, items: Iterable[Item]) -> set[Path]:
+    """Return every folder that a run writes into."""
+    files = (file for item in items for file in request.outputs.names(item.name))
+    return {request.out, *(request.out / name for name in set(map(os.path.dirname, files)))}
 
 
 def _locked_run(
@@ -129,10 +139,10 @@ def _locked_run(
         "outputs": asdict(request.outputs),
     }
     resumed = 0
-    if request.resume:
+    if earlier:
         check_same_job(journal, job)
         items, resumed = remaining(journal, items)
-    batch = request.batch or int(earlier.get("plan", {}).get("batch", 0))
+    batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
     settled = replace(request, batch=batch, engine=engine, precision=choice.precision)
     work = Job(items, journal, request.outputs, request.fail_fast)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
@@ -159,8 +169,7 @@ def _here(
         sample = None if request.batch else _sample(job.items)
         plan = plan_for(cascade, wish, count, cores, sample)
         begin(plan.as_dict())
-        with _saying_what_to_do():
-            return segment_files(cascade, job, plan, progress, stop), plan
+        return segment_files(cascade, job, plan, progress, stop), plan
 
 
 def _on_ray(
@@ -177,7 +186,7 @@ def _on_ray(
     from foveate.runtime.ray_run import GPU_ENGINES, ray_outcomes, ray_plan
     from foveate.runtime.ray_share import share
 
-    with _saying_what_to_do(), ray_cluster(request.ray) as ray:
+    with ray_cluster(request.ray) as ray:
         gpu = choice.engine in GPU_ENGINES
         part = share(nodes_of(ray), gpu, request.workers, len(job.items))
         plan = ray_plan(part, request.batch, request.threads)
@@ -191,14 +200,15 @@ def _on_ray(
 
 @contextmanager
 def _saying_what_to_do() -> Iterator[None]:
-    """Turn a folder without room into an error that says how to go on."""
+    """Turn a folder that takes nothing more into an error that says how to go on."""
     try:
         yield
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
+        remedy = "make it writable" if error.errno == errno.EROFS else "make room"
         raise OutputError(
-            f"{error.filename}: {error.strerror}. What is written is kept; make room, then go on "
+            f"{error.filename}: {error.strerror}. What is written is kept; {remedy}, then go on "
             "with --resume"
         ) from error
 

@@ -60,6 +60,8 @@ class StageTimes:
     def summary(self, images_per_second: float) -> dict[str, Any]:
         """Return core milliseconds an image by stage, the ceiling they set, and the share of it.
 
+        ``utilisation`` is the share of all the cores' time that each stage used.
+
         The stages share the cores, so the ceiling is cores / (core-seconds of an image). Core time
         is taken while all cores are busy: what they lose to each other is in it.
         """
@@ -69,6 +71,10 @@ class StageTimes:
         ceiling = 1000 * self._cores / total if total else 0.0
         return {
             "core_ms": {name: round(value, 3) for name, value in core_ms.items()},
+            "utilisation": {
+                name: value * images_per_second / (1000 * self._cores)
+                for name, value in core_ms.items()
+            },
             "bottleneck": self.bottleneck,
             "ceiling_images_per_second": ceiling,
             "share_of_ceiling": images_per_second / ceiling if ceiling else 0.0,

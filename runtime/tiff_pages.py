@@ -10,7 +10,7 @@ import io
 import os
 import struct
 from collections.abc import Iterator
-from itertools import islice
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +23,7 @@ _CHAIN = "is damaged: its chain of pages"
 
 
 class _Layout:
-    """Where the numbers of the chain are, by the first four bytes; None where it is no TIFF."""
+    """Where the numbers of the chain are, and how they are written."""
 
     def __init__(self, order: str, big: bool) -> None:
         self.first_at, self.entry_size = (8, 20) if big else (4, 12)
@@ -45,9 +45,9 @@ def page_count(path: Path) -> int:
     What is wrong with such a file is said when it is read.
     """
     try:
-        if not path.is_file():
+        if not os.path.isfile(path):
             return 1
-        with path.open("rb") as file:
+        with io.FileIO(path) as file:
             return count_pages(file)
     except (OSError, ImageError):
         return 1
@@ -58,24 +58,36 @@ def count_pages(file: BinaryIO) -> int:
     return max(1, sum(1 for _ in _page_offsets(file)))
 
 
-class PageFile(io.BufferedReader):
-    """A TIFF, read as though page ``page`` (from 1) were its first; ImageError if it has none."""
+def open_page(raw: io.FileIO, path: Path, page: int) -> PageFile:
+    """Return a TIFF as though page ``page`` (from 1) came first; ImageError if it has none."""
+    status = os.fstat(raw.fileno())
+    offsets = _chain(str(path), status.st_mtime_ns, status.st_size)
+    if page > len(offsets):
+        raise ImageError("is not there: the file has fewer pages, or is no TIFF")
+    raw.seek(0)
+    layout = _LAYOUTS[raw.read(4)]
+    raw.seek(0)
+    return PageFile(raw, layout.first_at, layout.offset.pack(offsets[page - 1]))
 
-    def __init__(self, raw: io.FileIO, page: int) -> None:
+
+@lru_cache(16)
+def _chain(path: str, modified_ns: int, size: int) -> tuple[int, ...]:
+    """Return where every page of a file begins, walked once for all pages of a stack."""
+    with open(path, "rb") as file:
+        return tuple(_page_offsets(file))
+
+
+class PageFile(io.BufferedReader):
+    """A file that reads as though some bytes of it, ``patch`` from ``place`` on, were others."""
+
+    def __init__(self, raw: io.FileIO, place: int, patch: bytes) -> None:
         super().__init__(raw)
-        self._patch: tuple[int, bytes] = (0, b"")
-        offset = next(islice(_page_offsets(self), page - 1, None), None)
-        if offset is None:
-            raise ImageError("is not there: the file has fewer pages, or is no TIFF")
-        self.seek(0)
-        layout = _LAYOUTS[self.read(4)]
-        self._patch = (layout.first_at, layout.offset.pack(offset))
-        self.seek(0)
+        self._place, self._patch = place, patch
 
     def read(self, size: int | None = -1, /) -> bytes:
         start = self.tell()
         data = super().read(-1 if size is None else size)
-        place, patch = self._patch
+        place, patch = self._place, self._patch
         if start >= place + len(patch) or start + len(data) <= place:
             return data
         changed = bytearray(data)
@@ -87,7 +99,7 @@ class PageFile(io.BufferedReader):
 
 def _page_offsets(file: BinaryIO) -> Iterator[int]:
     """Yield where the directory of every page begins; ImageError at what is no sound chain."""
-    size = file.seek(0, os.SEEK_END)
+    size = os.fstat(file.fileno()).st_size
     file.seek(0)
     layout = _LAYOUTS.get(file.read(4))
     if layout is None:

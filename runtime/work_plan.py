@@ -71,7 +71,7 @@ def plan_for(
     measured: dict[str, float] = {}
     if not wish.batch and sample is not None and items >= FEW:
         measured = _measure(cascade, sample)
-    batch = wish.batch or _best(measured)
+    batch = wish.batch or min(_best(measured), wish.workers or max(BATCHES))
     beside = cascade.beside + 1 if isinstance(cascade.engine, Submitting) else 0
     calls = beside or max(1, cores // wish.threads)
     usual = calls * batch + (cores if beside else 0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from foveate.benchmarks.soak.threshold_bundle import write_threshold_bundle
 from foveate.cli import group
 from foveate.train.phantom import PhantomSettings, write_phantoms
 
@@ -27,6 +29,14 @@ def train(data: Path, out: Path, *more: str) -> Result:
     """Train with settings that take seconds."""
     settings = [item for value in TINY for item in ("--set", value)]
     return run("train", data, "--out", out, *settings, *more)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What engines keep for the next process stays out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOVEATE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +61,9 @@ def bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = run("export", trained, "--out", folder, "--separate")
     assert result.exception is None, result.output
     return folder
+
+
+@pytest.fixture(scope="session")
+def thresholds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose mask is where the image is bright; an image takes it a millisecond."""
+    return write_threshold_bundle(tmp_path_factory.mktemp("thresholds") / "threshold.bundle")

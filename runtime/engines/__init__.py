@@ -7,14 +7,23 @@ import importlib
 from foveate.runtime.bundle import Bundle, graph_name
 from foveate.runtime.engines.base import Engine
 from foveate.runtime.errors import BundleError, EngineError, GraphError
+from foveate.runtime.plan_record import BF16, TF32, graph_of
 
 ENGINES = {
     "onnxruntime": ("foveate.runtime.engines.onnxruntime", "cpu"),
+    "openvino": ("foveate.runtime.engines.openvino", "openvino"),
     "onnxruntime-cuda": ("foveate.runtime.engines.onnxruntime_cuda", "gpu"),
 }
 """Engine that runs the graph of a bundle -> its module and the extra that installs it."""
 PLANNED = "tensorrt"
 """The engine that runs plans built from it."""
+ROUNDED = {TF32: PLANNED, BF16: "openvino"}
+"""Precision that an engine makes of the float32 graph -> the only engine that does."""
+NO_FP16 = {
+    "onnxruntime": " and would emulate it for minutes; use fp32 here",
+    "openvino": " and would compute in float32 with rounded weights; use fp32 or bf16 here",
+}
+"""Engine that does not compute the fp16 graph as it is -> what it would do, and what to use."""
 
 
 def engine_names() -> tuple[str, ...]:
@@ -22,10 +31,11 @@ def engine_names() -> tuple[str, ...]:
     return (*ENGINES, PLANNED)
 
 
-def engine_from_onnx(name: str, graph: bytes, threads: int = 0) -> Engine:
+def engine_from_onnx(name: str, graph: bytes, threads: int = 0, bf16: bool = False) -> Engine:
     """Return an engine for the bytes of a fused graph.
 
-    ``threads`` 0 leaves the choice to the engine. EngineError carries the install line.
+    ``threads`` 0 leaves the choice to the engine. ``bf16``: of openvino, which then computes the
+    networks of a float32 graph in bfloat16. EngineError carries the install line.
     """
     if name not in ENGINES:
         known = ", ".join(engine_names())
@@ -37,7 +47,8 @@ def engine_from_onnx(name: str, graph: bytes, threads: int = 0) -> Engine:
         raise EngineError(
             f"the {name} engine cannot be loaded ({error}): pip install 'foveate[{extra}]'"
         ) from None
-    engine: Engine = module.engine_from_onnx(graph, threads)
+    rounding = {"bf16": True} if bf16 else {}
+    engine: Engine = module.engine_from_onnx(graph, threads, **rounding)
     return engine
 
 
@@ -49,19 +60,20 @@ def engine_from_bundle(
     ``latency``: one run at a time, its end waited for by a busy core; for TensorRT, which else
     keeps several under way. Raises BundleError and EngineError.
     """
+    owner = ROUNDED.get(precision, name)
+    if name != owner:
+        raise EngineError(
+            f"{precision} is a precision of the {owner} engine; {name} has none of it"
+        )
     if name == PLANNED:
         from foveate.runtime.engines.planned import PlannedEngine, plan_source
         from foveate.runtime.ring import LATENCY, RingSettings
 
         return PlannedEngine(plan_source(bundle, precision), LATENCY if latency else RingSettings())
-    if precision == "tf32":
-        raise EngineError(f"tf32 is a precision of the tensorrt engine; {name} has none of it")
-    if name == "onnxruntime" and precision == "fp16":
-        raise EngineError(
-            "onnxruntime has no fp16 arithmetic on a CPU and would emulate it for minutes; "
-            "use fp32 here"
-        )
+    if precision == "fp16" and name in NO_FP16:
+        raise EngineError(f"{name} has no fp16 arithmetic on a CPU{NO_FP16[name]}")
+    graph = graph_of(precision)
     try:
-        return engine_from_onnx(name, bundle.graph(precision), threads)
+        return engine_from_onnx(name, bundle.graph(graph), threads, precision == BF16)
     except GraphError as error:
-        raise BundleError(f"{bundle.folder / graph_name(precision)}: {error}") from error
+        raise BundleError(f"{bundle.folder / graph_name(graph)}: {error}") from error

@@ -130,9 +130,11 @@ IMAGES = [
             "has more than 10000 pages; that is the limit. Split it", "m.tif",
             tiff_of_pages([*range(1, 10_001), None])),
     holding("a side over 32,768 pixels",
-            "is 40000x2 pixels; the limits are 32768 a side and 134217728 pixels in all. …",
+            "is 40000x2 pixels; the limits are 32768 a side and 536870912 pixels in all. …",
             "w.png", encoded("PNG", Image.new("L", (40_000, 2)))),
     holding("a bomb: 200 bytes that promise 60000x60000",
             "is 60000x60000 pixels; the limits are …", "b.png", png_of_size(60_000, 60_000)),
+    holding("a PNG whose part promises 2 GB", _DAMAGED, "h.png",
+            encoded("PNG").replace(b"\0\0\0\0IEND", b"\x7f\xff\xff\xf0tEXt\0\0\0\0IEND")),
     holding("a PNG whose header promises too much", _DAMAGED, "h.png", png_of_size(900, 900)),
 ]  # fmt: skip

@@ -59,6 +59,6 @@ INPUTS = [
     Case("a subfolder of images called overlays",
          "would be written to …, where foveate keeps its overlays; …", 2, overlays),
     Case("two images of one name in two folders",
-         "would both be written to scan.png.png; segment them into two folders", 2,
+         "would both be written to scan.png.png; segment them into two folders, or …", 2,
          lambda place: given(place, *scan(place, "a", "b"))),
 ]  # fmt: skip

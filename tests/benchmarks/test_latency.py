@@ -31,7 +31,8 @@ def measure(bundle: Path, *more: object) -> tuple[int, dict[str, Any], str]:
 
 def test_stages_add_up_and_all_is_told(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "latency.json"
-    code, found, errors = measure(bundle, "--batch", "1,2", "--rate", "200", "--out", out)
+    asked = ("--engines", "onnxruntime", "--batch", "1,2", "--rate", "200", "--out", out)
+    code, found, errors = measure(bundle, *asked)
     assert (code, errors) == (0, "")
     first, second = found["results"]["rows"]
     assert (first["batch"], second["batch"]) == (1, 2)

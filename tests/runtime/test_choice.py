@@ -142,6 +142,14 @@ def test_tf32_is_not_a_precision_of_a_cpu(bundle: Path) -> None:
         Cascade.load(bundle, "onnxruntime", "tf32")
 
 
+def test_bf16_is_openvinos_alone(bundle: Path, opened: Bundle) -> None:
+    assert choose(opened, precision="bf16").label == "openvino bf16"
+    assert choose(opened, "openvino").label == "openvino fp32"
+    for engine in ("onnxruntime", "tensorrt"):
+        with pytest.raises(EngineError, match=f"bf16 is a precision of the openvino.*{engine} has"):
+            Cascade.load(bundle, engine, "bf16")
+
+
 def test_info_and_segment_say_what_was_chosen_and_why(
     bundle: Path, data: Path, cache: PlanCache, tmp_path: Path
 ) -> None:

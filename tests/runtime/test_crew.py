@@ -55,7 +55,7 @@ def test_a_worker_that_dies_is_raised_and_ends_the_others() -> None:
 def test_leaving_the_loop_ends_the_workers() -> None:
     outcomes = Crew(lambda n: n, 3, threading.Event()).run(range(10_000))
     assert next(outcomes) in range(10)
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("foveate-")]
 
 
@@ -143,3 +143,23 @@ def test_a_plan_leaves_no_core_without_work(cascade: Counting) -> None:
     measured = plan_for(cascade, Wish(), 1000, 2, image)
     assert "1" in measured.measured_ms and measured.workers == 2 * measured.batch
     assert plan_for(cascade, Wish(), 10, 2, image).measured_ms == {}
+    few = plan_for(cascade, Wish(workers=1), 1000, 2, image)
+    assert few.batch == 1  # a larger one would wait for images that nobody brings
+
+
+def test_ctrl_c_waits_for_no_worker() -> None:
+    ended, held = threading.Event(), threading.Event()
+
+    def work(number: int) -> int:
+        if number:
+            held.wait(30)
+            ended.set()
+        return number
+
+    outcomes = Crew(work, 2, threading.Event()).run(range(2))
+    assert next(outcomes) == 0
+    with pytest.raises(KeyboardInterrupt):
+        outcomes.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
+    assert not ended.is_set()
+    held.set()
+    assert ended.wait(30)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -138,6 +141,77 @@ def test_what_is_refused_says_why(tmp_path: Path) -> None:
             read_image(tmp_path / name)
 
 
+def encoded(kind: str, image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def jpeg_with_a_bad_marker(data: bytes) -> bytes:
+    half = len(data) // 2
+    return data[:half] + b"\xff\xc4\x00\x04\x01\x02" * 60 + data[half + 360 :]
+
+
+def webp_of_half_a_frame(data: bytes) -> bytes:
+    """Return a WebP whose second half is noise, with more bytes behind its end."""
+    half = len(data) // 2
+    return data[:half] + np.random.default_rng(0).bytes(len(data) - half) + bytes(2000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "harm"), [("JPEG", jpeg_with_a_bad_marker), ("WEBP", webp_of_half_a_frame)]
+)
+def test_what_opencv_decodes_in_part_is_refused(
+    tmp_path: Path, kind: str, harm: Callable[[bytes], bytes]
+) -> None:
+    """OpenCV gives a picture of these bytes, half of it grey or noise, and says nothing."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    data = encoded(kind, Image.fromarray(cv2.GaussianBlur(noise, (5, 5), 2)))
+    harmed = harm(data)
+    sound, partial = (
+        cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+        for content in (data, harmed)
+    )
+    assert partial.shape == sound.shape and not np.array_equal(partial, sound)
+    (tmp_path / "a").write_bytes(harmed)
+    with pytest.raises(ImageError, match="is damaged"):
+        read_image(tmp_path / "a")
+
+
+@pytest.mark.parametrize("upright", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG"])
+def test_every_decoder_turns_an_image_as_opencv_does(
+    tmp_path: Path, kind: str, upright: int
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (20, 31, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = upright
+    (tmp_path / "a").write_bytes(encoded(kind, Image.fromarray(noise), exif=exif.tobytes()))
+    wanted = cv2.imread(str(tmp_path / "a"), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    np.testing.assert_array_equal(read_image(tmp_path / "a"), wanted)
+
+
+def test_a_png_whose_chunk_is_longer_than_the_file_is_refused_at_once(tmp_path: Path) -> None:
+    """OpenCV would reserve the two gigabytes that the chunk claims."""
+    data = encoded("PNG", Image.fromarray(GREY))
+    place = data.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(data[:place] + b"\x7f\xff\xff\xff" + data[place + 4 :])
+    with pytest.raises(ImageError, match="is damaged"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("compression", [5, 8])
+def test_damage_in_a_tiff_of_deep_colour_is_refused(tmp_path: Path, compression: int) -> None:
+    deep = np.random.default_rng(0).integers(0, 65535, (40, 50, 3)).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    cv2.imwrite(str(path), deep, [cv2.IMWRITE_TIFF_COMPRESSION, compression])
+    assert read_image(path).dtype == np.uint16
+    data = path.read_bytes()
+    path.write_bytes(data[:1000] + b"\xff" * 200 + data[1200:])
+    with pytest.raises(ImageError, match="is damaged"):
+        read_image(path)
+
+
 def test_a_bomb_is_refused_before_decoding(tmp_path: Path) -> None:
     Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
     assert (tmp_path / "bomb.png").stat().st_size < 300_000
@@ -172,3 +246,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, fail)
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["m.png"]
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_the_quick_header_is_pillows(tmp_path: Path, depth: type) -> None:
+    cv2.imwrite(str(tmp_path / "plain.png"), GREY.astype(depth))
+    with Image.open(tmp_path / "plain.png") as image:
+        header = read_header(tmp_path / "plain.png")
+        assert (header.width, header.height, header.mode) == (*image.size, image.mode)
+    known = replace(header, width=9)
+    with pytest.raises(ImageError, match="decodes to 8x6 pixels; its header said 9x6"):
+        read_image(tmp_path / "plain.png", 0, known)

@@ -1,4 +1,4 @@
-"""Which files are segmented, and what each is called: folders, trees, globs, lists, pages."""
+"""Which files are segmented, and what each is called: folders, trees, globs, lists."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from foveate.runtime.errors import ImageError, SettingsError
-from foveate.runtime.image_files import image_paths, read_image
+from foveate.runtime.errors import SettingsError
+from foveate.runtime.image_files import image_paths
 from foveate.runtime.image_headers import read_header
 from foveate.runtime.inputs import find_items
-from foveate.runtime.tiff_pages import page_count
 from tests.conftest import run
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
@@ -34,11 +32,6 @@ def names(root: Path, *inputs: object, out: str = "out", **more: bool) -> list[s
     return [item.name for item in items]
 
 
-def pages(path: Path, *images: Image.Image, **options: object) -> Path:
-    images[0].save(path, save_all=True, append_images=images[1:], **options)
-    return path
-
-
 def test_files_folders_and_globs(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.jpg", "notes.txt", ".hidden.png", "sub/c.tif", "sub/d.TIFF")
     assert [path.name for path in image_paths(tmp_path)] == ["a.png", "b.jpg"]
@@ -51,6 +44,23 @@ def test_a_tree_is_mirrored_in_a_fixed_order(tmp_path: Path) -> None:
     found = names(tmp_path, tmp_path / "in", recursive=True)
     assert found == ["z", "a/w", "b/y", "b/a/x", "b.c/u"]
     assert names(tmp_path, tmp_path / "in") == ["z"]
+
+
+def test_globs_and_lists_keep_their_tree_too(tmp_path: Path) -> None:
+    touch(tmp_path / "in", "x/a.png", "x/deep/a.png", "y/a.png", ".../a.png")
+    for pattern in ("in/**/a.png", "in/[xy]/**/a.png"):
+        found = names(tmp_path, tmp_path / pattern, recursive=True)
+        assert found == ["x/a", "x/deep/a", "y/a"]
+    assert names(tmp_path, f"{tmp_path}/in/*/a.png", recursive=True) == ["x/a", "y/a"]
+    touch(tmp_path, "b.png")
+    assert names(tmp_path, f"{tmp_path}/in/*/../../b.png", recursive=True) == ["b"]
+    listed = [f"{tmp_path}/in/{name}/a.png" for name in ("x", "x/deep", "y/../...")]
+    items = find_items(["-"], tmp_path / "out", True, lambda: listed)
+    assert [item.name for item in items] == ["x/a", "x/deep/a", ".../a"]
+    items = find_items(["-"], tmp_path / "out", True, lambda: listed[:2])
+    assert [item.name for item in items] == ["a", "deep/a"]
+    with pytest.raises(SettingsError, match="keep their tree with --recursive"):
+        find_items(["-"], tmp_path / "out", False, lambda: listed)
 
 
 def test_circles_of_links_end_and_linked_folders_count_once(tmp_path: Path) -> None:
@@ -166,78 +176,6 @@ def test_one_stem_gives_full_names_as_far_as_needed(tmp_path: Path) -> None:
     assert set(names(tmp_path, tmp_path / "y")) == {"a.png", "a.jpg", "a.jpg.bmp"}
     with pytest.raises(SettingsError, match=r"x/A.jpg and .*y/a.jpg would both be written"):
         names(tmp_path, tmp_path / "x", tmp_path / "y")
-
-
-def test_every_page_is_an_item(tmp_path: Path) -> None:
-    first, second = Image.fromarray(GREY), Image.fromarray(GREY[:3].astype(np.uint16) * 273)
-    third = Image.new("RGB", (9, 4), (120, 120, 120))
-    for compression in ("raw", "tiff_lzw"):
-        path = pages(tmp_path / f"{compression}.tif", first, second, third, compression=compression)
-        items = find_items([str(path)], tmp_path / "out")
-        assert [(item.name, item.page) for item in items] == [
-            (f"{compression}.p{page}", page) for page in (1, 2, 3)
-        ]
-        found = [read_image(item.path, item.page) for item in items]
-        np.testing.assert_array_equal(found[0], GREY)
-        np.testing.assert_array_equal(found[1], GREY[:3].astype(np.uint16) * 273)
-        assert found[2].shape == (4, 9) and (found[2] == 120).all()
-        headers = [read_header(item.path, item.page) for item in items]
-        assert [(header.height, header.width) for header in headers] == [(6, 8), (3, 8), (4, 9)]
-    with pytest.raises(ImageError, match="has 3 pages"):
-        read_image(path)
-    with pytest.raises(ImageError, match="page 4 is not there"):
-        read_image(path, 4)
-
-
-@pytest.mark.parametrize("bigtiff", [False, True])
-def test_pages_of_any_layout(tmp_path: Path, bigtiff: bool) -> None:
-    shots = [Image.fromarray(GREY + shift) for shift in range(30)]
-    path = pages(tmp_path / "a.tif", *shots, big_tiff=bigtiff)
-    assert page_count(path) == 30
-    np.testing.assert_array_equal(read_image(path, 30), GREY + 29)
-
-
-def test_16_bit_colour_pages_keep_their_depth(tmp_path: Path) -> None:
-    values = (10_000, 40_000)
-    cv2.imwritemulti(
-        str(tmp_path / "a.tif"), [np.full((4, 5, 3), value, np.uint16) for value in values]
-    )
-    for page, value in enumerate(values, 1):
-        found = read_image(tmp_path / "a.tif", page)
-        assert found.dtype == np.uint16 and np.abs(found.astype(int) - value).max() <= 1
-
-
-def test_pages_and_files_of_one_name(tmp_path: Path) -> None:
-    pages(tmp_path / "a.tif", Image.fromarray(GREY), Image.fromarray(GREY))
-    touch(tmp_path, "a.p2.png")
-    assert names(tmp_path, tmp_path) == ["a.p2.png", "a.tif.p1", "a.tif.p2"]
-
-
-def test_what_cannot_be_counted_is_one_item(tmp_path: Path) -> None:
-    (tmp_path / "text.tif").write_text("hello")
-    (tmp_path / "folder.tif").mkdir()
-    os.mkfifo(tmp_path / "pipe.tif")
-    Image.fromarray(GREY).save(tmp_path / "one.tif")
-    Image.fromarray(GREY).save(tmp_path / "png.tif", "PNG")
-    items = find_items([str(tmp_path), str(tmp_path / "none.tif")], tmp_path / "out")
-    assert sorted((item.name, item.page) for item in items) == [
-        (stem, 0) for stem in ("folder", "none", "one", "pipe", "png", "text")
-    ]
-
-
-def test_a_damaged_page_fails_alone(bundle: Path, tmp_path: Path) -> None:
-    shots = [Image.fromarray(np.full((80, 90), value, np.uint8)) for value in (10, 20, 30)]
-    path = pages(tmp_path / "a.tif", *shots, compression="tiff_adobe_deflate")
-    with Image.open(path) as image:
-        image.seek(1)
-        place = image.tag_v2[273][0]  # type: ignore[attr-defined]
-    data = bytearray(path.read_bytes())
-    data[place + 4] ^= 0xFF
-    path.write_bytes(data)
-    result = run("segment", bundle, path, "--out", tmp_path / "out")
-    assert result.return_value == 1 and "a.tif page 2 is damaged: its header" in result.output
-    masks = sorted(mask.name for mask in (tmp_path / "out").glob("*.png"))
-    assert masks == ["a.p1.png", "a.p3.png"]
 
 
 def test_the_command_mirrors_a_tree_twice_over(bundle: Path, tmp_path: Path) -> None:

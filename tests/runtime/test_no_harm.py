@@ -124,7 +124,7 @@ def test_odd_names_and_one_stem(bundle: Path, data: Path, tmp_path: Path) -> Non
     for name in names:
         shutil.copy(source, folder / name)
     assert run("segment", bundle, folder, "--out", tmp_path / "out").return_value == 0
-    found = {path.name for path in (tmp_path / "out").iterdir()}
+    found = {path.name for path in (tmp_path / "out").glob("*.png")}
     assert found == {"two words.png", "größe.png", "line\nbreak.png", "a.png.png", "a.bmp.png"}
 
 

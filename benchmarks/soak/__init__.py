@@ -1,0 +1,1 @@
+"""``make soak``: what ``foveate segment`` promises, tried for long: kills, mutations, memory."""

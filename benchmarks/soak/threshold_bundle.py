@@ -1,0 +1,64 @@
+"""A bundle whose networks are thresholds: sound, loadable, and its engine costs next to nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import foveate
+from foveate.runtime.bundle import MANIFEST, SCHEMA, file_sha256, graph_name
+from foveate.runtime.hashes import canonical_sha256
+from foveate.runtime.spec import CascadeSpec, Normalisation, Size
+
+GAIN = 20.0
+SIDE = 64
+
+
+def write_threshold_bundle(folder: Path, side: int = SIDE) -> Path:
+    """Write a bundle whose mask is where the image is over half its range; return its folder.
+
+    Both stages are ``side`` pixels wide and high.
+    """
+    import torch
+    from torch import nn
+
+    from foveate.export.graph import cascade_model
+
+    def threshold(inputs: int) -> nn.Conv2d:
+        network = nn.Conv2d(inputs, 1, 1)
+        with torch.no_grad():
+            network.weight.zero_()
+            network.weight[0, 0] = GAIN
+            assert network.bias is not None
+            network.bias.fill_(-GAIN / 2)
+        return network.eval()
+
+    spec = CascadeSpec(
+        input_type="uint8",
+        stage1=Size(side, side),
+        stage2=Size(side, side),
+        classes=("background", "bright"),
+        normalisation=Normalisation("constants", 0.0, 1.0),
+    )
+    model = cascade_model(spec, threshold(1), threshold(2), "fp32")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / graph_name("fp32")).write_bytes(model.SerializeToString())
+    _write_manifest(folder, spec)
+    return folder
+
+
+def _write_manifest(folder: Path, spec: CascadeSpec) -> None:
+    graph = folder / graph_name("fp32")
+    manifest = {
+        "schema": SCHEMA,
+        "kind": "cascade",
+        "cascade": spec.as_dict(),
+        "network": {"name": "threshold", "width": 1, "depth": 0},
+        "precisions": ["fp32"],
+        "files": {graph.name: {"sha256": file_sha256(graph), "bytes": graph.stat().st_size}},
+        "data": {"name": "none", "licence": "CC0", "fingerprint": ""},
+        "training": {},
+        "producer": {"foveate": foveate.__version__},
+    }
+    manifest["manifest_sha256"] = canonical_sha256(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,76 @@
+"""OpenVINO on the CPU, in float32 or with the networks in bfloat16."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openvino
+
+from foveate.runtime.closing import Closing
+from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.openvino_model import compiled_model, short, tensor_spec
+from foveate.runtime.errors import EngineError, GraphError
+
+
+class OpenVinoEngine(Closing):
+    """A fused graph compiled by OpenVINO. ``run`` may be called from several threads.
+
+    A run takes ``threads`` cores, 0 for all that this process may use. As many runs as that leaves
+    room for go on side by side, each in the thread that called it; the others wait.
+    """
+
+    name = "openvino"
+
+    def __init__(self, graph: bytes, threads: int = 0, bf16: bool = False) -> None:
+        compiled = compiled_model(graph, threads, bf16)
+        self._compiled: Any = compiled
+        self._idle: deque[Any] = deque()
+        self.inputs = tuple(tensor_spec(port) for port in compiled.inputs)
+        self.outputs = tuple(tensor_spec(port) for port in compiled.outputs)
+        self._places = {item.name: place for place, item in enumerate(self.outputs)}
+
+    def run(self, feeds: dict[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Return the named outputs, each an array of its own."""
+        request = self._request()
+        try:
+            for name, values in feeds.items():
+                request.set_tensor(name, _tensor(values))
+            request.infer()
+            found = {name: self._copied(request, name) for name in outputs}
+        except (RuntimeError, KeyError) as error:  # a request that failed is not used again
+            raise GraphError(f"OpenVINO cannot run the graph: {short(error)}") from error
+        if self._compiled is not None:
+            self._idle.append(request)
+        return found
+
+    def close(self) -> None:
+        self._compiled = None
+        self._idle.clear()
+
+    def _request(self) -> Any:
+        """Return a request that no other thread uses; it keeps its memory from run to run."""
+        compiled = self._compiled
+        if compiled is None:
+            raise EngineError("this engine has been closed; load the bundle again")
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return compiled.create_infer_request()
+
+    def _copied(self, request: Any, name: str) -> Array:
+        array: Array = request.get_output_tensor(self._places[name]).data.copy()
+        return array
+
+
+def engine_from_onnx(graph: bytes, threads: int = 0, bf16: bool = False) -> OpenVinoEngine:
+    """Return the engine for the bytes of a fused graph, its networks in bfloat16 if so wished."""
+    return OpenVinoEngine(graph, threads, bf16)
+
+
+def _tensor(values: Array) -> Any:
+    """Return an array as OpenVINO's tensor, without a copy unless it may not be written to."""
+    array = np.ascontiguousarray(values)
+    return openvino.Tensor(array, shared_memory=bool(array.flags.writeable))

@@ -1,0 +1,95 @@
+"""A graph compiled by OpenVINO: read, its networks lowered if so wished, compiled, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import openvino
+
+from foveate.runtime.engines.base import TensorSpec, available_cores
+from foveate.runtime.engines.openvino_bfloat16 import lower_networks
+from foveate.runtime.engines.openvino_cache import keep, kept
+from foveate.runtime.errors import EngineError, GraphError
+from foveate.runtime.hashes import canonical_sha256
+
+DEVICE = "CPU"
+BF16_CAPABILITY = "BF16"
+_SINK = "/sink_port_"
+"""What OpenVINO puts behind the name of a graph's output."""
+
+
+def compiled_model(graph: bytes, threads: int, bf16: bool) -> Any:
+    """Return OpenVINO's compiled model of a graph; GraphError and EngineError say why not.
+
+    What was compiled is kept for the next process, which then neither reads nor compiles the graph.
+    """
+    core = openvino.Core()
+    able = sorted(core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"))
+    if bf16 and BF16_CAPABILITY not in able:
+        raise EngineError(
+            "openvino bf16 needs a processor with bfloat16 arithmetic (AVX512_BF16, AMX), and "
+            "this processor has none; use fp32"
+        )
+    facts = {
+        "graph": hashlib.sha256(graph).hexdigest(),
+        "openvino": openvino.__version__,
+        "device": [core.get_property(DEVICE, "FULL_DEVICE_NAME"), *able],
+        "bf16": bf16,
+    }
+    key = canonical_sha256(facts)
+    settings = _settings(threads)
+    content = kept(key)
+    if content is not None:
+        try:
+            return core.import_model(content, DEVICE, settings)
+        except RuntimeError:
+            pass  # another build of the same version wrote it; the graph itself is there
+    try:
+        compiled = core.compile_model(_model(core, graph, bf16), DEVICE, settings)
+    except RuntimeError as error:
+        raise GraphError(f"OpenVINO refuses the graph: {short(error)}") from error
+    content = compiled.export_model()
+    keep(key, content if isinstance(content, bytes) else content.getvalue())  # as of 2026
+    return compiled
+
+
+def _model(core: Any, graph: bytes, bf16: bool) -> Any:
+    model = core.read_model(graph)
+    if bf16 and lower_networks(model) == 0:
+        raise GraphError(
+            "OpenVINO refuses the graph: there is no stage1_input or no stage1_logits in it, "
+            "between which to compute in bf16"
+        )
+    return model
+
+
+def _settings(threads: int) -> dict[str, Any]:
+    """Return OpenVINO's settings: ``threads`` a run, 0 for all cores, and a stream a run beside it.
+
+    The hint keeps the types of the graph; without it a processor that can would compute all of it
+    in bfloat16. Pinned threads of two engines, or of two processes, would share one core.
+    """
+    cores = available_cores()
+    threads = threads or cores
+    streams = max(1, cores // threads)
+    return {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads * streams,
+        "NUM_STREAMS": streams,
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def tensor_spec(port: Any) -> TensorSpec:
+    """Return what a compiled model says of an input or output, under the graph's own name."""
+    sides = (None if side.is_dynamic else side.get_length() for side in port.get_partial_shape())
+    name = port.get_node().get_friendly_name().partition(_SINK)[0]
+    return TensorSpec(name, str(port.get_element_type().to_dtype()), tuple(sides))
+
+
+def short(error: Exception) -> str:
+    """Return an error of OpenVINO as one line of bounded length, without its own source lines."""
+    lines = (line.strip() for line in str(error).splitlines())
+    text = " ".join(line for line in lines if line and not line.startswith("Exception from "))
+    return text if len(text) <= 300 else text[:300] + " ..."

@@ -1,0 +1,200 @@
+"""OpenVINO: what the contract of all engines does not say."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from foveate.export.graph import cascade_model
+from foveate.export.precision import folded
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.engines import engine_from_onnx, openvino_cache
+from foveate.runtime.engines.base import Array
+from foveate.runtime.errors import EngineError, GraphError
+from foveate.runtime.overlap import dice
+from tests.drawing import (
+    SEPARATE_SIZES,
+    ellipse,
+    random_network,
+    small_spec,
+    threshold_network,
+    threshold_spec,
+)
+from tests.runtime.engines.tiny_graphs import two_outputs
+
+pytest.importorskip("openvino")
+from foveate.runtime.engines import openvino_model  # noqa: E402  # it imports openvino
+from foveate.runtime.engines.openvino import OpenVinoEngine  # noqa: E402
+from foveate.runtime.engines.openvino_bfloat16 import nearest_bfloat16  # noqa: E402
+
+
+def loaded(graph: bytes, threads: int = 0, bf16: bool = False) -> OpenVinoEngine:
+    """Return an engine; the test is skipped where the processor has no bfloat16."""
+    try:
+        return OpenVinoEngine(graph, threads, bf16)
+    except EngineError as error:
+        if not bf16 or isinstance(error, GraphError):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path))
+    return tmp_path / "openvino"
+
+
+@pytest.fixture(scope="module")
+def thresholds() -> bytes:
+    networks = threshold_network(1), threshold_network(2)
+    return bytes(cascade_model(threshold_spec(), *networks, "fp32").SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def random_graph() -> bytes:
+    networks = folded(random_network(1, 1, 5)), folded(random_network(2, 1, 6))
+    return bytes(cascade_model(small_spec(), *networks, "fp32").SerializeToString())
+
+
+def precisions(engine: OpenVinoEngine) -> dict[str, set[str]]:
+    """Return kind of node -> the types that OpenVINO really computes such nodes in."""
+    found: dict[str, set[str]] = {}
+    for node in engine._compiled.get_runtime_model().get_ordered_ops():
+        facts = {
+            key: str(getattr(value, "value", value)) for key, value in node.get_rt_info().items()
+        }
+        found.setdefault(facts["layerType"], set()).add(facts["runtimePrecision"])
+    return found
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(("height", "width"), SEPARATE_SIZES)
+def test_the_threshold_graph_returns_the_shape_that_was_drawn(
+    thresholds: bytes, height: int, width: int, bf16: bool
+) -> None:
+    shape = ellipse(height, width)
+    with loaded(thresholds, bf16=bf16) as engine:
+        mask = engine.run({"image": shape[None] * np.uint8(255)}, ("mask",))["mask"][0]
+    assert dice(mask, shape, 1) >= 0.998
+
+
+def test_bf16_is_for_the_networks_and_float32_for_the_geometry(random_graph: bytes) -> None:
+    with loaded(random_graph, bf16=True) as engine:
+        found = precisions(engine)
+    assert found["Convolution"] == found["Deconvolution"] == {"bf16"}
+    assert found["MatMul"] == found["Reduce"] == found["Eltwise"] == {"f32"}
+    with loaded(random_graph) as engine:
+        assert {"bf16"} not in precisions(engine).values()
+
+
+def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:
+    """OpenVINO itself would cut 4 + 3/128 down to 4."""
+    networks = (threshold_network(inputs, 4 + 3 / 128) for inputs in (1, 2))
+    graph = cascade_model(threshold_spec(), *networks, "fp32").SerializeToString()
+    with loaded(graph, bf16=True) as engine:
+        found = engine.run({"image": np.full((1, 256, 256), 255, np.uint8)}, ("coarse",))["coarse"]
+    weight, bias = 4 + 4 / 128, 2 + 2 / 128
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(bias - weight)), atol=2e-5)
+
+
+def test_rounding_is_to_the_nearest_and_ties_go_to_the_even_one() -> None:
+    values = np.array([[1.0, 1 + 2**-9], [1 + 2**-8, -(1 + 3 * 2**-8)]], np.float32)
+    assert nearest_bfloat16(values).tolist() == [[1.0, 1.0], [1.0, -(1 + 2**-6)]]
+
+
+def test_threads_get_their_own_results(random_graph: bytes) -> None:
+    images = np.random.default_rng(2).integers(0, 256, (4, 1, 60, 80), dtype=np.uint8)
+    wrong: Counter[int] = Counter()
+    with loaded(random_graph, 1) as engine:
+        wanted = [engine.run({"image": image}, ("coarse",))["coarse"] for image in images]
+
+        def work(number: int) -> None:
+            for _ in range(20):
+                found = engine.run({"image": images[number]}, ("coarse",))["coarse"]
+                wrong[number] += not np.array_equal(found, wanted[number])
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert dict(wrong) == dict.fromkeys(range(4), 0)
+
+
+WRONG = {
+    "type": ({"x": np.ones(2, np.float64)}, "y"),
+    "rank": ({"x": np.ones((2, 2), np.float32)}, "y"),
+    "input": ({"nope": np.ones(2, np.float32)}, "y"),
+    "output": ({"x": np.ones(2, np.float32)}, "nope"),
+}
+
+
+@pytest.mark.parametrize(("feeds", "wanted"), WRONG.values(), ids=WRONG)
+def test_what_does_not_fit_is_one_line_and_does_no_harm(
+    feeds: dict[str, Array], wanted: str
+) -> None:
+    x = np.arange(3, dtype=np.float32)
+    x.flags.writeable = False
+    with loaded(two_outputs()) as engine:
+        with pytest.raises(GraphError, match="^OpenVINO cannot run the graph: .{5,304}$"):
+            engine.run(feeds, (wanted,))
+        assert_array_equal(engine.run({"x": x}, ("y",))["y"], [1, 3, 5])
+
+
+def test_a_graph_without_networks_has_nothing_for_bf16() -> None:
+    with pytest.raises(GraphError, match="no stage1_input"):
+        loaded(two_outputs(), bf16=True).close()
+
+
+def test_a_processor_without_bf16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_model, "BF16_CAPABILITY", "BF4096")
+    with pytest.raises(EngineError, match="this processor has none; use fp32"):
+        engine_from_onnx("openvino", two_outputs(), 1, bf16=True)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_second_start_takes_what_the_first_one_kept(
+    cache: Path, random_graph: bytes, bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.random.default_rng(3).integers(0, 256, (1, 60, 80), dtype=np.uint8)
+    with loaded(random_graph, 1, bf16) as engine:
+        wanted = engine.run({"image": image}, ("coarse",))["coarse"]
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(openvino_model, "_model", None)  # nothing is read or compiled any more
+    with loaded(random_graph, 2, bf16) as engine:
+        assert_array_equal(engine.run({"image": image}, ("coarse",))["coarse"], wanted)
+        assert ("bf16" in precisions(engine)["Convolution"]) == bf16
+
+
+@pytest.mark.parametrize("bytes_left", [0, 10, 500, -1])
+def test_a_damaged_file_of_the_cache_is_written_anew(cache: Path, bytes_left: int) -> None:
+    loaded(two_outputs()).close()
+    (path,) = cache.iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content[:bytes_left])
+    with loaded(two_outputs()) as engine:
+        assert_array_equal(engine.run({"x": np.ones(1, np.float32)}, ("y",))["y"], [3])
+    assert openvino_cache.kept(path.stem) is not None
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(cache: Path) -> None:
+    cache.write_text("a file where the folder should be")
+    with loaded(two_outputs()) as engine:
+        assert_array_equal(engine.run({"x": np.ones(1, np.float32)}, ("y",))["y"], [3])
+
+
+def test_the_oldest_files_of_the_cache_go_first(cache: Path) -> None:
+    for number in range(openvino_cache.MOST + 2):
+        openvino_cache.keep(f"{number:02}", b"content")
+    names = sorted(path.stem for path in cache.iterdir())
+    assert len(names) == openvino_cache.MOST and names[-1] == f"{openvino_cache.MOST + 1:02}"
+
+
+def test_fp16_is_refused_with_what_it_would_be(bundle: Path) -> None:
+    with pytest.raises(EngineError, match="float32 with rounded weights; use fp32 or bf16"):
+        Cascade.load(bundle, "openvino", "fp16")
