@@ -90,7 +90,8 @@ def test_the_summary_says_where_the_time_went(bundle: Path, data: Path, tmp_path
     options = ("--workers", 3, "--batch", 2, "--threads", 1, "--json")
     done = run("segment", bundle, data / "images", "--out", tmp_path, *options)
     summary = json.loads(done.output)
-    assert summary["plan"] == {"workers": 3, "batch": 2, "threads": 1, "measured_ms": {}}
+    plan = {"workers": 3, "batch": 2, "threads": 1, "measured_ms": {}, "actors": 0}
+    assert summary["plan"] == plan
     assert summary["bottleneck"] in ("decode", "engine", "encode")
     assert all(summary["core_ms"][stage] > 0 for stage in ("decode", "engine", "encode"))
     assert sum(summary["utilisation"].values()) == pytest.approx(summary["share_of_ceiling"])
