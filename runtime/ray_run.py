@@ -21,7 +21,7 @@ from foveate.runtime.ray_share import Share
 from foveate.runtime.work_plan import WorkPlan
 
 GPU_ENGINES = (PLANNED, "onnxruntime-cuda")
-ITEMS_A_TASK = 8
+ITEMS_A_TASK = 32
 """So many at most: an actor that is lost has those of its threads done again."""
 TASKS_A_THREAD = 4
 """At least so many where there are items enough, so that no thread ends long before the others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,6 +47,11 @@ def nothing_on_stdin(place: Place) -> list[object]:
     return given(place, "-")
 
 
+def without_ray(place: Place) -> list[object]:
+    place.patch.setitem(sys.modules, "ray", None)
+    return [*given(place, place.image()), "--ray"]
+
+
 INPUTS = [
     Case("nothing found", "no images found in …; wanted image files, folders of them …", 2,
          lambda place: given(place, f"{place.folder}/*.png")),
@@ -61,4 +67,12 @@ INPUTS = [
     Case("two images of one name in two folders",
          "would both be written to scan.png.png; segment them into two folders, or …", 2,
          lambda place: given(place, *scan(place, "a", "b"))),
+    Case("a share that is none", '--shard is "4/3"; wanted I/N with I from 1 to N, …', 2,
+         lambda place: [*given(place, place.image()), "--shard", "4/3"]),
+    Case("--ray without Ray", "--ray needs Ray (…): pip install 'foveate[ray]'", 2, without_ray),
+    Case("--ray and no address", '--ray is "head"; wanted HOST:PORT of a cluster, auto …', 2,
+         lambda place: [*given(place, place.image()), "--ray=head"]),
+    Case("--ray where nobody listens",
+         "--ray 127.0.0.1:1: no Ray cluster answers there; start one with: ray start --head …", 2,
+         lambda place: [*given(place, place.image()), "--ray", "127.0.0.1:1"]),
 ]  # fmt: skip

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from tests.conftest import run
 
 if sys.platform == "win32":
     pytest.skip("Ray here is for Linux and macOS", allow_module_level=True)
-pytest.importorskip("ray")
+if find_spec("ray") is None:  # not imported here: that takes seconds
+    pytest.skip("Ray is not installed", allow_module_level=True)
 
-LARGE = 4000
+LARGE = 3000
 """A side that keeps an actor busy for a while; the others are of 96 pixels."""
 CLUSTER = """
 import ray, sys
@@ -98,7 +99,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def files(out: Path) -> dict[str, bytes]:
     """The files made of the images, temporary ones that a killed process left not among them."""
-    found = [path for path in out.rglob("*") if path.suffix in (".png", ".jpg")]
+    found = [path for path in out.rglob("*.*") if path.suffix in (".png", ".jpg")]
     return {str(path.relative_to(out)): path.read_bytes() for path in found}
 
 
@@ -152,18 +153,23 @@ def test_failures_and_resume_are_those_of_a_local_run(
     broken = folder / "007.png"
     whole = broken.read_bytes()
     broken.write_bytes(whole[:100])
+    local, out = tmp_path / "local", tmp_path / "ray"
+    for place in (local, out):
+        (place / "003.png").mkdir(parents=True)  # so the mask cannot be written
     ray = ["--out", "ray", "--ray", cluster]
     for more in (["--out", "local"], ray):  # relative paths: the lines hold them as they are given
         done = segment(bundle, "in", *more, cwd=tmp_path)
         assert done.returncode == 1, done.stderr
-    local, out = tmp_path / "local", tmp_path / "ray"
     for journal in ("results.jsonl", "failures.jsonl"):
         assert lines(out / journal) == lines(local / journal)
+    assert len(lines(out / "failures.jsonl")) == 2
     broken.write_bytes(whole)
+    for place in (local, out):
+        (place / "003.png").rmdir()
     for more in (["--out", "local"], ray):
         done = segment(bundle, "in", *more, "--resume", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["resumed"] == 19
+        assert json.loads(done.stdout)["resumed"] == 18
     assert lines(out / "results.jsonl") == lines(local / "results.jsonl")
     assert files(out) == files(local) and not (out / "failures.jsonl").exists()
 
@@ -187,18 +193,3 @@ def test_an_engine_that_cannot_be_loaded_is_one_line(
     said = segment(bundle, folder, "--out", "local", *asked, cwd=tmp_path)
     assert done.returncode == said.returncode == 2
     assert done.stderr == said.stderr and len(done.stderr.splitlines()) == 1
-
-
-def test_an_out_without_room_is_said_as_without_ray(
-    bundle: Path, tmp_path: Path, cluster: str
-) -> None:
-    """A folder in the place of the mask is one image's failure, as it is without Ray."""
-    folder = images(tmp_path / "in", 3)
-    reasons = []
-    for out, more in (("local", []), ("ray", ["--ray", cluster])):
-        (tmp_path / out / "001.png").mkdir(parents=True)
-        done = segment(bundle, folder, "--out", out, *more, cwd=tmp_path)
-        assert done.returncode == 1, done.stderr
-        reasons.append(lines(tmp_path / out / "failures.jsonl"))
-    assert reasons[0] == reasons[1] and "mask not written" in reasons[0][0]["reason"]
-    shutil.rmtree(tmp_path / "local")
