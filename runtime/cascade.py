@@ -16,6 +16,7 @@ from foveate.runtime.bundle import Bundle, graph_name, open_bundle
 from foveate.runtime.calls import Call, Caller
 from foveate.runtime.choice import AUTO, CPU_ENGINE, Choice, choose
 from foveate.runtime.closing import Closing
+from foveate.runtime.cpu_choice import Speeds
 from foveate.runtime.engines import PLANNED, engine_from_bundle
 from foveate.runtime.engines.base import Engine, Pixels, Submitting
 from foveate.runtime.errors import DeviceMemoryError, ImageError, LessMemory
@@ -73,15 +74,27 @@ class Cascade(Closing):
         ``engine`` is auto or a name of ``foveate.runtime.engines.engine_names``, ``precision`` auto
         or one of the bundle's, tf32 or bf16; ``choice.choose`` says what auto takes. ``threads`` 0
         takes the cores this process may use. ``latency``: on a GPU one run at a time, answered as
-        soon as it is over. Raises BundleError and EngineError.
+        soon as it is over. Nothing is timed here: on a CPU auto goes by the times that ``foveate
+        info`` or ``segment`` have kept. Raises BundleError and EngineError.
         """
         bundle = open_bundle(Path(path))
-        choice = choose(bundle, engine, precision)
+        choice = choose(bundle, engine, precision, Speeds(threads))
+        return cls.chosen(bundle, choice, threads, latency, spare=engine == AUTO)
+
+    @classmethod
+    def chosen(
+        cls, bundle: Bundle, choice: Choice, threads: int, latency: bool = False, spare: bool = True
+    ) -> Cascade:
+        """Return the cascade of a choice that was made before; the rest is as for ``load``.
+
+        ``spare``: images that no plan of TensorRT covers go to ONNX Runtime. Raises BundleError
+        and EngineError.
+        """
         loaded = engine_from_bundle(bundle, choice.engine, choice.precision, threads, latency)
-        spare = None
-        if engine == AUTO and choice.engine == PLANNED:
-            spare = lambda: cls.load(path, CPU_ENGINE, "fp32", threads)  # noqa: E731  # named twice
-        return cls(bundle, loaded, choice, spare)
+        second = None
+        if spare and choice.engine == PLANNED:
+            second = lambda: cls.load(bundle.folder, CPU_ENGINE, "fp32", threads)  # noqa: E731
+        return cls(bundle, loaded, choice, second)
 
     @property
     def spec(self) -> CascadeSpec:
