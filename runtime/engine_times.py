@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -79,7 +78,9 @@ def time_candidates(bundle: Bundle, candidates: Sequence[Candidate], threads: in
             rounds += 1
             for label, engine in engines.items():
                 spent[label].append(_run_ms(engine, feeds, threads))
-    return Times({label: round(median(ms), 3) for label, ms in spent.items()}, failed, rounds)
+    return Times(
+        {label: round(float(np.median(ms)), 3) for label, ms in spent.items()}, failed, rounds
+    )
 
 
 def kept_times(path: Path) -> Times | None:

@@ -13,7 +13,7 @@ from foveate.runtime.engine_parity import parity_path, read_engine_parity
 from foveate.runtime.errors import EngineError
 from tests.conftest import run
 
-pytest.importorskip("openvino")
+pytest.importorskip("foveate.runtime.engines.openvino_module")
 
 
 @pytest.fixture(autouse=True)

@@ -219,7 +219,7 @@ def test_real_engines_are_timed_and_what_fails_is_named(opened: Bundle) -> None:
 
 
 def test_the_cascade_and_segment_go_by_the_times_kept(thresholds: Path, tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
+    pytest.importorskip("foveate.runtime.engines.openvino_module")
     opened = with_int8(thresholds, tmp_path / "bundle", False)
     here, bundle = cpu_place(), opened.folder
     images = tmp_path / "in"
