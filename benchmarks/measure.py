@@ -11,7 +11,7 @@ from typing import Any
 
 from foveate.benchmarks import advice
 from foveate.benchmarks.bare import contender
-from foveate.benchmarks.cold_start import cold_start
+from foveate.benchmarks.cold_start import cold_starts
 from foveate.benchmarks.engine_proof import write_engine_proofs
 from foveate.benchmarks.file_throughput import file_throughput, write_pngs
 from foveate.benchmarks.images import Images, find_images
@@ -133,13 +133,9 @@ def latency_result(target: Target, settings: LatencySettings, progress: Progress
         for rate in settings.rates:
             loads += _loads(found, images[0], rate, settings.runs, progress)
         height, width = images[0].sizes[0]
-        starts = [
-            cold_start(
-                target.bundle, (item.engine, item.precision), target.cores, (height, width),
-                partial(progress, "cold starts"),
-            )
-            for item in found.cascades
-        ]  # fmt: skip
+        names = [(item.engine, item.precision) for item in found.cascades]
+        shown = partial(progress, "cold starts")
+        starts = cold_starts(target.bundle, names, target.cores, (height, width), shown)
         results = {
             "rows": rows,
             "cold_start": starts,

@@ -6,9 +6,9 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from foveate.runtime.limits import MAX_ELEMENTS, largest_channels
 from foveate.runtime.plan_record import graph_of
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 BATCH_PIXELS = 1 << 22
 """Images of one size run together while they have no more pixels than this in all, on a CPU."""
@@ -148,6 +151,8 @@ class Cascade(Closing):
         ``copy=False`` the arrays of a result may be overwritten when the next one is taken, or
         when another thread uses this cascade.
         """
+        from concurrent.futures import ThreadPoolExecutor  # 10 ms that a first mask can do without
+
         ahead = self.beside if isinstance(self.engine, Submitting) else READ_AHEAD
         waiting: deque[Future[Call]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="foveate-stream") as feeder:

@@ -6,7 +6,6 @@ not one candidate's alone; the medians count.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -91,7 +90,7 @@ def kept_times(path: Path) -> Times | None:
         values = read_signed(path, "times of engines", OWN_HASH, _SHAPE)
         check_shape(path, values["ms"], dict.fromkeys(values["ms"], float), "ms")
     except BundleError as error:
-        logging.getLogger(__name__).debug("measured anew: %s", error)
+        _debug(f"measured anew: {error}")
         return None
     return Times(values["ms"], values["failed"], values["rounds"])
 
@@ -101,7 +100,7 @@ def keep_times(path: Path, times: Times) -> None:
     try:
         write_signed(path, asdict(times), OWN_HASH)
     except OSError as error:
-        logging.getLogger(__name__).debug("not kept: %s", error)
+        _debug(f"not kept: {error}")
 
 
 def times_path(
@@ -118,6 +117,12 @@ def times_path(
         "side": SIDE,
     }
     return cache_folder("cpu") / f"{canonical_sha256(facts)}.times.json"
+
+
+def _debug(text: str) -> None:
+    import logging  # 5 ms of a start that has nothing to say
+
+    logging.getLogger(__name__).debug(text)
 
 
 def _image(input_type: str) -> Array:
