@@ -8,7 +8,7 @@ from typing import Any
 from foveate.runtime.bundle import PARITY, Bundle, open_bundle
 from foveate.runtime.choice import Choice, choose
 from foveate.runtime.cpu_choice import Speeds
-from foveate.runtime.engine_times import time_candidates
+from foveate.runtime.engine_times import idle_timer
 from foveate.runtime.engines.base import available_cores
 from foveate.runtime.json_files import check_shape, parse_json
 from foveate.runtime.plans import plan_cache
@@ -48,12 +48,13 @@ def bundle_facts(path: Path) -> dict[str, str]:
 def _auto(bundle: Bundle) -> dict[str, str]:
     """Return what ``auto`` takes, and what it does not consider, in words.
 
-    The engines of a CPU are timed for it, with all cores and with one, unless they were before.
+    The engines of a CPU are timed for it, with all cores and with one, unless they were before or
+    the machine is busy.
     """
-    one_by_one = choose(bundle, speeds=Speeds(available_cores(), time_candidates))
+    one_by_one = choose(bundle, speeds=Speeds(available_cores(), idle_timer()))
     facts = {"auto": _words(one_by_one)}
     if one_by_one.engine_ms and available_cores() > 1:
-        facts["auto, a folder"] = _words(choose(bundle, speeds=Speeds(1, time_candidates)))
+        facts["auto, a folder"] = _words(choose(bundle, speeds=Speeds(1, idle_timer())))
     for label, reason in one_by_one.left_out.items():
         facts[f"auto without {label}"] = reason
     return facts

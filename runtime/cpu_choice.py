@@ -71,7 +71,10 @@ def _timed(bundle: Bundle, found: Candidates, speeds: Speeds, here: CpuPlace) ->
             keep_times(path, times)
     if times is None:
         others = ", ".join(item.label for item in found.allowed[1:])
-        why = f"{others} not timed with {_threads(threads)}: foveate info {bundle.folder} does it"
+        why = (
+            f"{others} not timed with {_threads(threads)}: foveate info {bundle.folder} does it, "
+            "while the machine is not busy"
+        )
         return CpuChoice(found.allowed[0], why, left_out=found.left_out)
     taken = fastest(found.allowed, times)
     left_out = {**found.left_out, **times.failed}

@@ -16,7 +16,7 @@ from foveate.runtime.bundle import Bundle, open_bundle
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.choice import AUTO, Choice, choose
 from foveate.runtime.cpu_choice import Speeds
-from foveate.runtime.engine_times import time_candidates
+from foveate.runtime.engine_times import idle_timer
 from foveate.runtime.engines.base import Pixels, available_cores
 from foveate.runtime.errors import ImageError, OutputError
 from foveate.runtime.image_files import read_image
@@ -225,7 +225,7 @@ def _choice(bundle: Bundle, request: Request, count: int, earlier: Mapping[str, 
     if earlier:
         choice = choose(bundle, engine, precision)
         return replace(choice, why="the run that is resumed had it")
-    timer = time_candidates if count >= FEW else None
+    timer = idle_timer() if count >= FEW else None
     shared = bool(request.ray or request.shard)
     speeds = Speeds(engine_threads(request.threads, count), timer, shared)
     return choose(bundle, engine, precision, speeds)

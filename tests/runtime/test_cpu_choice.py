@@ -21,7 +21,13 @@ from foveate.runtime.cpu_candidates import Candidate, cpu_candidates
 from foveate.runtime.cpu_choice import CpuChoice, Speeds, choose_on_cpu, fastest
 from foveate.runtime.cpu_place import CpuPlace, cpu_place
 from foveate.runtime.engine_parity import EngineParity, parity_path, write_engine_parity
-from foveate.runtime.engine_times import Times, keep_times, time_candidates, times_path
+from foveate.runtime.engine_times import (
+    Times,
+    idle_timer,
+    keep_times,
+    time_candidates,
+    times_path,
+)
 from foveate.runtime.processor import Processor, processor
 from tests.bad import bundles
 from tests.conftest import run
@@ -166,7 +172,7 @@ def test_it_is_timed_once_for_each_number_of_threads(opened: Bundle) -> None:
 
     untimed = chosen(Speeds(2))
     assert untimed.candidate == ORT
-    assert untimed.why.endswith(f"not timed with 2 threads: foveate info {opened.folder} does it")
+    assert f"not timed with 2 threads: foveate info {opened.folder} does it" in untimed.why
     first = chosen(Speeds(2, timer))
     assert first.candidate == OV and first.ms == {ORT.label: 100.0, OV.label: 50.0}
     assert first.why == (
@@ -216,6 +222,15 @@ def test_real_engines_are_timed_and_what_fails_is_named(opened: Bundle) -> None:
     times = time_candidates(opened, (ORT, absent), 1)
     assert set(times.ms) == {ORT.label} and times.ms[ORT.label] > 0 and times.rounds >= 3
     assert "has no int8 graph" in times.failed[absent.label]
+
+
+@pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="no load average on this system")
+def test_a_busy_machine_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = os.cpu_count() or 1
+    monkeypatch.setattr(os, "getloadavg", lambda: (cores + 0.1, 0.0, 0.0))
+    assert idle_timer() is None
+    monkeypatch.setattr(os, "getloadavg", lambda: (float(cores), 9.0, 9.0))
+    assert idle_timer() is time_candidates
 
 
 def test_the_cascade_and_segment_go_by_the_times_kept(thresholds: Path, tmp_path: Path) -> None:
