@@ -73,8 +73,10 @@ def image_plane(w: GraphWriter, pixels: str) -> Plane:
 
 def fixed_plane(w: GraphWriter, name: str, size: Size, image: Plane) -> Plane:
     """Return (N, height, width), as many planes of one size as there are images."""
-    axes = (Axis(w.constant(float(side)), w.ints(side)) for side in (size.height, size.width))
-    return Plane(name, *axes, image.numbers)
+    rows, columns = (
+        Axis(w.constant(float(side)), w.ints(side)) for side in (size.height, size.width)
+    )
+    return Plane(name, rows, columns, image.numbers)
 
 
 def whole_span(w: GraphWriter, axis: Axis) -> Span:
