@@ -283,3 +283,19 @@ def test_the_processor_is_read_from_the_system(tmp_path: Path) -> None:
     assert found.exact_int8 and found.lacks_bf16
     unknown = processor(tmp_path / "none")
     assert unknown.name and not unknown.exact_int8 and not unknown.lacks_bf16
+
+
+@pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="no load average on this system")
+def test_segment_times_the_engines_for_many_images(
+    opened: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("foveate.runtime.engines.openvino_module")
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    (tmp_path / "in").mkdir()
+    for number in range(64):
+        cv2.imwrite(str(tmp_path / f"in/{number}.png"), np.zeros((8, 8), np.uint8))
+    arguments = ("segment", opened.folder, tmp_path / "in", "--out", tmp_path / "out", "--json")
+    first, second = (json.loads(run(*arguments).output) for _ in range(2))
+    assert set(first["engine_ms"]) == {ORT.label, OV.label} and first["written"] == 64
+    assert times_path(opened, cpu_place(), (ORT, OV), 1).is_file()
+    assert second["engine_ms"] == first["engine_ms"] and second["engine"] == first["engine"]
