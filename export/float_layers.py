@@ -1,0 +1,100 @@
+"""Which layers stay in float32: as few as needed, those first whose 8 bits change masks most.
+
+Judged on the calibration images, against the masks of the float32 graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx
+from onnxruntime.quantization.calibrate import TensorsData
+
+from foveate.export.layers import layer_names
+from foveate.export.quantised import quantised, value_ranges
+from foveate.runtime.engines.base import Array, feed
+from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
+from foveate.runtime.input_types import as_input_type
+from foveate.runtime.overlap import BOUNDS, Disagreement, compare_masks, moved
+from foveate.train.dataset import Case
+
+SLACK = 0.5
+"""Share of the bounds that the calibration images may use: other images differ more."""
+MOST = 12
+"""Layers in float32 at most; a graph that needs more is not worth its name."""
+JUDGED = 8
+"""Images on which each layer is judged alone."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A graph in int8: the layers in float32, and the effect of each layer's 8 bits, if measured.
+
+    ``change`` is what the calibration images say of the whole.
+    """
+
+    model: onnx.ModelProto
+    in_float: tuple[str, ...]
+    effects: dict[str, float]
+    change: Disagreement
+
+
+class Search:
+    """The graph in float32, the ranges of its values, and the masks it gives."""
+
+    def __init__(
+        self, model: onnx.ModelProto, cases: Sequence[Case], input_type: str, progress: Progress
+    ) -> None:
+        self.model, self.cases, self.progress = model, cases, progress
+        self.images = [feed(as_input_type(case.image, input_type)[None]) for case in cases]
+        self.ranges: TensorsData = value_ranges(model, self.images)
+        self.wanted = self._masks(model, len(cases))
+
+    def run(self) -> Quantised:
+        """Return the graph with the fewest layers in float32 that holds, or the last one tried."""
+        found = self._with(())
+        if held(found.change):
+            return found
+        effects = self.effects()
+        for count in range(1, min(MOST, len(effects)) + 1):
+            found = self._with(tuple(effects)[:count], effects)
+            self.progress("choosing layers in float32", count, MOST)
+            if held(found.change):
+                break
+        return found
+
+    def effects(self) -> dict[str, float]:
+        """Return layer -> disagreement with it alone in 8 bits, the largest first."""
+        names, found = layer_names(self.model), {}
+        for number, name in enumerate(names):
+            others = [other for other in names if other != name]
+            alone = quantised(self.model, self.ranges, others)
+            found[name] = self._change(alone, JUDGED).value
+            self.progress("judging layers", number + 1, len(names))
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def _with(self, names: tuple[str, ...], effects: dict[str, float] | None = None) -> Quantised:
+        model = quantised(self.model, self.ranges, names)
+        return Quantised(model, names, effects or {}, self._change(model, len(self.cases)))
+
+    def _change(self, model: onnx.ModelProto, count: int) -> Disagreement:
+        total = Disagreement()
+        found = self._masks(model, count)
+        for case, got, wanted in zip(self.cases, found, self.wanted, strict=False):
+            shifted = moved(got["box"][0, 0], wanted["box"][0, 0])
+            masks = got["mask"][0], wanted["mask"][0]
+            total.add(compare_masks(case.name, *masks, shifted, case.truth))
+        return total
+
+    def _masks(self, model: onnx.ModelProto, count: int) -> list[dict[str, Array]]:
+        with OnnxRuntimeEngine(model.SerializeToString()) as engine:
+            return [engine.run({"image": image}, ("mask", "box")) for image in self.images[:count]]
+
+
+def held(change: Disagreement) -> bool:
+    """Say whether masks are inside the bounds of int8 with slack."""
+    bound, dice_bound = (SLACK * value for value in BOUNDS["int8"])
+    return change.value <= bound and abs(change.dice_change or 0.0) <= dice_bound
