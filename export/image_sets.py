@@ -61,7 +61,9 @@ def image_sets(source: Source, data: Path | None, int8: bool) -> ImageSets:
         raise DataError("a bundle names no images to measure parity on: give --data DATA")
     if not root.is_dir():
         if int8:
-            raise DataError(f"int8 is calibrated on training images, and {root} is gone: --data")
+            raise DataError(
+                f"int8 is calibrated on training images, and {root} is gone: give --data DATA"
+            )
         drawn = phantoms(PhantomSettings(PHANTOMS, seed=4711))
         cases = [Case(item.stem, item.image, None) for item in drawn]
         return ImageSets(Images(cases, f"{PHANTOMS} phantoms"), None)

@@ -162,7 +162,7 @@ def _without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
 def test_engines_compute_it_and_agree(
     name: str, random_model: onnx.ModelProto, images: list[Array]
 ) -> None:
-    """OpenVINO lost a zero point of signed values behind a Concat: off by a third of a deviation."""
+    """OpenVINO lost the zero point of signed values behind a Concat."""
     graph = quantised(random_model, value_ranges(random_model, images), ())
     plain = onnxruntime.SessionOptions()
     plain.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
