@@ -19,7 +19,7 @@ from foveate.runtime.input_types import as_input_type
 from foveate.runtime.overlap import BOUNDS, Disagreement, compare_masks, moved
 from foveate.train.dataset import Case
 
-SLACK = 0.5
+SLACK = 2 / 3
 """Share of the bounds that the calibration images may use: other images differ more."""
 MOST = 12
 """Layers in float32 at most; a graph that needs more is not worth its name."""
@@ -54,17 +54,17 @@ class Search:
         self.wanted = self._masks(model, len(cases))
 
     def run(self) -> Quantised:
-        """Return the graph with the fewest layers in float32 that holds, or the last one tried."""
-        found = self._with(())
-        if held(found.change):
-            return found
+        """Return the graph of the fewest layers in float32 that holds, else the best tried."""
+        tried = [self._with(())]
+        if held(tried[0].change):
+            return tried[0]
         effects = self.effects()
         for count in range(1, min(MOST, len(effects)) + 1):
-            found = self._with(tuple(effects)[:count], effects)
+            tried.append(self._with(tuple(effects)[:count], effects))
             self.progress("choosing layers in float32", count, MOST)
-            if held(found.change):
-                break
-        return found
+            if held(tried[-1].change):
+                return tried[-1]
+        return min(tried, key=lambda found: found.change.value)
 
     def effects(self) -> dict[str, float]:
         """Return layer -> disagreement with it alone in 8 bits, the largest first."""

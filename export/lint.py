@@ -103,7 +103,7 @@ def _half_geometry(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[st
 def _signed_values(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str]:
     """OpenVINO 2026.4 loses the zero point of a signed Concat in front of a convolution."""
     for node in model.graph.node:
-        if node.op_type == "QuantizeLinear" and types.get(node.output[0]) != TensorProto.UINT8:
+        if node.op_type == "QuantizeLinear" and types.get(node.input[-1]) != TensorProto.UINT8:
             yield f"QuantizeLinear ({node.name}) is signed: OpenVINO computes its Concat wrongly"
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 from onnx import NodeProto
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
+from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
@@ -22,16 +24,6 @@ from foveate.runtime.engines.base import Array
 
 QUANTISED = ["Conv", "Relu", "MaxPool", "Concat", "DepthToSpace"]
 """The operators of the networks; those of the same name outside them are left alone."""
-
-
-class _OneImage(CalibrationDataReader):
-    """What ONNX Runtime's calibration reads: one image."""
-
-    def __init__(self, image: Array) -> None:
-        self._feeds = iter([{"image": image}])
-
-    def get_next(self) -> dict[str, Array] | None:
-        return next(self._feeds, None)
 
 
 def value_ranges(model: onnx.ModelProto, images: Iterable[Array]) -> TensorsData:
@@ -49,7 +41,8 @@ def value_ranges(model: onnx.ModelProto, images: Iterable[Array]) -> TensorsData
             calibrate_method=CalibrationMethod.MinMax,
         )
         for image in images:
-            calibrator.collect_data(_OneImage(image))
+            feeds = iter([{"image": image}])
+            calibrator.collect_data(SimpleNamespace(get_next=partial(next, feeds, None)))
         return calibrator.compute_data()
 
 

@@ -211,7 +211,7 @@ def test_the_worst_layers_stay_in_float32_until_the_bound_holds(
     search = Search(random_model, cases, "uint8", lambda *step: None)
     whole = search._with(()).change.value
     assert whole > 0
-    monkeypatch.setitem(overlap.BOUNDS, "int8", (1.6 * whole, 1.0))
+    monkeypatch.setitem(overlap.BOUNDS, "int8", (1.2 * whole, 1.0))
     found = search.run()
     assert found.in_float == tuple(found.effects)[: len(found.in_float)] != ()
     assert list(found.effects.values()) == sorted(found.effects.values(), reverse=True)
