@@ -28,8 +28,9 @@ def export(model: Path, out: Path, precision: str, data: Path | None, separate: 
 
     Parity with the PyTorch cascade is measured on the validation images and written to
     parity.json; a bundle whose fp32 or int8 graph gives other masks is not written.
-    int8 is calibrated on training images, and the layers that bear 8 bits worst stay in float32;
-    this takes minutes. Of a BUNDLE the graphs are made anew from its weights, and --data is needed.
+    int8 is calibrated on training images, and the blocks of layers that bear 8 bits worst stay in
+    float32; this takes minutes. Of a BUNDLE the graphs are made anew from its weights, and --data
+    is needed.
 
     \b
     Example:
@@ -59,8 +60,8 @@ def export(model: Path, out: Path, precision: str, data: Path | None, separate: 
             f"{name}: disagreement {row['disagreement']:.6f} (bound {row['disagreement_bound']}), "
             f"Dice change {change}, {row['images']} images. {row['how']}"
         )
-        if "float_layers" in row:
-            kept = ", ".join(row["float_layers"]) or "none"
-            bar.log(f"  calibrated on {row['calibration']['source']}; layers in float32: {kept}")
+        if "float_blocks" in row:
+            kept = ", ".join(row["float_blocks"]) or "none"
+            bar.log(f"  calibrated on {row['calibration']['source']}; in float32: {kept}")
     size = sum(path.stat().st_size for path in out.iterdir())
     bar.log(f"Bundle in {out}, {size / 1e6:.1f} MB. Next: foveate segment {out} IMAGES --out masks")

@@ -7,14 +7,14 @@ from typing import Any
 
 import onnx
 
-from foveate.export.float_layers import Progress, Quantised, Search
+from foveate.export.float_blocks import Progress, Quantised, Search
 from foveate.export.graph import cascade_model
 from foveate.export.image_sets import Images
 from foveate.runtime.errors import BundleError
 from foveate.train.cascade import TorchCascade
 
 BLAMED = 5
-"""Layers that a refusal names."""
+"""Blocks of layers that a refusal names."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Int8Graph:
                 "ranges": "least and largest value",
             },
             "calibration_disagreement": self.found.change.value,
-            "float_layers": {name: self.found.effects[name] for name in self.found.in_float},
+            "float_blocks": {name: self.found.effects[name] for name in self.found.in_float},
         }
 
     def refusal(self, row: dict[str, Any]) -> BundleError:
-        """Return the error for a row of parity that does not hold, with the layers to blame."""
+        """Return the error for a row of parity that does not hold, with the blocks to blame."""
         effects = self.found.effects or self.search.effects()
         left = [name for name in effects if name not in self.found.in_float][:BLAMED]
         worst = ", ".join(f"{name} {effects[name]:.4f}" for name in left)
@@ -52,7 +52,7 @@ class Int8Graph:
             f"the int8 graph does not give PyTorch's masks: disagreement "
             f"{row['disagreement']:.4f}, wanted at most {row['disagreement_bound']}; Dice change "
             f"{change:+.4f}, wanted at most {row['dice_change_bound']} either way (worst image "
-            f"{row['worst_image']}). {len(self.found.in_float)} layers are in float32; of the "
+            f"{row['worst_image']}). {len(self.found.in_float)} blocks are in float32; of the "
             f"others these change masks most, each alone in 8 bits: {worst}. Nothing was written; "
             "export without int8, or with --data of more images"
         )

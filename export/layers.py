@@ -22,11 +22,33 @@ def network_nodes(model: onnx.ModelProto) -> list[NodeProto]:
     return [node for node in model.graph.node if node.output[0] in found]
 
 
-def layer_names(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the convolutions of the networks, as in weights.safetensors."""
-    return list(filter(None, map(layer_name, network_nodes(model))))
+def block_names(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the blocks of the networks, in the order of the graph."""
+    return list(dict.fromkeys(filter(None, blocks(model).values())))
 
 
-def layer_name(node: NodeProto) -> str:
-    """Return the name of a convolution, such as stage1.encoder.0.3; "" for other nodes."""
-    return node.input[1].removesuffix(".weight") if node.op_type == "Conv" else ""
+def blocks(model: onnx.ModelProto) -> dict[str, str]:
+    """Return output -> block of each node of the networks, such as stage1.encoder.0.
+
+    A block is one or two convolutions, named as in weights.safetensors; what stands behind a
+    convolution belongs to it, and so does the MaxPool or Concat in front.
+    """
+    inside, found = network_nodes(model), {}
+    for node in inside:
+        name = _block(node)
+        if name:
+            found[node.output[0]] = name
+        elif node.op_type in ("Relu", "DepthToSpace"):
+            found[node.output[0]] = found[node.input[0]]
+    readers = {name: _block(node) for node in inside for name in node.input[:1]}
+    for node in inside:
+        if node.op_type in ("MaxPool", "Concat"):
+            found[node.output[0]] = readers[node.output[0]]
+    return found
+
+
+def _block(node: NodeProto) -> str:
+    """Return the block of a convolution; "" for other nodes."""
+    if node.op_type != "Conv":
+        return ""
+    return ".".join(node.input[1].split(".")[:3]).removesuffix(".weight")

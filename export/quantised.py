@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import onnx
-from onnx import NodeProto
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from foveate.export.layers import layer_name, network_nodes
+from foveate.export.layers import blocks, network_nodes
 from foveate.runtime.engines.base import Array
 
 QUANTISED = ["Conv", "Relu", "MaxPool", "Concat", "DepthToSpace"]
@@ -49,10 +48,13 @@ def value_ranges(model: onnx.ModelProto, images: Iterable[Array]) -> TensorsData
 def quantised(
     model: onnx.ModelProto, ranges: TensorsData, in_float: Collection[str]
 ) -> onnx.ModelProto:
-    """Return the graph with its networks in 8 bits, but for the layers named in ``in_float``."""
-    inside = network_nodes(model)
-    left = {node.output[0] for node in inside if layer_name(node) in in_float}
-    chosen = [node.name for node in inside if not left & {node.output[0], *_sources(node)}]
+    """Return the graph with its networks in 8 bits, but for the blocks named in ``in_float``."""
+    members = blocks(model)
+    chosen = [
+        node.name
+        for node in network_nodes(model)
+        if members.get(node.output[0], "") not in ("", *in_float)
+    ]
     quantizer = QDQQuantizer(
         copy.deepcopy(model),
         per_channel=True,
@@ -70,9 +72,3 @@ def quantised(
     found: onnx.ModelProto = quantizer.model.model
     onnx.checker.check_model(found, full_check=True)
     return found
-
-
-def _sources(node: NodeProto) -> Iterator[str]:
-    """Yield what a node reads, where it belongs to the layer before it."""
-    if node.op_type in ("Relu", "DepthToSpace"):
-        yield node.input[0]

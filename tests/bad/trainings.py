@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from foveate.export import float_layers
+from foveate.export import float_blocks
 from foveate.runtime import overlap
 from foveate.runtime.bundle import file_sha256
 from foveate.runtime.hashes import canonical_sha256
@@ -60,7 +60,7 @@ def stored(given: str, said: str, spoil: Callable[[Path], object], *command: obj
 def other_masks(place: Place) -> list[object]:
     """Return the export of int8 where nothing but the same masks will do."""
     place.patch.setitem(overlap.BOUNDS, "int8", (1e-9, 1e-9))
-    place.patch.setattr(float_layers, "MOST", 1)
+    place.patch.setattr(float_blocks, "MOST", 1)
     return ["export", place.run, "--out", place.folder / "b", *INT8]
 
 

@@ -12,10 +12,10 @@ import pytest
 from numpy.testing import assert_array_equal
 from onnx import TensorProto, numpy_helper
 
-from foveate.export.float_layers import Search
+from foveate.export.float_blocks import Search
 from foveate.export.graph import cascade_model
 from foveate.export.image_sets import image_sets
-from foveate.export.layers import layer_name, layer_names, network_nodes
+from foveate.export.layers import block_names, network_nodes
 from foveate.export.lint import lint
 from foveate.export.precision import folded
 from foveate.export.quantised import quantised, value_ranges
@@ -176,35 +176,50 @@ def test_engines_compute_it_and_agree(
 def test_onnx_runtime_multiplies_in_8_bits(
     random_model: onnx.ModelProto, images: list[Array], tmp_path: Path
 ) -> None:
-    names = layer_names(random_model)
-    graph = quantised(random_model, value_ranges(random_model, images), names[-1:])
+    graph = quantised(random_model, value_ranges(random_model, images), ("stage1.head",))
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 4
     onnxruntime.InferenceSession(graph.SerializeToString(), options)
     kinds = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
-    assert kinds.count("QLinearConv") == len(names) - 1
+    assert kinds.count("QLinearConv") == len(weight_types(random_model)) - 1
 
 
-def test_a_layer_in_float32_keeps_its_weights(
+def test_a_block_in_float32_keeps_its_weights(
     random_model: onnx.ModelProto, images: list[Array]
 ) -> None:
-    names = layer_names(random_model)
-    assert "stage1.head" in names and "stage2.up.0" in names
-    graph = quantised(random_model, value_ranges(random_model, images), names[1:3])
-    kinds = weight_types(graph)
-    assert {name for name in names if kinds[name] == TensorProto.FLOAT} == set(names[1:3])
+    names = block_names(random_model)
+    assert names[0] == "stage1.encoder.0" and names[-1] == "stage2.head"
+    left = ("stage1.encoder.1", "stage2.up.0")
+    graph = quantised(random_model, value_ranges(random_model, images), left)
+    plain = {name for name, kind in weight_types(graph).items() if kind == TensorProto.FLOAT}
+    assert plain == {"stage1.encoder.1.0", "stage1.encoder.1.3", "stage2.up.0"}
     stored = {item.name: item for item in random_model.graph.initializer}
-    for node in network_nodes(graph):
-        if layer_name(node) in names[1:3]:
-            assert node.input[1] in stored
-            found = next(i for i in graph.graph.initializer if i.name == node.input[1])
-            assert_array_equal(
-                numpy_helper.to_array(found), numpy_helper.to_array(stored[found.name])
-            )
+    for item in graph.graph.initializer:
+        if item.name.removesuffix(".weight") in plain:
+            values = numpy_helper.to_array(item)
+            assert_array_equal(values, numpy_helper.to_array(stored[item.name]))
 
 
-def test_the_worst_layers_stay_in_float32_until_the_bound_holds(
+def test_one_block_alone_leaves_everything_else_in_float32(
+    random_model: onnx.ModelProto, images: list[Array]
+) -> None:
+    others = [name for name in block_names(random_model) if name != "stage2.head"]
+    graph = quantised(random_model, value_ranges(random_model, images), others)
+    found = [node for node in graph.graph.node if node.op_type == "QuantizeLinear"]
+    assert len(found) == 2 and all("stage2" in "".join(graph_readers(graph, n)) for n in found)
+
+
+def graph_readers(graph: onnx.ModelProto, node: onnx.NodeProto) -> list[str]:
+    """Return the names of all that is computed from a node."""
+    names = [node.output[0]]
+    for other in graph.graph.node:
+        if set(names) & set(other.input):
+            names += other.output
+    return names
+
+
+def test_the_worst_blocks_stay_in_float32_until_the_bound_holds(
     random_model: onnx.ModelProto, images: list[Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = [Case(str(index), image[0], None) for index, image in enumerate(images)]
@@ -232,15 +247,15 @@ def test_the_threshold_graph_returns_the_shape_that_was_drawn(name: str) -> None
             assert dice(mask, shape, 1) >= 0.998
 
 
-def test_other_masks_are_refused_with_the_layers_to_blame(
+def test_other_masks_are_refused_with_the_blocks_to_blame(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(overlap.BOUNDS, "int8", (1e-9, 1e-9))
-    monkeypatch.setattr("foveate.export.float_layers.MOST", 1)
+    monkeypatch.setattr("foveate.export.float_blocks.MOST", 1)
     result = run("export", trained, "--out", tmp_path / "b", "--precision", "fp32,int8")
     said = str(result.exception)
     assert isinstance(result.exception, BundleError) and "the int8 graph does not give" in said
-    assert "1 layers are in float32" in said and "each alone in 8 bits: stage" in said
+    assert "1 blocks are in float32" in said and "each alone in 8 bits: stage" in said
     assert not list(tmp_path.iterdir())
 
 

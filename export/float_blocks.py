@@ -1,4 +1,4 @@
-"""Which layers stay in float32: as few as needed, those first whose 8 bits change masks most.
+"""Which blocks stay in float32: as few as needed, those first whose 8 bits change masks most.
 
 Judged on the calibration images, against the masks of the float32 graph.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import onnx
 from onnxruntime.quantization.calibrate import TensorsData
 
-from foveate.export.layers import layer_names
+from foveate.export.layers import block_names
 from foveate.export.quantised import quantised, value_ranges
 from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
@@ -22,16 +22,16 @@ from foveate.train.dataset import Case
 SLACK = 2 / 3
 """Share of the bounds that the calibration images may use: other images differ more."""
 MOST = 12
-"""Layers in float32 at most; a graph that needs more is not worth its name."""
+"""Blocks in float32 at most; a graph that needs more is not worth its name."""
 JUDGED = 8
-"""Images on which each layer is judged alone."""
+"""Images on which each block is judged alone."""
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """A graph in int8: the layers in float32, and the effect of each layer's 8 bits, if measured.
+    """A graph in int8: the blocks in float32, and the effect of each block's 8 bits, if measured.
 
     ``change`` is what the calibration images say of the whole.
     """
@@ -54,26 +54,26 @@ class Search:
         self.wanted = self._masks(model, len(cases))
 
     def run(self) -> Quantised:
-        """Return the graph of the fewest layers in float32 that holds, else the best tried."""
+        """Return the graph of the fewest blocks in float32 that holds, else the best tried."""
         tried = [self._with(())]
         if held(tried[0].change):
             return tried[0]
         effects = self.effects()
         for count in range(1, min(MOST, len(effects)) + 1):
             tried.append(self._with(tuple(effects)[:count], effects))
-            self.progress("choosing layers in float32", count, MOST)
+            self.progress("choosing blocks in float32", count, MOST)
             if held(tried[-1].change):
                 return tried[-1]
         return min(tried, key=lambda found: found.change.value)
 
     def effects(self) -> dict[str, float]:
-        """Return layer -> disagreement with it alone in 8 bits, the largest first."""
-        names, found = layer_names(self.model), {}
+        """Return block -> disagreement with it alone in 8 bits, the largest first."""
+        names, found = block_names(self.model), {}
         for number, name in enumerate(names):
             others = [other for other in names if other != name]
             alone = quantised(self.model, self.ranges, others)
             found[name] = self._change(alone, JUDGED).value
-            self.progress("judging layers", number + 1, len(names))
+            self.progress("judging blocks", number + 1, len(names))
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def _with(self, names: tuple[str, ...], effects: dict[str, float] | None = None) -> Quantised:
