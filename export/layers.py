@@ -8,7 +8,7 @@ from onnx import NodeProto
 STAGES = ("stage1", "stage2")
 
 
-def network_nodes(model: onnx.ModelProto) -> list[NodeProto]:
+def nodes_of_networks(model: onnx.ModelProto) -> list[NodeProto]:
     """Return the nodes between stageN_input and stageN_logits, in the order of the graph."""
     makers = {name: node for node in model.graph.node for name in node.output}
     found: set[str] = set()
@@ -33,7 +33,7 @@ def blocks(model: onnx.ModelProto) -> dict[str, str]:
     A block is one or two convolutions, named as in weights.safetensors; what stands behind a
     convolution belongs to it, and so does the MaxPool or Concat in front.
     """
-    inside, found = network_nodes(model), {}
+    inside, found = nodes_of_networks(model), {}
     for node in inside:
         name = _block(node)
         if name:

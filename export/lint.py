@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from foveate.export.layers import network_nodes
+from foveate.export.layers import nodes_of_networks
 
 FORBIDDEN = {
     "GridSample": "TensorRT reads it as nearest at opset 20 and wrongly in fp16 "
@@ -28,6 +28,8 @@ FORBIDDEN = {
 NARROW = (TensorProto.BOOL, TensorProto.UINT8)
 QUANTISING = {"QuantizeLinear", "DequantizeLinear"}
 NETWORK_OPERATORS = {"Conv", "ConvTranspose", "Relu", "MaxPool", "Concat", "Cast", "Identity"}
+CARRIERS = {"Gather", "Flatten"}
+"""Operators that move values and compute nothing: labels travel as float16 through them."""
 OPSET = 18
 
 
@@ -96,7 +98,7 @@ def _half_geometry(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[st
     """Geometry stays float32: float16 is for the operators of the networks."""
     for node in model.graph.node:
         half = any(types.get(name) == TensorProto.FLOAT16 for name in [*node.input, *node.output])
-        if half and node.op_type not in NETWORK_OPERATORS:
+        if half and node.op_type not in NETWORK_OPERATORS | CARRIERS:
             yield f"{node.op_type} ({node.name}) computes in float16; geometry stays float32"
 
 
@@ -120,7 +122,7 @@ def _weight_zero_points(model: onnx.ModelProto) -> Iterator[str]:
 
 def _quantised_geometry(model: onnx.ModelProto) -> Iterator[str]:
     """Only the networks have 8 bits: everything outside them stays float32."""
-    inside = {node.output[0] for node in network_nodes(model)}
+    inside = {node.output[0] for node in nodes_of_networks(model)}
     for node in model.graph.node:
         if node.op_type in QUANTISING and node.output[0] not in inside:
             yield f"{node.op_type} ({node.name}) outside the networks; geometry stays float32"

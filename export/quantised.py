@@ -18,7 +18,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from foveate.export.layers import blocks, network_nodes
+from foveate.export.layers import blocks, nodes_of_networks
 from foveate.runtime.engines.base import Array
 
 QUANTISED = ["Conv", "Relu", "MaxPool", "Concat", "DepthToSpace"]
@@ -52,7 +52,7 @@ def quantised(
     members = blocks(model)
     chosen = [
         node.name
-        for node in network_nodes(model)
+        for node in nodes_of_networks(model)
         if members.get(node.output[0], "") not in ("", *in_float)
     ]
     quantizer = QDQQuantizer(

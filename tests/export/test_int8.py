@@ -15,7 +15,7 @@ from onnx import TensorProto, numpy_helper
 from foveate.export.float_blocks import Search
 from foveate.export.graph import cascade_model
 from foveate.export.image_sets import image_sets
-from foveate.export.layers import block_names, network_nodes
+from foveate.export.layers import block_names, nodes_of_networks
 from foveate.export.lint import lint
 from foveate.export.precision import folded
 from foveate.export.quantised import quantised, value_ranges
@@ -135,7 +135,7 @@ def test_the_geometry_is_float32_and_bit_for_bit_that_of_the_fp32_graph(
     found = []
     for precision in ("fp32", "int8"):
         model = onnx.load(int8 / f"cascade.{precision}.onnx")
-        inside = {node.output[0] for node in network_nodes(model)}
+        inside = {node.output[0] for node in nodes_of_networks(model)}
         left = [node for node in model.graph.node if node.output[0] not in inside]
         del model.graph.node[:]
         model.graph.node.extend(left)
