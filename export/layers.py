@@ -1,4 +1,4 @@
-"""The nodes of a fused graph that belong to its networks, and the names of their layers."""
+"""The nodes of a fused graph that belong to its networks, and the blocks that they are made of."""
 
 from __future__ import annotations
 
