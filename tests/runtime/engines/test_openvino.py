@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 
 from foveate.export.graph import cascade_model
 from foveate.export.precision import folded
+from foveate.export.quantised import quantised, value_ranges
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines import engine_from_onnx, openvino_cache
 from foveate.runtime.engines.base import Array
@@ -94,6 +95,17 @@ def test_bf16_is_for_the_networks_and_float32_for_the_geometry(random_graph: byt
     assert "bf16" not in found["Eltwise"]
     with loaded(random_graph) as engine:
         assert {"bf16"} not in precisions(engine).values()
+
+
+def test_int8_is_for_the_networks_and_float32_for_the_geometry() -> None:
+    networks = folded(random_network(1, 1, 5)), folded(random_network(2, 1, 6))
+    model = cascade_model(small_spec(), *networks, "int8")
+    image = np.random.default_rng(3).integers(0, 256, (1, 60, 80), dtype=np.uint8)
+    graph = quantised(model, value_ranges(model, [image]), ()).SerializeToString()
+    with loaded(graph) as engine:
+        found = precisions(engine)
+    assert found["Convolution"] == {"u8"} and found["MatMul"] == {"f32"}
+    assert found["Reduce"] | found["Eltwise"] <= {"f32", "i32"}
 
 
 def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:

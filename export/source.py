@@ -1,0 +1,69 @@
+"""What is exported: the cascade of a run, or of a bundle whose run may be gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveate.export.reference import torch_cascade
+from foveate.runtime.bundle import MANIFEST, open_bundle
+from foveate.runtime.hashes import canonical_sha256
+from foveate.train.cascade import TorchCascade
+from foveate.train.run import load_run
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained cascade in PyTorch, and what the manifest of its bundle says of where it is from.
+
+    ``lists`` are the stems it was trained and validated on, by name; a bundle names none.
+    ``image_dir``, ``mask_dir`` and ``data_dir`` are those of its training. ``unfinished`` names the
+    stages whose training has not come to its end.
+    """
+
+    cascade: TorchCascade
+    facts: dict[str, Any]
+    lists: dict[str, list[str]]
+    data_dir: Path | None = None
+    image_dir: str = "images"
+    mask_dir: str = "masks"
+    unfinished: tuple[str, ...] = ()
+
+
+def read_source(folder: Path) -> Source:
+    """Return what a run or a bundle holds; BundleError says which file is wrong and why."""
+    return _bundle(folder) if (folder / MANIFEST).exists() else _run(folder)
+
+
+def _bundle(folder: Path) -> Source:
+    bundle = open_bundle(folder)
+    names = ("kind", "network", "data", "training")
+    facts = {name: bundle.manifest[name] for name in names if name in bundle.manifest}
+    return Source(torch_cascade(bundle), facts, {})
+
+
+def _run(folder: Path) -> Source:
+    cascade, record = load_run(folder)
+    settings, data, stages = record["settings"], record["data"], record["stages"]
+    facts = {
+        "kind": record["kind"],
+        "network": {"name": "unet", "width": settings["width"], "depth": settings["depth"]},
+        "data": {name: data[name] for name in ("name", "licence", "fingerprint")},
+        "training": {
+            "created": record["created"],
+            "run_sha256": canonical_sha256(record),
+            "validation_dice": {
+                name: max(row["dice"] for row in stage["curve"]) for name, stage in stages.items()
+            },
+        },
+    }
+    return Source(
+        cascade,
+        facts,
+        {name: data[name] for name in ("training", "validation")},
+        Path(settings["data_dir"]),
+        settings["image_dir_name"],
+        settings["mask_dir_name"],
+        tuple(name for name, stage in stages.items() if not stage["done"]),
+    )
