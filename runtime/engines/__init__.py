@@ -12,6 +12,7 @@ from foveate.runtime.plan_record import BF16, TF32, graph_of
 ENGINES = {
     "onnxruntime": ("foveate.runtime.engines.onnxruntime", "cpu"),
     "openvino": ("foveate.runtime.engines.openvino", "openvino"),
+    "openvino-gpu": ("foveate.runtime.engines.openvino_gpu", "openvino"),
     "onnxruntime-cuda": ("foveate.runtime.engines.onnxruntime_cuda", "gpu"),
 }
 """Engine that runs the graph of a bundle -> its module and the extra that installs it."""
@@ -24,6 +25,8 @@ REFUSED = {
     "minutes; use fp32 here",
     ("openvino", "fp16"): "openvino has no fp16 arithmetic on a CPU and would compute in float32 "
     "with rounded weights; use fp32 or bf16 here",
+    ("openvino-gpu", "fp16"): "openvino-gpu keeps the geometry in float32 by a hint that would do "
+    "the same to the networks; use fp32 or int8 here",
     ("onnxruntime-cuda", "int8"): "onnxruntime-cuda has no int8 convolutions and would compute in "
     "float32 with rounded values; use fp32 or fp16 here",
     (PLANNED, "int8"): "TensorRT reads signed 8 bits without a zero point alone, and the int8 "

@@ -123,6 +123,15 @@ def test_rounding_is_to_the_nearest_and_ties_go_to_the_even_one() -> None:
     assert nearest_bfloat16(values).tolist() == [[1.0, 1.0], [1.0, -(1 + 2**-6)]]
 
 
+def test_an_intel_gpu_that_is_not_here_is_named_with_its_driver(bundle: Path) -> None:
+    if any(name.startswith("GPU") for name in openvino_model.openvino.Core().available_devices):
+        pytest.skip("there is an Intel GPU")
+    with pytest.raises(EngineError, match=r"no Intel GPU here, only CPU: .*intel-opencl-icd"):
+        Cascade.load(bundle, "openvino-gpu")
+    with pytest.raises(EngineError, match="use fp32 or int8"):
+        Cascade.load(bundle, "openvino-gpu", "fp16")
+
+
 def test_threads_get_their_own_results(random_graph: bytes) -> None:
     images = np.random.default_rng(2).integers(0, 256, (4, 1, 60, 80), dtype=np.uint8)
     wrong: Counter[int] = Counter()
