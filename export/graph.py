@@ -18,6 +18,8 @@ from torch import nn
 import foveate
 from foveate.export.operators import GraphWriter
 from foveate.export.precision import network_nodes
+from foveate.export.tile_blend import blend_tiles, tile_score, tile_weights
+from foveate.export.tiles import choose_tiles, crop_hints, crop_tiles, tile_boxes
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.cascade import STD_FLOOR
 from foveate.train.geometry import ROUND_SIDE, ROUND_START
@@ -52,7 +54,7 @@ def cascade_model(
         whole = _whole_box(w, pixels, rows, columns)
         w.op("Unsqueeze", whole, w.ints(1), name="box")
         refined = w.op("Identity", "coarse", name="refined")
-        _decide(w, spec, refined)
+        _decide(w, spec, refined, spec.mask_threshold)
         _score(w, spec, refined)
         return _model(w, spec, precision)
     small = _resize_whole(w, pixels, rows, columns, spec.stage1)
@@ -66,6 +68,9 @@ def cascade_model(
         whole = _whole_box(w, pixels, rows, columns)
         refined = w.op("Identity", "coarse", name="refined")
         box_rows, box_columns = _box_sides(w, whole)
+    elif spec.region.mode == "tiles":
+        _in_tiles(w, spec, stage2, pixels, (mean, std), precision)
+        return _model(w, spec, precision)
     else:
         foreground = _foreground(w, spec)
         whole = _find_box(w, spec, spec.stage2, foreground, rows, columns)
@@ -81,9 +86,37 @@ def cascade_model(
     w.op("Unsqueeze", whole, w.ints(1), name="box")
     size = spec.stage2 or spec.stage1
     pasted = _paste(w, refined, box_rows, box_columns, rows, columns, size)
-    _decide(w, spec, pasted)
+    _decide(w, spec, pasted, spec.mask_threshold)
     _score(w, spec, refined)
     return _model(w, spec, precision)
+
+
+def _in_tiles(
+    w: GraphWriter,
+    spec: CascadeSpec,
+    stage2: nn.Module,
+    pixels: str,
+    normal: tuple[str, str],
+    precision: str,
+) -> None:
+    """Write all that follows ``coarse`` where stage 2 looks at tiles."""
+    assert spec.stage2 is not None
+    foreground = _foreground(w, spec)
+    tiles = choose_tiles(w, spec, pixels, foreground)
+    tile_boxes(w, tiles)
+    mean, std = (w.op("Unsqueeze", part, w.ints(-1)) for part in normal)
+    crop = w.op("Mul", crop_tiles(w, pixels, tiles), w.constant(1 / spec.full_scale))
+    crop = w.op("Div", w.op("Sub", crop, mean), std)
+    hint = crop_hints(w, spec, foreground, tiles)
+    channels = [w.op("Unsqueeze", part, w.ints(2)) for part in (crop, hint)]
+    sides = w.ints(-1, 2, spec.stage2.height, spec.stage2.width)
+    w.op("Reshape", w.op("Concat", *channels, axis=2), sides, name="stage2_input")
+    network_nodes(w, stage2, "stage2_input", "stage2_logits", "stage2", precision)
+    refined = _probabilities(w, spec, "stage2_logits", "refined")
+    weights = tile_weights(w, tiles)
+    votes = w.op("Sub", refined, w.constant(spec.mask_threshold)) if spec.binary else refined
+    _decide(w, spec, blend_tiles(w, votes, weights, spec.channels, tiles), 0.0)
+    tile_score(w, *_winning(w, spec, refined), weights, tiles)
 
 
 def _network_at_own_size(
@@ -349,11 +382,11 @@ def _paste(
     return w.op("MatMul", w.op("MatMul", tall, probability), wide)
 
 
-def _decide(w: GraphWriter, spec: CascadeSpec, pasted: str) -> None:
+def _decide(w: GraphWriter, spec: CascadeSpec, pasted: str, threshold: float) -> None:
     """Write ``mask``: the threshold when binary, else the class of the highest probability."""
     if spec.binary:
         plane = w.op("Squeeze", pasted, w.ints(1))
-        label = w.op("Greater", plane, w.constant(spec.mask_threshold))
+        label = w.op("Greater", plane, w.constant(threshold))
     else:
         label = w.op("ArgMax", pasted, axis=1, keepdims=0)
     w.op("Cast", label, name="mask", to=TensorProto.UINT8)
@@ -361,6 +394,14 @@ def _decide(w: GraphWriter, spec: CascadeSpec, pasted: str) -> None:
 
 def _score(w: GraphWriter, spec: CascadeSpec, probability: str) -> None:
     """Write ``score``: the mean winning probability over the foreground; 0 where there is none."""
+    winning, chosen = _winning(w, spec, probability)
+    total = w.op("ReduceSum", w.op("Mul", winning, chosen), w.ints(1, 2), keepdims=0)
+    count = w.op("ReduceSum", chosen, w.ints(1, 2), keepdims=0)
+    w.op("Div", total, w.op("Max", count, w.constant(1.0)), name="score")
+
+
+def _winning(w: GraphWriter, spec: CascadeSpec, probability: str) -> tuple[str, str]:
+    """Return the highest probability, (N, h, w), and 1 where it is foreground, else 0."""
     if spec.binary:
         winning = w.op("Squeeze", probability, w.ints(1))
         chosen = w.op("Greater", winning, w.constant(spec.mask_threshold))
@@ -368,10 +409,7 @@ def _score(w: GraphWriter, spec: CascadeSpec, probability: str) -> None:
         winning = w.op("ReduceMax", probability, w.ints(1), keepdims=0)
         label = w.op("ArgMax", probability, axis=1, keepdims=0)
         chosen = w.op("Greater", w.op("Cast", label, to=TensorProto.FLOAT), w.constant(0.5))
-    chosen = w.op("Cast", chosen, to=TensorProto.FLOAT)
-    total = w.op("ReduceSum", w.op("Mul", winning, chosen), w.ints(1, 2), keepdims=0)
-    count = w.op("ReduceSum", chosen, w.ints(1, 2), keepdims=0)
-    w.op("Div", total, w.op("Max", count, w.constant(1.0)), name="score")
+    return winning, w.op("Cast", chosen, to=TensorProto.FLOAT)
 
 
 def _model(w: GraphWriter, spec: CascadeSpec, precision: str) -> onnx.ModelProto:
@@ -381,12 +419,16 @@ def _model(w: GraphWriter, spec: CascadeSpec, precision: str) -> onnx.ModelProto
     refined: list[str | int] = [crop.height, crop.width]
     if spec.pad_multiple:
         coarse = refined = ["H", "W"]
+    regions: str | int = 1
+    views = "N"
+    if spec.region.mode == "tiles":
+        regions, views = spec.region.tiles or "K", "N*K"
     shapes: dict[str, tuple[int, list[str | int]]] = {
         "mask": (TensorProto.UINT8, ["N", "H", "W"]),
-        "box": (TensorProto.FLOAT, ["N", 1, 4]),
+        "box": (TensorProto.FLOAT, ["N", regions, 4]),
         "score": (TensorProto.FLOAT, ["N"]),
         "coarse": (TensorProto.FLOAT, ["N", spec.channels, *coarse]),
-        "refined": (TensorProto.FLOAT, ["N", spec.channels, *refined]),
+        "refined": (TensorProto.FLOAT, [views, spec.channels, *refined]),
     }
     graph = helper.make_graph(
         w.nodes,

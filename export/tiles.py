@@ -1,0 +1,204 @@
+"""Tiles as ONNX operators: which are chosen and what stage 2 sees there.
+
+The same steps as ``foveate.train.tiles``, in the same order. Pixels are read by Gather with indices
+computed in the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto
+
+from foveate.export.operators import GraphWriter
+from foveate.runtime.spec import CascadeSpec
+from foveate.runtime.tiles import TileAxis, TileGrid, tile_grid
+from foveate.train.tiles import MASS_STEPS, ROUND_MASS
+
+
+@dataclass(frozen=True)
+class GridLine:
+    """One axis of the grid in the graph: the image's pixels and the tiles along it, int64 (1,)."""
+
+    axis: TileAxis
+    size: str
+    count: str
+
+
+@dataclass(frozen=True)
+class ChosenTiles:
+    """Tiles chosen in the graph, best first.
+
+    ``top`` and ``left`` are their first pixels, (N, K) int64. ``slots`` (N, T) int64 is the place
+    of each tile of the grid among the K, K where it was not chosen; ``real`` (N, K) float32 is 0
+    for a tile that is a repetition. ``batch`` is N and ``chosen`` is K, int64 (1,).
+    """
+
+    grid: TileGrid
+    rows: GridLine
+    columns: GridLine
+    top: str
+    left: str
+    slots: str
+    real: str
+    batch: str
+    chosen: str
+
+
+def choose_tiles(w: GraphWriter, spec: CascadeSpec, pixels: str, foreground: str) -> ChosenTiles:
+    """Write which tiles of (N, H, W) pixels are looked at, by the (N, h1, w1) foreground."""
+    assert spec.stage2 is not None
+    grid = tile_grid(spec.region, spec.stage2)
+    shape = w.op("Shape", pixels)
+    batch, height, width = (w.op("Gather", shape, w.ints(index), axis=0) for index in range(3))
+    rows, columns = _line(w, grid.rows, height), _line(w, grid.columns, width)
+    total = w.op("Mul", rows.count, columns.count)
+    numbers = steps(w, total)
+    if spec.region.tiles:
+        chosen = w.ints(spec.region.tiles)
+        masses = _masses(w, spec, foreground, rows, columns)
+        keys = _keys(w, masses, numbers, total)
+        order = _best(w, keys, spec.region.tiles, batch)
+        slots = _slots(w, order, numbers, spec.region.tiles)
+        inside = w.op("Less", order, total)
+        best = w.op("Slice", order, w.ints(0), w.ints(1), w.ints(1))
+        repeated = w.op("Mul", w.op("Sub", w.ints(1), as_int(w, inside)), best)
+        order = w.op("Add", w.op("Mul", as_int(w, inside), order), repeated)
+        real = w.op("Cast", inside, to=TensorProto.FLOAT)
+    else:
+        chosen = total
+        everywhere = w.op("Concat", batch, total, axis=0)
+        order = slots = w.op("Expand", w.op("Unsqueeze", numbers, w.ints(0)), everywhere)
+        real = w.op("Expand", w.array(np.ones((1, 1), np.float32)), everywhere)
+    row = w.op("Div", order, columns.count)
+    column = w.op("Sub", order, w.op("Mul", row, columns.count))
+    top = w.op("Mul", row, w.ints(grid.rows.stride))
+    left = w.op("Mul", column, w.ints(grid.columns.stride))
+    return ChosenTiles(grid, rows, columns, top, left, slots, real, batch, chosen)
+
+
+def _line(w: GraphWriter, axis: TileAxis, size: str) -> GridLine:
+    """Return an axis of ``size`` pixels with the number of tiles that cover it."""
+    reach = w.op("Add", size, w.ints(axis.stride - 1 - axis.shared))
+    return GridLine(axis, size, w.op("Max", w.op("Div", reach, w.ints(axis.stride)), w.ints(1)))
+
+
+def steps(w: GraphWriter, count: str) -> str:
+    """Return 0, 1, ... below ``count``, both int64, ``count`` of shape (1,)."""
+    zero, one = (w.array(np.array(value, np.int64)) for value in (0, 1))
+    return w.op("Range", zero, w.op("Squeeze", count, w.ints(0)), one)
+
+
+def as_int(w: GraphWriter, truth: str) -> str:
+    return w.op("Cast", truth, to=TensorProto.INT64)
+
+
+def as_float(w: GraphWriter, whole: str) -> str:
+    return w.op("Cast", whole, to=TensorProto.FLOAT)
+
+
+def _masses(
+    w: GraphWriter, spec: CascadeSpec, foreground: str, rows: GridLine, columns: GridLine
+) -> str:
+    """Return (N, T): the squared foreground in each tile's core."""
+    tall = _core_weights(w, rows, spec.stage1.height)
+    wide = w.op("Transpose", _core_weights(w, columns, spec.stage1.width), perm=[1, 0])
+    squared = w.op("Mul", foreground, foreground)
+    masses = w.op("MatMul", w.op("MatMul", tall, squared), wide)
+    return w.op("Reshape", masses, w.ints(0, -1))
+
+
+def _core_weights(w: GraphWriter, line: GridLine, cells: int) -> str:
+    """Return (T, cells): how many pixels of each coarse cell lie in the core of each tile."""
+    size = as_float(w, line.size)
+    number = w.op("Unsqueeze", as_float(w, steps(w, line.count)), w.ints(1))
+    stride, half = w.constant(float(line.axis.stride)), w.constant(line.axis.shared / 2)
+    cut = w.op("Add", w.op("Mul", number, stride), half)
+    next_cut = w.op("Add", cut, stride)
+    first = w.op("Cast", w.op("Less", number, w.constant(0.5)), to=TensorProto.FLOAT)
+    last = w.op("Sub", as_float(w, line.count), w.constant(1.5))
+    last = w.op("Cast", w.op("Greater", number, last), to=TensorProto.FLOAT)
+    start = w.op("Mul", cut, w.op("Sub", w.constant(1.0), first))
+    beyond = w.op("Mul", w.op("Sub", size, next_cut), last)
+    stop = w.op("Add", next_cut, beyond)
+    index = np.arange(cells + 1, dtype=np.float32)
+    edges = [
+        w.op("Div", w.op("Mul", w.array(part), size), w.constant(float(cells)))
+        for part in (index[:-1], index[1:])
+    ]
+    share = w.op("Sub", w.op("Min", stop, edges[1]), w.op("Max", start, edges[0]))
+    return w.op("Max", share, w.constant(0.0))
+
+
+def _keys(w: GraphWriter, masses: str, numbers: str, total: str) -> str:
+    """Return (N, T): what tiles are ordered by, no two alike."""
+    counted = w.op("Add", w.op("Mul", masses, w.constant(MASS_STEPS)), w.constant(ROUND_MASS))
+    later = w.op("Div", as_float(w, numbers), as_float(w, total))
+    return w.op("Sub", w.op("Floor", counted), later)
+
+
+def _best(w: GraphWriter, keys: str, count: int, batch: str) -> str:
+    """Return (N, K) numbers of tiles, the greatest key first; T and more where there are fewer."""
+    shape = w.op("Concat", batch, w.ints(count), axis=0)
+    nothing = w.op("Expand", w.array(np.array([[-2.0]], np.float32)), shape)
+    padded = w.op("Concat", keys, nothing, axis=1)
+    values, order = (f"{name}_{len(w.nodes)}" for name in ("tile_keys", "tile_order"))
+    w.ops("TopK", padded, w.ints(count), names=(values, order), axis=1, largest=1, sorted=1)
+    return order
+
+
+def _slots(w: GraphWriter, order: str, numbers: str, count: int) -> str:
+    """Return (N, T): the place of each tile in the order, ``count`` where it has none."""
+    same = as_int(w, w.op("Equal", w.op("Unsqueeze", order, w.ints(2)), numbers))
+    places = w.array(np.arange(-count, 0, dtype=np.int64).reshape(1, count, 1))
+    found = w.op("ReduceSum", w.op("Mul", same, places), w.ints(1), keepdims=0)
+    return w.op("Add", found, w.ints(count))
+
+
+def tile_boxes(w: GraphWriter, tiles: ChosenTiles) -> None:
+    """Write ``box``, (N, K, 4): the parts of the tiles inside the image."""
+    bottom = w.op("Min", w.op("Add", tiles.top, w.ints(tiles.grid.rows.side)), tiles.rows.size)
+    right = w.op("Add", tiles.left, w.ints(tiles.grid.columns.side))
+    right = w.op("Min", right, tiles.columns.size)
+    sides = [w.op("Unsqueeze", side, w.ints(2)) for side in (tiles.left, tiles.top, right, bottom)]
+    w.op("Cast", w.op("Concat", *sides, axis=2), name="box", to=TensorProto.FLOAT)
+
+
+def seen(w: GraphWriter, start: str, line: GridLine) -> tuple[str, str]:
+    """Return the pixels (N, K, side) of an axis that tiles see, and those inside the image."""
+    along = w.array(np.arange(line.axis.side, dtype=np.int64))
+    wanted = w.op("Add", w.op("Unsqueeze", start, w.ints(2)), along)
+    return wanted, w.op("Min", wanted, w.op("Sub", line.size, w.ints(1)))
+
+
+def crop_tiles(w: GraphWriter, pixels: str, tiles: ChosenTiles) -> str:
+    """Return (N, K, h2, w2) of (N, H, W); beyond the image its edge is repeated."""
+    _, rows = seen(w, tiles.top, tiles.rows)
+    _, columns = seen(w, tiles.left, tiles.columns)
+    image = w.op("Unsqueeze", steps(w, tiles.batch), w.ints(1, 2))
+    lines = w.op("Add", w.op("Mul", image, tiles.rows.size), rows)
+    starts = w.op("Unsqueeze", w.op("Mul", lines, tiles.columns.size), w.ints(3))
+    places = w.op("Add", starts, w.op("Unsqueeze", columns, w.ints(2)))
+    return w.op("Gather", w.op("Reshape", pixels, w.ints(-1)), places, axis=0)
+
+
+def crop_hints(w: GraphWriter, spec: CascadeSpec, foreground: str, tiles: ChosenTiles) -> str:
+    """Return (N, K, h2, w2): stage 1's foreground (N, h1, w1) on the tiles."""
+    _, rows = seen(w, tiles.top, tiles.rows)
+    _, columns = seen(w, tiles.left, tiles.columns)
+    tall = _hint_weights(w, rows, tiles.rows, spec.stage1.height)
+    wide = _hint_weights(w, columns, tiles.columns, spec.stage1.width)
+    half = w.op("MatMul", tall, w.op("Unsqueeze", foreground, w.ints(1)))
+    return w.op("MatMul", half, w.op("Transpose", wide, perm=[0, 1, 3, 2]))
+
+
+def _hint_weights(w: GraphWriter, pixels: str, line: GridLine, cells: int) -> str:
+    """Return (N, K, side, cells) rows that resample coarse cells at pixels of an axis."""
+    scale = w.op("Div", w.constant(float(cells)), as_float(w, line.size))
+    centres = w.op("Mul", w.op("Add", as_float(w, pixels), w.constant(0.5)), scale)
+    index = w.array(np.arange(cells, dtype=np.float32) + np.float32(0.5))
+    distance = w.op("Abs", w.op("Sub", index, w.op("Unsqueeze", centres, w.ints(3))))
+    distance = w.op("Div", distance, w.op("Max", scale, w.constant(1.0)))
+    weights = w.op("Max", w.op("Sub", w.constant(1.0), distance), w.constant(0.0))
+    return w.op("Div", weights, w.op("ReduceSum", weights, w.ints(3), keepdims=1))
