@@ -99,18 +99,26 @@ class TorchCascade(nn.Module):
         self, image: Tensor, normal: tuple[Tensor, Tensor], stage1_input: Tensor, coarse: Tensor
     ) -> Output:
         """Return the output of a cascade whose stage 2 looks at tiles."""
-        spec, (mean, std) = self.spec, normal
+        spec = self.spec
         assert spec.stage2 is not None and self.stage2 is not None
         grid = tile_grid(spec.region, spec.stage2)
         foreground = self.foreground(coarse)
         tiles = choose_tiles(foreground, grid, *image.shape[1:], spec.region.tiles)
-        crop = (crop_tiles(image, tiles) / spec.full_scale - mean[:, None]) / std[:, None]
-        stage2_input = torch.stack([crop, crop_hints(foreground, tiles)], dim=2).flatten(0, 1)
+        seen = self.seen_in_tiles(image, normal, foreground, tiles)
+        stage2_input = seen.flatten(0, 1)
         refined = self.probabilities(self.stage2(stage2_input))
-        each = refined.unflatten(0, crop.shape[:2])
+        each = refined.unflatten(0, seen.shape[:2])
         mask = self.decide_blended(blend_tiles(self.votes(each), tiles))
         score = self.score_tiles(refined, tiles)
         return Output(mask, tile_boxes(tiles), score, coarse, refined, stage1_input, stage2_input)
+
+    def seen_in_tiles(
+        self, image: Tensor, normal: tuple[Tensor, Tensor], foreground: Tensor, tiles: Tiles
+    ) -> Tensor:
+        """Return (N, K, 2, h2, w2), what stage 2 sees in tiles: the image and stage 1's hint."""
+        mean, std = (part[:, None] for part in normal)
+        crop = (crop_tiles(image, tiles) / self.spec.full_scale - mean) / std
+        return torch.stack([crop, crop_hints(foreground, tiles)], dim=2)
 
     def votes(self, probability: Tensor) -> Tensor:
         """Return what tiles are blended by: (N, K, C, h2, w2), over the threshold when binary."""

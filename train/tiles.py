@@ -34,6 +34,17 @@ class Tiles:
     left: Tensor
     real: Tensor
 
+    def part(self, start: int, stop: int) -> Tiles:
+        """Return some of the tiles, in the same order."""
+        kept = [plane[:, start:stop] for plane in (self.top, self.left, self.real)]
+        return Tiles(self.grid, self.height, self.width, *kept)
+
+    @classmethod
+    def single(cls, grid: TileGrid, shape: tuple[int, int], top: int, left: int) -> Tiles:
+        """Return one tile of one image of ``shape``, wherever it lies."""
+        places = torch.tensor([[top]]), torch.tensor([[left]])
+        return cls(grid, *shape, *places, torch.ones(1, 1))
+
 
 def tile_masses(foreground: Tensor, grid: TileGrid, height: int, width: int) -> Tensor:
     """Return (N, T), the squared probability in each tile's core, in pixels, row by row of tiles.
@@ -89,14 +100,14 @@ def tile_boxes(tiles: Tiles) -> Tensor:
 
 def crop_tiles(image: Tensor, tiles: Tiles) -> Tensor:
     """Return (N, K, h2, w2), pixels of (N, H, W); beyond the image its edge is repeated."""
-    rows, columns = _pixels(tiles)
+    rows, columns = tile_pixels(tiles)
     batch = torch.arange(len(image))[:, None, None, None]
     return image[batch, rows[:, :, :, None], columns[:, :, None, :]]
 
 
 def crop_hints(foreground: Tensor, tiles: Tiles) -> Tensor:
     """Return (N, K, h2, w2), stage 1's foreground (N, h1, w1) resampled on the tiles."""
-    rows, columns = _pixels(tiles)
+    rows, columns = tile_pixels(tiles)
     tall = _hint_weights(rows, tiles.height, foreground.shape[1])
     wide = _hint_weights(columns, tiles.width, foreground.shape[2])
     return tall @ foreground[:, None] @ wide.transpose(2, 3)
@@ -111,7 +122,7 @@ def _hint_weights(pixels: Tensor, size: int, cells: int) -> Tensor:
     return weights / weights.sum(dim=3, keepdim=True)
 
 
-def _pixels(tiles: Tiles) -> tuple[Tensor, Tensor]:
+def tile_pixels(tiles: Tiles) -> tuple[Tensor, Tensor]:
     """Return the rows (N, K, h2) and columns (N, K, w2) that the tiles see, inside the image."""
     rows = tiles.top[:, :, None] + torch.arange(tiles.grid.rows.side)
     columns = tiles.left[:, :, None] + torch.arange(tiles.grid.columns.side)
