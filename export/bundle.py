@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from foveate.runtime.bundle import (
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.overlays import draw_overlay, eight_bit
+from foveate.runtime.spec import CascadeSpec
 from foveate.train.cascade import TorchCascade
 from foveate.train.dataset import Case
 from foveate.train.run import load_run
@@ -44,7 +45,10 @@ EXPORTED = ("fp32", "fp16")
 
 @dataclass(frozen=True)
 class ExportJob:
-    """One call of ``foveate export``. ``cases`` are the images parity is measured on."""
+    """One call of ``foveate export``. ``cases`` are the images parity is measured on.
+
+    ``tiles`` is another number of tiles than the run has chosen, 0 for all; None leaves it.
+    """
 
     run: Path
     out: Path
@@ -52,6 +56,7 @@ class ExportJob:
     cases: Sequence[Case]
     cases_from: str
     separate: bool
+    tiles: int | None
     progress: Callable[[str, int, int], None]
 
 
@@ -70,6 +75,8 @@ def export(job: ExportJob) -> dict[str, Any]:
     if job.out.exists() and not (job.out / MANIFEST).exists():
         raise BundleError(f"{job.out} exists and is not a bundle; choose another --out")
     trained, record = load_run(job.run)
+    if job.tiles is not None:
+        trained.spec = _with_tiles(trained.spec, job.tiles)
     cascade, rounded = _folded_cascade(trained), _rounded_cascade(trained)
     graphs = _graphs(cascade, job.precisions)
     parity = measure(trained, graphs["fp32"].SerializeToString(), rounded, job.cases, job.progress)
@@ -91,6 +98,20 @@ def export(job: ExportJob) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return parity
+
+
+def _with_tiles(spec: CascadeSpec, tiles: int) -> CascadeSpec:
+    """Return the description with another number of tiles; SettingsError where there are none."""
+    if spec.region.mode != "tiles":
+        raise SettingsError(
+            f"--tiles goes with a run of region_mode=tiles; this one has {spec.region.mode}"
+        )
+    changed = replace(spec, region=replace(spec.region, tiles=tiles))
+    try:
+        changed.check()
+    except BundleError as error:
+        raise SettingsError(f"--tiles {tiles}: {error}") from None
+    return changed
 
 
 def _folded_cascade(trained: TorchCascade) -> TorchCascade:
@@ -147,9 +168,9 @@ def _write(
 
 
 def _preview(cascade: TorchCascade, case: Case) -> bytes:
-    """Return a PNG of the first parity image with its mask and box, at most 256 pixels a side."""
-    mask, box = torch_masks(cascade, case.image)
-    picture = draw_overlay(eight_bit(case.image), mask, box[None])
+    """Return a PNG of the first parity image with its mask and boxes, at most 256 pixels a side."""
+    mask, boxes = torch_masks(cascade, case.image)
+    picture = draw_overlay(eight_bit(case.image), mask, boxes)
     image = Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1]))
     image.thumbnail((256, 256))
     buffer = io.BytesIO()

@@ -10,6 +10,15 @@ from foveate.runtime.errors import EngineError
 from foveate.runtime.progress import Bar
 
 
+def _tile_number(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """Return a number of tiles from 1; 0 for ``all``, None where the option is not given."""
+    if value is None or value == "all":
+        return None if value is None else 0
+    if not value.isdecimal() or int(value) == 0:
+        raise click.BadParameter(f'"{value}" is neither a number from 1 nor all')
+    return int(value)
+
+
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
@@ -20,7 +29,15 @@ from foveate.runtime.progress import Bar
     help="Data set to measure parity on; default: the run's own, its validation images.",
 )
 @click.option("--separate", is_flag=True, help="Also write each stage as an ONNX of its own.")
-def export(run: Path, out: Path, precision: str, data: Path | None, separate: bool) -> None:
+@click.option(
+    "--tiles",
+    metavar="N|all",
+    callback=_tile_number,
+    help="For region mode tiles: how many, or all (a sliding window). Default: as training chose.",
+)
+def export(
+    run: Path, out: Path, precision: str, data: Path | None, separate: bool, tiles: int | None
+) -> None:
     """Turn the trained RUN into a bundle: one fused ONNX graph per precision.
 
     Parity with the PyTorch cascade is measured on the validation images and written to
@@ -44,7 +61,7 @@ def export(run: Path, out: Path, precision: str, data: Path | None, separate: bo
             bar.log(f"{stage} was not trained to its end; its best epoch so far is exported.")
     names = tuple(dict.fromkeys(name.strip() for name in precision.split(",") if name.strip()))
     cases, source = parity_cases(run, data)
-    record = export_run(ExportJob(run, out, names, cases, source, separate, bar.update))
+    record = export_run(ExportJob(run, out, names, cases, source, separate, tiles, bar.update))
     for name in names:
         row = record[name]
         change = "no truth" if row["dice_change"] is None else f"{row['dice_change']:+.5f}"

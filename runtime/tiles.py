@@ -73,20 +73,24 @@ def tile_grid(region: Region, size: Size) -> TileGrid:
 
 
 def blend_tiles(
-    probability: FloatArray, boxes_xyxy: FloatArray, grid: TileGrid, shape: tuple[int, ...]
+    probability: FloatArray, boxes_xyxy: FloatArray, grid: TileGrid, rows: range, width: int
 ) -> FloatArray:
-    """Return (C, H, W) float32, the (R, C, h2, w2) probabilities of tiles as the graph blends them.
+    """Return (C, len(rows), width) float32: rows of an image, its tiles blended as in the graph.
 
-    ``boxes_xyxy`` (R, 4) are the tiles' parts inside the (H, W) image; one that is repeated counts
-    once. Where no tile is all is 0.
+    ``probability`` is (R, C, h2, w2), ``boxes_xyxy`` (R, 4) the tiles' parts inside the image; one
+    that is repeated counts once. Where no tile is all is 0.
     """
-    total = np.zeros((probability.shape[1], *shape), np.float32)
-    weights = np.zeros(shape, np.float32)
+    total = np.zeros((probability.shape[1], len(rows), width), np.float32)
+    weights = np.zeros((len(rows), width), np.float32)
     window = grid.window()
     _, first = np.unique(boxes_xyxy, axis=0, return_index=True)
     for index in np.sort(first):
         x0, y0, x1, y1 = (int(side) for side in boxes_xyxy[index])
-        share = window[: y1 - y0, : x1 - x0]
-        total[:, y0:y1, x0:x1] += share * probability[index, :, : y1 - y0, : x1 - x0]
-        weights[y0:y1, x0:x1] += share
+        top, bottom = max(y0, rows.start), min(y1, rows.stop)
+        if top >= bottom:
+            continue
+        inside = slice(top - y0, bottom - y0), slice(0, x1 - x0)
+        place = slice(top - rows.start, bottom - rows.start), slice(x0, x1)
+        total[(slice(None), *place)] += window[inside] * probability[(index, slice(None), *inside)]
+        weights[place] += window[inside]
     return np.asarray(total / np.where(weights > 0, weights, 1), np.float32)

@@ -101,13 +101,13 @@ class TorchCascade(nn.Module):
         """Return the output of a cascade whose stage 2 looks at tiles."""
         spec = self.spec
         assert spec.stage2 is not None and self.stage2 is not None
-        grid = tile_grid(spec.region, spec.stage2)
+        grid, (_, height, width) = tile_grid(spec.region, spec.stage2), image.shape
         foreground = self.foreground(coarse)
-        tiles = choose_tiles(foreground, grid, *image.shape[1:], spec.region.tiles)
+        tiles = choose_tiles(foreground, grid, height, width, spec.region.tiles)
         seen = self.seen_in_tiles(image, normal, foreground, tiles)
         stage2_input = seen.flatten(0, 1)
         refined = self.probabilities(self.stage2(stage2_input))
-        each = refined.unflatten(0, seen.shape[:2])
+        each = refined.reshape(*seen.shape[:2], *refined.shape[1:])
         mask = self.decide_blended(blend_tiles(self.votes(each), tiles))
         score = self.score_tiles(refined, tiles)
         return Output(mask, tile_boxes(tiles), score, coarse, refined, stage1_input, stage2_input)
@@ -164,9 +164,10 @@ class TorchCascade(nn.Module):
         """Return (N,), the same of (N * K, C, h2, w2), pixels counted by their tiles' windows."""
         winning, chosen = self._winning(probability)
         weights = tile_weights(tiles)
-        chosen = chosen.unflatten(0, weights.shape[:2]) * weights
-        total = (winning.unflatten(0, weights.shape[:2]) * chosen).sum(dim=3).sum(dim=(1, 2))
-        return total / chosen.sum(dim=3).sum(dim=(1, 2)).clamp(min=LEAST_SHARE)
+        chosen = chosen.reshape(weights.shape) * weights
+        total = (winning.reshape(weights.shape) * chosen).sum(dim=3).sum(dim=(1, 2))
+        share: Tensor = chosen.sum(dim=3).sum(dim=(1, 2))
+        return total / share.clamp(min=LEAST_SHARE)
 
     def _winning(self, probability: Tensor) -> tuple[Tensor, Tensor]:
         """Return the highest probability, (N, h, w), and 1 where it is foreground, else 0."""

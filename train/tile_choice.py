@@ -116,5 +116,5 @@ def _votes(cascade: TorchCascade, image: Pixels, overlap: float) -> tuple[Tensor
         part = tiles.part(start, start + BATCH)
         seen = cascade.seen_in_tiles(pixels, normal, foreground, part)
         refined = cascade.probabilities(cascade.stage2(seen.flatten(0, 1)))
-        parts.append(cascade.votes(refined.unflatten(0, seen.shape[:2])))
+        parts.append(cascade.votes(refined.reshape(*seen.shape[:2], *refined.shape[1:])))
     return torch.cat(parts, dim=1), tiles
