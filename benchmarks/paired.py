@@ -16,7 +16,7 @@ import numpy as np
 from foveate.benchmarks import bootstrap
 from foveate.benchmarks.bootstrap import Interval
 from foveate.benchmarks.views import CASCADE
-from foveate.runtime.errors import DataError
+from foveate.runtime.errors import DataError, one_line
 
 Scores = dict[tuple[str, str], float]
 """Stem and class -> Dice, NaN where neither mask nor truth has the class."""
@@ -72,9 +72,11 @@ def paired_difference(ours: Path, theirs: Path, method: str) -> tuple[Interval, 
 @click.option("--method", default=CASCADE, show_default=True)
 def main(ours: Path, theirs: Path, method: str) -> None:
     """Print the mean Dice of OURS and THEIRS, two images.csv, and the paired difference."""
-    for name, found in zip(
-        (ours, theirs, "difference"), paired_difference(ours, theirs, method), strict=True
-    ):
+    try:
+        intervals = paired_difference(ours, theirs, method)
+    except DataError as error:
+        raise click.UsageError(one_line(str(error))) from None
+    for name, found in zip((ours, theirs, "difference"), intervals, strict=True):
         click.echo(f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]  {name}")
 
 
