@@ -19,7 +19,8 @@ import foveate
 from foveate.export.operators import GraphWriter
 from foveate.export.precision import network_nodes
 from foveate.export.tile_blend import blend_tiles, tile_score, tile_weights
-from foveate.export.tiles import choose_tiles, crop_hints, crop_tiles, tile_boxes
+from foveate.export.tile_hints import crop_hints
+from foveate.export.tiles import choose_tiles, crop_tiles, tile_boxes
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.cascade import STD_FLOOR
 from foveate.train.geometry import ROUND_SIDE, ROUND_START

@@ -181,24 +181,3 @@ def crop_tiles(w: GraphWriter, pixels: str, tiles: ChosenTiles) -> str:
     starts = w.op("Unsqueeze", w.op("Mul", lines, tiles.columns.size), w.ints(3))
     places = w.op("Add", starts, w.op("Unsqueeze", columns, w.ints(2)))
     return w.op("Gather", w.op("Reshape", pixels, w.ints(-1)), places, axis=0)
-
-
-def crop_hints(w: GraphWriter, spec: CascadeSpec, foreground: str, tiles: ChosenTiles) -> str:
-    """Return (N, K, h2, w2): stage 1's foreground (N, h1, w1) on the tiles."""
-    _, rows = seen(w, tiles.top, tiles.rows)
-    _, columns = seen(w, tiles.left, tiles.columns)
-    tall = _hint_weights(w, rows, tiles.rows, spec.stage1.height)
-    wide = _hint_weights(w, columns, tiles.columns, spec.stage1.width)
-    half = w.op("MatMul", tall, w.op("Unsqueeze", foreground, w.ints(1)))
-    return w.op("MatMul", half, w.op("Transpose", wide, perm=[0, 1, 3, 2]))
-
-
-def _hint_weights(w: GraphWriter, pixels: str, line: GridLine, cells: int) -> str:
-    """Return (N, K, side, cells) rows that resample coarse cells at pixels of an axis."""
-    scale = w.op("Div", w.constant(float(cells)), as_float(w, line.size))
-    centres = w.op("Mul", w.op("Add", as_float(w, pixels), w.constant(0.5)), scale)
-    index = w.array(np.arange(cells, dtype=np.float32) + np.float32(0.5))
-    distance = w.op("Abs", w.op("Sub", index, w.op("Unsqueeze", centres, w.ints(3))))
-    distance = w.op("Div", distance, w.op("Max", scale, w.constant(1.0)))
-    weights = w.op("Max", w.op("Sub", w.constant(1.0), distance), w.constant(0.0))
-    return w.op("Div", weights, w.op("ReduceSum", weights, w.ints(3), keepdims=1))
