@@ -192,9 +192,13 @@ def throughput(
     "--rounds", type=click.IntRange(0), default=0, show_default=True,
     help="0: 40, and every image at least once.",
 )  # fmt: skip
+@click.option(
+    "--batch", type=click.IntRange(1, 1024), default=1, show_default=True, help="Images a call."
+)
 def compare(
-    singles: tuple[Path, ...], rounds: int, out: Path | None, as_json: bool, **options: Any
-) -> int:
+    singles: tuple[Path, ...], rounds: int, batch: int, out: Path | None, as_json: bool,
+    **options: Any,
+) -> int:  # fmt: skip
     """Is it worth it? foveate beside PyTorch, ONNX Runtime and OpenVINO with hand-written glue.
 
     The same weights, images and threads, interleaved; the ratios' spread; the Dice of the masks
@@ -207,7 +211,7 @@ def compare(
     measure = _measure()
     bar = Bar()
     try:
-        result = measure.compare_result(_target(options), singles, rounds, bar.update)
+        result = measure.compare_result(_target(options), singles, rounds, batch, bar.update)
     except ModuleNotFoundError as error:
         raise EngineError(
             f"foveate benchmark compare needs {error.name}: pip install 'foveate[train]'"

@@ -1,7 +1,7 @@
 """foveate against what a user would pick instead: same weights, images and threads, interleaved.
 
-Every round runs every method on one image. A method's ratio is its time over foveate's in the
-same round; Dice and disagreement are those of the masks that were timed.
+Every round runs every method on one image, or on one batch. A method's ratio is its time over
+foveate's in the same round; Dice and disagreement are those of the masks that were timed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import torch
 
 from foveate.benchmarks.bare import OUTPUTS, ready
 from foveate.benchmarks.bare_session import BareSession
-from foveate.benchmarks.contest import OURS, Contest, Method, Part, hold
+from foveate.benchmarks.contest import OURS, Contest, Method, Part, Segment, hold
 from foveate.benchmarks.graph_cost import multiply_adds
 from foveate.benchmarks.images import Images
-from foveate.benchmarks.parity import cascade_segment, find_reference
+from foveate.benchmarks.parity import find_reference
 from foveate.benchmarks.peers.catalogue import peers
 from foveate.benchmarks.peers.glue import GlueCascade
 from foveate.benchmarks.peers.networks import (
@@ -35,7 +35,7 @@ from foveate.benchmarks.peers.onnxruntime_networks import onnxruntime_network
 from foveate.benchmarks.variants import Variants
 from foveate.runtime.bundle import Bundle
 from foveate.runtime.cascade import Cascade
-from foveate.runtime.engines.base import Array, feed
+from foveate.runtime.engines.base import Array, Pixels, feed
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.input_types import as_input_type
 from foveate.train.dataset import Case
@@ -45,11 +45,15 @@ LEAST_ROUNDS = 40
 
 @dataclass(frozen=True)
 class Opponents:
-    """What a bundle is compared on, and with which one-network bundles beside the peers."""
+    """What a bundle is compared on, and with which one-network bundles beside the peers.
+
+    ``batch`` images a call; the parts of the time are taken for single images alone.
+    """
 
     singles: Sequence[Path]
     threads: int
     rounds: int
+    batch: int
 
 
 def compare(
@@ -75,13 +79,20 @@ def compare(
     threads = opponents.threads
     cv2.setNumThreads(threads)
     torch.set_num_threads(threads)
-    rounds = opponents.rounds or max(LEAST_ROUNDS, len(images))
-    cases = [images.load(index) for index in range(min(len(images), rounds))]
+    rounds = opponents.rounds or max(LEAST_ROUNDS, -(-len(images) // opponents.batch))
+    taken = min(len(images), rounds * opponents.batch)
+    cases = [images.load(index) for index in range(taken)]
     with ExitStack() as stack:
         singles = [(path, _single(path, found, threads, stack)) for path in opponents.singles]
-        methods = [*_ours(found), *_peers(stages, threads), *_singles(stages, singles, threads)]
-        parts = _parts(stages, [cascade.bundle for _, cascade in singles], cases, threads)
-        contest = Contest(methods, parts, find_reference(found), cases, rounds)
+        methods = [
+            *_ours(found),
+            *_peers(stages, threads, opponents.batch),
+            *_singles(stages, singles, threads),
+        ]
+        bundles = [cascade.bundle for _, cascade in singles]
+        parts = _parts(stages, bundles, cases, threads) if opponents.batch == 1 else []
+        reference = find_reference(found)
+        contest = Contest(methods, parts, reference, cases, rounds, opponents.batch)
         results = {"reference": contest.reference.name, **hold(contest, progress)}
     bundles = [found.bundle, *(cascade.bundle for _, cascade in singles)]
     results["multiply_adds"] = _multiply_adds(bundles, cases[0])
@@ -94,16 +105,23 @@ def _ours(found: Variants) -> list[Method]:
     for variant, cascade in found.cascades.items():
         key = f"{OURS} {variant.name}" if methods else OURS
         how = "one fused graph, geometry inside, masks checked"
-        methods.append(Method(key, f"foveate, {variant.name}", how, cascade_segment(cascade)))
+        methods.append(Method(key, f"foveate, {variant.name}", how, _segment(cascade)))
     return methods
 
 
-def _peers(stages: Stages, threads: int) -> list[Method]:
+def _segment(cascade: Cascade) -> Segment:
+    """Return a cascade as a function from images to their masks and boxes."""
+    return lambda images: [
+        (result.mask, result.box_xyxy[0]) for result in cascade.batch(list(images))
+    ]
+
+
+def _peers(stages: Stages, threads: int, batch: int) -> list[Method]:
     """Return the peers that run the same two networks; those that cannot, with the reason."""
     found = []
-    for peer in peers(stages, threads):
+    for peer in peers(stages, threads, batch):
         try:
-            found.append(Method(peer.key, peer.name, peer.how, peer.segment(stages)))
+            found.append(Method(peer.key, peer.name, peer.how, peer.cascade(stages).batch))
         except EngineError as error:
             found.append(Method(peer.key, peer.name, peer.how, None, str(error)))
     return found
@@ -130,7 +148,7 @@ def _singles(stages: Stages, singles: Sequence[tuple[Path, Cascade]], threads: i
         full = bool(cascade.spec.pad_multiple)
         key, size = ("e", "full size") if full else ("f", "stage-1 size")
         how = f"the bundle {path.resolve().name}, foveate, onnxruntime fp32"
-        methods.append(Method(key, f"one network, {size}", how, cascade_segment(cascade)))
+        methods.append(Method(key, f"one network, {size}", how, _segment(cascade)))
     keys = {method.key for method in methods}
     if "e" not in keys:
         reason = "no bundle of one network at full size was given with --single"
@@ -143,10 +161,13 @@ def _singles(stages: Stages, singles: Sequence[tuple[Path, Cascade]], threads: i
     return sorted(methods, key=lambda method: method.key)
 
 
-def _bare_segment(session: BareSession, input_type: str) -> Any:
-    def segment(image: Any) -> tuple[Any, Any]:
-        mask, box, _ = session.run(feed(as_input_type(image, input_type)[None]), OUTPUTS)
-        return mask[0], box[0, 0]
+def _bare_segment(session: BareSession, input_type: str) -> Segment:
+    def segment(images: Sequence[Pixels]) -> list[tuple[Any, Any]]:
+        found = []
+        for image in images:
+            mask, box, _ = session.run(feed(as_input_type(image, input_type)[None]), OUTPUTS)
+            found.append((mask[0], box[0, 0]))
+        return found
 
     return segment
 

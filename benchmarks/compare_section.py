@@ -24,10 +24,10 @@ _HEAD = (
 def compare_section(file: ResultFile, album: Album) -> str:
     """Return a comparison as HTML."""
     results = file.result["results"]
-    methods = results["methods"]
+    methods, batch = results["methods"], results.get("batch", 1)
     here = sorted((i for i in methods if i["here"]), key=lambda item: item["ms"]["median_ms"])
     missing = [(item["name"], item["reason"]) for item in methods if not item["here"]]
-    plot = plots.dice_against_rate(methods)
+    plot = plots.dice_against_rate(methods, batch)
     words = "".join(
         f'<p class="{style}">{html.escape(text)}</p>' for style, text in standings(methods)
     )
@@ -35,9 +35,9 @@ def compare_section(file: ResultFile, album: Album) -> str:
     return (
         f"<h3>Compared with others</h3>{words}"
         f'<div class="plots">{figure}</div>'
-        f"{pages.table(_HEAD, [_row(item) for item in here])}"
-        f"<p>One image at a time, all methods interleaved"
-        f"{_rounds(results)}; images/s is 1000 / median ms.</p>"
+        f"{pages.table(_HEAD, [_row(item, batch) for item in here])}"
+        f"<p>{units.count(batch, 'image')} a call, all methods interleaved"
+        f"{_rounds(results)}; images/s is {1000 * batch} / median ms.</p>"
         f"{reasons('Not measured here', missing)}"
         f"{reasons('How each was run', [(item['name'], item['how']) for item in here])}"
         f"{_parts(listed(results.get('parts')))}"
@@ -51,7 +51,7 @@ def _rounds(results: Mapping[str, Any]) -> str:
     return f" in {units.count(rounds, 'round')}" if isinstance(rounds, int) else ""
 
 
-def _row(item: Method) -> list[str | Cell]:
+def _row(item: Method, batch: int) -> list[str | Cell]:
     ours = item["key"] == "foveate"
     apart = item["disagreement"]
     disagreement = Cell(UNKNOWN, "poor") if apart is None else units.disagreement(apart)
@@ -59,7 +59,7 @@ def _row(item: Method) -> list[str | Cell]:
         Cell(item["name"], "ours") if ours else item["name"],
         units.figure(item["ms"]["median_ms"]),
         units.figure(item["ms"]["p99_ms"]),
-        _rate(item["ms"]["median_ms"]),
+        _rate(item["ms"]["median_ms"], batch),
         "1" if ours else units.ratio(item["ratio"]),
         "-" if ours else units.spread(item["ratio"]),
         units.dice(item["dice"]),
@@ -68,8 +68,8 @@ def _row(item: Method) -> list[str | Cell]:
     ]
 
 
-def _rate(median_ms: float) -> str:
-    return units.figure(1000 / median_ms) if median_ms > 0 else "-"
+def _rate(median_ms: float, batch: int) -> str:
+    return units.figure(1000 * batch / median_ms) if median_ms > 0 else "-"
 
 
 def _parts(parts: Sequence[Mapping[str, Any]]) -> str:

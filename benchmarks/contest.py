@@ -7,18 +7,21 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from foveate.benchmarks.parity import Reference, Segment
+from foveate.benchmarks.parity import Reference
 from foveate.benchmarks.timing import WarmUp, distribution, interleaved, ratio, warm_up
+from foveate.runtime.engines.base import Pixels
 from foveate.runtime.overlap import Disagreement, compare_masks, moved
 from foveate.train.dataset import Case
 
 OURS = "foveate"
 """Key of the method that all others are compared with."""
+Segment = Callable[[Sequence[Pixels]], Sequence[tuple[Any, Any]]]
+"""Images to the mask (H, W) and the box (4,) of each."""
 
 
 @dataclass
 class Method:
-    """One way to get masks; ``segment`` is None where it cannot run, for ``reason``."""
+    """One way to get masks of a batch; ``segment`` is None where it cannot run, for ``reason``."""
 
     key: str
     name: str
@@ -47,13 +50,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Contest:
-    """What runs against what, on which images, for how many rounds."""
+    """What runs against what, on which images, for how many rounds, ``batch`` images a call."""
 
     methods: Sequence[Method]
     parts: Sequence[Part]
     reference: Reference
     cases: Sequence[Case]
     rounds: int
+    batch: int = 1
+
+    def indices(self, number: int) -> list[int]:
+        """Return which images a round takes."""
+        first = number * self.batch
+        return [(first + index) % len(self.cases) for index in range(self.batch)]
 
 
 def hold(contest: Contest, progress: Callable[[str, int, int], None]) -> dict[str, Any]:
@@ -61,7 +70,7 @@ def hold(contest: Contest, progress: Callable[[str, int, int], None]) -> dict[st
     cases, wanted = contest.cases, _wanted(contest, progress)
     methods = {method.key: method for method in contest.methods if method.segment is not None}
     calls = {
-        **{key: partial(_segment, method, cases) for key, method in methods.items()},
+        **{key: partial(_segment, method, contest) for key, method in methods.items()},
         **{part.name: partial(_run_part, part, len(cases)) for part in contest.parts},
     }
     for done, (key, call) in enumerate(calls.items()):
@@ -72,12 +81,13 @@ def hold(contest: Contest, progress: Callable[[str, int, int], None]) -> dict[st
 
     def judge(key: str, number: int, found: Any) -> None:
         if key in methods:
-            index = number % len(cases)
-            methods[key].judge(cases[index], found, wanted[index])
+            for index, pair in zip(contest.indices(number), found, strict=True):
+                methods[key].judge(cases[index], pair, wanted[index])
 
     times = interleaved(calls, contest.rounds, judge, partial(progress, "comparing"))
     return {
         "rounds": contest.rounds,
+        "batch": contest.batch,
         "methods": [_method_row(method, times) for method in contest.methods],
         "parts": [_part_row(part, times) for part in contest.parts],
     }
@@ -92,9 +102,9 @@ def _wanted(contest: Contest, progress: Callable[[str, int, int], None]) -> list
     return wanted
 
 
-def _segment(method: Method, cases: Sequence[Case], number: int) -> Any:
+def _segment(method: Method, contest: Contest, number: int) -> Any:
     assert method.segment is not None
-    return method.segment(cases[number % len(cases)].image)
+    return method.segment([contest.cases[index].image for index in contest.indices(number)])
 
 
 def _run_part(part: Part, images: int, number: int) -> object:

@@ -217,7 +217,7 @@ def _listed(settings: Any) -> dict[str, Any]:
 
 
 def compare_result(
-    target: Target, singles: Sequence[Path], rounds: int, progress: Progress
+    target: Target, singles: Sequence[Path], rounds: int, batch: int, progress: Progress
 ) -> dict[str, Any]:
     """Return foveate and its peers on the same images."""
     from foveate.benchmarks.compare import Opponents, compare
@@ -225,7 +225,7 @@ def compare_result(
     warnings = disturbances()
     with open_variants(target.bundle, target.engines, target.precisions, target.threads) as found:
         images = target.images(found)[0]
-        opponents = Opponents(singles, target.cores, rounds)
+        opponents = Opponents(singles, target.cores, rounds, batch)
         results, methods = compare(found, images, opponents, progress)
         reference = results.pop("reference")
         ours = [method for method in methods if method.key.startswith("foveate")]
@@ -234,5 +234,9 @@ def compare_result(
             variant.name: parity_row(reference, variant.precision, method.total)
             for variant, method in zip(names, ours, strict=True)
         }
-        kept = {"rounds": results["rounds"], "singles": [path.resolve().name for path in singles]}
+        kept = {
+            "rounds": results["rounds"],
+            "batch": batch,
+            "singles": [path.resolve().name for path in singles],
+        }
         return _result("compare", target, found, [images], parity, results, kept, warnings)

@@ -24,14 +24,15 @@ DICE_SPAN = 0.02
 """The Dice axis shows at least this much, so that noise does not look like a lead."""
 
 
-def dice_against_rate(methods: Sequence[Row]) -> bytes | None:
+def dice_against_rate(methods: Sequence[Row], batch: int = 1) -> bytes | None:
     """Return each method's Dice over its images/s; None when no method has both."""
     here = [item for item in methods if item["here"] and item["dice"] is not None]
     shown = [item for item in here if item["ms"]["median_ms"] > 0]
     if not shown:
         return None
-    axes = canvas.new_axes("Dice against speed", "images/s (one at a time)", "Dice")
-    rates = [1000 / item["ms"]["median_ms"] for item in shown]
+    way = "one at a time" if batch == 1 else f"{batch} a call"
+    axes = canvas.new_axes("Dice against speed", f"images/s ({way})", "Dice")
+    rates = [1000 * batch / item["ms"]["median_ms"] for item in shown]
     if max(rates) > 8 * min(rates):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

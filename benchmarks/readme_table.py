@@ -67,7 +67,8 @@ def _source(file: ResultFile) -> str:
     result = file.result
     return _text(
         f"{result['model']['name']} on {result['machine']['cpu']}, {result['machine']['cores']} "
-        f"cores, {result['created'][:10]}, foveate {result['foveate']['version']}: median times, "
+        f"cores, {result['created'][:10]}, foveate {result['foveate']['version']}: median times of "
+        f"{units.count(result['results'].get('batch', 1), 'image')} a call, "
         f"ratios round by round (10% to 90% of the rounds), {file.name}."
     )
 

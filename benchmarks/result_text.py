@@ -144,12 +144,13 @@ def _stages(row: Mapping[str, Any]) -> str:
 def _compare(results: Mapping[str, Any]) -> Iterator[str]:
     head = ["", "method", "median ms", "images/s", "ratio", "spread", "Dice", "alarms", "disagr."]
     shown = []
+    batch = results.get("batch", 1)
     for item in results["methods"]:
         if item["here"]:
             median, over = item["ms"]["median_ms"], item["ratio"]
             shown.append(
                 [
-                    item["key"], item["name"], f"{median:.1f}", f"{1000 / median:.1f}",
+                    item["key"], item["name"], f"{median:.1f}", f"{1000 * batch / median:.1f}",
                     f"{over['median']:.2f}", f"[{over['low']:.2f}, {over['high']:.2f}]",
                     figure(item["dice"]), str(item["false_alarms"]),
                     f"{item['disagreement']:.5f}",
@@ -159,6 +160,8 @@ def _compare(results: Mapping[str, Any]) -> Iterator[str]:
     for item in results["methods"]:
         if not item["here"]:
             yield f"not measured: {item['name']}: {item['reason']}"
+    if batch > 1:
+        yield f"{batch} images a call"
     yield ""
     rows = [
         [part["name"], f"{part['ms']['median_ms']:.1f}", f"{part['ratio']['median']:.2f}"]

@@ -8,8 +8,6 @@ Tensor names of the contract: ``image`` -> ``mask, box, score, coarse, refined``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -17,26 +15,19 @@ from torch import nn
 
 import foveate
 from foveate.export.operators import GraphWriter
+from foveate.export.paste import decided, paste
 from foveate.export.precision import network_nodes
-from foveate.export.tile_blend import blend_tiles, tile_score, tile_weights
+from foveate.export.region import box_spans, find_box, least_box, whole_box
+from foveate.export.resample import Plane, Span, fixed_plane, image_plane, resample, whole_span
+from foveate.export.tile_blend import tile_mask, tile_score, tile_weights
 from foveate.export.tile_hints import crop_hints
 from foveate.export.tiles import choose_tiles, crop_tiles, tile_boxes
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.cascade import STD_FLOOR
-from foveate.train.geometry import ROUND_SIDE, ROUND_START
 
 OPSET = 18
 IR_VERSION = 9
 OUTPUTS = ("mask", "box", "score", "coarse", "refined")
-_TINY = 1e-6
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis of the image inside the graph: its size as float32 (1,) and its pixel centres."""
-
-    size: str
-    centres: str
 
 
 def cascade_model(
@@ -49,16 +40,17 @@ def cascade_model(
     """
     w = GraphWriter()
     pixels = _float_image(w, spec)
-    rows, columns = _axes(w, pixels)
+    image = image_plane(w, pixels)
     if spec.pad_multiple:
         _network_at_own_size(w, spec, stage1, pixels, precision)
-        whole = _whole_box(w, pixels, rows, columns)
-        w.op("Unsqueeze", whole, w.ints(1), name="box")
+        w.op("Unsqueeze", whole_box(w, image), w.ints(1), name="box")
         refined = w.op("Identity", "coarse", name="refined")
-        _decide(w, spec, refined, spec.mask_threshold)
+        labels = decided(w, spec, refined)
+        w.op("Cast", labels, name="mask", to=TensorProto.UINT8)
         _score(w, spec, refined)
         return _model(w, spec, precision)
-    small = _resize_whole(w, pixels, rows, columns, spec.stage1)
+    everything = whole_span(w, image.rows), whole_span(w, image.columns)
+    small = resample(w, image, everything, spec.stage1)
     small = w.op("Mul", small, w.constant(1 / spec.full_scale))
     mean, std = _statistics(w, spec, small)
     normal = w.op("Div", w.op("Sub", small, mean), std)
@@ -66,28 +58,26 @@ def cascade_model(
     network_nodes(w, stage1, "stage1_input", "stage1_logits", "stage1", precision)
     _probabilities(w, spec, "stage1_logits", "coarse")
     if spec.stage2 is None or stage2 is None:
-        whole = _whole_box(w, pixels, rows, columns)
+        box = whole_box(w, image)
         refined = w.op("Identity", "coarse", name="refined")
-        box_rows, box_columns = _box_sides(w, whole)
+        spans, least = everything, None
     elif spec.region.mode == "tiles":
-        _in_tiles(w, spec, stage2, pixels, (mean, std), precision)
+        _in_tiles(w, spec, stage2, image, (mean, std), precision)
         return _model(w, spec, precision)
     else:
         foreground = _foreground(w, spec)
-        whole = _find_box(w, spec, spec.stage2, foreground, rows, columns)
-        box_rows, box_columns = _box_sides(w, whole)
-        crop = _crop(w, pixels, box_rows, box_columns, rows.centres, columns.centres, spec.stage2)
+        box = find_box(w, spec, spec.stage2, foreground, image)
+        spans, least = box_spans(w, box), least_box(spec.region, spec.stage2)
+        crop = resample(w, image, spans, spec.stage2)
         crop = w.op("Mul", crop, w.constant(1 / spec.full_scale))
         crop = w.op("Div", w.op("Sub", crop, mean), std)
-        hint = _crop_hint(w, spec, spec.stage2, foreground, box_rows, box_columns, rows, columns)
+        hint = _hint(w, spec, spec.stage2, foreground, spans, image)
         channels = [w.op("Unsqueeze", part, w.ints(1)) for part in (crop, hint)]
         w.op("Concat", *channels, name="stage2_input", axis=1)
         network_nodes(w, stage2, "stage2_input", "stage2_logits", "stage2", precision)
         refined = _probabilities(w, spec, "stage2_logits", "refined")
-    w.op("Unsqueeze", whole, w.ints(1), name="box")
-    size = spec.stage2 or spec.stage1
-    pasted = _paste(w, refined, box_rows, box_columns, rows, columns, size)
-    _decide(w, spec, pasted, spec.mask_threshold)
+    w.op("Unsqueeze", box, w.ints(1), name="box")
+    paste(w, spec, refined, image, spans, least)
     _score(w, spec, refined)
     return _model(w, spec, precision)
 
@@ -96,17 +86,17 @@ def _in_tiles(
     w: GraphWriter,
     spec: CascadeSpec,
     stage2: nn.Module,
-    pixels: str,
+    image: Plane,
     normal: tuple[str, str],
     precision: str,
 ) -> None:
     """Write all that follows ``coarse`` where stage 2 looks at tiles."""
     assert spec.stage2 is not None
     foreground = _foreground(w, spec)
-    tiles = choose_tiles(w, spec, pixels, foreground)
+    tiles = choose_tiles(w, spec, image, foreground)
     tile_boxes(w, tiles)
     mean, std = (w.op("Unsqueeze", part, w.ints(-1)) for part in normal)
-    crop = w.op("Mul", crop_tiles(w, pixels, tiles), w.constant(1 / spec.full_scale))
+    crop = w.op("Mul", crop_tiles(w, image, tiles), w.constant(1 / spec.full_scale))
     crop = w.op("Div", w.op("Sub", crop, mean), std)
     hint = crop_hints(w, spec, foreground, tiles)
     channels = [w.op("Unsqueeze", part, w.ints(2)) for part in (crop, hint)]
@@ -115,8 +105,7 @@ def _in_tiles(
     network_nodes(w, stage2, "stage2_input", "stage2_logits", "stage2", precision)
     refined = _probabilities(w, spec, "stage2_logits", "refined")
     weights = tile_weights(w, tiles)
-    votes = w.op("Sub", refined, w.constant(spec.mask_threshold)) if spec.binary else refined
-    _decide(w, spec, blend_tiles(w, votes, weights, spec.channels, tiles), 0.0)
+    tile_mask(w, spec, refined, weights, tiles)
     tile_score(w, *_winning(w, spec, refined), weights, tiles)
 
 
@@ -148,62 +137,6 @@ def _float_image(w: GraphWriter, spec: CascadeSpec) -> str:
     return w.op("Squeeze", w.op("MatMul", pixels, bytes_to_value), w.ints(3))
 
 
-def _axes(w: GraphWriter, pixels: str) -> tuple[Axis, Axis]:
-    """Return the row and the column axis of (N, H, W) pixels."""
-    shape = w.op("Cast", w.op("Shape", pixels), to=TensorProto.FLOAT)
-    axes = []
-    for index in (1, 2):
-        size = w.op("Gather", shape, w.ints(index), axis=0)
-        scalar = w.op("Squeeze", size, w.ints(0))
-        steps = w.op("Range", w.scalar(0.0), scalar, w.scalar(1.0))
-        axes.append(Axis(size, w.op("Add", steps, w.constant(0.5))))
-    return axes[0], axes[1]
-
-
-def _crop_weights(w: GraphWriter, start: str, stop: str, centres: str, count: int) -> str:
-    """Return (N, count, size) rows that resample [start, stop), each (N, 1, 1), to count cells."""
-    scale = w.op("Div", w.op("Sub", stop, start), w.constant(float(count)))
-    steps = w.array((np.arange(count, dtype=np.float32) + np.float32(0.5)).reshape(1, count, 1))
-    cells = w.op("Add", start, w.op("Mul", steps, scale))
-    radius = w.op("Max", scale, w.constant(1.0))
-    return _triangle(w, w.op("Sub", centres, cells), radius)
-
-
-def _triangle(w: GraphWriter, offset: str, radius: str | None, floor: bool = False) -> str:
-    """Return max(0, 1 - |offset| / radius), each row divided by its sum."""
-    distance = w.op("Abs", offset)
-    if radius is not None:
-        distance = w.op("Div", distance, radius)
-    weights = w.op("Max", w.op("Sub", w.constant(1.0), distance), w.constant(0.0))
-    total = w.op("ReduceSum", weights, w.ints(2), keepdims=1)
-    if floor:
-        total = w.op("Max", total, w.constant(_TINY))
-    return w.op("Div", weights, total)
-
-
-def _resize_whole(w: GraphWriter, pixels: str, rows: Axis, columns: Axis, size: Size) -> str:
-    """Return (N, h1, w1): the whole image, antialiased."""
-    zero = w.array(np.zeros((1, 1, 1), np.float32))
-    sides = [w.op("Reshape", axis.size, w.ints(1, 1, 1)) for axis in (rows, columns)]
-    return _crop(w, pixels, (zero, sides[0]), (zero, sides[1]), rows.centres, columns.centres, size)
-
-
-def _crop(
-    w: GraphWriter,
-    pixels: str,
-    row_span: tuple[str, str],
-    column_span: tuple[str, str],
-    row_centres: str,
-    column_centres: str,
-    size: Size,
-) -> str:
-    """Return (N, h, w): a span of rows and columns of (N, H, W), resampled."""
-    rows = _crop_weights(w, *row_span, row_centres, size.height)
-    columns = _crop_weights(w, *column_span, column_centres, size.width)
-    half = w.op("MatMul", rows, pixels)
-    return w.op("MatMul", half, w.op("Transpose", columns, perm=[0, 2, 1]))
-
-
 def _statistics(w: GraphWriter, spec: CascadeSpec, small: str) -> tuple[str, str]:
     """Return mean and deviation, (N, 1, 1) or a constant, in units of the full scale."""
     if spec.normalisation.mode == "constants":
@@ -225,9 +158,12 @@ def _mean(w: GraphWriter, plane: str) -> str:
 
 
 def _probabilities(w: GraphWriter, spec: CascadeSpec, logits: str, name: str) -> str:
+    """Write probabilities; softmax by its parts, for ONNX Runtime's own takes ten times as long."""
     if spec.binary:
         return w.op("Sigmoid", logits, name=name)
-    return w.op("Softmax", logits, name=name, axis=1)
+    largest = w.op("ReduceMax", logits, w.ints(1), keepdims=1)
+    powers = w.op("Exp", w.op("Sub", logits, largest))
+    return w.op("Div", powers, w.op("ReduceSum", powers, w.ints(1), keepdims=1), name=name)
 
 
 def _foreground(w: GraphWriter, spec: CascadeSpec) -> str:
@@ -237,160 +173,24 @@ def _foreground(w: GraphWriter, spec: CascadeSpec) -> str:
     return first if spec.binary else w.op("Sub", w.constant(1.0), first)
 
 
-def _find_box(
-    w: GraphWriter, spec: CascadeSpec, crop: Size, foreground: str, rows: Axis, columns: Axis
-) -> str:
-    """Return (N, 4) xyxy boxes; see ``foveate.train.geometry.find_box``."""
-    region = spec.region
-    opened = _opened(w, w.op("Unsqueeze", foreground, w.ints(1)), region.opening, spec.stage1)
-    opened = w.op("Squeeze", opened, w.ints(1))
-    threshold = w.constant(region.threshold)
-    blocks, cells = (
-        w.op("Cast", w.op("Greater", plane, threshold), to=TensorProto.FLOAT)
-        for plane in (opened, foreground)
-    )
-    any_block = w.op("ReduceMax", blocks, w.ints(1, 2), keepdims=1)
-    no_block = w.op("Sub", w.constant(1.0), any_block)
-    marked = w.op("Add", w.op("Mul", blocks, any_block), w.op("Mul", cells, no_block))
-    spans = []
-    for axis, other, count in ((rows, 2, spec.stage1.height), (columns, 1, spec.stage1.width)):
-        line = w.op("ReduceMax", marked, w.ints(other), keepdims=0)
-        spans.append(_axis_span(w, line, axis, count))
-    widen = w.constant(1 + 2 * region.margin)
-    zooms = []
-    minima = (region.min_height, region.min_width)
-    for (start, stop), least, full in zip(spans, minima, (crop.height, crop.width), strict=True):
-        side = w.op("Mul", w.op("Sub", stop, start), widen)
-        side = w.op("Max", side, w.constant(float(least)))
-        zooms.append(w.op("Div", side, w.constant(float(full))))
-    zoom = w.op("Max", *zooms)
-    top, bottom = _place(w, spans[0], w.op("Mul", zoom, w.constant(float(crop.height))), rows)
-    left, right = _place(w, spans[1], w.op("Mul", zoom, w.constant(float(crop.width))), columns)
-    return w.op("Concat", left, top, right, bottom, axis=1)
-
-
-def _opened(w: GraphWriter, plane: str, side: int, size: Size) -> str:
-    """Return (N, 1, h1, w1): the morphological opening by a square, one axis after the other."""
-    windows = [min(side, size.height), 1], [1, min(side, size.width)]
-    plane = w.op("Neg", plane)
-    for window in windows:
-        plane = w.op("MaxPool", plane, kernel_shape=window, strides=[1, 1])
-    plane = w.op("Neg", plane)
-    for window in windows:
-        pads = [window[0] - 1, window[1] - 1] * 2
-        plane = w.op("MaxPool", plane, kernel_shape=window, strides=[1, 1], pads=pads)
-    return plane
-
-
-def _axis_span(w: GraphWriter, line: str, axis: Axis, count: int) -> tuple[str, str]:
-    """Return first and last + 1 marked cell of (N, count) in pixels, (N, 1)."""
-    index = np.arange(count, dtype=np.float32)
-    cells = w.constant(float(count))
-    unmarked = w.op("Sub", w.constant(1.0), line)
-    found = w.op("ReduceMax", line, w.ints(1), keepdims=1)
-    missing = w.op("Sub", w.constant(1.0), found)
-    far = w.op("Add", w.op("Mul", w.array(index), line), w.op("Mul", cells, unmarked))
-    first = w.op("Mul", w.op("ReduceMin", far, w.ints(1), keepdims=1), found)
-    near = w.op("Mul", w.array(index + np.float32(1)), line)
-    last = w.op("Mul", w.op("ReduceMax", near, w.ints(1), keepdims=1), found)
-    last = w.op("Add", last, w.op("Mul", cells, missing))
-    return (
-        w.op("Div", w.op("Mul", first, axis.size), cells),
-        w.op("Div", w.op("Mul", last, axis.size), cells),
-    )
-
-
-def _place(w: GraphWriter, span: tuple[str, str], side: str, axis: Axis) -> tuple[str, str]:
-    """Return start and stop of an interval of whole pixels around a span's centre, (N, 1)."""
-    centre = w.op("Div", w.op("Add", *span), w.constant(2.0))
-    side = w.op("Ceil", w.op("Sub", side, w.constant(ROUND_SIDE)))
-    side = w.op("Min", side, axis.size)
-    start = w.op("Sub", centre, w.op("Div", side, w.constant(2.0)))
-    start = w.op("Floor", w.op("Add", start, w.constant(ROUND_START)))
-    start = w.op("Max", start, w.constant(0.0))
-    start = w.op("Min", start, w.op("Sub", axis.size, side))
-    return start, w.op("Add", start, side)
-
-
-def _whole_box(w: GraphWriter, pixels: str, rows: Axis, columns: Axis) -> str:
-    """Return (N, 4) boxes that are the whole image."""
-    zero = w.array(np.zeros(1, np.float32))
-    box = w.op("Unsqueeze", w.op("Concat", zero, zero, columns.size, rows.size, axis=0), w.ints(0))
-    count = w.op("Slice", w.op("Shape", pixels), w.ints(0), w.ints(1), w.ints(0))
-    return w.op("Expand", box, w.op("Concat", count, w.ints(4), axis=0))
-
-
-def _box_sides(w: GraphWriter, box: str) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Return (top, bottom) and (left, right) of (N, 4) boxes, each (N, 1, 1)."""
-    deep = w.op("Unsqueeze", box, w.ints(2))
-    left, top, right, bottom = (
-        w.op("Slice", deep, w.ints(index), w.ints(index + 1), w.ints(1)) for index in range(4)
-    )
-    return (top, bottom), (left, right)
-
-
-def _crop_hint(
+def _hint(
     w: GraphWriter,
     spec: CascadeSpec,
     crop: Size,
     foreground: str,
-    box_rows: tuple[str, str],
-    box_columns: tuple[str, str],
-    rows: Axis,
-    columns: Axis,
+    spans: tuple[Span, Span],
+    image: Plane,
 ) -> str:
-    """Return (N, h2, w2): stage 1's foreground inside the box."""
-    spans, centres = [], []
+    """Return (N, h2, w2): stage 1's foreground on the spans of the image's axes."""
+    inner = []
     for span, axis, count in (
-        (box_rows, rows, spec.stage1.height),
-        (box_columns, columns, spec.stage1.width),
+        (spans[0], image.rows, spec.stage1.height),
+        (spans[1], image.columns, spec.stage1.width),
     ):
         scale = w.op("Div", w.constant(float(count)), axis.size)
-        spans.append((w.op("Mul", span[0], scale), w.op("Mul", span[1], scale)))
-        centres.append(w.array(np.arange(count, dtype=np.float32) + np.float32(0.5)))
-    return _crop(w, foreground, spans[0], spans[1], centres[0], centres[1], crop)
-
-
-def _paste_weights(w: GraphWriter, span: tuple[str, str], axis: Axis, count: int) -> str:
-    """Return (N, size, count) rows that put cells back; zero for pixels outside the span."""
-    start, stop = span
-    scale = w.op("Div", w.op("Sub", stop, start), w.constant(float(count)))
-    column = w.op("Unsqueeze", axis.centres, w.ints(1))
-    cells = w.op("Div", w.op("Sub", column, start), scale)
-    radius = w.op("Max", w.op("Div", w.constant(1.0), scale), w.constant(1.0))
-    centres = w.array(np.arange(count, dtype=np.float32) + np.float32(0.5))
-    weights = _triangle(w, w.op("Sub", cells, centres), radius, floor=True)
-    inside = [
-        w.op("Cast", w.op("GreaterOrEqual", cells, w.constant(0.0)), to=TensorProto.FLOAT),
-        w.op("Cast", w.op("Less", cells, w.constant(float(count))), to=TensorProto.FLOAT),
-    ]
-    return w.op("Mul", weights, w.op("Mul", *inside))
-
-
-def _paste(
-    w: GraphWriter,
-    probability: str,
-    box_rows: tuple[str, str],
-    box_columns: tuple[str, str],
-    rows: Axis,
-    columns: Axis,
-    size: Size,
-) -> str:
-    """Return (N, C, H, W): probabilities put back into their box, zero elsewhere."""
-    tall = w.op("Unsqueeze", _paste_weights(w, box_rows, rows, size.height), w.ints(1))
-    wide = _paste_weights(w, box_columns, columns, size.width)
-    wide = w.op("Unsqueeze", w.op("Transpose", wide, perm=[0, 2, 1]), w.ints(1))
-    return w.op("MatMul", w.op("MatMul", tall, probability), wide)
-
-
-def _decide(w: GraphWriter, spec: CascadeSpec, pasted: str, threshold: float) -> None:
-    """Write ``mask``: the threshold when binary, else the class of the highest probability."""
-    if spec.binary:
-        plane = w.op("Squeeze", pasted, w.ints(1))
-        label = w.op("Greater", plane, w.constant(threshold))
-    else:
-        label = w.op("ArgMax", pasted, axis=1, keepdims=0)
-    w.op("Cast", label, name="mask", to=TensorProto.UINT8)
+        inner.append((w.op("Mul", span[0], scale), w.op("Mul", span[1], scale)))
+    coarse = fixed_plane(w, foreground, spec.stage1, image)
+    return resample(w, coarse, (inner[0], inner[1]), crop)
 
 
 def _score(w: GraphWriter, spec: CascadeSpec, probability: str) -> None:
@@ -420,16 +220,13 @@ def _model(w: GraphWriter, spec: CascadeSpec, precision: str) -> onnx.ModelProto
     refined: list[str | int] = [crop.height, crop.width]
     if spec.pad_multiple:
         coarse = refined = ["H", "W"]
-    regions: str | int = 1
-    views = "N"
-    if spec.region.mode == "tiles":
-        regions, views = spec.region.tiles or "K", "N*K"
+    tiled = spec.region.mode == "tiles"
     shapes: dict[str, tuple[int, list[str | int]]] = {
         "mask": (TensorProto.UINT8, ["N", "H", "W"]),
-        "box": (TensorProto.FLOAT, ["N", regions, 4]),
+        "box": (TensorProto.FLOAT, ["N", "R" if tiled else 1, 4]),
         "score": (TensorProto.FLOAT, ["N"]),
         "coarse": (TensorProto.FLOAT, ["N", spec.channels, *coarse]),
-        "refined": (TensorProto.FLOAT, [views, spec.channels, *refined]),
+        "refined": (TensorProto.FLOAT, ["N*R" if tiled else "N", spec.channels, *refined]),
     }
     graph = helper.make_graph(
         w.nodes,

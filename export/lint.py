@@ -25,6 +25,8 @@ FORBIDDEN = {
 }
 NARROW = (TensorProto.BOOL, TensorProto.UINT8)
 NETWORK_OPERATORS = {"Conv", "ConvTranspose", "Relu", "MaxPool", "Concat", "Cast", "Identity"}
+CARRIERS = {"Gather", "Flatten"}
+"""Operators that move values and compute nothing: labels travel as float16 through them."""
 OPSET = 18
 
 
@@ -87,5 +89,5 @@ def _half_geometry(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[st
     """Geometry stays float32: float16 is for the operators of the networks."""
     for node in model.graph.node:
         half = any(types.get(name) == TensorProto.FLOAT16 for name in [*node.input, *node.output])
-        if half and node.op_type not in NETWORK_OPERATORS:
+        if half and node.op_type not in NETWORK_OPERATORS | CARRIERS:
             yield f"{node.op_type} ({node.name}) computes in float16; geometry stays float32"

@@ -10,27 +10,45 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from onnx import TensorProto
 
 from foveate.export.operators import GraphWriter
 from foveate.export.tiles import ChosenTiles, GridLine, as_float, as_int, seen, steps
-from foveate.runtime.tiles import TileGrid
+from foveate.runtime.spec import CascadeSpec
 from foveate.train.cascade import LEAST_SHARE
 
 
 def tile_weights(w: GraphWriter, tiles: ChosenTiles) -> str:
-    """Return (N, K, h2, w2): each tile's window, 0 beyond the image and where it repeats."""
+    """Return (N, R, h2, w2): each tile's window, 0 beyond the image."""
     rows, columns = (
         as_float(w, w.op("Less", seen(w, start, line)[0], line.size))
         for start, line in ((tiles.top, tiles.rows), (tiles.left, tiles.columns))
     )
     rows = w.op("Mul", rows, w.array(tiles.grid.rows.window()))
-    rows = w.op("Mul", rows, w.op("Unsqueeze", tiles.real, w.ints(2)))
     columns = w.op("Mul", columns, w.array(tiles.grid.columns.window()))
     return w.op("Mul", w.op("Unsqueeze", rows, w.ints(3)), w.op("Unsqueeze", columns, w.ints(2)))
 
 
-def blend_tiles(w: GraphWriter, votes: str, weights: str, channels: int, tiles: ChosenTiles) -> str:
-    """Return (N, C, H, W): (N * K, C, h2, w2) votes times their windows, summed; 0 elsewhere."""
+def tile_mask(
+    w: GraphWriter, spec: CascadeSpec, probability: str, weights: str, tiles: ChosenTiles
+) -> None:
+    """Write ``mask``: the blend of (N * R, C, h2, w2) probabilities, decided; 0 where no tile is.
+
+    The blend is not divided by the sum of the windows: neither a sign nor the greatest of several
+    classes needs it.
+    """
+    if spec.binary:
+        votes = w.op("Sub", probability, w.constant(spec.mask_threshold))
+        plane = w.op("Squeeze", _blended(w, votes, weights, 1, tiles), w.ints(1))
+        label = w.op("Greater", plane, w.constant(0.0))
+    else:
+        plane = _blended(w, probability, weights, spec.channels, tiles)
+        label = w.op("ArgMax", plane, axis=1, keepdims=0)
+    w.op("Cast", label, name="mask", to=TensorProto.UINT8)
+
+
+def _blended(w: GraphWriter, votes: str, weights: str, channels: int, tiles: ChosenTiles) -> str:
+    """Return (N, C, H, W): (N * R, C, h2, w2) votes times their windows, summed; 0 elsewhere."""
     rows, columns = tiles.grid.rows, tiles.grid.columns
     window = w.op("Reshape", weights, w.ints(-1, 1, rows.side, columns.side))
     runs = w.op("Reshape", w.op("Mul", votes, window), w.ints(-1, columns.segment))
@@ -98,8 +116,7 @@ def _run_index(
     for holder, axis in ((row, 1), (column, 0)):
         if holder.held:
             held = w.op("Mul", held, w.op("Unsqueeze", holder.held, w.ints(axis)))
-    image = w.op("Unsqueeze", steps(w, tiles.batch), w.ints(1, 2))
-    tile = w.op("Add", w.op("Mul", image, tiles.chosen), slot)
+    tile = w.op("Add", w.op("Mul", tiles.batch, tiles.chosen), slot)
     tile = w.op("Unsqueeze", w.op("Mul", tile, w.ints(channels)), w.ints(1))
     plane = w.op("Add", tile, w.array(np.arange(channels, dtype=np.int64).reshape(1, -1, 1, 1)))
     line = w.op("Mul", plane, w.ints(tiles.grid.rows.side))
@@ -111,15 +128,11 @@ def _run_index(
 
 
 def tile_score(w: GraphWriter, winning: str, chosen: str, weights: str, tiles: ChosenTiles) -> None:
-    """Write ``score`` of (N * K, h2, w2) winning probabilities where they are foreground."""
-    sides = w.op("Concat", tiles.batch, tiles.chosen, w.ints(*_side(tiles.grid)), axis=0)
+    """Write ``score`` of (N * R, h2, w2) winning probabilities where they are foreground."""
+    sides = w.op("Shape", weights)
     share = w.op("Mul", w.op("Reshape", chosen, sides), weights)
     sums = []
     for plane in (w.op("Mul", w.op("Reshape", winning, sides), share), share):
         lines = w.op("ReduceSum", plane, w.ints(3), keepdims=0)
         sums.append(w.op("ReduceSum", lines, w.ints(1, 2), keepdims=0))
     w.op("Div", sums[0], w.op("Max", sums[1], w.constant(LEAST_SHARE)), name="score")
-
-
-def _side(grid: TileGrid) -> tuple[int, int]:
-    return grid.rows.side, grid.columns.side

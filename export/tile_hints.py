@@ -11,9 +11,9 @@ from foveate.runtime.spec import CascadeSpec
 
 @dataclass(frozen=True)
 class Cells:
-    """The coarse cells under each tile along one axis, (N, K, c) int64, and their weights.
+    """The coarse cells under each tile along one axis, (N, R, c) int64, and their weights.
 
-    ``weights`` is (N, K, side, c), rows that resample the cells at the tile's pixels. c follows
+    ``weights`` is (N, R, side, c), rows that resample the cells at the tile's pixels. c follows
     from the image's size and is the same for all tiles.
     """
 
@@ -22,12 +22,11 @@ class Cells:
 
 
 def crop_hints(w: GraphWriter, spec: CascadeSpec, foreground: str, tiles: ChosenTiles) -> str:
-    """Return (N, K, h2, w2): stage 1's foreground (N, h1, w1) on the tiles."""
+    """Return (N, R, h2, w2): stage 1's foreground (N, h1, w1) on the tiles."""
     size = spec.stage1
     rows = _cells(w, tiles.top, tiles.rows, size.height)
     columns = _cells(w, tiles.left, tiles.columns, size.width)
-    image = w.op("Unsqueeze", steps(w, tiles.batch), w.ints(1, 2))
-    lines = w.op("Add", w.op("Mul", image, w.ints(size.height)), rows.index)
+    lines = w.op("Add", w.op("Mul", tiles.batch, w.ints(size.height)), rows.index)
     starts = w.op("Unsqueeze", w.op("Mul", lines, w.ints(size.width)), w.ints(3))
     places = w.op("Add", starts, w.op("Unsqueeze", columns.index, w.ints(2)))
     under = w.op("Gather", w.op("Reshape", foreground, w.ints(-1)), places, axis=0)
@@ -54,7 +53,7 @@ def _cells(w: GraphWriter, start: str, line: GridLine, cells: int) -> Cells:
 def _reached(
     w: GraphWriter, start: str, line: GridLine, cells: int, filter_: tuple[str, str]
 ) -> tuple[str, str]:
-    """Return the first cell (N, K) that a tile's filter can reach, and how many from there (1,)."""
+    """Return the first cell (N, R) that a tile's filter can reach, and how many from there (1,)."""
     scale, radius = filter_
     reach = w.op("Mul", scale, w.constant(float(line.axis.side)))
     reach = w.op("Ceil", w.op("Add", reach, w.op("Mul", radius, w.constant(2.0))))

@@ -12,6 +12,7 @@ import numpy as np
 from onnx import TensorProto
 
 from foveate.export.operators import GraphWriter
+from foveate.export.resample import Axis, Plane
 from foveate.runtime.spec import CascadeSpec
 from foveate.runtime.tiles import TileAxis, TileGrid, tile_grid
 from foveate.train.tiles import MASS_STEPS, ROUND_MASS
@@ -28,11 +29,11 @@ class GridLine:
 
 @dataclass(frozen=True)
 class ChosenTiles:
-    """Tiles chosen in the graph, best first.
+    """R tiles chosen in the graph, best first: K, or all where there are no more than that.
 
-    ``top`` and ``left`` are their first pixels, (N, K) int64. ``slots`` (N, T) int64 is the place
-    of each tile of the grid among the K, K where it was not chosen; ``real`` (N, K) float32 is 0
-    for a tile that is a repetition. ``batch`` is N and ``chosen`` is K, int64 (1,).
+    ``top`` and ``left`` are their first pixels, (N, R) int64. ``slots`` (N, T) int64 is the place
+    of each tile of the grid among the R, R where it was not chosen. ``batch`` is 0 to N - 1 as
+    int64 (N, 1, 1), ``chosen`` is R, int64 (1,).
     """
 
     grid: TileGrid
@@ -41,47 +42,39 @@ class ChosenTiles:
     top: str
     left: str
     slots: str
-    real: str
     batch: str
     chosen: str
 
 
-def choose_tiles(w: GraphWriter, spec: CascadeSpec, pixels: str, foreground: str) -> ChosenTiles:
-    """Write which tiles of (N, H, W) pixels are looked at, by the (N, h1, w1) foreground."""
+def choose_tiles(w: GraphWriter, spec: CascadeSpec, image: Plane, foreground: str) -> ChosenTiles:
+    """Write which tiles of an image are looked at, by the (N, h1, w1) foreground."""
     assert spec.stage2 is not None
     grid = tile_grid(spec.region, spec.stage2)
-    shape = w.op("Shape", pixels)
-    batch, height, width = (w.op("Gather", shape, w.ints(index), axis=0) for index in range(3))
-    rows, columns = _line(w, grid.rows, height), _line(w, grid.columns, width)
+    rows, columns = _line(w, grid.rows, image.rows), _line(w, grid.columns, image.columns)
+    batch = w.op("Reshape", image.numbers, w.ints(-1, 1, 1))
     total = w.op("Mul", rows.count, columns.count)
     numbers = steps(w, total)
+    chosen = total
     if spec.region.tiles:
-        chosen = w.ints(spec.region.tiles)
+        chosen = w.op("Min", total, w.ints(spec.region.tiles))
         masses = _masses(w, spec, foreground, rows, columns)
-        keys = _keys(w, masses, numbers, total)
-        order = _best(w, keys, spec.region.tiles, batch)
-        slots = _slots(w, order, numbers, spec.region.tiles)
-        inside = w.op("Less", order, total)
-        best = w.op("Slice", order, w.ints(0), w.ints(1), w.ints(1))
-        repeated = w.op("Mul", w.op("Sub", w.ints(1), as_int(w, inside)), best)
-        order = w.op("Add", w.op("Mul", as_int(w, inside), order), repeated)
-        real = w.op("Cast", inside, to=TensorProto.FLOAT)
+        order = _best(w, _keys(w, masses, numbers, total), spec.region.tiles, chosen)
+        slots = _slots(w, order, numbers, chosen)
     else:
-        chosen = total
-        everywhere = w.op("Concat", batch, total, axis=0)
+        everywhere = w.op("Concat", w.op("Shape", image.numbers), total, axis=0)
         order = slots = w.op("Expand", w.op("Unsqueeze", numbers, w.ints(0)), everywhere)
-        real = w.op("Expand", w.array(np.ones((1, 1), np.float32)), everywhere)
     row = w.op("Div", order, columns.count)
     column = w.op("Sub", order, w.op("Mul", row, columns.count))
     top = w.op("Mul", row, w.ints(grid.rows.stride))
     left = w.op("Mul", column, w.ints(grid.columns.stride))
-    return ChosenTiles(grid, rows, columns, top, left, slots, real, batch, chosen)
+    return ChosenTiles(grid, rows, columns, top, left, slots, batch, chosen)
 
 
-def _line(w: GraphWriter, axis: TileAxis, size: str) -> GridLine:
-    """Return an axis of ``size`` pixels with the number of tiles that cover it."""
-    reach = w.op("Add", size, w.ints(axis.stride - 1 - axis.shared))
-    return GridLine(axis, size, w.op("Max", w.op("Div", reach, w.ints(axis.stride)), w.ints(1)))
+def _line(w: GraphWriter, axis: TileAxis, pixels: Axis) -> GridLine:
+    """Return an axis of the image with the number of tiles that cover it."""
+    reach = w.op("Add", pixels.pixels, w.ints(axis.stride - 1 - axis.shared))
+    count = w.op("Max", w.op("Div", reach, w.ints(axis.stride)), w.ints(1))
+    return GridLine(axis, pixels.pixels, count)
 
 
 def steps(w: GraphWriter, count: str) -> str:
@@ -138,26 +131,28 @@ def _keys(w: GraphWriter, masses: str, numbers: str, total: str) -> str:
     return w.op("Sub", w.op("Floor", counted), later)
 
 
-def _best(w: GraphWriter, keys: str, count: int, batch: str) -> str:
-    """Return (N, K) numbers of tiles, the greatest key first; T and more where there are fewer."""
-    shape = w.op("Concat", batch, w.ints(count), axis=0)
-    nothing = w.op("Expand", w.array(np.array([[-2.0]], np.float32)), shape)
-    padded = w.op("Concat", keys, nothing, axis=1)
+def _best(w: GraphWriter, keys: str, count: int, chosen: str) -> str:
+    """Return (N, R) numbers of tiles, the greatest key first.
+
+    TensorRT wants a number in TopK that does not depend on the image's size, so ``count`` worse
+    keys are put behind, and what is beyond R is cut off.
+    """
+    padded = w.op("Pad", keys, w.ints(0, 0, 0, count), w.scalar(-2.0))
     values, order = (f"{name}_{len(w.nodes)}" for name in ("tile_keys", "tile_order"))
     w.ops("TopK", padded, w.ints(count), names=(values, order), axis=1, largest=1, sorted=1)
-    return order
+    return w.op("Slice", order, w.ints(0), chosen, w.ints(1))
 
 
-def _slots(w: GraphWriter, order: str, numbers: str, count: int) -> str:
-    """Return (N, T): the place of each tile in the order, ``count`` where it has none."""
+def _slots(w: GraphWriter, order: str, numbers: str, chosen: str) -> str:
+    """Return (N, T): the place of each tile in the order, R where it has none."""
     same = as_int(w, w.op("Equal", w.op("Unsqueeze", order, w.ints(2)), numbers))
-    places = w.array(np.arange(-count, 0, dtype=np.int64).reshape(1, count, 1))
+    places = w.op("Unsqueeze", w.op("Sub", steps(w, chosen), chosen), w.ints(1))
     found = w.op("ReduceSum", w.op("Mul", same, places), w.ints(1), keepdims=0)
-    return w.op("Add", found, w.ints(count))
+    return w.op("Add", found, chosen)
 
 
 def tile_boxes(w: GraphWriter, tiles: ChosenTiles) -> None:
-    """Write ``box``, (N, K, 4): the parts of the tiles inside the image."""
+    """Write ``box``, (N, R, 4): the parts of the tiles inside the image."""
     bottom = w.op("Min", w.op("Add", tiles.top, w.ints(tiles.grid.rows.side)), tiles.rows.size)
     right = w.op("Add", tiles.left, w.ints(tiles.grid.columns.side))
     right = w.op("Min", right, tiles.columns.size)
@@ -166,18 +161,17 @@ def tile_boxes(w: GraphWriter, tiles: ChosenTiles) -> None:
 
 
 def seen(w: GraphWriter, start: str, line: GridLine) -> tuple[str, str]:
-    """Return the pixels (N, K, side) of an axis that tiles see, and those inside the image."""
+    """Return the pixels (N, R, side) of an axis that tiles see, and those inside the image."""
     along = w.array(np.arange(line.axis.side, dtype=np.int64))
     wanted = w.op("Add", w.op("Unsqueeze", start, w.ints(2)), along)
     return wanted, w.op("Min", wanted, w.op("Sub", line.size, w.ints(1)))
 
 
-def crop_tiles(w: GraphWriter, pixels: str, tiles: ChosenTiles) -> str:
-    """Return (N, K, h2, w2) of (N, H, W); beyond the image its edge is repeated."""
+def crop_tiles(w: GraphWriter, image: Plane, tiles: ChosenTiles) -> str:
+    """Return (N, R, h2, w2) of an image; beyond it its edge is repeated."""
     _, rows = seen(w, tiles.top, tiles.rows)
     _, columns = seen(w, tiles.left, tiles.columns)
-    image = w.op("Unsqueeze", steps(w, tiles.batch), w.ints(1, 2))
-    lines = w.op("Add", w.op("Mul", image, tiles.rows.size), rows)
+    lines = w.op("Add", w.op("Mul", tiles.batch, tiles.rows.size), rows)
     starts = w.op("Unsqueeze", w.op("Mul", lines, tiles.columns.size), w.ints(3))
     places = w.op("Add", starts, w.op("Unsqueeze", columns, w.ints(2)))
-    return w.op("Gather", w.op("Reshape", pixels, w.ints(-1)), places, axis=0)
+    return w.op("Gather", w.op("Reshape", image.name, w.ints(-1)), places, axis=0)

@@ -57,8 +57,8 @@ class Region:
     kept inside the image.
 
     ``tiles``: the ``tiles`` best tiles of the image, of the stage-2 input's size and at the image's
-    own resolution, best by stage 1's foreground; 0 is every tile of the image. Neighbours share
-    ``overlap`` of their side. The other values mean nothing then.
+    own resolution, best by stage 1's foreground; all of them where the image has no more, or where
+    ``tiles`` is 0. Neighbours share ``overlap`` of their side. The other values mean nothing then.
 
     ``none``: there is no stage 2.
     """

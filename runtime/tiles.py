@@ -77,15 +77,14 @@ def blend_tiles(
 ) -> FloatArray:
     """Return (C, len(rows), width) float32: rows of an image, its tiles blended as in the graph.
 
-    ``probability`` is (R, C, h2, w2), ``boxes_xyxy`` (R, 4) the tiles' parts inside the image; one
-    that is repeated counts once. Where no tile is all is 0.
+    ``probability`` is (R, C, h2, w2), ``boxes_xyxy`` (R, 4) the tiles' parts inside the image. All
+    is 0 where no tile is.
     """
     total = np.zeros((probability.shape[1], len(rows), width), np.float32)
     weights = np.zeros((len(rows), width), np.float32)
     window = grid.window()
-    _, first = np.unique(boxes_xyxy, axis=0, return_index=True)
-    for index in np.sort(first):
-        x0, y0, x1, y1 = (int(side) for side in boxes_xyxy[index])
+    for index, box in enumerate(boxes_xyxy):
+        x0, y0, x1, y1 = (int(side) for side in box)
         top, bottom = max(y0, rows.start), min(y1, rows.stop)
         if top >= bottom:
             continue

@@ -57,7 +57,7 @@ def test_a_bundle_has_as_many_tiles_as_asked_for(tile_run: Path, tmp_path: Path)
         with Cascade.load(tmp_path / "b") as cascade:
             found = cascade(image, probabilities=True)
         if tiles:
-            assert found.box_xyxy.shape == (tiles, 4)
+            assert len(found.box_xyxy) == tiles
         else:
             assert found.box_xyxy[:, 2:].max(axis=0).tolist() == [300, 200]
         assert found.refined is not None and len(found.refined) == len(found.box_xyxy)

@@ -115,13 +115,13 @@ class TorchCascade(nn.Module):
     def seen_in_tiles(
         self, image: Tensor, normal: tuple[Tensor, Tensor], foreground: Tensor, tiles: Tiles
     ) -> Tensor:
-        """Return (N, K, 2, h2, w2), what stage 2 sees in tiles: the image and stage 1's hint."""
+        """Return (N, R, 2, h2, w2), what stage 2 sees in tiles: the image and stage 1's hint."""
         mean, std = (part[:, None] for part in normal)
         crop = (crop_tiles(image, tiles) / self.spec.full_scale - mean) / std
         return torch.stack([crop, crop_hints(foreground, tiles)], dim=2)
 
     def votes(self, probability: Tensor) -> Tensor:
-        """Return what tiles are blended by: (N, K, C, h2, w2), over the threshold when binary."""
+        """Return what tiles are blended by: (N, R, C, h2, w2), over the threshold when binary."""
         return probability - self.spec.mask_threshold if self.spec.binary else probability
 
     def decide_blended(self, votes: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ class TorchCascade(nn.Module):
         return total / chosen.sum(dim=(1, 2)).clamp(min=1)
 
     def score_tiles(self, probability: Tensor, tiles: Tiles) -> Tensor:
-        """Return (N,), the same of (N * K, C, h2, w2), pixels counted by their tiles' windows."""
+        """Return (N,), the same of (N * R, C, h2, w2), pixels counted by their tiles' windows."""
         winning, chosen = self._winning(probability)
         weights = tile_weights(tiles)
         chosen = chosen.reshape(weights.shape) * weights

@@ -38,7 +38,7 @@ from foveate.train.run import (
     write_run,
 )
 from foveate.train.schedule import Clock, rate_factor
-from foveate.train.tile_choice import ceiling, choose_count, measure_tiles
+from foveate.train.tile_choice import ceiling, choose_count, judged, measure_tiles
 from foveate.train.tile_views import TileCrops
 from foveate.train.unet import UNet
 from foveate.train.views import (
@@ -154,15 +154,16 @@ class _Fitter:
             self._choose_tiles(TorchCascade(self.spec, stage1.cpu(), network.cpu()).eval())
 
     def _choose_tiles(self, cascade: TorchCascade) -> None:
-        """Choose number and overlap of the tiles by Dice on validation images; write the record."""
+        """Choose number and overlap of the tiles by the Dice they give; write the record."""
         self.job.log("Choosing the tiles of stage 2.")
-        table = measure_tiles(cascade, self.full, self.validation)
+        stems = judged(self.training, self.validation)
+        table = measure_tiles(cascade, self.full, stems)
         best, all_tiles = choose_count(table), ceiling(table)
         self.job.log(
             f"Tiles of stage 2: the best {best.tiles or 'of all'} with an overlap of "
-            f"{best.overlap:.0%}, validation Dice {best.dice:.4f} by {best.run:.1f} tiles an image "
-            f"in the mean. All tiles: {all_tiles.dice:.4f} by {all_tiles.run:.1f}, overlap "
-            f"{all_tiles.overlap:.0%}."
+            f"{best.overlap:.0%}, Dice {best.dice:.4f} by {best.run:.1f} tiles an image "
+            f"in the mean, on {len(stems)} validation and training images. All tiles: "
+            f"{all_tiles.dice:.4f} by {all_tiles.run:.1f}, overlap {all_tiles.overlap:.0%}."
         )
         region = replace(self.spec.region, tiles=best.tiles, overlap=best.overlap)
         self.record["spec"] = replace(self.spec, region=region).as_dict()

@@ -1,4 +1,8 @@
-"""How many tiles stage 2 looks at and how far they overlap: chosen by Dice on validation images."""
+"""How many tiles stage 2 looks at, and how far they overlap: chosen by the Dice that they give.
+
+On validation images and, since those are few, on training images too: stage 2 is better on these,
+but what is lost with a tile that is not looked at is lost on all of them.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,9 @@ from foveate.train.views import FullImages
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 MEASURED = 24
-"""At most twice as many validation images are looked at, each by all tiles of every overlap."""
+"""At most twice as many validation images are looked at, and as many training images."""
 NEAR = 0.005
-"""The fewest tiles whose Dice is no further below the best that was measured are taken."""
+"""The least work whose Dice is no further below the best that was measured is taken."""
 BATCH = 4
 
 
@@ -46,9 +50,14 @@ class TileCount:
         return asdict(self)
 
 
+def judged(training: Sequence[str], validation: Sequence[str]) -> list[str]:
+    """Return the stems to choose by: spread over both lists."""
+    kept = list(validation)[:: max(1, len(validation) // MEASURED)]
+    return kept + list(training)[:: max(1, -(-len(training) // MEASURED))]
+
+
 def measure_tiles(cascade: TorchCascade, full: FullImages, stems: Sequence[str]) -> list[TileCount]:
     """Return every number of tiles and overlap with its mean Dice at the images' own size."""
-    stems = list(stems)[:: max(1, len(stems) // MEASURED)]
     labels = range(1, len(cascade.spec.classes))
     table = []
     for overlap in OVERLAPS:
@@ -67,10 +76,13 @@ def measure_tiles(cascade: TorchCascade, full: FullImages, stems: Sequence[str])
 
 
 def choose_count(table: Sequence[TileCount]) -> TileCount:
-    """Return the fewest tiles near the best of all, of those the overlap with the highest Dice."""
+    """Return what runs the fewest tiles of all that come near the best Dice.
+
+    Of equals what is bounded: all tiles of a larger image may be more than of those seen.
+    """
     best = max(row.dice for row in table)
     near = [row for row in table if row.dice >= best - NEAR]
-    return min(near, key=lambda row: (row.tiles or math.inf, -row.dice))
+    return min(near, key=lambda row: (row.run, row.tiles or math.inf, -row.dice))
 
 
 def ceiling(table: Sequence[TileCount]) -> TileCount:

@@ -21,29 +21,23 @@ ROUND_MASS = 0.4
 
 @dataclass(frozen=True)
 class Tiles:
-    """Tiles chosen from a grid, best first, all (N, K).
-
-    ``top`` and ``left`` (int64) are their first pixels. Where an image has fewer tiles than K its
-    best is repeated and ``real`` (float32) is 0.
-    """
+    """Tiles chosen from a grid, best first; ``top`` and ``left`` (N, R) are their first pixels."""
 
     grid: TileGrid
     height: int
     width: int
     top: Tensor
     left: Tensor
-    real: Tensor
 
     def part(self, start: int, stop: int) -> Tiles:
         """Return some of the tiles, in the same order."""
-        kept = [plane[:, start:stop] for plane in (self.top, self.left, self.real)]
+        kept = self.top[:, start:stop], self.left[:, start:stop]
         return Tiles(self.grid, self.height, self.width, *kept)
 
     @classmethod
     def single(cls, grid: TileGrid, shape: tuple[int, int], top: int, left: int) -> Tiles:
         """Return one tile of one image of ``shape``, wherever it lies."""
-        places = torch.tensor([[top]]), torch.tensor([[left]])
-        return cls(grid, *shape, *places, torch.ones(1, 1))
+        return cls(grid, *shape, torch.tensor([[top]]), torch.tensor([[left]]))
 
 
 def tile_masses(foreground: Tensor, grid: TileGrid, height: int, width: int) -> Tensor:
@@ -71,6 +65,8 @@ def _core_weights(axis: TileAxis, size: int, cells: int) -> Tensor:
 def choose_tiles(foreground: Tensor, grid: TileGrid, height: int, width: int, count: int) -> Tiles:
     """Return the ``count`` tiles with the most of stage 1's foreground, best first; 0: all of them.
 
+    All of them too where there are no more than ``count``.
+
     Where stage 1 finds nothing these are still the tiles where it was least sure of that.
     """
     across = grid.columns.count(width)
@@ -82,31 +78,26 @@ def choose_tiles(foreground: Tensor, grid: TileGrid, height: int, width: int, co
         order = torch.sort(keys, dim=1, descending=True, stable=True).indices[:, :count]
     else:
         order = torch.arange(total).repeat(len(foreground), 1)
-    missing = max(count - total, 0)
-    real = torch.ones(order.shape)
-    if missing:
-        order = torch.cat([order, order[:, :1].repeat(1, missing)], dim=1)
-        real = torch.cat([real, torch.zeros(len(real), missing)], dim=1)
     top, left = order // across * grid.rows.stride, order % across * grid.columns.stride
-    return Tiles(grid, height, width, top, left, real)
+    return Tiles(grid, height, width, top, left)
 
 
 def tile_boxes(tiles: Tiles) -> Tensor:
-    """Return (N, K, 4) xyxy float32, the parts of the tiles inside the image, in its pixels."""
+    """Return (N, R, 4) xyxy float32, the parts of the tiles inside the image, in its pixels."""
     bottom = (tiles.top + tiles.grid.rows.side).clamp(max=tiles.height)
     right = (tiles.left + tiles.grid.columns.side).clamp(max=tiles.width)
     return torch.stack([tiles.left, tiles.top, right, bottom], dim=2).float()
 
 
 def crop_tiles(image: Tensor, tiles: Tiles) -> Tensor:
-    """Return (N, K, h2, w2), pixels of (N, H, W); beyond the image its edge is repeated."""
+    """Return (N, R, h2, w2), pixels of (N, H, W); beyond the image its edge is repeated."""
     rows, columns = tile_pixels(tiles)
     batch = torch.arange(len(image))[:, None, None, None]
     return image[batch, rows[:, :, :, None], columns[:, :, None, :]]
 
 
 def crop_hints(foreground: Tensor, tiles: Tiles) -> Tensor:
-    """Return (N, K, h2, w2), stage 1's foreground (N, h1, w1) resampled on the tiles."""
+    """Return (N, R, h2, w2), stage 1's foreground (N, h1, w1) resampled on the tiles."""
     rows, columns = tile_pixels(tiles)
     tall = _hint_weights(rows, tiles.height, foreground.shape[1])
     wide = _hint_weights(columns, tiles.width, foreground.shape[2])
@@ -114,7 +105,7 @@ def crop_hints(foreground: Tensor, tiles: Tiles) -> Tensor:
 
 
 def _hint_weights(pixels: Tensor, size: int, cells: int) -> Tensor:
-    """Return (N, K, side, cells) rows that resample coarse cells at pixels of an axis."""
+    """Return (N, R, side, cells) rows that resample coarse cells at pixels of an axis."""
     scale = torch.tensor(float(cells)) / size
     centres = (pixels + 0.5) * scale
     distance = (torch.arange(cells) + 0.5 - centres[..., None]).abs() / scale.clamp(min=1)
@@ -123,23 +114,23 @@ def _hint_weights(pixels: Tensor, size: int, cells: int) -> Tensor:
 
 
 def tile_pixels(tiles: Tiles) -> tuple[Tensor, Tensor]:
-    """Return the rows (N, K, h2) and columns (N, K, w2) that the tiles see, inside the image."""
+    """Return the rows (N, R, h2) and columns (N, R, w2) that the tiles see, inside the image."""
     rows = tiles.top[:, :, None] + torch.arange(tiles.grid.rows.side)
     columns = tiles.left[:, :, None] + torch.arange(tiles.grid.columns.side)
     return rows.clamp(max=tiles.height - 1), columns.clamp(max=tiles.width - 1)
 
 
 def tile_weights(tiles: Tiles) -> Tensor:
-    """Return (N, K, h2, w2), the window of each tile: 0 beyond the image and where it repeats."""
+    """Return (N, R, h2, w2), the window of each tile: 0 beyond the image."""
     window = torch.from_numpy(tiles.grid.window())
     rows = tiles.top[:, :, None] + torch.arange(tiles.grid.rows.side) < tiles.height
     columns = tiles.left[:, :, None] + torch.arange(tiles.grid.columns.side) < tiles.width
     inside = rows[:, :, :, None] & columns[:, :, None, :]
-    return window * inside * tiles.real[:, :, None, None]
+    return window * inside
 
 
 def blend_tiles(values: Tensor, tiles: Tiles) -> Tensor:
-    """Return (N, C, H, W), the window times (N, K, C, h2, w2) values, summed; 0 where no tile is.
+    """Return (N, C, H, W), the window times (N, R, C, h2, w2) values, summed; 0 where no tile is.
 
     Not divided by the sum of the windows: neither a sign nor the greatest of classes needs it.
     """

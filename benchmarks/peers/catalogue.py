@@ -11,7 +11,6 @@ import onnxruntime
 import torch
 
 from foveate.benchmarks.bare_session import CPU
-from foveate.benchmarks.parity import Segment
 from foveate.benchmarks.peers.glue import GlueCascade, Network
 from foveate.benchmarks.peers.networks import Stages
 from foveate.benchmarks.peers.onnxruntime_networks import CUDA, has_cuda, onnxruntime_network
@@ -34,41 +33,57 @@ class Peer:
     how: str
     network: Callable[[str], Network]
 
-    def segment(self, stages: Stages) -> Segment:
+    def cascade(self, stages: Stages) -> GlueCascade:
         """Return the peer's cascade, ready to run."""
         return GlueCascade(stages.spec, self.network("stage1"), self.network("stage2"))
 
 
-def peers(stages: Stages, threads: int) -> list[Peer]:
-    """Return every peer with two networks; those for a GPU only where PyTorch sees one."""
+@dataclass(frozen=True)
+class _Batch:
+    """The stages, and how many images they get a call."""
+
+    stages: Stages
+    images: int
+
+    def shape(self, stage: str) -> list[int]:
+        return self.stages.shape(stage, self.images)
+
+
+def peers(stages: Stages, threads: int, batch: int = 1) -> list[Peer]:
+    """Return every peer with two networks, made for so many images a call.
+
+    Those for a GPU only where PyTorch sees one.
+    """
+    shapes = _Batch(stages, batch)
     best = TorchWay(channels_last=True, compiled=True)
     found = [
-        _torch(stages, "a", "PyTorch eager loop", TorchWay(), "as in a notebook"),
-        _torch(stages, "b-fp32", "PyTorch compiled fp32", best, "channels_last, torch.compile"),
+        _torch(shapes, "a", "PyTorch eager loop", TorchWay(), "as in a notebook"),
+        _torch(shapes, "b-fp32", "PyTorch compiled fp32", best, "channels_last, torch.compile"),
         _torch(
-            stages, "b-bf16", "PyTorch compiled bf16",
+            shapes, "b-bf16", "PyTorch compiled bf16",
             TorchWay(dtype=torch.bfloat16, channels_last=True, compiled=True),
             "channels_last, torch.compile, autocast bfloat16",
         ),
         _onnxruntime(stages, "c", "two ONNX Runtime sessions", threads, CPU),
-        _openvino(stages, "d-fp32", "f32", threads),
-        _openvino(stages, "d-bf16", "bf16", threads),
+        _openvino(shapes, "d-fp32", "f32", threads),
+        _openvino(shapes, "d-bf16", "bf16", threads),
     ]  # fmt: skip
     if torch.cuda.is_available():
         half = TorchWay("cuda", torch.float16, channels_last=True, compiled=True)
         words = "channels_last, torch.compile, autocast float16, on the GPU"
-        found.append(_torch(stages, "gpu-torch", "PyTorch compiled fp16, GPU", half, words))
+        found.append(_torch(shapes, "gpu-torch", "PyTorch compiled fp16, GPU", half, words))
         found.append(_onnxruntime(stages, "gpu-ort", "ONNX Runtime CUDA", threads, CUDA))
     return found
 
 
-def _torch(stages: Stages, key: str, name: str, way: TorchWay, words: str) -> Peer:
-    modules = {"stage1": stages.cascade.stage1, "stage2": stages.cascade.stage2}
+def _torch(batch: _Batch, key: str, name: str, way: TorchWay, words: str) -> Peer:
+    cascade = batch.stages.cascade
+    modules = {"stage1": cascade.stage1, "stage2": cascade.stage2}
 
     def network(stage: str) -> Network:
         module = modules[stage]
         assert module is not None
-        return torch_network(copy.deepcopy(module), way, stages.shape(stage))
+        return torch_network(copy.deepcopy(module), way, batch.shape(stage))
 
     return Peer(key, name, f"PyTorch {_version('torch')}, {words}, {GLUE}", network)
 
@@ -84,7 +99,7 @@ def _onnxruntime(stages: Stages, key: str, name: str, threads: int, provider: st
     return Peer(key, name, how, network)
 
 
-def _openvino(stages: Stages, key: str, precision: str, threads: int) -> Peer:
+def _openvino(batch: _Batch, key: str, precision: str, threads: int) -> Peer:
     def network(stage: str) -> Network:
         try:
             from foveate.benchmarks.peers.openvino_networks import openvino_network
@@ -92,7 +107,7 @@ def _openvino(stages: Stages, key: str, precision: str, threads: int) -> Peer:
             raise EngineError(
                 "OpenVINO is not installed: pip install 'foveate[openvino]'"
             ) from None
-        return openvino_network(stages.graphs[stage], threads, precision, stages.shape(stage))
+        return openvino_network(batch.stages.graphs[stage], threads, precision, batch.shape(stage))
 
     how = f"OpenVINO {_version('openvino')} {precision}, latency hint, {GLUE}"
     return Peer(key, f"two OpenVINO models {precision}", how, network)

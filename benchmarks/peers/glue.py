@@ -7,7 +7,7 @@ pasted and thresholded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,7 +23,7 @@ from foveate.train.geometry import ROUND_SIDE, ROUND_START
 
 FloatArray = npt.NDArray[np.float32]
 Network = Callable[[FloatArray], FloatArray]
-"""(1, inputs, h, w) float32 to (1, C, h, w) float32 logits."""
+"""(N, inputs, h, w) float32 to (N, C, h, w) float32 logits."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,36 @@ class GlueCascade:
 
     def __call__(self, image: Pixels) -> tuple[Mask, FloatArray]:
         """Return (H, W) uint8 classes and the box (4,) xyxy of an (H, W) image."""
+        return self.batch([image])[0]
+
+    def batch(self, images: Sequence[Pixels]) -> list[tuple[Mask, FloatArray]]:
+        """Return classes and box of every image; each network is called once, with all of them."""
         spec, crop = self.spec, self.spec.stage2
         assert crop is not None
-        pixels = as_input_type(image, spec.input_type)
-        small = resize(pixels, spec.stage1) / np.float32(spec.full_scale)
-        mean, std = self._statistics(small)
-        coarse = self._probabilities(self.stage1(((small - mean) / std)[None, None]))
-        foreground = coarse[0] if spec.binary else 1 - coarse[0]
-        box = find_box(foreground, image.shape, spec)
-        x0, y0, x1, y1 = box
-        near = resize(pixels[y0:y1, x0:x1], crop) / np.float32(spec.full_scale)
-        hint = _hint(foreground, box, image.shape, crop)
-        refined = self._probabilities(self.stage2(np.stack([(near - mean) / std, hint])[None]))
-        mask = np.zeros(image.shape, np.uint8)
-        mask[y0:y1, x0:x1] = self._decide(refined, Size(y1 - y0, x1 - x0))
-        return mask, np.array(box, np.float32)
+        pixels = [as_input_type(image, spec.input_type) for image in images]
+        small = [resize(plane, spec.stage1) / np.float32(spec.full_scale) for plane in pixels]
+        scales = [self._statistics(plane) for plane in small]
+        inputs = [
+            ((plane - mean) / std)[None] for plane, (mean, std) in zip(small, scales, strict=True)
+        ]
+        coarse = [self._probabilities(logits) for logits in self.stage1(np.stack(inputs))]
+        boxes, inputs = [], []
+        for plane, found, (mean, std) in zip(pixels, coarse, scales, strict=True):
+            foreground = found[0] if spec.binary else 1 - found[0]
+            x0, y0, x1, y1 = box = find_box(foreground, plane.shape, spec)
+            near = resize(plane[y0:y1, x0:x1], crop) / np.float32(spec.full_scale)
+            inputs.append(
+                np.stack([(near - mean) / std, _hint(foreground, box, plane.shape, crop)])
+            )
+            boxes.append(box)
+        masks = []
+        for plane, box, logits in zip(pixels, boxes, self.stage2(np.stack(inputs)), strict=True):
+            x0, y0, x1, y1 = box
+            mask = np.zeros(plane.shape, np.uint8)
+            size = Size(y1 - y0, x1 - x0)
+            mask[y0:y1, x0:x1] = self._decide(self._probabilities(logits), size)
+            masks.append((mask, np.array(box, np.float32)))
+        return masks
 
     def _statistics(self, small: FloatArray) -> tuple[np.float32, np.float32]:
         constants = self.spec.normalisation
@@ -59,9 +74,10 @@ class GlueCascade:
         return np.float32(small.mean()), np.float32(max(small.std(), STD_FLOOR))
 
     def _probabilities(self, logits: FloatArray) -> FloatArray:
+        """Return (C, h, w) of one image's logits."""
         if self.spec.binary:
-            return np.asarray(1 / (1 + np.exp(-logits[0])), np.float32)
-        power = np.exp(logits[0] - logits[0].max(axis=0))
+            return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+        power = np.exp(logits - logits.max(axis=0))
         return np.asarray(power / power.sum(axis=0), np.float32)
 
     def _decide(self, refined: FloatArray, size: Size) -> Mask:

@@ -23,11 +23,11 @@ class Stages:
     cascade: TorchCascade
     graphs: dict[str, bytes]
 
-    def shape(self, stage: str) -> list[int]:
-        """Return the shape of a stage's input, for one image."""
+    def shape(self, stage: str, images: int = 1) -> list[int]:
+        """Return the shape of a stage's input."""
         size = self.spec.stage1 if stage == "stage1" else self.spec.stage2
         assert size is not None
-        return [1, 1 if stage == "stage1" else 2, size.height, size.width]
+        return [images, 1 if stage == "stage1" else 2, size.height, size.width]
 
 
 def open_stages(bundle: Bundle) -> Stages:

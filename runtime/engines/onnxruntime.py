@@ -8,7 +8,9 @@ import onnxruntime
 
 from foveate.runtime.closing import Closing
 from foveate.runtime.engines.base import Array
-from foveate.runtime.engines.onnxruntime_session import session_options, short, tensor_specs
+from foveate.runtime.engines.host_memory import PlainMemory
+from foveate.runtime.engines.onnxruntime_binding import BoundSession
+from foveate.runtime.engines.onnxruntime_session import session_options, short
 from foveate.runtime.errors import EngineError, GraphError
 
 PROVIDER = "CPUExecutionProvider"
@@ -17,7 +19,8 @@ PROVIDER = "CPUExecutionProvider"
 class OnnxRuntimeEngine(Closing):
     """A fused graph in an ONNX Runtime session. ``run`` may be called from several threads.
 
-    ``threads`` 0 takes the cores this process may use.
+    ``threads`` 0 takes the cores this process may use. Outputs are written into arrays of their
+    own: those that ONNX Runtime makes lie in its arena, and who keeps one keeps it in pieces.
     """
 
     name = "onnxruntime"
@@ -33,22 +36,15 @@ class OnnxRuntimeEngine(Closing):
             raise EngineError(
                 f"ONNX Runtime took {session.get_providers()}; wanted {PROVIDER} alone"
             )
-        self._session: onnxruntime.InferenceSession | None = session
-        self.inputs = tensor_specs(session.get_inputs())
-        self.outputs = tensor_specs(session.get_outputs())
+        self._bound = BoundSession(session, PlainMemory)
+        self.inputs, self.outputs = self._bound.inputs, self._bound.outputs
 
     def run(self, feeds: dict[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Return the named outputs, each an array of its own."""
-        if self._session is None:
-            raise EngineError("this engine has been closed; load the bundle again")
-        try:
-            found = self._session.run(list(outputs), feeds)
-        except Exception as error:  # as above: shapes that do not meet, memory that is not there
-            raise GraphError(f"ONNX Runtime cannot run the graph: {short(error)}") from error
-        return dict(zip(outputs, found, strict=True))
+        return self._bound.run(feeds, outputs)
 
     def close(self) -> None:
-        self._session = None
+        self._bound.close()
 
 
 def engine_from_onnx(graph: bytes, threads: int = 0) -> OnnxRuntimeEngine:

@@ -79,6 +79,20 @@ def test_what_the_time_is_made_of(found: dict[str, Any]) -> None:
     assert doubts(found) == []
 
 
+def test_batches_are_judged_image_by_image_and_have_no_parts(bundle: Path, tmp_path: Path) -> None:
+    result = run(
+        "benchmark", "compare", bundle, "--size", 192, "--count", 3, "--rounds", 2, "--batch", 2,
+        "--threads", 1, "--out", tmp_path / "batch.json",
+    )  # fmt: skip
+    assert result.exception is None, result.exception
+    assert "2 images a call" in result.output
+    found = read_result(tmp_path / "batch.json")
+    assert found["settings"]["batch"] == found["results"]["batch"] == 2
+    assert found["results"]["parts"] == []
+    assert found["parity"]["onnxruntime fp32"]["images"] == 3
+    assert doubts(found) == []
+
+
 @pytest.mark.parametrize(
     ("which", "said"), [("cascade", "is a cascade; wanted"), ("one", "is one network; compare")]
 )
@@ -106,8 +120,8 @@ def test_a_method_with_other_masks_and_one_that_is_not_here() -> None:
         return mask, box + np.float32(1)
 
     methods = [
-        Method("foveate", "ours", "", right),
-        Method("x", "half", "", half),
+        Method("foveate", "ours", "", lambda images: [right(image) for image in images]),
+        Method("x", "half", "", lambda images: [half(image) for image in images]),
         Method("y", "none", "", None, "not installed"),
     ]
     part = Part("nothing", lambda index: None)

@@ -70,6 +70,18 @@ def test_the_glue_returns_the_shape_that_was_drawn(height: int, width: int) -> N
     assert 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height
 
 
+def test_a_batch_of_the_glue_is_its_images_one_by_one() -> None:
+    shapes = [ellipse(300, 200), ellipse(90, 512), 1 - ellipse(300, 200)]
+    images = [shape * np.uint8(200) + np.uint8(30) for shape in shapes]
+    glue = GlueCascade(threshold_spec(), *[lambda values: 9 * values[:, :1] - 4] * 2)
+    found = glue.batch(images)
+    assert found[0][0].any()
+    for (mask, box), image in zip(found, images, strict=True):
+        alone, alone_box = glue(image)
+        np.testing.assert_array_equal(mask, alone)
+        np.testing.assert_array_equal(box, alone_box)
+
+
 @pytest.mark.parametrize(
     ("key", "tolerance"), [("a", 1e-4), ("c", 1e-4), ("d-fp32", 1e-3), ("d-bf16", 0.2)]
 )

@@ -78,6 +78,26 @@ def test_nothing_drawn_is_an_empty_mask_and_the_whole_image() -> None:
     assert found["score"].tolist() == [0]
 
 
+@pytest.mark.parametrize(("classes", "least"), [(10, 32), (1, 5), (12, 5)])
+def test_many_classes_and_boxes_smaller_than_the_crop(classes: int, least: int) -> None:
+    region = Region("box", 0.5, 0.1, least, least)
+    spec = replace(small_spec(classes=classes), region=region)
+    networks = random_network(1, spec.channels, 3), random_network(2, spec.channels, 4)
+    reference = TorchCascade(spec, *networks).eval()
+    model = cascade_model(spec, folded(networks[0]), folded(networks[1]), "fp32")
+    image = np.zeros((2, 210, 97), np.uint8)
+    image[0, 60:70, 20:28] = 255
+    image[1] = np.random.default_rng(1).integers(0, 255, (210, 97))
+    with OnnxRuntimeEngine(model.SerializeToString()) as engine:
+        found = engine.run({"image": image}, ("mask", "box", "refined"))
+    with torch.inference_mode():
+        wanted = reference(torch.from_numpy(image.astype(np.float32)))
+    np.testing.assert_array_equal(found["box"], wanted.box.numpy())
+    np.testing.assert_allclose(found["refined"], wanted.refined.numpy(), atol=2e-5)
+    assert len(np.unique(found["mask"])) > 1
+    assert np.count_nonzero(found["mask"] != wanted.mask.numpy()) <= 0.001 * image.size
+
+
 CASES = [
     (input_type, classes, kind, mode)
     for input_type in ("uint8", "uint16")

@@ -14,7 +14,7 @@ from foveate.runtime.overlap import dice
 from foveate.runtime.tiles import TileAxis, TileGrid, tile_grid
 from foveate.train.cascade import TorchCascade
 from foveate.train.dataset import load_dataset
-from foveate.train.tile_choice import COUNTS, TileCount, choose_count, measure_tiles
+from foveate.train.tile_choice import COUNTS, TileCount, choose_count, judged, measure_tiles
 from foveate.train.tile_views import TileCrops, tile_view
 from foveate.train.tiles import choose_tiles, tile_boxes, tile_masses
 from foveate.train.views import FullImages, StemSampler, whole_views
@@ -108,13 +108,21 @@ def test_fewer_tiles_are_measured_as_the_cascade_would_run_them(data: Path) -> N
             assert rows[tiles, overlap].run == tiles
 
 
-def test_the_fewest_tiles_near_the_best_are_taken() -> None:
+def test_the_least_work_near_the_best_is_taken() -> None:
     table = [
         TileCount(1, 0.0, 0.700, 1),
-        TileCount(4, 0.0, 0.797, 4),
+        TileCount(4, 0.0, 0.797, 3.5),
         TileCount(4, 0.25, 0.799, 4),
         TileCount(6, 0.5, 0.801, 6),
         TileCount(0, 0.5, 0.800, 40),
     ]
-    assert choose_count(table) == table[2]
+    assert choose_count(table) == table[1]
     assert choose_count([table[0], table[4]]) == table[4]
+    assert choose_count([table[4], TileCount(64, 0.5, 0.800, 40)]).tiles == 64
+
+
+def test_what_is_judged_is_spread_over_both_lists() -> None:
+    training, validation = [f"t{n}" for n in range(100)], [f"v{n}" for n in range(13)]
+    stems = judged(training, validation)
+    assert stems[:13] == validation and stems[13:] == training[::5]
+    assert judged(["a", "b"], ["c"]) == ["c", "a", "b"]
