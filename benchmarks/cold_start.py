@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +19,33 @@ from foveate.runtime.errors import EngineError
 RUNS = 5
 
 
-def cold_start(
+def cold_starts(
     bundle: Path,
-    variant: tuple[str, str],
+    variants: Sequence[tuple[str, str]],
     threads: int,
     shape: tuple[int, int],
     progress: Callable[[int, int], object] = lambda done, total: None,
-) -> dict[str, Any]:
-    """Return the medians over fresh processes. The first run is dropped: it fills the disk cache.
+) -> list[dict[str, Any]]:
+    """Return the medians over fresh processes of each (engine, precision), which take turns.
 
+    The first start of each is dropped: it fills the disk cache, and that of compiled graphs.
     ``python_ms`` is from the start of the process to its first line of Python, ``whole_ms`` from
     the start to the first mask, by the clock of this process. ``*_mb`` are resident megabytes
     (10^6 bytes), null where the system does not say.
     """
-    command = [sys.executable, "-m", __name__, str(bundle), *variant, str(threads)]
-    command += [str(side) for side in shape]
-    found = []
-    for number in range(RUNS + 1):
-        found.append(_run(command))
-        progress(number + 1, RUNS + 1)
-    names = found[0]
-    medians = {name: _median([run[name] for run in found[1:]]) for name in names}
-    return {"variant": " ".join(variant), "runs": RUNS, **medians}
+    found: dict[str, list[dict[str, float | None]]] = {" ".join(pair): [] for pair in variants}
+    count = (RUNS + 1) * len(found)
+    for number in range(count):
+        variant = variants[number % len(variants)]
+        command = [sys.executable, "-m", __name__, str(bundle), *variant, str(threads)]
+        found[" ".join(variant)].append(_run([*command, *(str(side) for side in shape)]))
+        progress(number + 1, count)
+    return [_row(name, runs[1:]) for name, runs in found.items()]
+
+
+def _row(variant: str, runs: Sequence[dict[str, float | None]]) -> dict[str, Any]:
+    medians = {name: _median([run[name] for run in runs]) for name in runs[0]}
+    return {"variant": variant, "runs": len(runs), **medians}
 
 
 def _median(values: list[float | None]) -> float | None:

@@ -13,17 +13,12 @@ from typing import Any
 import psutil
 
 import foveate
-from foveate.runtime.engines.base import available_cores
+from foveate.runtime.processor import processor
 
 PACKAGES = (
     "numpy", "opencv-python-headless", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino",
     "tensorrt", "tensorrt-rtx-cu13", "pycuda", "cuda-bindings", "torch", "triton", "onnx",
 )  # fmt: skip
-CPU_FLAGS = (
-    "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16",
-    "amx_int8", "asimd", "asimddp", "i8mm", "bf16",
-)  # fmt: skip
-"""Flags that decide which kernels run; others are not recorded."""
 BUSY = 0.5
 """Processor load by others, in cores, from which a warning is given."""
 
@@ -31,10 +26,11 @@ BUSY = 0.5
 def machine_facts() -> dict[str, Any]:
     """Return processor, memory, GPU and system as JSON values, without names of users or paths."""
     memory = psutil.virtual_memory().total
+    cpu = processor()
     return {
-        "cpu": _cpu_name(),
-        "cpu_flags": _cpu_flags(),
-        "cores": available_cores(),
+        "cpu": cpu.name,
+        "cpu_flags": list(cpu.flags),
+        "cores": cpu.cores,
         "memory_gb": round(memory / 2**30, 1),
         "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         "gpus": _gpus(),
@@ -89,28 +85,6 @@ def disturbances() -> list[str]:
     if psutil.swap_memory().percent > 20:
         found.append("memory is being swapped: free some, or take smaller images or batches")
     return found
-
-
-def _cpu_info(key: str) -> str:
-    """Return the first value of a key of /proc/cpuinfo, empty where there is none."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return ""
-    for line in text.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return ""
-
-
-def _cpu_name() -> str:
-    return _cpu_info("model name") or platform.processor() or platform.machine()
-
-
-def _cpu_flags() -> list[str]:
-    present = set((_cpu_info("flags") or _cpu_info("Features")).split())
-    return [flag for flag in CPU_FLAGS if flag in present]
 
 
 def _gpus() -> list[dict[str, str]]:

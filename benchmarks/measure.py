@@ -11,7 +11,8 @@ from typing import Any
 
 from foveate.benchmarks import advice
 from foveate.benchmarks.bare import contender
-from foveate.benchmarks.cold_start import cold_start
+from foveate.benchmarks.cold_start import cold_starts
+from foveate.benchmarks.engine_proof import write_engine_proofs
 from foveate.benchmarks.file_throughput import file_throughput, write_pngs
 from foveate.benchmarks.images import Images, find_images
 from foveate.benchmarks.latency import LatencyPlan, latency_rows
@@ -78,12 +79,15 @@ def parity_result(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the parity of every variant here, and in words what was written beside it.
 
-    That is the record beside each TensorRT plan, and the pictures of the worst images.
+    That is the record beside each TensorRT plan and, on a data set, of each engine of a CPU, and
+    the pictures of the worst images.
     """
     with open_variants(target.bundle, target.engines, target.precisions, target.threads) as found:
         images = target.images(found)
         parity = measure_parity(found, images, progress)
         proofs = write_proofs(found, parity, images)
+        if target.data is not None:
+            proofs += write_engine_proofs(found, parity, images[0].name)
         written = write_pictures(pictures, parity, found, images[0]) if pictures else []
         rows = parity.as_json()
         each = {name: each_image(total) for name, total in parity.totals.items()}
@@ -129,13 +133,9 @@ def latency_result(target: Target, settings: LatencySettings, progress: Progress
         for rate in settings.rates:
             loads += _loads(found, images[0], rate, settings.runs, progress)
         height, width = images[0].sizes[0]
-        starts = [
-            cold_start(
-                target.bundle, (item.engine, item.precision), target.cores, (height, width),
-                partial(progress, "cold starts"),
-            )
-            for item in found.cascades
-        ]  # fmt: skip
+        names = [(item.engine, item.precision) for item in found.cascades]
+        shown = partial(progress, "cold starts")
+        starts = cold_starts(target.bundle, names, target.cores, (height, width), shown)
         results = {
             "rows": rows,
             "cold_start": starts,

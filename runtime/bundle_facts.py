@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.bundle import PARITY, Bundle, open_bundle
-from foveate.runtime.choice import choose
+from foveate.runtime.choice import Choice, choose
+from foveate.runtime.cpu_choice import Speeds
+from foveate.runtime.engine_times import idle_timer
+from foveate.runtime.engines.base import available_cores
 from foveate.runtime.json_files import check_shape, parse_json
 from foveate.runtime.plans import plan_cache
 
@@ -41,12 +44,30 @@ def bundle_facts(path: Path) -> dict[str, str]:
             f"{spec.region.threshold} in patches of {spec.region.opening} cells or more, "
             f"margin {spec.region.margin}"
         )
-    choice = choose(bundle)
-    facts["auto"] = f"{choice.engine} {choice.precision}; {choice.why}"
+    facts.update(_auto(bundle))
     facts.update(_plans(bundle))
     for name, row in _parity(bundle).items():
         facts[f"parity {name}"] = f"disagreement {row['disagreement']:.6f}, {row['how']}"
     return facts
+
+
+def _auto(bundle: Bundle) -> dict[str, str]:
+    """Return what ``auto`` takes, and what it does not consider, in words.
+
+    The engines of a CPU are timed for it, with all cores and with one, unless they were before or
+    the machine is busy.
+    """
+    one_by_one = choose(bundle, speeds=Speeds(available_cores(), idle_timer()))
+    facts = {"auto": _words(one_by_one)}
+    if one_by_one.engine_ms and available_cores() > 1:
+        facts["auto, a folder"] = _words(choose(bundle, speeds=Speeds(1, idle_timer())))
+    for label, reason in one_by_one.left_out.items():
+        facts[f"auto without {label}"] = reason
+    return facts
+
+
+def _words(choice: Choice) -> str:
+    return f"{choice.label}; {choice.why}"
 
 
 def _plans(bundle: Bundle) -> dict[str, str]:

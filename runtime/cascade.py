@@ -6,9 +6,9 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from foveate.runtime.bundle import Bundle, graph_name, open_bundle
 from foveate.runtime.calls import Call, Caller
 from foveate.runtime.choice import AUTO, CPU_ENGINE, Choice, choose
 from foveate.runtime.closing import Closing
+from foveate.runtime.cpu_choice import Speeds
 from foveate.runtime.engines import PLANNED, engine_from_bundle
 from foveate.runtime.engines.base import Engine, Pixels, Submitting
 from foveate.runtime.errors import DeviceMemoryError, ImageError, LessMemory
@@ -24,6 +25,9 @@ from foveate.runtime.limits import MAX_ELEMENTS, largest_channels, tile_elements
 from foveate.runtime.plan_record import graph_of
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 BATCH_PIXELS = 1 << 22
 """Images of one size run together while they have no more pixels than this in all, on a CPU."""
@@ -73,15 +77,27 @@ class Cascade(Closing):
         ``engine`` is auto or a name of ``foveate.runtime.engines.engine_names``, ``precision`` auto
         or one of the bundle's, tf32 or bf16; ``choice.choose`` says what auto takes. ``threads`` 0
         takes the cores this process may use. ``latency``: on a GPU one run at a time, answered as
-        soon as it is over. Raises BundleError and EngineError.
+        soon as it is over. Nothing is timed here: on a CPU auto goes by the times that ``foveate
+        info`` or ``segment`` have kept. Raises BundleError and EngineError.
         """
         bundle = open_bundle(Path(path))
-        choice = choose(bundle, engine, precision)
+        choice = choose(bundle, engine, precision, Speeds(threads))
+        return cls.chosen(bundle, choice, threads, latency, spare=engine == AUTO)
+
+    @classmethod
+    def chosen(
+        cls, bundle: Bundle, choice: Choice, threads: int, latency: bool = False, spare: bool = True
+    ) -> Cascade:
+        """Return the cascade of a choice that was made before; the rest is as for ``load``.
+
+        ``spare``: images that no plan of TensorRT covers go to ONNX Runtime. Raises BundleError
+        and EngineError.
+        """
         loaded = engine_from_bundle(bundle, choice.engine, choice.precision, threads, latency)
-        spare = None
-        if engine == AUTO and choice.engine == PLANNED:
-            spare = lambda: cls.load(path, CPU_ENGINE, "fp32", threads)  # noqa: E731  # named twice
-        return cls(bundle, loaded, choice, spare)
+        second = None
+        if spare and choice.engine == PLANNED:
+            second = lambda: cls.load(bundle.folder, CPU_ENGINE, "fp32", threads)  # noqa: E731
+        return cls(bundle, loaded, choice, second)
 
     @property
     def spec(self) -> CascadeSpec:
@@ -135,6 +151,8 @@ class Cascade(Closing):
         ``copy=False`` the arrays of a result may be overwritten when the next one is taken, or
         when another thread uses this cascade.
         """
+        from concurrent.futures import ThreadPoolExecutor  # 10 ms that a first mask can do without
+
         ahead = self.beside if isinstance(self.engine, Submitting) else READ_AHEAD
         waiting: deque[Future[Call]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="foveate-stream") as feeder:

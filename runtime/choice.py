@@ -1,15 +1,17 @@
 """Which engine and precision ``auto`` stands for, and why: settled once, before any work.
 
 TensorRT is taken where a plan of the bundle runs on the GPU here and ``benchmark parity`` found its
-masks inside the bounds of its precision, on this GPU; the quicker precision first. Else ONNX
-Runtime on the CPU, in float32.
+masks inside the bounds of its precision, on this GPU; the quicker precision first. Else what
+``cpu_choice`` takes on the CPU: the fastest of what is allowed, as timed on this machine.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from foveate.runtime.bundle import Bundle
+from foveate.runtime.cpu_choice import Speeds, choose_on_cpu
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.plan_parity import read_parity
 from foveate.runtime.plan_record import BF16, TF32, Gpu, PlanRecord, graph_of
@@ -24,11 +26,17 @@ GPU_PRECISIONS = ("fp16", TF32, "fp32")
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine and a precision, and the reason in words."""
+    """An engine and a precision, and the reason in words.
+
+    ``engine_ms``: milliseconds of an image by engine and precision, where ``auto`` on a CPU went
+    by them; ``left_out``: what it did not consider, with the reason.
+    """
 
     engine: str
     precision: str
     why: str
+    engine_ms: Mapping[str, float] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -44,10 +52,13 @@ class Place:
     gpu: Gpu
 
 
-def choose(bundle: Bundle, engine: str = AUTO, precision: str = AUTO) -> Choice:
+def choose(
+    bundle: Bundle, engine: str = AUTO, precision: str = AUTO, speeds: Speeds | None = None
+) -> Choice:
     """Return what is to run. What is named is taken as it is; EngineError comes when it is loaded.
 
     Without a plan of the bundle in the cache neither TensorRT nor CUDA is asked for anything.
+    Without ``speeds`` nothing is timed: the times kept for all cores count.
     """
     if AUTO not in (engine, precision):
         return Choice(engine, precision, "it was asked for")
@@ -60,7 +71,9 @@ def choose(bundle: Bundle, engine: str = AUTO, precision: str = AUTO) -> Choice:
         return Choice("tensorrt", proven, reason)
     if engine == "tensorrt":
         return Choice(engine, "fp32", f"tensorrt was asked for; {reason}")
-    return Choice(CPU_ENGINE, "fp32" if precision == AUTO else precision, reason)
+    cpu = choose_on_cpu(bundle, "" if precision == AUTO else precision, speeds or Speeds())
+    taken, why = cpu.candidate, "; ".join(filter(None, (cpu.why, reason)))
+    return Choice(taken.engine, taken.precision, why, cpu.ms, cpu.left_out)
 
 
 def _proven(bundle: Bundle, precision: str) -> tuple[str | None, str]:

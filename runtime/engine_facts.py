@@ -47,7 +47,7 @@ def engine_facts(lines: Lines, gpu: str) -> list[EngineFacts]:
     driver = Piece("GPU with its driver", gpu, lines["driver"])
     return [
         EngineFacts("onnxruntime", (_onnxruntime(lines["onnxruntime"]),)),
-        EngineFacts("openvino", (_package("OpenVINO", "openvino", lines["openvino"]),)),
+        EngineFacts("openvino", (_openvino(lines["openvino"]),)),
         EngineFacts("onnxruntime-cuda", (driver, *_cuda_provider(lines))),
         EngineFacts("tensorrt", (driver, *_tensorrt(lines))),
     ]
@@ -64,6 +64,14 @@ def _package(name: str, module_name: str, line: str) -> Piece:
     except ImportError as error:
         return Piece(name, "", line, str(error))
     return Piece(name, str(module.__version__).partition("-")[0], line)
+
+
+def _openvino(line: str) -> Piece:
+    try:
+        from foveate.runtime.engines.openvino_module import openvino
+    except ImportError as error:
+        return Piece("OpenVINO", "", line, str(error))
+    return Piece("OpenVINO", str(openvino.__version__).partition("-")[0], line)
 
 
 def _cuda_provider(lines: Lines) -> list[Piece]:

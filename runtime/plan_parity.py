@@ -6,17 +6,13 @@ the TensorRT that ran it. It does not travel with a plan that is exported.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.errors import BundleError
-from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.json_files import check_shape, read_json
 from foveate.runtime.plan_record import Gpu, PlanRecord
 from foveate.runtime.plans import PlanCache
+from foveate.runtime.signed_json import read_signed, write_signed
 
 SUFFIX = ".parity.json"
 OWN_HASH = "parity_sha256"
@@ -72,8 +68,7 @@ def write_parity(cache: PlanCache, record: PlanRecord, parity: PlanParity) -> No
     """Write what was found beside the plan, in place of what was found before."""
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     values = {**asdict(parity), "created": created}
-    text = json.dumps({**values, OWN_HASH: canonical_sha256(values)}, indent=1) + "\n"
-    write_atomically(cache.path(record.key, SUFFIX), lambda file: file.write(text.encode()))
+    write_signed(cache.path(record.key, SUFFIX), values, OWN_HASH)
 
 
 def read_parity(cache: PlanCache, record: PlanRecord, version: str, gpu: Gpu) -> PlanParity | None:
@@ -84,12 +79,8 @@ def read_parity(cache: PlanCache, record: PlanRecord, version: str, gpu: Gpu) ->
     path = cache.path(record.key, SUFFIX)
     if not path.is_file():
         return None
-    values = read_json(path, "the parity record of a plan, written by foveate benchmark parity")
-    stated = values.pop(OWN_HASH, None)
-    if canonical_sha256(values) != stated:
-        raise BundleError(f"{path}: does not match its own {OWN_HASH}; it was changed")
-    check_shape(path, values, _SHAPE)
-    found = _parity(values)
+    made_by = "the parity record of a plan, written by foveate benchmark parity"
+    found = _parity(read_signed(path, made_by, OWN_HASH, _SHAPE))
     here = (record.plan_sha256, version, gpu)
     return found if (found.plan_sha256, found.version, found.gpu) == here else None
 

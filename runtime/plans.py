@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +17,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.cache_folder import cache_folder
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.plan_record import PlanRecord, Recipe, read_record
 
@@ -127,6 +125,8 @@ class PlanCache:
     @contextmanager
     def locked(self, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
         """Hold the cache's lock, which a process that dies gives back; makes the folder."""
+        from filelock import FileLock, Timeout  # 15 ms of a start that locks nothing
+
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = FileLock(self.folder / LOCK)
         try:
@@ -176,9 +176,5 @@ def sound_plan(path: Path, record: PlanRecord) -> bytes:
 
 
 def plan_cache() -> PlanCache:
-    """Return the cache of this user: below FOVEATE_CACHE, XDG_CACHE_HOME or ~/.cache."""
-    own = os.environ.get("FOVEATE_CACHE")
-    if own:
-        return PlanCache(Path(own) / "plans")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return PlanCache(Path(base) / "foveate" / "plans")
+    """Return the cache of this user."""
+    return PlanCache(cache_folder("plans"))

@@ -150,6 +150,7 @@ def _tell(outcome: Outcome, out: Path) -> None:
             f"{stages['bottleneck']}-bound, {share:.0f}% of what the cores could give "
             f"({actors}workers: {plan.workers}, images a call: {plan.batch})"
         )
+    click.echo(one_line(f"engine {outcome.choice.label}: {outcome.choice.why}"))
     for failure in report.failures[:SHOWN_FAILURES]:
         click.echo(one_line(f"failed: {failure.input} {failure.reason}"), err=True)
     if report.failures:

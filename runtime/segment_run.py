@@ -12,9 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from foveate.runtime.bundle import open_bundle
+from foveate.runtime.bundle import Bundle, open_bundle
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.choice import AUTO, Choice, choose
+from foveate.runtime.cpu_choice import Speeds
+from foveate.runtime.engine_times import idle_timer
 from foveate.runtime.engines.base import Pixels, available_cores
 from foveate.runtime.errors import ImageError, OutputError
 from foveate.runtime.image_files import read_image
@@ -28,7 +30,7 @@ from foveate.runtime.ray_address import check_address
 from foveate.runtime.resume import check_same_job, remaining
 from foveate.runtime.run_lock import locked
 from foveate.runtime.shards import shard
-from foveate.runtime.work_plan import Wish, WorkPlan, engine_threads, plan_for
+from foveate.runtime.work_plan import FEW, Wish, WorkPlan, engine_threads, plan_for
 
 Plan = Mapping[str, Any]
 LOOKED_AT = 8
@@ -130,8 +132,7 @@ def _locked_run(
 ) -> Outcome:
     earlier = (journal.earlier_job() if request.resume else None) or {}
     bundle = open_bundle(request.bundle)
-    engine = _settled(request.engine, earlier.get("engine"))
-    choice = choose(bundle, engine, _settled(request.precision, earlier.get("precision")))
+    choice = _choice(bundle, request, len(items), earlier)
     job = {
         "bundle": bundle.manifest["manifest_sha256"],
         "engine": choice.engine,
@@ -143,7 +144,7 @@ def _locked_run(
         check_same_job(journal, job)
         items, resumed = remaining(journal, items)
     batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
-    settled = replace(request, batch=batch, engine=engine, precision=choice.precision)
+    settled = replace(request, batch=batch)
     work = Job(items, journal, request.outputs, request.fail_fast)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
     run = _on_ray if request.ray else _here
@@ -164,7 +165,8 @@ def _here(
     """Segment the items in this process."""
     count, cores = len(job.items), available_cores()
     threads = engine_threads(request.threads, count)
-    with Cascade.load(request.bundle, request.engine, request.precision, threads) as cascade:
+    spare, bundle = request.engine == AUTO, open_bundle(request.bundle)
+    with Cascade.chosen(bundle, choice, threads, spare=spare) as cascade:
         wish = Wish(request.workers, request.batch, threads)
         sample = None if request.batch else _sample(job.items)
         plan = plan_for(cascade, wish, count, cores, sample)
@@ -213,8 +215,23 @@ def _saying_what_to_do() -> Iterator[None]:
         ) from error
 
 
+def _choice(bundle: Bundle, request: Request, count: int, earlier: Mapping[str, Any]) -> Choice:
+    """Return engine and precision; on a resumed run ``auto`` is what it was settled to be.
+
+    The engines of a CPU are timed only for so many images that it pays.
+    """
+    engine = _settled(request.engine, earlier.get("engine"))
+    precision = _settled(request.precision, earlier.get("precision"))
+    if earlier:
+        choice = choose(bundle, engine, precision)
+        return replace(choice, why="the run that is resumed had it")
+    timer = idle_timer() if count >= FEW else None
+    shared = bool(request.ray or request.shard)
+    speeds = Speeds(engine_threads(request.threads, count), timer, shared)
+    return choose(bundle, engine, precision, speeds)
+
+
 def _settled(asked: str, earlier: Any) -> str:
-    """Return what is asked for; on a resumed run ``auto`` is what it was settled to be."""
     return earlier if asked == AUTO and isinstance(earlier, str) else asked
 
 

@@ -17,7 +17,10 @@ NAMES = ("bsdata", "usgra")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_example_is_whole_and_small(name: str) -> None:
+def test_an_example_is_whole_and_small(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path))  # info times engines
     folder = EXAMPLES / name
     result = run("info", folder)
     assert result.exception is None and "files match their sha256" in result.output

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import openvino
 
 from foveate.benchmarks.peers.glue import Network
+from foveate.runtime.engines.openvino_module import openvino
 from foveate.runtime.errors import EngineError
 
 FloatArray = npt.NDArray[np.float32]

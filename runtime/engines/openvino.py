@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import openvino
 
 from foveate.runtime.closing import Closing
 from foveate.runtime.engines.base import Array
 from foveate.runtime.engines.openvino_model import compiled_model, short, tensor_spec
+from foveate.runtime.engines.openvino_module import openvino
 from foveate.runtime.errors import EngineError, GraphError
 
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import openvino
-from openvino import opset13
 
 from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.openvino_module import openvino
 
 STAGES = ("stage1", "stage2")
 
@@ -53,11 +52,11 @@ def _lower(first: Any, last: Any) -> None:
             if output.get_element_type() != openvino.Type.f32:
                 continue
             if origin.get_type_name() == "Constant":
-                output = opset13.constant(nearest_bfloat16(origin.data)).output(0)
+                output = openvino.opset13.constant(nearest_bfloat16(origin.data)).output(0)
             elif origin.get_friendly_name() != source:
                 continue
-            entry.replace_source_output(opset13.convert(output, "bf16").output(0))
-    back = opset13.convert(last, "f32").output(0)
+            entry.replace_source_output(openvino.opset13.convert(output, "bf16").output(0))
+    back = openvino.opset13.convert(last, "f32").output(0)
     for reader in readers:
         reader.replace_source_output(back)
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.plans import plan_cache
+from foveate.runtime.cache_folder import cache_folder
 
 MOST = 16
 """Files that are kept: each is one or two times as large as its graph. The oldest goes first."""
@@ -39,4 +39,4 @@ def keep(key: str, content: bytes) -> None:
 
 
 def _path(key: str) -> Path:
-    return plan_cache().folder.parent / "openvino" / f"{key}.blob"
+    return cache_folder("openvino") / f"{key}.blob"

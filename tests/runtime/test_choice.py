@@ -58,7 +58,7 @@ def test_without_a_plan_it_is_onnx_runtime_and_no_gpu_is_asked_for(
     monkeypatch.setattr(choice_module, "_place", lambda: pytest.fail("the GPU was asked for"))
     found = choose(opened)
     assert found.label == "onnxruntime fp32"
-    assert found.why == f"there is no TensorRT plan of it in {cache.folder}"
+    assert found.why.endswith(f"there is no TensorRT plan of it in {cache.folder}")
 
 
 def test_with_a_plan_and_no_gpu_the_reason_is_what_is_missing(
@@ -80,7 +80,7 @@ def test_a_plan_that_was_not_measured_here_is_not_taken(opened: Bundle, cache: P
     line = f"foveate benchmark parity {opened.folder} DATA --engines tensorrt --precision fp16"
     found = choose(opened)
     assert found.label == "onnxruntime fp32"
-    assert found.why == f"a fp16 plan is not measured on NVIDIA A10: {line}"
+    assert found.why.endswith(f"a fp16 plan is not measured on NVIDIA A10: {line}")
     for other in (replace(PROOF, gpu=L4), replace(PROOF, version="1.8")):
         prove(cache, record, other)
         assert choose(opened) == found
@@ -154,12 +154,13 @@ def test_info_and_segment_say_what_was_chosen_and_why(
     bundle: Path, data: Path, cache: PlanCache, tmp_path: Path
 ) -> None:
     why = f"there is no TensorRT plan of it in {cache.folder}"
-    assert f"auto: onnxruntime fp32; {why}" in run("info", bundle).output
     image = next((data / "images").iterdir())
     done = run("segment", bundle, image, "--out", tmp_path / "masks", "--json")
     summary = json.loads(done.output)
-    assert (summary["engine"], summary["precision"], summary["why"]) == ("onnxruntime", "fp32", why)
-    assert summary["engines"] == {"onnxruntime fp32": 1}
+    assert (summary["engine"], summary["precision"]) == ("onnxruntime", "fp32")
+    assert summary["engines"] == {"onnxruntime fp32": 1} and summary["why"].endswith(why)
+    said = run("info", bundle).output.splitlines()
+    assert any(line.startswith("auto: ") and line.endswith(why) for line in said)
 
 
 def test_info_lists_the_plans_of_the_bundle(bundle: Path, opened: Bundle, cache: PlanCache) -> None:

@@ -95,7 +95,10 @@ def test_ctrl_c_keeps_what_is_written(bundle: Path, tmp_path: Path) -> None:
         assert read_image(mask).shape == (1500, 1500)
 
 
-def test_info_names_engines_and_checks_the_bundle(bundle: Path, tmp_path: Path) -> None:
+def test_info_names_engines_and_checks_the_bundle(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path / "cache"))  # it times engines
     assert "engine onnxruntime: " in run("info").output
     facts = json.loads(run("info", bundle, "--json").output)["bundle"]
     assert facts["classes"] == "background, lesion" and "disagreement" in facts["parity fp32"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -28,7 +30,7 @@ from tests.drawing import (
 )
 from tests.runtime.engines.tiny_graphs import two_outputs
 
-pytest.importorskip("openvino")
+pytest.importorskip("foveate.runtime.engines.openvino_module")
 from foveate.runtime.engines import openvino_model  # noqa: E402  # it imports openvino
 from foveate.runtime.engines.openvino import OpenVinoEngine  # noqa: E402
 from foveate.runtime.engines.openvino_bfloat16 import nearest_bfloat16  # noqa: E402
@@ -231,3 +233,21 @@ def test_the_oldest_files_of_the_cache_go_first(cache: Path) -> None:
 def test_fp16_is_refused_with_what_it_would_be(bundle: Path) -> None:
     with pytest.raises(EngineError, match="float32 with rounded weights; use fp32 or bf16"):
         Cascade.load(bundle, "openvino", "fp16")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import foveate.runtime.engines.openvino",
+        "from foveate.runtime.machine_facts import machine_facts; machine_facts()",
+    ],
+)
+def test_the_import_tells_nobody_and_leaves_the_converter_importable(line: str) -> None:
+    """OpenVINO's converter sends telemetry when it is imported, and the package imports it."""
+    code = (
+        f"import importlib.util, sys; {line}\n"
+        "print([name for name in sys.modules if 'telemetry' in name or 'tools.ovc' in name])\n"
+        "print(importlib.util.find_spec('openvino.tools.ovc') is not None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "True"]
