@@ -9,6 +9,7 @@ REFERENCE := .cache/reference
 GPU_PYTHON ?= $(PYTHON)
 REFERENCES := .gpu/references
 TRAIN_cascade := --set num_epochs=12
+EXPORT_cascade := --precision fp32,fp16,int8
 TRAIN_single := --stages single --set single_input=full --set num_epochs=24
 
 .DEFAULT_GOAL := help
@@ -66,7 +67,7 @@ $(REFERENCE)/data: | $(VENV)/.dev
 
 $(REFERENCE)/%.bundle: | $(VENV)/.dev $(REFERENCE)/data
 	$(VENV)/bin/foveate train $(REFERENCE)/data --out $(REFERENCE)/$* --set class_names=lesion --set data_licence=CC0 $(TRAIN_$*)
-	$(VENV)/bin/foveate export $(REFERENCE)/$* --out $@
+	$(VENV)/bin/foveate export $(REFERENCE)/$* --out $@ $(EXPORT_$*)
 
 wheel: $(VENV)/.dev  ## dist/*.whl, by way of the sdist, so that nothing stale is packed
 	$(VENV)/bin/python -m build

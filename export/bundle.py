@@ -1,4 +1,4 @@
-"""A trained run becomes a bundle: graphs, weights, parity, preview and a hashed manifest."""
+"""A trained cascade becomes a bundle: graphs, weights, parity, preview and a hashed manifest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,15 @@ from torch import nn
 
 import foveate
 from foveate.export.graph import cascade_model, stage_model
+from foveate.export.image_sets import ImageSets
 from foveate.export.lint import lint
 from foveate.export.parity import measure, torch_masks
 from foveate.export.precision import folded, rounded_to_half
+from foveate.export.source import Source
 from foveate.runtime.bundle import (
     MANIFEST,
     PARITY,
+    PRECISIONS,
     SCHEMA,
     WEIGHTS,
     file_sha256,
@@ -34,29 +37,21 @@ from foveate.runtime.bundle import (
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.overlays import draw_overlay, eight_bit
-from foveate.runtime.spec import CascadeSpec
 from foveate.train.cascade import TorchCascade
 from foveate.train.dataset import Case
-from foveate.train.run import load_run
 
 PREVIEW = "preview.png"
-EXPORTED = ("fp32", "fp16")
 
 
 @dataclass(frozen=True)
 class ExportJob:
-    """One call of ``foveate export``. ``cases`` are the images parity is measured on.
+    """One call of ``foveate export``."""
 
-    ``tiles`` is another number of tiles than the run has chosen, 0 for all; None leaves it.
-    """
-
-    run: Path
+    source: Source
     out: Path
     precisions: tuple[str, ...]
-    cases: Sequence[Case]
-    cases_from: str
+    images: ImageSets
     separate: bool
-    tiles: int | None
     progress: Callable[[str, int, int], None]
 
 
@@ -65,21 +60,12 @@ def export(job: ExportJob) -> dict[str, Any]:
 
     The bundle is made in a folder beside ``out`` and renamed, so a failure leaves none.
     BundleError when ``out`` exists and is no bundle, when the graph does not pass the lint, or
-    when fp32 does not give PyTorch's masks.
+    when fp32 or int8 does not give PyTorch's masks.
     """
-    unknown = [name for name in job.precisions if name not in EXPORTED]
-    if unknown or not job.precisions:
-        raise SettingsError(
-            f"--precision {','.join(unknown)}: this version exports {', '.join(EXPORTED)}"
-        )
     if job.out.exists() and not (job.out / MANIFEST).exists():
         raise BundleError(f"{job.out} exists and is not a bundle; choose another --out")
-    trained, record = load_run(job.run)
-    if job.tiles is not None:
-        trained.spec = _with_tiles(trained.spec, job.tiles)
-    cascade, rounded = _folded_cascade(trained), _rounded_cascade(trained)
-    graphs = _graphs(cascade, job.precisions)
-    parity = measure(trained, graphs["fp32"].SerializeToString(), rounded, job.cases, job.progress)
+    cascade = _folded_cascade(job.source.cascade)
+    graphs, parity = _measured(job, cascade)
     if not parity["fp32"]["held"]:
         raise BundleError(
             f"the fp32 graph does not give PyTorch's masks: disagreement "
@@ -89,7 +75,7 @@ def export(job: ExportJob) -> dict[str, Any]:
     job.out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=job.out.parent, prefix=".foveate-"))
     try:
-        _write(folder, job, cascade, record, graphs, parity)
+        _write(folder, job, cascade, graphs, parity)
         folder.chmod(0o755)
         if job.out.exists():
             shutil.rmtree(job.out)
@@ -100,18 +86,13 @@ def export(job: ExportJob) -> dict[str, Any]:
     return parity
 
 
-def _with_tiles(spec: CascadeSpec, tiles: int) -> CascadeSpec:
-    """Return the description with another number of tiles; SettingsError where there are none."""
-    if spec.region.mode != "tiles":
+def check_precisions(names: Sequence[str]) -> None:
+    """Raise SettingsError unless the precisions can be exported."""
+    unknown = [name for name in names if name not in PRECISIONS]
+    if unknown or not names:
         raise SettingsError(
-            f"--tiles goes with a run of region_mode=tiles; this one has {spec.region.mode}"
+            f"--precision {','.join(unknown)}: this version exports {', '.join(PRECISIONS)}"
         )
-    changed = replace(spec, region=replace(spec.region, tiles=tiles))
-    try:
-        changed.check()
-    except BundleError as error:
-        raise SettingsError(f"--tiles {tiles}: {error}") from None
-    return changed
 
 
 def _folded_cascade(trained: TorchCascade) -> TorchCascade:
@@ -129,25 +110,39 @@ def _rounded_cascade(trained: TorchCascade) -> TorchCascade:
     return TorchCascade(trained.spec, networks[0], networks[1]).eval()
 
 
-def _graphs(cascade: TorchCascade, precisions: Sequence[str]) -> dict[str, onnx.ModelProto]:
-    """Return a linted graph for fp32, which parity needs in any case, and for those asked for."""
-    graphs = {}
-    for precision in dict.fromkeys(("fp32", *precisions)):
-        model = cascade_model(cascade.spec, cascade.stage1, cascade.stage2, precision)
+def _measured(
+    job: ExportJob, cascade: TorchCascade
+) -> tuple[dict[str, onnx.ModelProto], dict[str, Any]]:
+    """Return a graph for fp32, which parity needs in any case, and for those asked for; parity."""
+    names = [name for name in dict.fromkeys(("fp32", *job.precisions)) if name != "int8"]
+    graphs = {
+        name: cascade_model(cascade.spec, cascade.stage1, cascade.stage2, name) for name in names
+    }
+    quantised = None
+    if "int8" in job.precisions:
+        from foveate.export.int8_graph import int8_graph
+
+        assert job.images.calibration is not None
+        quantised = int8_graph(cascade, job.images.calibration, job.progress)
+        graphs["int8"] = quantised.model
+    for name, model in graphs.items():
         findings = lint(model)
         if findings:
-            raise BundleError(
-                f"the {precision} graph does not pass the lint: {'; '.join(findings)}"
-            )
-        graphs[precision] = model
-    return graphs
+            raise BundleError(f"the {name} graph does not pass the lint: {'; '.join(findings)}")
+    run = {name: graphs[name].SerializeToString() for name in graphs if name != "fp16"}
+    trained, cases = job.source.cascade, job.images.parity.cases
+    parity = measure(trained, run, _rounded_cascade(trained), cases, job.progress)
+    if quantised is not None:
+        parity["int8"] |= quantised.record()
+        if not parity["int8"]["held"]:
+            raise quantised.refusal(parity["int8"])
+    return graphs, parity
 
 
 def _write(
     folder: Path,
     job: ExportJob,
     cascade: TorchCascade,
-    record: dict[str, Any],
     graphs: dict[str, onnx.ModelProto],
     parity: dict[str, Any],
 ) -> None:
@@ -161,10 +156,10 @@ def _write(
     weights = {name: tensor.contiguous() for name, tensor in cascade.state_dict().items()}
     (folder / WEIGHTS).write_bytes(save(weights))
     kept = {name: parity[name] for name in parity if name in job.precisions}
-    content = {"schema": SCHEMA, "measured_on": job.cases_from, "precisions": kept}
+    content = {"schema": SCHEMA, "measured_on": job.images.parity.source, "precisions": kept}
     (folder / PARITY).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    (folder / PREVIEW).write_bytes(_preview(cascade, job.cases[0]))
-    _write_manifest(folder, job, cascade, record)
+    (folder / PREVIEW).write_bytes(_preview(cascade, job.images.parity.cases[0]))
+    _write_manifest(folder, job)
 
 
 def _preview(cascade: TorchCascade, case: Case) -> bytes:
@@ -178,32 +173,15 @@ def _preview(cascade: TorchCascade, case: Case) -> bytes:
     return buffer.getvalue()
 
 
-def _write_manifest(
-    folder: Path, job: ExportJob, cascade: TorchCascade, record: dict[str, Any]
-) -> None:
-    settings = record["settings"]
+def _write_manifest(folder: Path, job: ExportJob) -> None:
     manifest = {
         "schema": SCHEMA,
-        "kind": record["kind"],
-        "cascade": cascade.spec.as_dict(),
-        "network": {"name": "unet", "width": settings["width"], "depth": settings["depth"]},
+        **job.source.facts,
+        "cascade": job.source.cascade.spec.as_dict(),
         "precisions": list(job.precisions),
         "files": {
             path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
             for path in sorted(folder.iterdir())
-        },
-        "data": {
-            "name": record["data"]["name"],
-            "licence": record["data"]["licence"],
-            "fingerprint": record["data"]["fingerprint"],
-        },
-        "training": {
-            "created": record["created"],
-            "run_sha256": canonical_sha256(record),
-            "validation_dice": {
-                name: max(row["dice"] for row in stage["curve"])
-                for name, stage in record["stages"].items()
-            },
         },
         "producer": {
             "foveate": foveate.__version__,

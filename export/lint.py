@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
+
+from foveate.export.layers import nodes_of_networks
 
 FORBIDDEN = {
     "GridSample": "TensorRT reads it as nearest at opset 20 and wrongly in fp16 "
@@ -24,6 +26,7 @@ FORBIDDEN = {
     "Resize": "engines differ in its modes; use the matrix products",
 }
 NARROW = (TensorProto.BOOL, TensorProto.UINT8)
+QUANTISING = {"QuantizeLinear", "DequantizeLinear"}
 NETWORK_OPERATORS = {"Conv", "ConvTranspose", "Relu", "MaxPool", "Concat", "Cast", "Identity"}
 CARRIERS = {"Gather", "Flatten"}
 """Operators that move values and compute nothing: labels travel as float16 through them."""
@@ -39,7 +42,13 @@ def lint(model: onnx.ModelProto) -> list[str]:
     if findings:
         return findings
     types = _element_types(model)
-    return [*_narrow_types(model, types), *_half_geometry(model, types)]
+    return [
+        *_narrow_types(model, types),
+        *_half_geometry(model, types),
+        *_signed_values(model, types),
+        *_weight_zero_points(model),
+        *_quantised_geometry(model),
+    ]
 
 
 def _forbidden(model: onnx.ModelProto) -> Iterator[str]:
@@ -91,3 +100,29 @@ def _half_geometry(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[st
         half = any(types.get(name) == TensorProto.FLOAT16 for name in [*node.input, *node.output])
         if half and node.op_type not in NETWORK_OPERATORS | CARRIERS:
             yield f"{node.op_type} ({node.name}) computes in float16; geometry stays float32"
+
+
+def _signed_values(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str]:
+    """OpenVINO 2026.4 loses the zero point of a signed Concat in front of a convolution."""
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and types.get(node.input[-1]) != TensorProto.UINT8:
+            yield f"QuantizeLinear ({node.name}) is signed: OpenVINO computes its Concat wrongly"
+
+
+def _weight_zero_points(model: onnx.ModelProto) -> Iterator[str]:
+    """Weights with a zero point cost a second product in every engine."""
+    stored = {item.name: item for item in model.graph.initializer}
+    for node in model.graph.node:
+        names = node.input
+        if node.op_type != "DequantizeLinear" or names[0] not in stored or len(names) < 3:
+            continue
+        if numpy_helper.to_array(stored[names[2]]).any():
+            yield f"DequantizeLinear ({node.name}) of a weight with a zero point"
+
+
+def _quantised_geometry(model: onnx.ModelProto) -> Iterator[str]:
+    """Only the networks have 8 bits: everything outside them stays float32."""
+    inside = {node.output[0] for node in nodes_of_networks(model)}
+    for node in model.graph.node:
+        if node.op_type in QUANTISING and node.output[0] not in inside:
+            yield f"{node.op_type} ({node.name}) outside the networks; geometry stays float32"

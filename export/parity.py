@@ -1,13 +1,14 @@
 """Parity: does a graph give the PyTorch cascade's masks? Measured when a bundle is made.
 
-fp32 is run in ONNX Runtime. No CPU engine runs float16 arithmetic, so for fp16 the PyTorch
-cascade runs with its weights rounded to float16 and float32 arithmetic; that is recorded as
+fp32 and int8 are run in ONNX Runtime. No CPU engine runs float16 arithmetic, so for fp16 the
+PyTorch cascade runs with its weights rounded to float16 and float32 arithmetic; that is recorded as
 ``weights_rounded`` and is neither the parity nor the speed of an fp16 engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -34,31 +35,34 @@ def torch_masks(cascade: TorchCascade, image: Pixels) -> tuple[Mask, npt.NDArray
 
 def measure(
     reference: TorchCascade,
-    graph: bytes,
+    graphs: Mapping[str, bytes],
     rounded: TorchCascade,
     cases: Sequence[Case],
     progress: Callable[[str, int, int], None],
 ) -> dict[str, Any]:
-    """Return the parity record: per precision, disagreement, Dice change, flips and moved boxes."""
-    totals = {"fp32": Disagreement(), "fp16": Disagreement()}
-    with OnnxRuntimeEngine(graph) as engine:
+    """Return the parity record: per precision, disagreement, Dice change, flips and moved boxes.
+
+    ``graphs`` are those of the precisions that a CPU computes in, fp32 and int8.
+    """
+    totals = {name: Disagreement() for name in (*graphs, "fp16")}
+    with ExitStack() as stack:
+        engines = {
+            name: stack.enter_context(OnnxRuntimeEngine(graph)) for name, graph in graphs.items()
+        }
         for number, case in enumerate(cases):
             mask, box = torch_masks(reference, case.image)
             pixels = as_input_type(case.image, reference.spec.input_type)
-            outputs = engine.run({"image": feed(pixels[None])}, ("mask", "box"))
-            found = {
-                "fp32": (outputs["mask"][0], outputs["box"][0]),
-                "fp16": torch_masks(rounded, case.image),
-            }
+            found = {"fp16": torch_masks(rounded, case.image)}
+            for precision, engine in engines.items():
+                outputs = engine.run({"image": feed(pixels[None])}, ("mask", "box"))
+                found[precision] = outputs["mask"][0], outputs["box"][0]
             for precision, (other, other_box) in found.items():
                 shifted = moved(other_box, box)
                 pair = compare_masks(case.name, other, mask, shifted, case.truth)
                 totals[precision].add(pair)
             progress("measuring parity", number + 1, len(cases))
-    how = {
-        "fp32": "the graph in ONNX Runtime on a CPU",
-        "fp16": "weights_rounded: PyTorch with weights rounded to float16, float32 arithmetic",
-    }
+    how = dict.fromkeys(graphs, "the graph in ONNX Runtime on a CPU")
+    how["fp16"] = "weights_rounded: PyTorch with weights rounded to float16, float32 arithmetic"
     return {precision: _row(precision, totals[precision], how[precision]) for precision in totals}
 
 

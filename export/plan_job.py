@@ -9,6 +9,8 @@ from foveate.export.tensorrt import build_plan, check_options
 from foveate.export.tensorrt_watch import Progress
 from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.bundle import Bundle
+from foveate.runtime.engines import PLANNED, REFUSED
+from foveate.runtime.errors import EngineError
 from foveate.runtime.gpu import gpu
 from foveate.runtime.limits import largest_channels
 from foveate.runtime.plan_record import TF32, PlanRecord, Recipe, graph_of
@@ -35,7 +37,12 @@ def check_shapes(bundle: Bundle, options: BuildOptions) -> None:
 
 
 def build_into(cache: PlanCache, job: PlanJob) -> tuple[PlanRecord, bool]:
-    """Return the record of the job's plan in the cache, and whether it had to be built."""
+    """Return the record of the job's plan in the cache, and whether it had to be built.
+
+    EngineError for a precision that no plan can have.
+    """
+    if (PLANNED, job.precision) in REFUSED:
+        raise EngineError(REFUSED[PLANNED, job.precision])
     options = replace(job.options, tf32=job.precision == TF32)
     check_options(job.kit, options)
     precision = graph_of(job.precision)

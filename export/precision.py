@@ -1,10 +1,11 @@
-"""The networks inside the graph: BatchNorm folded, weights in float32 or float16."""
+"""The networks inside the graph: BatchNorm folded, written for float32, float16 or int8."""
 
 from __future__ import annotations
 
 import copy
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from onnx import TensorProto
 from torch import nn
@@ -43,10 +44,12 @@ def network_nodes(
     """Write a folded network from tensor ``source`` to tensor ``target``, both float32.
 
     In fp16 a cast goes in front of the network and one behind it, and everything between them,
-    weights included, is float16.
+    weights included, is float16. For int8 the network is float32 still, but without transposed
+    convolutions: ``export.quantised`` makes 8 bits of it.
     """
     half = precision == "fp16"
-    writer = _NetworkWriter(w, prefix, np.dtype(np.float16 if half else np.float32))
+    kind = _NetworkOf1x1 if precision == "int8" else _NetworkWriter
+    writer = kind(w, prefix, np.dtype(np.float16 if half else np.float32))
     x = w.op("Cast", source, to=TensorProto.FLOAT16) if half else source
     if isinstance(network, UNet):
         x = writer.unet(network, x)
@@ -106,10 +109,29 @@ class _NetworkWriter:
         """Store weight and bias and return their names."""
         names = []
         for kind in ("weight", "bias"):
-            tensor = getattr(module, kind)
-            assert tensor is not None, "fold the network first"
-            values = tensor.detach().cpu().numpy()
+            values = _values(module, kind)
             if self.dtype == np.float16 and np.abs(values).max(initial=0) > 65504:
                 raise ValueError(f"{self.prefix}.{name}.{kind} does not fit float16")
             names.append(self.w.array(values.astype(self.dtype), f"{self.prefix}.{name}.{kind}"))
         return names
+
+
+class _NetworkOf1x1(_NetworkWriter):
+    """Writes a transposed convolution of 2 x 2 as one of 1 x 1 that gives four times the channels.
+
+    ONNX Runtime has no transposed convolution in 8 bits.
+    """
+
+    def up(self, module: nn.ConvTranspose2d, x: str, name: str) -> str:
+        weight, bias = _values(module, "weight"), _values(module, "bias")
+        weight = weight.transpose(1, 2, 3, 0).reshape(-1, len(weight), 1, 1)
+        parts = {"weight": np.ascontiguousarray(weight), "bias": np.repeat(bias, 4)}
+        names = [self.w.array(part, f"{self.prefix}.{name}.{kind}") for kind, part in parts.items()]
+        wide = self.w.op("Conv", x, *names, kernel_shape=[1, 1], pads=[0] * 4)
+        return self.w.op("DepthToSpace", wide, blocksize=2, mode="CRD")
+
+
+def _values(module: nn.Module, kind: str) -> npt.NDArray[np.float32]:
+    tensor = getattr(module, kind)
+    assert tensor is not None, "fold the network first"
+    return np.asarray(tensor.detach().cpu().numpy(), np.float32)

@@ -48,6 +48,7 @@ def engine_facts(lines: Lines, gpu: str) -> list[EngineFacts]:
     return [
         EngineFacts("onnxruntime", (_onnxruntime(lines["onnxruntime"]),)),
         EngineFacts("openvino", (_openvino(lines["openvino"]),)),
+        EngineFacts("openvino-gpu", tuple(_openvino_gpu(lines["openvino"]))),
         EngineFacts("onnxruntime-cuda", (driver, *_cuda_provider(lines))),
         EngineFacts("tensorrt", (driver, *_tensorrt(lines))),
     ]
@@ -72,6 +73,20 @@ def _openvino(line: str) -> Piece:
     except ImportError as error:
         return Piece("OpenVINO", "", line, str(error))
     return Piece("OpenVINO", str(openvino.__version__).partition("-")[0], line)
+
+
+def _openvino_gpu(line: str) -> list[Piece]:
+    """Return OpenVINO and the Intel GPU that it sees."""
+    found = _openvino(line)
+    if not found.found:
+        return [found]
+    from foveate.runtime.engines.openvino_model import INTEL_DRIVER
+    from foveate.runtime.engines.openvino_module import openvino
+
+    core = openvino.Core()
+    gpus = [name for name in core.available_devices if name.startswith("GPU")]
+    names = ", ".join(str(core.get_property(name, "FULL_DEVICE_NAME")) for name in gpus)
+    return [Piece("Intel GPU with its driver", names, INTEL_DRIVER), found]
 
 
 def _cuda_provider(lines: Lines) -> list[Piece]:

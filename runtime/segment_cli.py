@@ -55,7 +55,7 @@ class WithRay(click.Command):
     "--precision",
     default="auto",
     show_default=True,
-    help="auto, fp32, fp16, tf32 (TensorRT) or bf16 (OpenVINO).",
+    help="auto, fp32, fp16, int8 (a CPU), tf32 (TensorRT) or bf16 (OpenVINO).",
 )
 @click.option("--workers", type=click.IntRange(0, 1024), default=0, help="Images in hand; 0: auto.")
 @click.option("--batch", type=click.IntRange(0, 1024), default=0, help="Images a call; 0: auto.")

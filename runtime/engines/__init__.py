@@ -12,6 +12,7 @@ from foveate.runtime.plan_record import BF16, TF32, graph_of
 ENGINES = {
     "onnxruntime": ("foveate.runtime.engines.onnxruntime", "cpu"),
     "openvino": ("foveate.runtime.engines.openvino", "openvino"),
+    "openvino-gpu": ("foveate.runtime.engines.openvino_gpu", "openvino"),
     "onnxruntime-cuda": ("foveate.runtime.engines.onnxruntime_cuda", "gpu"),
 }
 """Engine that runs the graph of a bundle -> its module and the extra that installs it."""
@@ -19,11 +20,19 @@ PLANNED = "tensorrt"
 """The engine that runs plans built from it."""
 ROUNDED = {TF32: PLANNED, BF16: "openvino"}
 """Precision that an engine makes of the float32 graph -> the only engine that does."""
-NO_FP16 = {
-    "onnxruntime": " and would emulate it for minutes; use fp32 here",
-    "openvino": " and would compute in float32 with rounded weights; use fp32 or bf16 here",
+REFUSED = {
+    ("onnxruntime", "fp16"): "onnxruntime has no fp16 arithmetic on a CPU and would emulate it for "
+    "minutes; use fp32 here",
+    ("openvino", "fp16"): "openvino has no fp16 arithmetic on a CPU and would compute in float32 "
+    "with rounded weights; use fp32 or bf16 here",
+    ("openvino-gpu", "fp16"): "openvino-gpu keeps the geometry in float32 by a hint that would do "
+    "the same to the networks; use fp32 or int8 here",
+    ("onnxruntime-cuda", "int8"): "onnxruntime-cuda has no int8 convolutions and would compute in "
+    "float32 with rounded values; use fp32 or fp16 here",
+    (PLANNED, "int8"): "TensorRT reads signed 8 bits without a zero point alone, and the int8 "
+    "graph is made for CPUs; use fp16 here",
 }
-"""Engine that does not compute the fp16 graph as it is -> what it would do, and what to use."""
+"""Engine and precision that do not go together -> why, and what to use."""
 
 
 def engine_names() -> tuple[str, ...]:
@@ -65,13 +74,13 @@ def engine_from_bundle(
         raise EngineError(
             f"{precision} is a precision of the {owner} engine; {name} has none of it"
         )
+    if (name, precision) in REFUSED:
+        raise EngineError(REFUSED[name, precision])
     if name == PLANNED:
         from foveate.runtime.engines.planned import PlannedEngine, plan_source
         from foveate.runtime.ring import LATENCY, RingSettings
 
         return PlannedEngine(plan_source(bundle, precision), LATENCY if latency else RingSettings())
-    if precision == "fp16" and name in NO_FP16:
-        raise EngineError(f"{name} has no fp16 arithmetic on a CPU{NO_FP16[name]}")
     graph = graph_of(precision)
     try:
         return engine_from_onnx(name, bundle.graph(graph), threads, precision == BF16)

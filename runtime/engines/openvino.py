@@ -10,7 +10,7 @@ import numpy as np
 
 from foveate.runtime.closing import Closing
 from foveate.runtime.engines.base import Array
-from foveate.runtime.engines.openvino_model import compiled_model, short, tensor_spec
+from foveate.runtime.engines.openvino_model import CPU, compiled_model, short, tensor_spec
 from foveate.runtime.engines.openvino_module import openvino
 from foveate.runtime.errors import EngineError, GraphError
 
@@ -23,9 +23,10 @@ class OpenVinoEngine(Closing):
     """
 
     name = "openvino"
+    device = CPU
 
     def __init__(self, graph: bytes, threads: int = 0, bf16: bool = False) -> None:
-        compiled = compiled_model(graph, threads, bf16)
+        compiled = compiled_model(graph, self.device, threads, bf16)
         self._compiled: Any = compiled
         self._idle: deque[Any] = deque()
         self.inputs = tuple(tensor_spec(port) for port in compiled.inputs)

@@ -12,19 +12,26 @@ from foveate.runtime.engines.openvino_module import openvino
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.runtime.hashes import canonical_sha256
 
-DEVICE = "CPU"
+CPU = "CPU"
 BF16_CAPABILITY = "BF16"
+INTEL_DRIVER = "sudo apt install intel-opencl-icd"
+"""What makes an Intel GPU visible on Debian and Ubuntu."""
+KEEP_TYPES = {"INFERENCE_PRECISION_HINT": "f32"}
+"""Without this hint OpenVINO lowers the geometry where the device has quicker arithmetic."""
 _SINK = "/sink_port_"
 """What OpenVINO puts behind the name of a graph's output."""
 
 
-def compiled_model(graph: bytes, threads: int, bf16: bool) -> Any:
+def compiled_model(graph: bytes, device: str, threads: int, bf16: bool) -> Any:
     """Return OpenVINO's compiled model of a graph; GraphError and EngineError say why not.
 
-    What was compiled is kept for the next process, which then neither reads nor compiles the graph.
+    ``device``: CPU or GPU, that of an Intel GPU. What was compiled is kept for the next process,
+    which then neither reads nor compiles the graph.
     """
     core = openvino.Core()
-    able = sorted(core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"))
+    if device != CPU:
+        _find(core, device)
+    able = sorted(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
     if bf16 and BF16_CAPABILITY not in able:
         raise EngineError(
             "openvino bf16 needs a processor with bfloat16 arithmetic (AVX512_BF16, AMX), and "
@@ -33,24 +40,34 @@ def compiled_model(graph: bytes, threads: int, bf16: bool) -> Any:
     facts = {
         "graph": hashlib.sha256(graph).hexdigest(),
         "openvino": openvino.__version__,
-        "device": [core.get_property(DEVICE, "FULL_DEVICE_NAME"), *able],
+        "device": [core.get_property(device, "FULL_DEVICE_NAME"), *able],
         "bf16": bf16,
     }
     key = canonical_sha256(facts)
-    settings = _settings(threads)
+    settings = _settings(threads) if device == CPU else dict(KEEP_TYPES)
     content = kept(key)
     if content is not None:
         try:
-            return core.import_model(content, DEVICE, settings)
+            return core.import_model(content, device, settings)
         except RuntimeError:
             pass  # another build of the same version wrote it; the graph itself is there
     try:
-        compiled = core.compile_model(_model(core, graph, bf16), DEVICE, settings)
+        compiled = core.compile_model(_model(core, graph, bf16), device, settings)
     except RuntimeError as error:
         raise GraphError(f"OpenVINO refuses the graph: {short(error)}") from error
     content = compiled.export_model()
     keep(key, content if isinstance(content, bytes) else content.getvalue())  # as of 2026
     return compiled
+
+
+def _find(core: Any, device: str) -> None:
+    """Raise EngineError unless OpenVINO sees such a device."""
+    seen = core.available_devices
+    if not any(name.partition(".")[0] == device for name in seen):
+        raise EngineError(
+            f"OpenVINO sees no Intel {device} here, only {', '.join(seen)}: install the driver "
+            f"({INTEL_DRIVER}), or use --engine openvino"
+        )
 
 
 def _model(core: Any, graph: bytes, bf16: bool) -> Any:
@@ -66,14 +83,13 @@ def _model(core: Any, graph: bytes, bf16: bool) -> Any:
 def _settings(threads: int) -> dict[str, Any]:
     """Return OpenVINO's settings: ``threads`` a run, 0 for all cores, and a stream a run beside it.
 
-    The hint keeps the types of the graph; without it a processor that can would compute all of it
-    in bfloat16. Pinned threads of two engines, or of two processes, would share one core.
+    Pinned threads of two engines, or of two processes, would share one core.
     """
     cores = available_cores()
     threads = threads or cores
     streams = max(1, cores // threads)
     return {
-        "INFERENCE_PRECISION_HINT": "f32",
+        **KEEP_TYPES,
         "INFERENCE_NUM_THREADS": threads * streams,
         "NUM_STREAMS": streams,
         "ENABLE_CPU_PINNING": False,

@@ -117,6 +117,12 @@ BUNDLES = [
          engine_not_here),
     segment("fp16 on a CPU", "onnxruntime has no fp16 arithmetic on a CPU …; use fp32 here",
             "--precision", "fp16"),
+    segment("int8 on TensorRT",
+            "TensorRT reads signed 8 bits without a zero point alone, …; use fp16 here",
+            "--engine", "tensorrt", "--precision", "int8"),
+    segment("int8 on ONNX Runtime's GPU engine",
+            "onnxruntime-cuda has no int8 convolutions and would compute in float32 …; use fp32 or "
+            "fp16 here", "--engine", "onnxruntime-cuda", "--precision", "int8"),
     segment("a precision the bundle lacks", "has no int8 graph; it has fp32, fp16. Choose …",
             "--precision", "int8"),
     bundle("no bundle there", "no such bundle; wanted a folder with manifest.json", shutil.rmtree),

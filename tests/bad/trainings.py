@@ -13,11 +13,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from foveate.export import float_blocks
+from foveate.runtime import overlap
 from foveate.runtime.bundle import file_sha256
 from foveate.runtime.hashes import canonical_sha256
 from tests.bad.case import Case, Place
 
 TINY = ("image_height=64", "image_width=64", "width=4", "depth=2", "num_workers=0", "num_epochs=1")
+INT8 = ("--precision", "int8")
 
 
 def options(*assignments: str) -> list[object]:
@@ -52,6 +55,13 @@ def stored(given: str, said: str, spoil: Callable[[Path], object], *command: obj
         return ["export", folder, "--out", place.folder / "b", *command]
 
     return Case(given, said, 2, make)
+
+
+def other_masks(place: Place) -> list[object]:
+    """Return the export of int8 where nothing but the same masks will do."""
+    place.patch.setitem(overlap.BOUNDS, "int8", (1e-9, 1e-9))
+    place.patch.setattr(float_blocks, "MOST", 1)
+    return ["export", place.run, "--out", place.folder / "b", *INT8]
 
 
 def first(folder: Path) -> Path:
@@ -196,8 +206,19 @@ TRAININGS = [
            tensors(lambda values: values.pop("head.bias"))),
     stored("a tensor too many", "stage1.safetensors: extra is not part of it",
            tensors(lambda values: values.update(extra=torch.zeros(1)))),
-    stored("--precision that is not there", "--precision fp8: this version exports fp32, fp16",
+    stored("--precision that is not there",
+           "--precision fp8: this version exports fp32, fp16, int8",
            lambda folder: None, "--precision", "fp8"),
+    Case("int8 of a bundle without images",
+         "a bundle names no images to measure parity on: give --data DATA", 2,
+         lambda place: ["export", place.bundle, "--out", place.folder / "b", *INT8]),
+    stored("int8 of a run whose data set is gone",
+           "int8 is calibrated on training images, and … is gone: give --data DATA",
+           lambda folder: sign(folder, lambda record: record["settings"].update(data_dir="gone")),
+           *INT8),
+    Case("int8 whose masks are others",
+         "the int8 graph does not give PyTorch's masks: disagreement …; of the others these "
+         "change masks most, each alone in 8 bits: stage…", 2, other_masks),
     stored("export over what is no bundle", "exists and is not a bundle; choose another --out",
            lambda folder: (folder.parent / "b").mkdir()),
     Case("masks of more classes than the model", "has masks of 3 classes …: lesion. …", 2,

@@ -73,3 +73,28 @@ def test_another_operator_set_and_external_data_are_found() -> None:
     findings = lint(model)
     assert any("wanted the standard set 18" in line for line in findings)
     assert any("outside is kept outside the file" in line for line in findings)
+
+
+def rounding(kind: str, zero_point: np.generic, reads: str) -> onnx.ModelProto:
+    """Return a model of one node that quantises ``x``, or dequantises the stored ``w``."""
+    model = graph_of(helper.make_node(kind, [reads, "scale", "zero"], ["y"], name="trap"))
+    values = {"scale": np.array(0.1, np.float32), "zero": np.array(zero_point)}
+    values["w"] = np.zeros(4, zero_point.dtype)
+    for name, value in values.items():
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    return model
+
+
+def test_signed_values_and_8_bits_in_the_geometry_are_found() -> None:
+    findings = lint(rounding("QuantizeLinear", np.int8(0), "x"))
+    assert any("QuantizeLinear (trap) is signed" in line for line in findings)
+    findings = lint(rounding("QuantizeLinear", np.uint8(128), "x"))
+    assert findings == ["QuantizeLinear (trap) outside the networks; geometry stays float32"]
+
+
+def test_a_weight_with_a_zero_point_is_found() -> None:
+    assert any(
+        "with a zero point" in li for li in lint(rounding("DequantizeLinear", np.int8(3), "w"))
+    )
+    sound = lint(rounding("DequantizeLinear", np.int8(0), "w"))
+    assert not any("with a zero point" in line for line in sound)

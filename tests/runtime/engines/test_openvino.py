@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 
 from foveate.export.graph import cascade_model
 from foveate.export.precision import folded
+from foveate.export.quantised import quantised, value_ranges
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines import engine_from_onnx, openvino_cache
 from foveate.runtime.engines.base import Array
@@ -127,6 +128,17 @@ def test_bf16_is_for_the_networks_and_float32_for_the_geometry(random_graph: byt
         assert {"bf16"} not in precisions(engine).values()
 
 
+def test_int8_is_for_the_networks_and_float32_for_the_geometry() -> None:
+    networks = folded(random_network(1, 1, 5)), folded(random_network(2, 1, 6))
+    model = cascade_model(small_spec(), *networks, "int8")
+    image = np.random.default_rng(3).integers(0, 256, (1, 60, 80), dtype=np.uint8)
+    graph = quantised(model, value_ranges(model, [image]), ()).SerializeToString()
+    with loaded(graph) as engine:
+        found = precisions(engine)
+    assert found["Convolution"] == {"u8"} and found["MatMul"] == {"f32"}
+    assert found["Reduce"] | found["Eltwise"] <= {"f32", "i32"}
+
+
 def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:
     """OpenVINO itself would cut 4 + 3/128 down to 4."""
     networks = (threshold_network(inputs, 4 + 3 / 128) for inputs in (1, 2))
@@ -140,6 +152,15 @@ def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:
 def test_rounding_is_to_the_nearest_and_ties_go_to_the_even_one() -> None:
     values = np.array([[1.0, 1 + 2**-9], [1 + 2**-8, -(1 + 3 * 2**-8)]], np.float32)
     assert nearest_bfloat16(values).tolist() == [[1.0, 1.0], [1.0, -(1 + 2**-6)]]
+
+
+def test_an_intel_gpu_that_is_not_here_is_named_with_its_driver(bundle: Path) -> None:
+    if any(name.startswith("GPU") for name in openvino_model.openvino.Core().available_devices):
+        pytest.skip("there is an Intel GPU")
+    with pytest.raises(EngineError, match=r"no Intel GPU here, only CPU: .*intel-opencl-icd"):
+        Cascade.load(bundle, "openvino-gpu")
+    with pytest.raises(EngineError, match="use fp32 or int8"):
+        Cascade.load(bundle, "openvino-gpu", "fp16")
 
 
 def test_threads_get_their_own_results(random_graph: bytes) -> None:

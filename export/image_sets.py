@@ -1,0 +1,107 @@
+"""The images of an export: those parity is measured on, and those int8 is calibrated on.
+
+Never a test list. A run has its validation images for parity and its training images for the
+calibration; of any other data set the train list is split in two by its groups.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from foveate.export.source import Source
+from foveate.runtime.errors import DataError
+from foveate.train.dataset import Case, DataSet, load_dataset, read_stems, split_validation
+from foveate.train.phantom import PhantomSettings, phantoms
+
+PARITY_IMAGES = 40
+CALIBRATION_IMAGES = 32
+PHANTOMS = 8
+TRAIN_LIST = "train.txt"
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images with their truth, and words for where they come from."""
+
+    cases: Sequence[Case]
+    source: str
+
+    @property
+    def sha256(self) -> str:
+        """Return a sha256 over the stems and the pixels."""
+        digest = hashlib.sha256()
+        for case in self.cases:
+            pixels = case.image
+            digest.update(f"{case.name}\0{pixels.shape}\0{pixels.dtype}\0".encode())
+            digest.update(pixels.tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class ImageSets:
+    """At most 40 images for parity, and 32 for the calibration of int8, None where it has none."""
+
+    parity: Images
+    calibration: Images | None
+
+
+def image_sets(source: Source, data: Path | None, int8: bool) -> ImageSets:
+    """Return the images of an export; DataError when there are none that will do.
+
+    Without ``data`` a run's own data set is taken; where it is no longer there, phantoms are, with
+    no truth, for the masks can still be compared.
+    """
+    if data is not None:
+        return _of_data(source, data, int8)
+    root = source.data_dir
+    if root is None:
+        raise DataError("a bundle names no images to measure parity on: give --data DATA")
+    if not root.is_dir():
+        if int8:
+            raise DataError(
+                f"int8 is calibrated on training images, and {root} is gone: give --data DATA"
+            )
+        drawn = phantoms(PhantomSettings(PHANTOMS, seed=4711))
+        cases = [Case(item.stem, item.image, None) for item in drawn]
+        return ImageSets(Images(cases, f"{PHANTOMS} phantoms"), None)
+    chosen = {"validation": source.lists["validation"][:PARITY_IMAGES]}
+    if int8:
+        chosen["training"] = _spread(source.lists["training"], CALIBRATION_IMAGES)
+    dataset = _load(source, root, [stem for stems in chosen.values() for stem in stems])
+    found = {name: _images(dataset, stems, f"{name} images") for name, stems in chosen.items()}
+    return ImageSets(found["validation"], found.get("training"))
+
+
+def _of_data(source: Source, root: Path, int8: bool) -> ImageSets:
+    """Return the images of a data set: of its train list, where it has one."""
+    listed = (root / TRAIN_LIST).is_file()
+    dataset = _load(source, root, read_stems(root / TRAIN_LIST) if listed else None)
+    kind = "images of the train list" if listed else "images"
+    if not int8:
+        return ImageSets(_images(dataset, dataset.stems[:PARITY_IMAGES], kind), None)
+    calibration, parity = split_validation(dataset, 0.5, seed=0)
+    return ImageSets(
+        _images(dataset, _spread(parity, PARITY_IMAGES), kind),
+        _images(dataset, _spread(calibration, CALIBRATION_IMAGES), f"{kind}, of other groups,"),
+    )
+
+
+def _load(source: Source, root: Path, stems: Sequence[str] | None) -> DataSet:
+    dataset = load_dataset(root, source.image_dir, source.mask_dir, stems)
+    if dataset.classes > len(source.cascade.spec.classes) - 1:
+        raise DataError(f"{root} has masks of more classes than the cascade was trained on")
+    return dataset
+
+
+def _images(dataset: DataSet, stems: Sequence[str], kind: str) -> Images:
+    cases = [Case(stem, dataset.image(stem), dataset.mask(stem)) for stem in stems]
+    return Images(cases, f"{len(cases)} {kind} of {dataset.root.resolve().name}")
+
+
+def _spread(stems: Sequence[str], count: int) -> list[str]:
+    """Return ``count`` stems, or all if there are fewer, spread evenly over the list."""
+    count = min(count, len(stems))
+    return [stems[index * len(stems) // count] for index in range(count)]

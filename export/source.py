@@ -1,0 +1,89 @@
+"""What is exported: the cascade of a run, or of a bundle whose run may be gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from foveate.export.reference import torch_cascade
+from foveate.runtime.bundle import MANIFEST, open_bundle
+from foveate.runtime.errors import BundleError, SettingsError
+from foveate.runtime.hashes import canonical_sha256
+from foveate.train.cascade import TorchCascade
+from foveate.train.run import load_run
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained cascade in PyTorch, and what the manifest of its bundle says of where it is from.
+
+    ``lists`` are the stems it was trained and validated on, by name; a bundle names none.
+    ``image_dir``, ``mask_dir`` and ``data_dir`` are those of its training. ``unfinished`` names the
+    stages whose training has not come to its end.
+    """
+
+    cascade: TorchCascade
+    facts: dict[str, Any]
+    lists: dict[str, list[str]]
+    data_dir: Path | None = None
+    image_dir: str = "images"
+    mask_dir: str = "masks"
+    unfinished: tuple[str, ...] = ()
+
+
+def read_source(folder: Path) -> Source:
+    """Return what a run or a bundle holds; BundleError says which file is wrong and why."""
+    return _bundle(folder) if (folder / MANIFEST).exists() else _run(folder)
+
+
+def with_tiles(source: Source, tiles: int) -> Source:
+    """Return the source with another number of tiles, 0 for all.
+
+    SettingsError where stage 2 does not look at tiles, and for a number that none can have.
+    """
+    spec = source.cascade.spec
+    if spec.region.mode != "tiles":
+        raise SettingsError(
+            f"--tiles goes with a cascade of region_mode=tiles; this one has {spec.region.mode}"
+        )
+    changed = replace(spec, region=replace(spec.region, tiles=tiles))
+    try:
+        changed.check()
+    except BundleError as error:
+        raise SettingsError(f"--tiles {tiles}: {error}") from None
+    cascade = TorchCascade(changed, source.cascade.stage1, source.cascade.stage2).eval()
+    return replace(source, cascade=cascade)
+
+
+def _bundle(folder: Path) -> Source:
+    bundle = open_bundle(folder)
+    names = ("kind", "network", "data", "training")
+    facts = {name: bundle.manifest[name] for name in names if name in bundle.manifest}
+    return Source(torch_cascade(bundle), facts, {})
+
+
+def _run(folder: Path) -> Source:
+    cascade, record = load_run(folder)
+    settings, data, stages = record["settings"], record["data"], record["stages"]
+    facts = {
+        "kind": record["kind"],
+        "network": {"name": "unet", "width": settings["width"], "depth": settings["depth"]},
+        "data": {name: data[name] for name in ("name", "licence", "fingerprint")},
+        "training": {
+            "created": record["created"],
+            "run_sha256": canonical_sha256(record),
+            "validation_dice": {
+                name: max(row["dice"] for row in stage["curve"]) for name, stage in stages.items()
+            },
+        },
+    }
+    return Source(
+        cascade,
+        facts,
+        {name: data[name] for name in ("training", "validation")},
+        Path(settings["data_dir"]),
+        settings["image_dir_name"],
+        settings["mask_dir_name"],
+        tuple(name for name, stage in stages.items() if not stage["done"]),
+    )
