@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import psutil
 import pytest
 
 from foveate.runtime.engines import ENGINES, engine_from_onnx
+from foveate.runtime.engines import onnxruntime as onnxruntime_engine
 from foveate.runtime.engines.base import Engine, TensorSpec, feed
 from foveate.runtime.errors import EngineError
 from tests.runtime.engines.tiny_graphs import two_outputs
@@ -63,3 +65,18 @@ def test_16_bit_pixels_become_their_little_endian_bytes_without_a_copy() -> None
     assert bytes_.dtype == np.uint8
     assert bytes_.tolist() == [[[[1, 0], [0, 1], [255, 255]]]]
     assert np.shares_memory(bytes_, pixels)
+
+
+def test_what_large_feeds_took_is_given_back() -> None:
+    """Sixty-four mebibytes of feed, and twice that of output, leave nothing behind."""
+    process = psutil.Process()
+    with loaded("onnxruntime", two_outputs()) as engine:
+        engine.run({"x": np.ones(8, np.float32)}, ["y"])
+        before = process.memory_info().rss
+        x = np.ones(onnxruntime_engine.LARGE // 4, np.float32)
+        found = engine.run({"x": x}, ["y", "z"])
+        assert found["y"][-1] == 3 and found["z"][0] == -1
+        del found, x
+        assert process.memory_info().rss - before < onnxruntime_engine.LARGE // 2
+    with pytest.raises(EngineError, match="closed"):
+        engine.run({"x": np.ones(onnxruntime_engine.LARGE // 4, np.float32)}, ["y"])
