@@ -1,21 +1,27 @@
 """Tiles put back into the image, and their score, as ONNX operators.
 
 Tiles are put back by Gather, in runs of pixels that no tile's edge cuts: every run lies in at most
-2 x 2 tiles of the grid, whichever were chosen, so four gathers and three sums make the plane of the
-mask, however many tiles there are.
+2 x 2 tiles of the grid, whichever were chosen: four gathers and three sums make the mask, however
+many tiles there are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from onnx import TensorProto
 
 from foveate.export.operators import GraphWriter
+from foveate.export.paste import decided
 from foveate.export.tiles import ChosenTiles, GridLine, as_float, as_int, seen, steps
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.cascade import LEAST_SHARE
+
+BANDS = 4
+"""Parts that the rows are blended and decided in; a grid reaches over at least so many rows."""
 
 
 def tile_weights(w: GraphWriter, tiles: ChosenTiles) -> str:
@@ -37,34 +43,55 @@ def tile_mask(
     The blend is not divided by the sum of the windows: neither a sign nor the greatest of several
     classes needs it.
     """
+    votes = probability
     if spec.binary:
         votes = w.op("Sub", probability, w.constant(spec.mask_threshold))
-        plane = w.op("Squeeze", _blended(w, votes, weights, 1, tiles), w.ints(1))
-        label = w.op("Greater", plane, w.constant(0.0))
-    else:
-        plane = _blended(w, probability, weights, spec.channels, tiles)
-        label = w.op("ArgMax", plane, axis=1, keepdims=0)
-    w.op("Cast", label, name="mask", to=TensorProto.UINT8)
+    labels = []
+    for band in _blended(w, votes, weights, spec.channels, tiles):
+        if spec.binary:
+            labels.append(w.op("Greater", w.op("Squeeze", band, w.ints(1)), w.constant(0.0)))
+        else:
+            labels.append(decided(w, spec, band))
+    whole = w.op("Concat", *labels, axis=1)
+    sides = w.op("Concat", w.ints(0), _reach(w, tiles.rows), w.ints(-1), axis=0)
+    ends = w.op("Concat", tiles.rows.size, tiles.columns.size, axis=0)
+    inside = w.op("Slice", w.op("Reshape", whole, sides), w.ints(0, 0), ends, w.ints(1, 2))
+    w.op("Cast", inside, name="mask", to=TensorProto.UINT8)
 
 
-def _blended(w: GraphWriter, votes: str, weights: str, channels: int, tiles: ChosenTiles) -> str:
-    """Return (N, C, H, W): (N * R, C, h2, w2) votes times their windows, summed; 0 elsewhere."""
+def _blended(
+    w: GraphWriter, votes: str, weights: str, channels: int, tiles: ChosenTiles
+) -> Iterator[str]:
+    """Yield (N, C, rows, runs, segment) in bands of rows, over all that the grid reaches.
+
+    They are (N * R, C, h2, w2) votes times their windows, summed; 0 where no tile is.
+    """
     rows, columns = tiles.grid.rows, tiles.grid.columns
     window = w.op("Reshape", weights, w.ints(-1, 1, rows.side, columns.side))
     runs = w.op("Reshape", w.op("Mul", votes, window), w.ints(-1, columns.segment))
     zeros = w.array(np.zeros((1, columns.segment), np.float32))
     none = w.op("Slice", w.op("Shape", runs), w.ints(0), w.ints(1), w.ints(0))
     runs = w.op("Concat", runs, zeros, axis=0)
-    total = ""
-    for row in _holders(w, tiles.rows, 1):
-        for column in _holders(w, tiles.columns, columns.segment):
-            index = _run_index(w, row, column, channels, tiles, none)
-            part = w.op("Gather", runs, index, axis=0)
-            total = w.op("Add", total, part) if total else part
-    sides = w.op("Concat", w.ints(0, 0), _reach(w, tiles.rows), w.ints(-1), axis=0)
-    plane = w.op("Reshape", total, sides)
-    ends = w.op("Concat", tiles.rows.size, tiles.columns.size, axis=0)
-    return w.op("Slice", plane, w.ints(0, 0), ends, w.ints(2, 3))
+    across = w.op("Div", _reach(w, tiles.columns), w.ints(columns.segment))
+    holders = _holders(w, tiles.columns, columns.segment, steps(w, across))
+    for lines in _bands(w, _reach(w, tiles.rows)):
+        total = ""
+        for row in _holders(w, tiles.rows, 1, lines):
+            for column in holders:
+                index = _run_index(w, row, column, channels, tiles, none)
+                part = w.op("Gather", runs, index, axis=0)
+                total = w.op("Add", total, part) if total else part
+        yield total
+
+
+def _bands(w: GraphWriter, count: str) -> Iterator[str]:
+    """Yield the numbers below ``count`` in bands, so that no float plane is ever whole."""
+    numbers = steps(w, count)
+    ends = [
+        w.op("Div", w.op("Mul", count, w.ints(band)), w.ints(BANDS)) for band in range(BANDS + 1)
+    ]
+    for start, stop in pairwise(ends):
+        yield w.op("Slice", numbers, start, stop, w.ints(0))
 
 
 def _reach(w: GraphWriter, line: GridLine) -> str:
@@ -85,10 +112,9 @@ class Holder:
     held: str
 
 
-def _holders(w: GraphWriter, line: GridLine, run: int) -> list[Holder]:
+def _holders(w: GraphWriter, line: GridLine, run: int, runs: str) -> list[Holder]:
     """Return the last tile that holds each run of ``run`` pixels, and the one before it if any."""
     stride, side = line.axis.stride // run, line.axis.side // run
-    runs = steps(w, w.op("Div", _reach(w, line), w.ints(run)))
     last = w.op("Sub", line.count, w.ints(1))
     tile = w.op("Min", w.op("Div", runs, w.ints(stride)), last)
     place = w.op("Sub", runs, w.op("Mul", tile, w.ints(stride)))
