@@ -90,6 +90,7 @@ def resample(w: GraphWriter, plane: Plane, spans: tuple[Span, Span], size: Size)
     turned = w.op("Transpose", tall, perm=[0, 2, 1])
     beside = Plane(turned, plane.columns, plane.rows, plane.numbers)
     wide = _resample_rows(w, beside, spans[1], size.width, 1)
+    wide = w.op("Reshape", wide, w.ints(-1, size.width, size.height))  # sides that engines know
     return w.op("Transpose", wide, perm=[0, 2, 1])
 
 
