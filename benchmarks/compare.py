@@ -71,6 +71,11 @@ def compare(
             f"{found.bundle.folder} is one network; compare a cascade, with --single for this one"
         )
     stages = open_stages(found.bundle)
+    if found.bundle.spec.region.mode == "tiles":
+        raise BundleError(
+            f"{found.bundle.folder} looks at tiles; the hand-written loops it would be compared "
+            "with know the box alone. Take benchmark latency and throughput for it"
+        )
     threads = opponents.threads
     cv2.setNumThreads(threads)
     torch.set_num_threads(threads)

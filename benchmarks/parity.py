@@ -30,7 +30,7 @@ from foveate.train.dataset import Case
 
 Box = npt.NDArray[np.float32]
 Segment = Callable[[Pixels], tuple[Mask, Box]]
-"""An image (H, W) to its mask (H, W) uint8 and its box (4,) xyxy in pixels."""
+"""An image (H, W) to its mask (H, W) uint8 and its boxes (R, 4) xyxy, or one alone (4,)."""
 PICTURES = 4
 
 
@@ -47,7 +47,7 @@ def cascade_segment(cascade: Cascade) -> Segment:
 
     def segment(image: Pixels) -> tuple[Mask, Box]:
         result = cascade(image)
-        return result.mask, result.box_xyxy[0]
+        return result.mask, result.box_xyxy
 
     return segment
 

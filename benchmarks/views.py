@@ -10,6 +10,7 @@ import numpy.typing as npt
 from foveate.runtime.geometry import paste_weights
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
+from foveate.runtime.tiles import blend_tiles, tile_grid
 
 Mask = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
@@ -47,7 +48,12 @@ def views(result: Result, spec: CascadeSpec) -> dict[str, View]:
     for x0, y0, x1, y1 in result.box_xyxy.astype(int):
         inside[y0:y1, x0:x1] = True
     regions = result.refined.reshape(-1, spec.channels, *result.refined.shape[1:])
-    refined = foreground(enlarge(regions, result.box_xyxy, shape), spec)
+    if spec.region.mode == "tiles":
+        grid, rows = tile_grid(spec.region, spec.stage2), range(shape[0])
+        pasted = blend_tiles(regions, result.box_xyxy, grid, rows, shape[1])
+    else:
+        pasted = enlarge(regions, result.box_xyxy, shape)
+    refined = foreground(pasted, spec)
     return {
         STAGE1: View(decide(coarse, spec), foreground(coarse, spec), everywhere),
         CASCADE: View(result.mask, np.where(inside, refined, np.float32(0)), inside),

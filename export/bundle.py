@@ -163,9 +163,9 @@ def _write(
 
 
 def _preview(cascade: TorchCascade, case: Case) -> bytes:
-    """Return a PNG of the first parity image with its mask and box, at most 256 pixels a side."""
-    mask, box = torch_masks(cascade, case.image)
-    picture = draw_overlay(eight_bit(case.image), mask, box[None])
+    """Return a PNG of the first parity image with its mask and boxes, at most 256 pixels a side."""
+    mask, boxes = torch_masks(cascade, case.image)
+    picture = draw_overlay(eight_bit(case.image), mask, boxes)
     image = Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1]))
     image.thumbnail((256, 256))
     buffer = io.BytesIO()

@@ -10,6 +10,15 @@ from foveate.runtime.errors import EngineError
 from foveate.runtime.progress import Bar
 
 
+def _tile_number(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """Return a number of tiles from 1; 0 for ``all``, None where the option is not given."""
+    if value is None or value == "all":
+        return None if value is None else 0
+    if not value.isdecimal() or int(value) == 0:
+        raise click.BadParameter(f'"{value}" is neither a number from 1 nor all')
+    return int(value)
+
+
 @click.command()
 @click.argument("model", metavar="RUN|BUNDLE", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
@@ -23,7 +32,15 @@ from foveate.runtime.progress import Bar
     "default: the run's own, its validation images and its training images.",
 )
 @click.option("--separate", is_flag=True, help="Also write each stage as an ONNX of its own.")
-def export(model: Path, out: Path, precision: str, data: Path | None, separate: bool) -> None:
+@click.option(
+    "--tiles",
+    metavar="N|all",
+    callback=_tile_number,
+    help="For region mode tiles: how many, or all (a sliding window). Default: as it has.",
+)
+def export(
+    model: Path, out: Path, precision: str, data: Path | None, separate: bool, tiles: int | None
+) -> None:
     """Turn a trained RUN into a bundle: one fused ONNX graph per precision.
 
     Parity with the PyTorch cascade is measured on the validation images and written to
@@ -41,7 +58,7 @@ def export(model: Path, out: Path, precision: str, data: Path | None, separate: 
         from foveate.export.bundle import ExportJob, check_precisions
         from foveate.export.bundle import export as export_source
         from foveate.export.image_sets import image_sets
-        from foveate.export.source import read_source
+        from foveate.export.source import read_source, with_tiles
     except ImportError as error:
         raise EngineError(f"export needs {error.name}: pip install 'foveate[train]'") from None
 
@@ -49,6 +66,8 @@ def export(model: Path, out: Path, precision: str, data: Path | None, separate: 
     names = tuple(dict.fromkeys(name.strip() for name in precision.split(",") if name.strip()))
     check_precisions(names)
     source = read_source(model)
+    if tiles is not None:
+        source = with_tiles(source, tiles)
     for stage in source.unfinished:
         bar.log(f"{stage} was not trained to its end; its best epoch so far is exported.")
     images = image_sets(source, data, "int8" in names)

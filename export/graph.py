@@ -19,6 +19,9 @@ from foveate.export.paste import decided, paste
 from foveate.export.precision import network_nodes
 from foveate.export.region import box_spans, find_box, least_box, whole_box
 from foveate.export.resample import Plane, Span, fixed_plane, image_plane, resample, whole_span
+from foveate.export.tile_blend import tile_mask, tile_score, tile_weights
+from foveate.export.tile_hints import crop_hints
+from foveate.export.tiles import choose_tiles, crop_tiles, tile_boxes
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.cascade import STD_FLOOR
 
@@ -59,6 +62,9 @@ def cascade_model(
         box = whole_box(w, image)
         refined = w.op("Identity", "coarse", name="refined")
         spans, least = everything, None
+    elif spec.region.mode == "tiles":
+        _in_tiles(w, spec, stage2, image, (mean, std), precision)
+        return _model(w, spec, precision)
     else:
         foreground = _foreground(w, spec)
         box = find_box(w, spec, spec.stage2, foreground, image)
@@ -75,6 +81,33 @@ def cascade_model(
     paste(w, spec, refined, image, spans, least)
     _score(w, spec, refined)
     return _model(w, spec, precision)
+
+
+def _in_tiles(
+    w: GraphWriter,
+    spec: CascadeSpec,
+    stage2: nn.Module,
+    image: Plane,
+    normal: tuple[str, str],
+    precision: str,
+) -> None:
+    """Write all that follows ``coarse`` where stage 2 looks at tiles."""
+    assert spec.stage2 is not None
+    foreground = _foreground(w, spec)
+    tiles = choose_tiles(w, spec, image, foreground)
+    tile_boxes(w, tiles)
+    mean, std = (w.op("Unsqueeze", part, w.ints(-1)) for part in normal)
+    crop = w.op("Mul", crop_tiles(w, image, tiles), w.constant(1 / spec.full_scale))
+    crop = w.op("Div", w.op("Sub", crop, mean), std)
+    hint = crop_hints(w, spec, foreground, tiles)
+    channels = [w.op("Unsqueeze", part, w.ints(2)) for part in (crop, hint)]
+    sides = w.ints(-1, 2, spec.stage2.height, spec.stage2.width)
+    w.op("Reshape", w.op("Concat", *channels, axis=2), sides, name="stage2_input")
+    network_nodes(w, stage2, "stage2_input", "stage2_logits", "stage2", precision)
+    refined = _probabilities(w, spec, "stage2_logits", "refined")
+    weights = tile_weights(w, tiles)
+    tile_mask(w, spec, refined, weights, tiles)
+    tile_score(w, *_winning(w, spec, refined), weights, tiles)
 
 
 def _network_at_own_size(
@@ -163,6 +196,14 @@ def _hint(
 
 def _score(w: GraphWriter, spec: CascadeSpec, probability: str) -> None:
     """Write ``score``: the mean winning probability over the foreground; 0 where there is none."""
+    winning, chosen = _winning(w, spec, probability)
+    total = w.op("ReduceSum", w.op("Mul", winning, chosen), w.ints(1, 2), keepdims=0)
+    count = w.op("ReduceSum", chosen, w.ints(1, 2), keepdims=0)
+    w.op("Div", total, w.op("Max", count, w.constant(1.0)), name="score")
+
+
+def _winning(w: GraphWriter, spec: CascadeSpec, probability: str) -> tuple[str, str]:
+    """Return the highest probability, (N, h, w), and 1 where it is foreground, else 0."""
     if spec.binary:
         winning = w.op("Squeeze", probability, w.ints(1))
         chosen = w.op("Greater", winning, w.constant(spec.mask_threshold))
@@ -170,10 +211,7 @@ def _score(w: GraphWriter, spec: CascadeSpec, probability: str) -> None:
         winning = w.op("ReduceMax", probability, w.ints(1), keepdims=0)
         label = w.op("ArgMax", probability, axis=1, keepdims=0)
         chosen = w.op("Greater", w.op("Cast", label, to=TensorProto.FLOAT), w.constant(0.5))
-    chosen = w.op("Cast", chosen, to=TensorProto.FLOAT)
-    total = w.op("ReduceSum", w.op("Mul", winning, chosen), w.ints(1, 2), keepdims=0)
-    count = w.op("ReduceSum", chosen, w.ints(1, 2), keepdims=0)
-    w.op("Div", total, w.op("Max", count, w.constant(1.0)), name="score")
+    return winning, w.op("Cast", chosen, to=TensorProto.FLOAT)
 
 
 def _model(w: GraphWriter, spec: CascadeSpec, precision: str) -> onnx.ModelProto:
@@ -183,12 +221,13 @@ def _model(w: GraphWriter, spec: CascadeSpec, precision: str) -> onnx.ModelProto
     refined: list[str | int] = [crop.height, crop.width]
     if spec.pad_multiple:
         coarse = refined = ["H", "W"]
+    tiled = spec.region.mode == "tiles"
     shapes: dict[str, tuple[int, list[str | int]]] = {
         "mask": (TensorProto.UINT8, ["N", "H", "W"]),
-        "box": (TensorProto.FLOAT, ["N", 1, 4]),
+        "box": (TensorProto.FLOAT, ["N", "R" if tiled else 1, 4]),
         "score": (TensorProto.FLOAT, ["N"]),
         "coarse": (TensorProto.FLOAT, ["N", spec.channels, *coarse]),
-        "refined": (TensorProto.FLOAT, ["N", spec.channels, *refined]),
+        "refined": (TensorProto.FLOAT, ["N*R" if tiled else "N", spec.channels, *refined]),
     }
     graph = helper.make_graph(
         w.nodes,

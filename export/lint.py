@@ -28,7 +28,7 @@ FORBIDDEN = {
 NARROW = (TensorProto.BOOL, TensorProto.UINT8)
 QUANTISING = {"QuantizeLinear", "DequantizeLinear"}
 NETWORK_OPERATORS = {"Conv", "ConvTranspose", "Relu", "MaxPool", "Concat", "Cast", "Identity"}
-CARRIERS = {"Gather", "Flatten"}
+CARRIERS = {"Gather", "Flatten", "Reshape", "Slice"}
 """Operators that move values and compute nothing: labels travel as float16 through them."""
 OPSET = 18
 

@@ -23,6 +23,11 @@ class GraphWriter:
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
         return output
 
+    def ops(self, kind: str, *inputs: str, names: tuple[str, ...], **attributes: Any) -> None:
+        """Add a node with several outputs, of the names given."""
+        made = helper.make_node(kind, list(inputs), list(names), name=names[0], **attributes)
+        self.nodes.append(made)
+
     def array(self, values: npt.NDArray[np.generic], name: str | None = None) -> str:
         """Store an array and return its name."""
         key = (str(values.dtype), values.shape, values.tobytes())

@@ -26,11 +26,11 @@ Mask = npt.NDArray[np.uint8]
 
 
 def torch_masks(cascade: TorchCascade, image: Pixels) -> tuple[Mask, npt.NDArray[np.float32]]:
-    """Return mask (H, W) uint8 and box (4,) float32 of the PyTorch cascade for one image."""
+    """Return mask (H, W) uint8 and boxes (R, 4) float32 of the PyTorch cascade for one image."""
     pixels = as_input_type(image, cascade.spec.input_type).astype(np.float32)
     with torch.inference_mode():
         output = cascade(torch.from_numpy(pixels)[None])
-    return output.mask[0].numpy(), output.box[0, 0].numpy()
+    return output.mask[0].numpy(), output.box[0].numpy()
 
 
 def measure(
@@ -55,7 +55,7 @@ def measure(
             found = {"fp16": torch_masks(rounded, case.image)}
             for precision, engine in engines.items():
                 outputs = engine.run({"image": feed(pixels[None])}, ("mask", "box"))
-                found[precision] = outputs["mask"][0], outputs["box"][0, 0]
+                found[precision] = outputs["mask"][0], outputs["box"][0]
             for precision, (other, other_box) in found.items():
                 shifted = moved(other_box, box)
                 pair = compare_masks(case.name, other, mask, shifted, case.truth)

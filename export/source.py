@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from foveate.export.reference import torch_cascade
 from foveate.runtime.bundle import MANIFEST, open_bundle
+from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.train.cascade import TorchCascade
 from foveate.train.run import load_run
@@ -34,6 +35,25 @@ class Source:
 def read_source(folder: Path) -> Source:
     """Return what a run or a bundle holds; BundleError says which file is wrong and why."""
     return _bundle(folder) if (folder / MANIFEST).exists() else _run(folder)
+
+
+def with_tiles(source: Source, tiles: int) -> Source:
+    """Return the source with another number of tiles, 0 for all.
+
+    SettingsError where stage 2 does not look at tiles, and for a number that none can have.
+    """
+    spec = source.cascade.spec
+    if spec.region.mode != "tiles":
+        raise SettingsError(
+            f"--tiles goes with a cascade of region_mode=tiles; this one has {spec.region.mode}"
+        )
+    changed = replace(spec, region=replace(spec.region, tiles=tiles))
+    try:
+        changed.check()
+    except BundleError as error:
+        raise SettingsError(f"--tiles {tiles}: {error}") from None
+    cascade = TorchCascade(changed, source.cascade.stage1, source.cascade.stage2).eval()
+    return replace(source, cascade=cascade)
 
 
 def _bundle(folder: Path) -> Source:

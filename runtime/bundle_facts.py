@@ -32,7 +32,13 @@ def bundle_facts(path: Path) -> dict[str, str]:
         "data": f"{bundle.manifest['data']['name']}, licence: "
         f"{bundle.manifest['data']['licence'] or 'not stated'}",
     }
-    if spec.stage2 is not None:
+    if spec.stage2 is not None and spec.region.mode == "tiles":
+        which = f"the {spec.region.tiles} best" if spec.region.tiles else "all"
+        facts["stage 2"] = (
+            f"{spec.stage2.height}x{spec.stage2.width}, {which} tiles at the image's own "
+            f"resolution, overlap {spec.region.overlap:.0%}"
+        )
+    elif spec.stage2 is not None:
         facts["stage 2"] = (
             f"{spec.stage2.height}x{spec.stage2.width}, the box of coarse probability over "
             f"{spec.region.threshold} in patches of {spec.region.opening} cells or more, "

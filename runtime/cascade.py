@@ -21,7 +21,7 @@ from foveate.runtime.engines import PLANNED, engine_from_bundle
 from foveate.runtime.engines.base import Engine, Pixels, Submitting
 from foveate.runtime.errors import DeviceMemoryError, ImageError, LessMemory
 from foveate.runtime.graph_check import check_signature
-from foveate.runtime.limits import MAX_ELEMENTS, largest_channels
+from foveate.runtime.limits import MAX_ELEMENTS, largest_channels, tile_elements
 from foveate.runtime.plan_record import graph_of
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
@@ -235,6 +235,7 @@ class Cascade(Closing):
         width = int(self.bundle.manifest["network"]["width"])
         pixels = sum(np.size(image) for image in images)
         largest = pixels * largest_channels(self.spec, width)
+        largest = max(largest, len(images) * tile_elements(self.spec, width))
         if largest > MAX_ELEMENTS:
             size = "x".join(str(side) for side in np.shape(images[0])[::-1])
             raise ImageError(

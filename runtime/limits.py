@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from foveate.runtime.spec import CascadeSpec
 
 MAX_ELEMENTS = 2**31
@@ -11,6 +13,16 @@ MAX_ELEMENTS = 2**31
 def largest_channels(spec: CascadeSpec, width: int) -> int:
     """Return the channels of the widest tensor in the graph that is as large as the image.
 
-    ``width`` is the network's. Two for the bytes of a 16-bit image.
+    ``width`` is the network's. Two for the bytes of a 16-bit image. Where stage 2 sees every tile
+    of the image, what it sees is as large as the image, and larger where tiles overlap.
     """
+    if spec.region.mode == "tiles" and not spec.region.tiles:
+        return max(spec.channels, 2, math.ceil(2 * width / (1 - spec.region.overlap) ** 2))
     return max(spec.channels, 2, 2 * width if spec.pad_multiple else 1)
+
+
+def tile_elements(spec: CascadeSpec, width: int) -> int:
+    """Return the elements of stage 2's widest tensor for one image where its tiles are counted."""
+    if spec.region.mode != "tiles" or spec.stage2 is None:
+        return 0
+    return spec.region.tiles * 2 * width * spec.stage2.height * spec.stage2.width

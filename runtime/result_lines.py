@@ -43,7 +43,7 @@ def result_line(
         "area": area,
         "ms": {} if result.timings is None else _milliseconds(result.timings),
         "engine": result.engine,
-        "flags": _flags(result, sum(area.values()) == 0, low_score(spec)),
+        "flags": _flags(result, sum(area.values()) == 0, spec),
     }
 
 
@@ -69,10 +69,11 @@ def _areas(mask: Mask, spec: CascadeSpec) -> dict[str, int]:
     }
 
 
-def _flags(result: Result, empty: bool, low: float) -> list[str]:
+def _flags(result: Result, empty: bool, spec: CascadeSpec) -> list[str]:
     if empty:
         return ["empty"]
-    flags = {"touches_border": _touches_border(result), "low_score": result.score < low}
+    touches = _at_edge(result.mask) if spec.region.mode == "tiles" else _touches_border(result)
+    flags = {"touches_border": touches, "low_score": result.score < low_score(spec)}
     return [name for name, holds in flags.items() if holds]
 
 
@@ -86,12 +87,16 @@ def _touches_border(result: Result) -> bool:
     whole = [0.0, 0.0, float(width), float(height)]
     for box in result.box_xyxy.tolist():
         if box == whole:
-            edges = (result.mask[0], result.mask[-1], result.mask[:, 0], result.mask[:, -1])
-            if any(edge.any() for edge in edges):
+            if _at_edge(result.mask):
                 return True
         elif any(side == end for side, end in zip(box, whole, strict=True)):
             return True
     return False
+
+
+def _at_edge(mask: Mask) -> bool:
+    """Say whether foreground lies at the image's edge; tiles of a grid touch it by themselves."""
+    return any(edge.any() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
 
 
 def _number(value: float) -> int | float:

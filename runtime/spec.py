@@ -16,6 +16,10 @@ from foveate.runtime.json_files import is_a
 INPUT_TYPES = {"uint8": 255.0, "uint16": 65535.0}
 """Input type of a bundle -> its full scale, the value that becomes 1.0."""
 MAX_OPENING = 64
+MODES = ("box", "tiles", "none")
+MAX_TILES = 1024
+OVERLAPS = (0.0, 0.25, 0.5)
+"""Shares of a tile's side that its neighbour may share: at most 2 x 2 tiles hold a pixel."""
 MAX_MULTIPLE = 128
 """Largest multiple that an image is padded to: 2 to the deepest network's depth."""
 _KINDS = {"int": int, "float": float, "str": str}
@@ -50,7 +54,13 @@ class Region:
     ``box``: the bounding box of stage 1's foreground above ``threshold`` that holds a square of
     ``opening`` x ``opening`` coarse cells, widened by ``margin`` of its side at each end, no side
     under ``min_height`` x ``min_width`` image pixels, grown to the shape of the stage-2 input and
-    kept inside the image. ``none``: there is no stage 2.
+    kept inside the image.
+
+    ``tiles``: the ``tiles`` best tiles of the image, of the stage-2 input's size and at the image's
+    own resolution, best by stage 1's foreground; all of them where the image has no more, or where
+    ``tiles`` is 0. Neighbours share ``overlap`` of their side. The other values mean nothing then.
+
+    ``none``: there is no stage 2.
     """
 
     mode: str = "box"
@@ -59,6 +69,8 @@ class Region:
     min_height: int = 256
     min_width: int = 256
     opening: int = 2
+    tiles: int = 0
+    overlap: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -127,10 +139,12 @@ class CascadeSpec:
             problems.append(f'input_type is "{self.input_type}"; wanted one of {list(INPUT_TYPES)}')
         if not 2 <= len(self.classes) <= 256:
             problems.append(f"{len(self.classes)} classes; wanted 2 to 256, background first")
-        if self.region.mode not in ("box", "none"):
-            problems.append(f'region mode is "{self.region.mode}"; this version knows box and none')
+        if self.region.mode not in MODES:
+            known = ", ".join(MODES)
+            problems.append(f'region mode is "{self.region.mode}"; this version knows {known}')
         if (self.region.mode == "none") != (self.stage2 is None):
-            problems.append("region mode none goes with no stage 2, and box with one")
+            problems.append("region mode none goes with no stage 2, and box and tiles with one")
+        problems += self._tile_problems()
         if not 1 <= self.region.opening <= MAX_OPENING or not 0 <= self.region.margin <= 2:
             problems.append(
                 f"region opening {self.region.opening}, margin {self.region.margin}; "
@@ -151,6 +165,18 @@ class CascadeSpec:
             problems.append(f"normalisation is {self.normalisation}; wanted zscore or constants")
         if problems:
             raise BundleError("; ".join(problems))
+
+    def _tile_problems(self) -> list[str]:
+        problems = []
+        region, size = self.region, self.stage2
+        if not 0 <= region.tiles <= MAX_TILES or region.overlap not in OVERLAPS:
+            problems.append(
+                f"region tiles {region.tiles}, overlap {region.overlap}; wanted 0 to {MAX_TILES} "
+                f"and one of {', '.join(map(str, OVERLAPS))}"
+            )
+        if region.mode == "tiles" and size and (size.height % 4 or size.width % 4):
+            problems.append(f"tiles of {size.height}x{size.width}; wanted multiples of 4")
+        return problems
 
 
 def _typed(kind: Callable[..., T], values: Mapping[str, Any]) -> T:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +44,14 @@ def threshold_spec(input_type: str = "uint8") -> CascadeSpec:
         classes=("background", "shape"),
         normalisation=Normalisation("constants", 0.0, 1.0),
     )
+
+
+def tiled(spec: CascadeSpec, tiles: int, overlap: float) -> CascadeSpec:
+    """Return a cascade that looks at tiles instead of a box; 0 tiles are all of them."""
+    region = replace(spec.region, mode="tiles", tiles=tiles, overlap=overlap)
+    changed = replace(spec, region=region)
+    changed.check()
+    return changed
 
 
 def small_spec(

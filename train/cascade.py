@@ -8,10 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from foveate.runtime.spec import CascadeSpec
+from foveate.runtime.tiles import tile_grid
 from foveate.train.geometry import crop_box, find_box, pad_to_multiple, paste_box, whole_box
+from foveate.train.tiles import (
+    Tiles,
+    blend_tiles,
+    choose_tiles,
+    crop_hints,
+    crop_tiles,
+    tile_boxes,
+    tile_weights,
+)
 
 STD_FLOOR = 1e-4
 """Smallest deviation divided by, in units of the full scale: a flat image stays finite."""
+
+LEAST_SHARE = 1e-6
+"""Smallest weight of a foreground divided by: a pixel in a tile's corner may have 1e-5."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,8 @@ class TorchCascade(nn.Module):
                 stage1_input, None,
             )  # fmt: skip
         foreground = self.foreground(coarse)
+        if self.spec.region.mode == "tiles":
+            return self._in_tiles(image, (mean, std), stage1_input, coarse)
         box = find_box(foreground, height, width, self.spec.region, self.spec.stage2)
         crop = crop_box(image, box, self.spec.stage2) / self.spec.full_scale
         scale = torch.tensor([foreground.shape[2] / width, foreground.shape[1] / height])
@@ -79,6 +94,40 @@ class TorchCascade(nn.Module):
             self.decide(coarse), whole_box(count, height, width)[:, None], self.score(coarse),
             coarse, coarse, stage1_input, None,
         )  # fmt: skip
+
+    def _in_tiles(
+        self, image: Tensor, normal: tuple[Tensor, Tensor], stage1_input: Tensor, coarse: Tensor
+    ) -> Output:
+        """Return the output of a cascade whose stage 2 looks at tiles."""
+        spec = self.spec
+        assert spec.stage2 is not None and self.stage2 is not None
+        grid, (_, height, width) = tile_grid(spec.region, spec.stage2), image.shape
+        foreground = self.foreground(coarse)
+        tiles = choose_tiles(foreground, grid, height, width, spec.region.tiles)
+        seen = self.seen_in_tiles(image, normal, foreground, tiles)
+        stage2_input = seen.flatten(0, 1)
+        refined = self.probabilities(self.stage2(stage2_input))
+        each = refined.reshape(*seen.shape[:2], *refined.shape[1:])
+        mask = self.decide_blended(blend_tiles(self.votes(each), tiles))
+        score = self.score_tiles(refined, tiles)
+        return Output(mask, tile_boxes(tiles), score, coarse, refined, stage1_input, stage2_input)
+
+    def seen_in_tiles(
+        self, image: Tensor, normal: tuple[Tensor, Tensor], foreground: Tensor, tiles: Tiles
+    ) -> Tensor:
+        """Return (N, R, 2, h2, w2), what stage 2 sees in tiles: the image and stage 1's hint."""
+        mean, std = (part[:, None] for part in normal)
+        crop = (crop_tiles(image, tiles) / self.spec.full_scale - mean) / std
+        return torch.stack([crop, crop_hints(foreground, tiles)], dim=2)
+
+    def votes(self, probability: Tensor) -> Tensor:
+        """Return what tiles are blended by: (N, R, C, h2, w2), over the threshold when binary."""
+        return probability - self.spec.mask_threshold if self.spec.binary else probability
+
+    def decide_blended(self, votes: Tensor) -> Tensor:
+        """Return (N, H, W) uint8 class indices of (N, C, H, W) blended votes."""
+        label = votes[:, 0] > 0 if self.spec.binary else votes.argmax(dim=1)
+        return label.to(torch.uint8)
 
     def statistics(self, small: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and deviation to normalise by, (N, 1, 1), from the image in [0, 1]."""
@@ -107,11 +156,23 @@ class TorchCascade(nn.Module):
 
     def score(self, probability: Tensor) -> Tensor:
         """Return (N,), the mean winning probability over the foreground; 0 where there is none."""
-        if self.spec.binary:
-            winning = probability[:, 0]
-            chosen = (winning > self.spec.mask_threshold).float()
-        else:
-            winning, label = probability.max(dim=1)
-            chosen = (label > 0).float()
+        winning, chosen = self._winning(probability)
         total = (winning * chosen).sum(dim=(1, 2))
         return total / chosen.sum(dim=(1, 2)).clamp(min=1)
+
+    def score_tiles(self, probability: Tensor, tiles: Tiles) -> Tensor:
+        """Return (N,), the same of (N * R, C, h2, w2), pixels counted by their tiles' windows."""
+        winning, chosen = self._winning(probability)
+        weights = tile_weights(tiles)
+        chosen = chosen.reshape(weights.shape) * weights
+        total = (winning.reshape(weights.shape) * chosen).sum(dim=3).sum(dim=(1, 2))
+        share: Tensor = chosen.sum(dim=3).sum(dim=(1, 2))
+        return total / share.clamp(min=LEAST_SHARE)
+
+    def _winning(self, probability: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the highest probability, (N, h, w), and 1 where it is foreground, else 0."""
+        if self.spec.binary:
+            winning = probability[:, 0]
+            return winning, (winning > self.spec.mask_threshold).float()
+        winning, label = probability.max(dim=1)
+        return winning, (label > 0).float()

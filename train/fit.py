@@ -24,8 +24,9 @@ from foveate.runtime.errors import FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.augment import augmentation
 from foveate.train.boxes import MARGINS, choose_box, measure_boxes
+from foveate.train.cascade import TorchCascade
 from foveate.train.full_views import FullCrops, WholeAtOwnSize
-from foveate.train.hints import Asked, measure_strengths, regions, sample
+from foveate.train.hints import Asked, answers, measure_strengths, regions, sample
 from foveate.train.losses import mean_dice, segmentation_loss, view_dice
 from foveate.train.record import Job, start_record
 from foveate.train.run import (
@@ -37,6 +38,8 @@ from foveate.train.run import (
     write_run,
 )
 from foveate.train.schedule import Clock, rate_factor
+from foveate.train.tile_choice import ceiling, choose_count, judged, measure_tiles
+from foveate.train.tile_views import TileCrops
 from foveate.train.unet import UNet
 from foveate.train.views import (
     FullImages,
@@ -127,10 +130,50 @@ class _Fitter:
         self._fit("stage1", network, data, validation)
 
     def stage2(self, stage1: UNet, network: UNet) -> None:
-        """Choose how the box is drawn, then fit stage 2 in it, beginning with stage 1's weights."""
+        """Fit stage 2, beginning with stage 1's weights: in its box, or in tiles."""
+        asked = self._asked(stage1)
+        if self.spec.region.mode == "tiles":
+            self._stage2_in_tiles(asked, stage1, network)
+        else:
+            self._stage2_in_box(asked, stage1, network)
+
+    def _stage2_in_tiles(self, asked: Asked, stage1: UNet, network: UNet) -> None:
+        """Fit stage 2 on tiles, then choose how many of them it looks at and how they overlap."""
+        network.start_from(stage1)
+        data = TileCrops(
+            self.full,
+            self.views,
+            answers(asked, self.training, self.validation),
+            self.sampler,
+            self.spec,
+            self.augment,
+            self.settings.seed,
+        )
+        self._fit("stage2", network, data, data.validation(self.validation))
+        if "tiles" not in self.record["stages"]["stage2"]:
+            self._choose_tiles(TorchCascade(self.spec, stage1.cpu(), network.cpu()).eval())
+
+    def _choose_tiles(self, cascade: TorchCascade) -> None:
+        """Choose number and overlap of the tiles by the Dice they give; write the record."""
+        self.job.log("Choosing the tiles of stage 2.")
+        stems = judged(self.training, self.validation)
+        table = measure_tiles(cascade, self.full, stems)
+        best, all_tiles = choose_count(table), ceiling(table)
+        self.job.log(
+            f"Tiles of stage 2: the best {best.tiles or 'of all'} with an overlap of "
+            f"{best.overlap:.0%}, Dice {best.dice:.4f} by {best.run:.1f} tiles an image "
+            f"in the mean, on {len(stems)} validation and training images. All tiles: "
+            f"{all_tiles.dice:.4f} by {all_tiles.run:.1f}, overlap {all_tiles.overlap:.0%}."
+        )
+        region = replace(self.spec.region, tiles=best.tiles, overlap=best.overlap)
+        self.record["spec"] = replace(self.spec, region=region).as_dict()
+        self.record["stages"]["stage2"]["tiles"] = [row.as_dict() for row in table]
+        write_run(self.job.folder, self.record)
+
+    def _stage2_in_box(self, asked: Asked, stage1: UNet, network: UNet) -> None:
+        """Choose how the box is drawn, then fit stage 2 in it."""
         size = self.spec.stage2
         assert size is not None
-        asked = self._asked(stage1)
         if "boxes" not in self.record["stages"]["stage1"]:
             self._choose_box(asked)
         network.start_from(stage1)

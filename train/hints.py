@@ -99,20 +99,30 @@ class Asked:
     seed: int
 
 
-def regions(
-    asked: Asked, training: Sequence[str], validation: Sequence[str], region: Region, size: Size
-) -> Regions:
-    """Return hints and boxes: several disturbed ones of training stems, one true one of others."""
-    foreground: dict[str, list[npt.NDArray[np.float16]]] = {}
-    predicted, true = {}, {}
+def answers(
+    asked: Asked, training: Sequence[str], validation: Sequence[str]
+) -> dict[str, list[Tensor]]:
+    """Return stage 1's (h1, w1) answers: several disturbed ones of training stems, one true one
+    of others."""
     rng = np.random.default_rng([asked.seed, 4])
     wanted = dict.fromkeys(training, [asked.strength] * VARIANTS)
     wanted |= dict.fromkeys(validation, [0.0])
-    for stem, strengths in wanted.items():
+    return {
+        stem: [_answer(asked, stem, strength, rng) for strength in strengths]
+        for stem, strengths in wanted.items()
+    }
+
+
+def regions(
+    asked: Asked, training: Sequence[str], validation: Sequence[str], region: Region, size: Size
+) -> Regions:
+    """Return the hints of every stem and the boxes that they give."""
+    foreground: dict[str, list[npt.NDArray[np.float16]]] = {}
+    predicted, true = {}, {}
+    for stem, found in answers(asked, training, validation).items():
         view = asked.views[stem]
-        answers = [_answer(asked, stem, strength, rng) for strength in strengths]
-        foreground[stem] = [answer.numpy().astype(np.float16) for answer in answers]
-        predicted[stem] = [box_of(answer, view, region, size) for answer in answers]
+        foreground[stem] = [answer.numpy().astype(np.float16) for answer in found]
+        predicted[stem] = [box_of(answer, view, region, size) for answer in found]
         if view.shares.any():
             truth = torch.from_numpy(view.target().sum(axis=0))
             true[stem] = box_of(truth, view, region, size)

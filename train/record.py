@@ -79,6 +79,8 @@ def _new_record(job: Job) -> dict[str, Any]:
     single = _kind(job.stages) == "single"
     if settings.single_input == "full" and not single:
         raise SettingsError("single_input=full goes with --stages single; a cascade has its box")
+    if settings.region_mode == "tiles" and single:
+        raise SettingsError("region_mode=tiles goes with a cascade; --stages single has no stage 2")
     crop_height, crop_width = settings.crop_size
     spec = CascadeSpec(
         input_type=dataset.input_type,
@@ -87,7 +89,7 @@ def _new_record(job: Job) -> dict[str, Any]:
         classes=("background", *names),
         normalisation=Normalisation(settings.normalisation),
         region=Region(
-            mode="none" if single else "box",
+            mode="none" if single else settings.region_mode,
             margin=settings.margin,
             min_height=crop_height,
             min_width=crop_width,

@@ -30,6 +30,7 @@ class Settings:
     single_input: str = "resized"  # or full: the image's own size, trained on crops of this
     crop_height: int = 0  # stage 2 sees its region at this size; 0 means as stage 1
     crop_width: int = 0
+    region_mode: str = "box"  # or tiles: stage 2 sees the best tiles at the image's own resolution
     width: int = 16  # channels at full size; 16 is the narrowest that fills a bf16 vector
     depth: int = 4  # halvings; 4 lets a 256 px view see itself whole
     batch_size: int = 8
@@ -74,6 +75,11 @@ class Settings:
                 raise SettingsError(f"{name} is {getattr(self, name)}; wanted {low} to {high}")
         if self.single_input not in ("resized", "full"):
             raise SettingsError(f'single_input is "{self.single_input}"; wanted resized or full')
+        if self.region_mode not in ("box", "tiles"):
+            raise SettingsError(f'region_mode is "{self.region_mode}"; wanted box or tiles')
+        if self.region_mode == "tiles" and any(side % 4 for side in self.crop_size):
+            sides = "x".join(map(str, self.crop_size))
+            raise SettingsError(f"tiles are {sides}; wanted crop sides that are multiples of 4")
         if self.normalisation not in ("zscore", "constants"):
             raise SettingsError(
                 f'normalisation is "{self.normalisation}"; wanted zscore or constants'

@@ -85,7 +85,7 @@ def write_set(
         write_mask(parts["masks"] / name, case.truth, classes)
         write_mask(parts["reference"] / name, mask, classes)
         written[Path(name).stem] = {
-            "box": [float(side) for side in box],
+            "box": box.ravel().tolist(),
             "size": list(case.image.shape),
         }
         progress(number + 1, len(images))

@@ -18,7 +18,7 @@ from foveate.runtime.input_types import as_input_type
 from foveate.train.cascade import TorchCascade
 
 Batch = Callable[[Sequence[Pixels]], tuple[Array, Array]]
-"""Images of one size to masks (N, H, W) uint8 and boxes (N, 4) float32, on the host."""
+"""Images of one size to masks (N, H, W) uint8 and boxes (N, R, 4) float32, on the host."""
 
 
 class Lowered(nn.Module):
@@ -48,7 +48,7 @@ def whole_cascade(cascade: TorchCascade, way: TorchWay) -> Batch:
 
     def forward(pixels: Tensor) -> tuple[Tensor, Tensor]:
         output = cascade(pixels.float())
-        return output.mask, output.box[:, 0]
+        return output.mask, output.box
 
     mode = "reduce-overhead" if way.device == "cuda" else "default"
     run = torch.compile(forward, mode=mode, dynamic=False) if way.compiled else forward
@@ -86,7 +86,7 @@ def glue_batch(cascade: TorchCascade, way: TorchWay) -> Batch:
 
     def batch(images: Sequence[Pixels]) -> tuple[Array, Array]:
         masks, boxes = zip(*(glue(image) for image in images), strict=True)
-        return np.stack(masks), np.stack(boxes)
+        return np.stack(masks), np.stack(boxes)[:, None]
 
     return batch
 

@@ -27,7 +27,7 @@ from foveate.runtime.plan_search import Wanted, find
 from foveate.runtime.plans import PlanCache
 from foveate.runtime.toolkit import Toolkit, toolkit
 from tests.conftest import run
-from tests.drawing import random_network, small_spec
+from tests.drawing import random_network, small_spec, tiled
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--batch", "1,2,4", "--size", "160x160,64x200")
@@ -66,6 +66,20 @@ def test_every_kind_of_cascade_becomes_a_plan(
     log = tmp_path / "build.log"
     plan = build_plan(rtx, graph, OPTIONS, log, lambda phase, done, total: phases.append(phase))
     assert len(plan) > 100_000 and phases
+    assert "ERROR" not in log.read_text().replace("INTERNAL_ERROR: Thread context", "")
+
+
+@pytest.mark.parametrize(("tiles", "overlap"), [(3, 0.25), (0, 0.5)])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tiles_become_a_plan(
+    rtx: Toolkit, tmp_path: Path, precision: str, tiles: int, overlap: float
+) -> None:
+    kind, classes = ("uint16", 2) if precision == "fp16" else ("uint8", 1)
+    spec = tiled(small_spec(kind, classes), tiles, overlap)
+    networks = [folded(random_network(n, spec.channels, n)) for n in (1, 2)]
+    graph = cascade_model(spec, networks[0], networks[1], precision).SerializeToString()
+    log = tmp_path / "build.log"
+    assert len(build_plan(rtx, graph, OPTIONS, log, lambda *step: None)) > 100_000
     assert "ERROR" not in log.read_text().replace("INTERNAL_ERROR: Thread context", "")
 
 

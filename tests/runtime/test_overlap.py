@@ -69,3 +69,9 @@ def test_a_box_moves_by_more_than_half_a_pixel() -> None:
     box = np.array([1, 2, 30, 40], np.float32)
     assert not moved(box + np.float32(0.5), box)
     assert moved(box + np.array([0, 0, 0.6, 0], np.float32), box)
+
+
+def test_tiles_in_another_order_have_not_moved() -> None:
+    tiles = np.array([[0, 0, 8, 8], [8, 0, 16, 8], [0, 8, 8, 16]], np.float32)
+    assert not moved(tiles[[2, 0, 1]], tiles)
+    assert moved(tiles[[2, 0, 0]], tiles) and moved(tiles[:2], tiles)

@@ -27,6 +27,7 @@ from tests.drawing import (
     small_spec,
     threshold_network,
     threshold_spec,
+    tiled,
 )
 from tests.runtime.engines.tiny_graphs import two_outputs
 
@@ -84,6 +85,36 @@ def test_the_threshold_graph_returns_the_shape_that_was_drawn(
     with loaded(thresholds, bf16=bf16) as engine:
         mask = engine.run({"image": shape[None] * np.uint8(255)}, ("mask",))["mask"][0]
     assert dice(mask, shape, 1) >= 0.998
+
+
+@pytest.fixture(scope="module", params=[12, 0])
+def tile_thresholds(request: pytest.FixtureRequest) -> bytes:
+    networks = threshold_network(1), threshold_network(2)
+    spec = tiled(threshold_spec(), request.param, 0.25)
+    return bytes(cascade_model(spec, *networks, "fp32").SerializeToString())
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(("height", "width"), SEPARATE_SIZES)
+def test_the_threshold_graph_in_tiles_returns_the_shape_that_was_drawn(
+    tile_thresholds: bytes, height: int, width: int, bf16: bool
+) -> None:
+    shape = np.zeros((height, width), np.uint8)
+    small = ellipse(height // 3, width // 3)
+    shape[-len(small) :, -small.shape[1] :] = small
+    with loaded(tile_thresholds, bf16=bf16) as engine:
+        mask = engine.run({"image": shape[None] * np.uint8(255)}, ("mask",))["mask"][0]
+    assert dice(mask, shape, 1) >= 0.998
+
+
+@pytest.mark.parametrize("tiles", [3, 0])
+def test_bf16_in_tiles_is_for_the_networks_too(tiles: int) -> None:
+    networks = folded(random_network(1, 1, 5)), folded(random_network(2, 1, 6))
+    graph = cascade_model(tiled(small_spec(), tiles, 0.5), *networks, "fp32").SerializeToString()
+    with loaded(graph, bf16=True) as engine:
+        found = precisions(engine)
+    assert found["Convolution"] == found["Deconvolution"] == {"bf16"}
+    assert found["MatMul"] == {"f32"} and "bf16" not in found["Eltwise"]
 
 
 def test_bf16_is_for_the_networks_and_float32_for_the_geometry(random_graph: bytes) -> None:
