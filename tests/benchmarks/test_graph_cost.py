@@ -80,9 +80,10 @@ def test_the_reference_pair_takes_6_gflop_a_network() -> None:
     assert 2 * adds["stage 1 network"] == 6_027_214_848
     more = 256 * 256 * 16 * 9  # the second input channel of stage 2's first convolution
     assert adds["stage 2 network"] == adds["stage 1 network"] + more
-    resize = 256 * 1024 * (1024 + 256)  # image -> 256 rows -> 256 columns
-    hint = 2 * 256**3
-    assert adds["geometry"] == 3 * resize + hint  # whole image, crop, paste; the hint is small
+    resize = 256 * 70 * (1024 + 256)  # 16 cells of 4 pixels reach 70 rows: of the image, turned
+    hint = 2 * 256 * 19 * 256  # 16 cells of one
+    paste = 16 * 68 * 18 * (256 + 1024)  # 16 blocks of 68 pixels, each of 18 cells
+    assert adds["geometry"] == 2 * resize + hint + paste
 
 
 def test_networks_do_not_grow_with_the_image_but_with_the_batch() -> None:
