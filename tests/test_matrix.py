@@ -1,0 +1,106 @@
+"""Every CPU engine, precision and region mode: the drawn shape, and PyTorch's masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from foveate.export.graph import cascade_model
+from foveate.export.quantised import quantised, value_ranges
+from foveate.export.reference import torch_cascade
+from foveate.runtime.bundle import open_bundle
+from foveate.runtime.engines import engine_from_onnx
+from foveate.runtime.engines.base import Engine, feed
+from foveate.runtime.overlap import BOUNDS, Disagreement, compare_masks, dice
+from foveate.runtime.spec import CascadeSpec, Region
+from foveate.train.cascade import TorchCascade
+from foveate.train.phantom import PhantomSettings, phantom
+from tests.drawing import (
+    SEPARATE_SIZES,
+    ellipse,
+    threshold_network,
+    threshold_spec,
+    tiled,
+)
+from tests.test_layout import ROOT
+
+DEMO = ROOT / "benchmarks" / "demo_bundle"
+MODES = ("box", "tiles", "none")
+VARIANTS = [
+    ("onnxruntime", "fp32"),
+    ("onnxruntime", "int8"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+]
+
+
+def in_mode(spec: CascadeSpec, mode: str, tiles: int) -> CascadeSpec:
+    if mode == "tiles":
+        return tiled(spec, tiles, 0.25)
+    return spec if mode == "box" else replace(spec, stage2=None, region=Region("none"))
+
+
+def loaded(
+    spec: CascadeSpec, networks: list[nn.Module], variant: tuple[str, str], images: list[np.ndarray]
+) -> Engine:
+    """Return an engine; int8 is calibrated on the images."""
+    name, precision = variant
+    stage2 = None if spec.stage2 is None else networks[1]
+    graph_precision = "int8" if precision == "int8" else "fp32"
+    model = cascade_model(spec, networks[0], stage2, graph_precision)
+    if precision == "int8":
+        model = quantised(model, value_ranges(model, images), ())
+    if name == "openvino":
+        pytest.importorskip("foveate.runtime.engines.openvino_module")
+    return engine_from_onnx(name, model.SerializeToString(), 0, precision == "bf16")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("variant", VARIANTS, ids=" ".join)
+def test_the_threshold_graph_returns_the_shape_that_was_drawn(
+    variant: tuple[str, str], mode: str
+) -> None:
+    spec = in_mode(threshold_spec(), mode, 0)
+    if mode == "none":
+        spec = replace(spec, pad_multiple=16)
+    images = [ellipse(*size)[None] * np.uint8(255) for size in SEPARATE_SIZES]
+    networks: list[nn.Module] = [threshold_network(1), threshold_network(2)]
+    with loaded(spec, networks, variant, images[:1]) as engine:
+        for image in images:
+            mask = engine.run({"image": image}, ("mask",))["mask"]
+            assert dice(mask, image // 255, 1) >= 0.998
+
+
+@pytest.fixture(scope="module")
+def phantoms() -> list[np.ndarray]:
+    settings = PhantomSettings(5, 1024, seed=12, bits=16)
+    return [phantom(settings, index).image[None] for index in range(settings.count)]
+
+
+@pytest.fixture(scope="module", params=MODES)
+def reference(request: pytest.FixtureRequest) -> TorchCascade:
+    """The demo's networks in another region mode, on phantoms of the size they were trained on."""
+    demo = torch_cascade(open_bundle(DEMO))
+    spec = in_mode(demo.spec, request.param, 4)
+    return TorchCascade(spec, demo.stage1, demo.stage2 if spec.stage2 else None).eval()
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=" ".join)
+def test_masks_are_pytorchs_inside_the_bounds(
+    reference: TorchCascade, variant: tuple[str, str], phantoms: list[np.ndarray]
+) -> None:
+    total = Disagreement()
+    networks = [network for network in (reference.stage1, reference.stage2) if network is not None]
+    with loaded(reference.spec, networks, variant, [feed(image) for image in phantoms]) as engine:
+        for number, image in enumerate(phantoms):
+            with torch.inference_mode():
+                wanted = reference(torch.from_numpy(image.astype(np.float32))).mask.numpy()
+            found = engine.run({"image": feed(image)}, ("mask",))["mask"]
+            total.add(compare_masks(str(number), found[0], wanted[0], False, None))
+    assert sum(pair.union for pair in total.pairs) > 0
+    assert total.value <= BOUNDS[variant[1]][0]
