@@ -9,7 +9,7 @@ from pathlib import Path
 
 from foveate.runtime.bundle import Bundle, open_bundle
 from foveate.runtime.cascade import Cascade
-from foveate.runtime.engines import ROUNDED, engine_names
+from foveate.runtime.engines import REFUSED, ROUNDED, engine_names
 from foveate.runtime.engines.planned import PlannedEngine
 from foveate.runtime.errors import EngineError, PlanError
 from foveate.runtime.plan_record import graph_of
@@ -60,7 +60,8 @@ def open_variants(
 
     Without names every engine and every precision of the bundle is tried, and what does not run
     is skipped with its reason. An engine or precision that was named and does not run raises
-    EngineError or BundleError, and so does having none at all.
+    EngineError or BundleError, and so does having none at all. A precision that only another of
+    the engines named can have is skipped.
     """
     found = Variants(open_bundle(path))
     with ExitStack() as stack:
@@ -70,7 +71,8 @@ def open_variants(
                 try:
                     cascade = Cascade.load(path, engine, precision, threads)
                 except EngineError as error:
-                    if engines and precisions:
+                    named = bool(engines and precisions)
+                    if named and not _is_anothers(engine, precision, engines):
                         raise
                     found.skipped[variant.name] = str(error)
                     continue
@@ -79,6 +81,15 @@ def open_variants(
             reasons = "; ".join(f"{name}: {reason}" for name, reason in found.skipped.items())
             raise EngineError(f"no engine here runs {path}: {reasons}")
         yield found
+
+
+def _is_anothers(engine: str, precision: str, engines: Sequence[str]) -> bool:
+    """Say whether an engine never has a precision that another one named may have."""
+
+    def possible(name: str) -> bool:
+        return ROUNDED.get(precision, name) == name and (name, precision) not in REFUSED
+
+    return not possible(engine) and any(map(possible, engines))
 
 
 def _precisions(bundle: Bundle, engine: str) -> tuple[str, ...]:

@@ -129,3 +129,16 @@ def test_without_data_phantoms_are_compared(bundle: Path) -> None:
 def test_what_cannot_run_is_said(bundle: Path, arguments: list[str], said: str) -> None:
     result = run("benchmark", "parity", bundle, *arguments)
     assert result.exception is not None and said in str(result.exception)
+
+
+def test_a_precision_of_another_engine_named_is_left_out(bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    words = ("benchmark", "parity", bundle, "--size", 192, "--count", 1, "--precision", "fp32,bf16")
+    out = tmp_path / "parity.json"
+    run(*words, "--engines", "onnxruntime,openvino", "--out", out)
+    results = json.loads(out.read_text())["results"]
+    assert "onnxruntime bf16" in results["skipped"]
+    assert {"onnxruntime fp32", "openvino fp32"} <= set(results["variants"])
+    assert "precision of the openvino engine" in str(
+        run(*words, "--engines", "onnxruntime").exception
+    )
