@@ -19,7 +19,10 @@ from tests.benchmarks import lying_engines
 from tests.benchmarks.test_parity import offer
 from tests.conftest import run
 
-QUICK = ("--size", "256", "--count", "3", "--runs", "8", "--threads", "1")
+QUICK = (
+    "--size", "256", "--count", "3", "--runs", "8", "--threads", "1",
+    "--engines", "onnxruntime", "--precision", "fp32",
+)  # fmt: skip
 
 
 def measure(bundle: Path, *more: object) -> tuple[int, dict[str, Any], str]:
@@ -31,7 +34,7 @@ def measure(bundle: Path, *more: object) -> tuple[int, dict[str, Any], str]:
 
 def test_stages_add_up_and_all_is_told(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "latency.json"
-    asked = ("--engines", "onnxruntime", "--batch", "1,2", "--rate", "200", "--out", out)
+    asked = ("--batch", "1,2", "--rate", "200", "--out", out)
     code, found, errors = measure(bundle, *asked)
     assert (code, errors) == (0, "")
     first, second = found["results"]["rows"]
