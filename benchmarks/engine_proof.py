@@ -7,7 +7,6 @@ from foveate.benchmarks.variants import Variants
 from foveate.runtime.cpu_candidates import USUAL
 from foveate.runtime.cpu_place import cpu_place
 from foveate.runtime.engine_parity import EngineParity, parity_path, write_engine_parity
-from foveate.runtime.overlap import Disagreement
 
 
 def write_engine_proofs(found: Variants, parity: Parity, data: str) -> list[str]:
@@ -22,19 +21,7 @@ def write_engine_proofs(found: Variants, parity: Parity, data: str) -> list[str]
             continue
         path = parity_path(found.bundle, here, variant.engine, variant.precision)
         total = parity.totals[variant.name]
-        proof = _proof(total, variant.precision, data, parity.reference.name)
+        proof = EngineParity.of(total, variant.precision, data, parity.reference.name)
         write_engine_parity(path, proof)
         written.append(f"record of {variant.name} on this processor: {proof}")
     return written
-
-
-def _proof(total: Disagreement, precision: str, data: str, reference: str) -> EngineParity:
-    return EngineParity(
-        data=data,
-        images=len(total.pairs),
-        foreground_images=sum(pair.union > 0 for pair in total.pairs),
-        reference=reference,
-        disagreement=total.value,
-        dice_change=total.dice_change,
-        held=total.held(precision),
-    )

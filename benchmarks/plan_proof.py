@@ -26,7 +26,11 @@ def write_proofs(found: Variants, parity: Parity, images: Sequence[Images]) -> l
         if not isinstance(engine, PlannedEngine):
             continue
         for record, total in _by_plan(engine, parity.totals[variant.name], sizes):
-            proof = _proof(engine, record, total, variant.precision, data, parity.reference.name)
+            wanted = engine.source.wanted
+            proof = PlanParity.of(
+                total, variant.precision, data, parity.reference.name,
+                plan_sha256=record.plan_sha256, version=wanted.version, gpu=wanted.device,
+            )  # fmt: skip
             write_parity(engine.source.cache, record, proof)
             written.append(f"plan {record.key[:12]} ({variant.precision}): {proof}")
     return written
@@ -40,26 +44,3 @@ def _by_plan(
         record = engine.record_for((1, *size))
         found.setdefault(record.key, (record, Disagreement()))[1].add(pair)
     return list(found.values())
-
-
-def _proof(
-    engine: PlannedEngine,
-    record: PlanRecord,
-    total: Disagreement,
-    precision: str,
-    data: str,
-    reference: str,
-) -> PlanParity:
-    wanted = engine.source.wanted
-    return PlanParity(
-        plan_sha256=record.plan_sha256,
-        version=wanted.version,
-        gpu=wanted.device,
-        data=data,
-        images=len(total.pairs),
-        foreground_images=sum(pair.union > 0 for pair in total.pairs),
-        reference=reference,
-        disagreement=total.value,
-        dice_change=total.dice_change,
-        held=total.held(precision),
-    )

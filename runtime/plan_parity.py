@@ -6,69 +6,43 @@ the TensorRT that ran it. It does not travel with a plan that is exported.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from typing import Any
 
+from foveate.runtime.mask_parity import MASK_SHAPE, OWN_HASH, MaskParity
 from foveate.runtime.plan_record import Gpu, PlanRecord
 from foveate.runtime.plans import PlanCache
 from foveate.runtime.signed_json import read_signed, write_signed
 
 SUFFIX = ".parity.json"
-OWN_HASH = "parity_sha256"
 _SHAPE = {
     "plan_sha256": str,
     "version": str,
     "gpu": {"name": str, "sm": str},
-    "data": str,
-    "images": int,
-    "foreground_images": int,
-    "reference": str,
-    "disagreement": float,
-    "held": bool,
-    "created": str,
+    **MASK_SHAPE,
 }
 
 
-@dataclass(frozen=True)
-class PlanParity:
+@dataclass(frozen=True, kw_only=True)
+class PlanParity(MaskParity):
     """What ``benchmark parity`` found of a plan on a GPU.
 
-    ``version`` is that of the TensorRT which ran it. ``disagreement`` is pooled over ``images``,
-    of which ``foreground_images`` have foreground in one of the two masks; ``dice_change`` is None
-    without truth. ``held`` says that both were inside the bounds of the precision.
+    ``version`` is that of the TensorRT which ran it.
     """
 
     plan_sha256: str
     version: str
     gpu: Gpu
-    data: str
-    images: int
-    foreground_images: int
-    reference: str
-    disagreement: float
-    dice_change: float | None
-    held: bool
-    created: str = ""
 
     @property
     def proves(self) -> bool:
         """Whether the plan may be chosen for its masks: bounds kept, and not on empty masks."""
         return self.held and self.foreground_images > 0
 
-    def __str__(self) -> str:
-        kept = "inside" if self.held else "OUTSIDE"
-        return (
-            f"disagreement {self.disagreement:.6f}, {kept} its bounds, on {self.images} images of "
-            f"{self.data} ({self.foreground_images} with foreground) against {self.reference}"
-        )
-
 
 def write_parity(cache: PlanCache, record: PlanRecord, parity: PlanParity) -> None:
     """Write what was found beside the plan, in place of what was found before."""
-    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    values = {**asdict(parity), "created": created}
-    write_signed(cache.path(record.key, SUFFIX), values, OWN_HASH)
+    write_signed(cache.path(record.key, SUFFIX), parity.record(), OWN_HASH)
 
 
 def read_parity(cache: PlanCache, record: PlanRecord, version: str, gpu: Gpu) -> PlanParity | None:

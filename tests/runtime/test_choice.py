@@ -21,7 +21,9 @@ from tests.conftest import run
 
 A10, L4 = Gpu("NVIDIA A10", "sm86"), Gpu("NVIDIA L4", "sm89")
 OPTIONS = BuildOptions(((64, 64),), (1, 1, 2))
-PROOF = PlanParity("", "1.7", A10, "phantoms", 8, 7, "PyTorch fp32", 0.0005, 0.0001, True)
+PROOF = PlanParity(
+    "phantoms", 8, 7, "PyTorch fp32", 0.0005, 0.0001, True, plan_sha256="", version="1.7", gpu=A10
+)
 
 
 @pytest.fixture
