@@ -69,9 +69,7 @@ def cascade_model(
         foreground = _foreground(w, spec)
         box = find_box(w, spec, spec.stage2, foreground, image)
         spans, least = box_spans(w, box), least_box(spec.region, spec.stage2)
-        crop = resample(w, image, spans, spec.stage2)
-        crop = w.op("Mul", crop, w.constant(1 / spec.full_scale))
-        crop = w.op("Div", w.op("Sub", crop, mean), std)
+        crop = _normalised(w, spec, resample(w, image, spans, spec.stage2), mean, std)
         hint = _hint(w, spec, spec.stage2, foreground, spans, image)
         channels = [w.op("Unsqueeze", part, w.ints(1)) for part in (crop, hint)]
         w.op("Concat", *channels, name="stage2_input", axis=1)
@@ -97,8 +95,7 @@ def _in_tiles(
     tiles = choose_tiles(w, spec, image, foreground)
     tile_boxes(w, tiles)
     mean, std = (w.op("Unsqueeze", part, w.ints(-1)) for part in normal)
-    crop = w.op("Mul", crop_tiles(w, image, tiles), w.constant(1 / spec.full_scale))
-    crop = w.op("Div", w.op("Sub", crop, mean), std)
+    crop = _normalised(w, spec, crop_tiles(w, image, tiles), mean, std)
     hint = crop_hints(w, spec, foreground, tiles)
     channels = [w.op("Unsqueeze", part, w.ints(2)) for part in (crop, hint)]
     sides = w.ints(-1, 2, spec.stage2.height, spec.stage2.width)
@@ -136,6 +133,12 @@ def _float_image(w: GraphWriter, spec: CascadeSpec) -> str:
         return pixels
     bytes_to_value = w.array(np.array([[1.0], [256.0]], np.float32))
     return w.op("Squeeze", w.op("MatMul", pixels, bytes_to_value), w.ints(3))
+
+
+def _normalised(w: GraphWriter, spec: CascadeSpec, crop: str, mean: str, std: str) -> str:
+    """Return pixels of a crop as stage 2 takes them, by the statistics of the small image."""
+    crop = w.op("Mul", crop, w.constant(1 / spec.full_scale))
+    return w.op("Div", w.op("Sub", crop, mean), std)
 
 
 def _statistics(w: GraphWriter, spec: CascadeSpec, small: str) -> tuple[str, str]:

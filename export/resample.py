@@ -66,9 +66,7 @@ def image_plane(w: GraphWriter, pixels: str) -> Plane:
     shape = w.op("Shape", pixels)
     sides = [w.op("Slice", shape, w.ints(i), w.ints(i + 1), w.ints(0)) for i in range(3)]
     rows, columns = (Axis(w.op("Cast", side, to=TensorProto.FLOAT), side) for side in sides[1:])
-    zero, one = w.array(np.array(0, np.int64)), w.array(np.array(1, np.int64))
-    numbers = w.op("Range", zero, w.op("Squeeze", sides[0], w.ints(0)), one)
-    return Plane(pixels, rows, columns, numbers)
+    return Plane(pixels, rows, columns, steps(w, sides[0]))
 
 
 def fixed_plane(w: GraphWriter, name: str, size: Size, image: Plane) -> Plane:
@@ -97,6 +95,18 @@ def resample(w: GraphWriter, plane: Plane, spans: tuple[Span, Span], size: Size)
 def triangle(w: GraphWriter, offset: str, radius: str) -> str:
     """Return max(0, radius - |offset|), the triangle filter but for a factor."""
     return w.op("Relu", w.op("Sub", radius, w.op("Abs", offset)))
+
+
+def shares(w: GraphWriter, offset: str, radius: str) -> str:
+    """Return triangle weights that add up to 1 along the last of four axes."""
+    weights = triangle(w, offset, radius)
+    return w.op("Div", weights, w.op("ReduceSum", weights, w.ints(3), keepdims=1))
+
+
+def steps(w: GraphWriter, count: str) -> str:
+    """Return 0, 1, ... below ``count``, both int64, ``count`` of shape (1,)."""
+    zero, one = (w.array(np.array(value, np.int64)) for value in (0, 1))
+    return w.op("Range", zero, w.op("Squeeze", count, w.ints(0)), one)
 
 
 def counting(w: GraphWriter, count: str) -> str:
@@ -132,8 +142,7 @@ def _resample_rows(w: GraphWriter, plane: Plane, span: Span, count: int, bands: 
     cells = w.op("Add", span[0], w.op("Mul", w.array(numbers), scale))
     rows = _rows_reached(w, plane.rows, cells, radius, count)
     offset = w.op("Sub", w.op("Add", rows, w.constant(0.5)), cells)
-    weights = triangle(w, offset, radius)
-    weights = w.op("Div", weights, w.op("ReduceSum", weights, w.ints(3), keepdims=1))
+    weights = shares(w, offset, radius)
     places = w.op("Cast", w.op("Squeeze", rows, w.ints(2)), to=TensorProto.INT64)
     begins = w.op("Mul", plane.numbers, plane.rows.pixels)
     places = w.op("Add", places, w.op("Reshape", begins, w.ints(-1, 1, 1)))

@@ -16,7 +16,8 @@ from onnx import TensorProto
 
 from foveate.export.operators import GraphWriter
 from foveate.export.paste import decided
-from foveate.export.tiles import ChosenTiles, GridLine, as_float, as_int, seen, steps
+from foveate.export.resample import steps
+from foveate.export.tiles import ChosenTiles, GridLine, as_float, as_int, seen
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.cascade import LEAST_SHARE
 

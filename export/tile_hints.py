@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foveate.export.operators import GraphWriter
-from foveate.export.tiles import ChosenTiles, GridLine, as_float, as_int, seen, steps
+from foveate.export.resample import shares, steps
+from foveate.export.tiles import ChosenTiles, GridLine, as_float, as_int, seen
 from foveate.runtime.spec import CascadeSpec
 
 
@@ -43,11 +44,8 @@ def _cells(w: GraphWriter, start: str, line: GridLine, cells: int) -> Cells:
     middle = w.op("Unsqueeze", w.op("Add", as_float(w, index), w.constant(0.5)), w.ints(2))
     _, pixels = seen(w, start, line)
     centres = w.op("Mul", w.op("Add", as_float(w, pixels), w.constant(0.5)), scale)
-    distance = w.op("Abs", w.op("Sub", middle, w.op("Unsqueeze", centres, w.ints(3))))
-    weights = w.op("Sub", w.constant(1.0), w.op("Div", distance, radius))
-    weights = w.op("Max", weights, w.constant(0.0))
-    total = w.op("ReduceSum", weights, w.ints(3), keepdims=1)
-    return Cells(index, w.op("Div", weights, total))
+    offset = w.op("Sub", middle, w.op("Unsqueeze", centres, w.ints(3)))
+    return Cells(index, shares(w, offset, radius))
 
 
 def _reached(

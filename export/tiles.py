@@ -12,7 +12,7 @@ import numpy as np
 from onnx import TensorProto
 
 from foveate.export.operators import GraphWriter
-from foveate.export.resample import Axis, Plane
+from foveate.export.resample import Axis, Plane, steps
 from foveate.runtime.spec import CascadeSpec
 from foveate.runtime.tiles import TileAxis, TileGrid, tile_grid
 from foveate.train.tiles import MASS_STEPS, ROUND_MASS
@@ -75,12 +75,6 @@ def _line(w: GraphWriter, axis: TileAxis, pixels: Axis) -> GridLine:
     reach = w.op("Add", pixels.pixels, w.ints(axis.stride - 1 - axis.shared))
     count = w.op("Max", w.op("Div", reach, w.ints(axis.stride)), w.ints(1))
     return GridLine(axis, pixels.pixels, count)
-
-
-def steps(w: GraphWriter, count: str) -> str:
-    """Return 0, 1, ... below ``count``, both int64, ``count`` of shape (1,)."""
-    zero, one = (w.array(np.array(value, np.int64)) for value in (0, 1))
-    return w.op("Range", zero, w.op("Squeeze", count, w.ints(0)), one)
 
 
 def as_int(w: GraphWriter, truth: str) -> str:
