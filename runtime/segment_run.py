@@ -144,43 +144,42 @@ def _locked_run(
         check_same_job(journal, job)
         items, resumed = remaining(journal, items)
     batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
-    settled = replace(request, batch=batch)
-    work = Job(items, journal, request.outputs, request.fail_fast)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
+    settled = _Settled(replace(request, batch=batch), bundle, choice, begin)
+    work = Job(items, journal, request.outputs, request.fail_fast)
     run = _on_ray if request.ray else _here
-    report, plan = run(settled, choice, work, begin, progress, stop)
+    report, plan = run(settled, work, progress, stop)
     if request.kind == "coco":
         assemble_coco(request.out, _names(journal), bundle.spec, journal.part)
     return Outcome(report, choice, plan, resumed, journal.failures, request.out)
 
 
+@dataclass(frozen=True)
+class _Settled:
+    """A request with all that was open in it decided; ``begin`` is told the plan before work."""
+
+    request: Request
+    bundle: Bundle
+    choice: Choice
+    begin: Callable[[Plan], None]
+
+
 def _here(
-    request: Request,
-    choice: Choice,
-    job: Job,
-    begin: Callable[[Plan], None],
-    progress: Callable[[Progress], None],
-    stop: threading.Event,
+    settled: _Settled, job: Job, progress: Callable[[Progress], None], stop: threading.Event
 ) -> tuple[Report, WorkPlan]:
     """Segment the items in this process."""
-    count, cores = len(job.items), available_cores()
-    threads = engine_threads(request.threads, count)
-    spare, bundle = request.engine == AUTO, open_bundle(request.bundle)
-    with Cascade.chosen(bundle, choice, threads, spare=spare) as cascade:
+    request, count, cores = settled.request, len(job.items), available_cores()
+    threads, spare = engine_threads(request.threads, count), request.engine == AUTO
+    with Cascade.chosen(settled.bundle, settled.choice, threads, spare=spare) as cascade:
         wish = Wish(request.workers, request.batch, threads)
         sample = None if request.batch else _sample(job.items)
         plan = plan_for(cascade, wish, count, cores, sample)
-        begin(plan.as_dict())
+        settled.begin(plan.as_dict())
         return segment_files(cascade, job, plan, progress, stop), plan
 
 
 def _on_ray(
-    request: Request,
-    choice: Choice,
-    job: Job,
-    begin: Callable[[Plan], None],
-    progress: Callable[[Progress], None],
-    stop: threading.Event,
+    settled: _Settled, job: Job, progress: Callable[[Progress], None], stop: threading.Event
 ) -> tuple[Report, WorkPlan]:
     """Have the items segmented by the actors of a Ray cluster."""
     from foveate.runtime.ray_actor import ActorJob
@@ -188,11 +187,12 @@ def _on_ray(
     from foveate.runtime.ray_run import GPU_ENGINES, ray_outcomes, ray_plan
     from foveate.runtime.ray_share import share
 
+    request, choice = settled.request, settled.choice
     with ray_cluster(request.ray) as ray:
         gpu = choice.engine in GPU_ENGINES
         part = share(nodes_of(ray), gpu, request.workers, len(job.items))
         plan = ray_plan(part, request.batch, request.threads)
-        begin(plan.as_dict())
+        settled.begin(plan.as_dict())
         paths = [request.bundle, request.out, *(item.path for item in job.items)]
         folder = "" if all(path.is_absolute() for path in paths) else os.getcwd()
         task = ActorJob(request.bundle, choice, request.out, request.outputs, plan, folder)
