@@ -284,6 +284,7 @@ class _Fitter:
             best = max((row["dice"] for row in stage["curve"]), default=-1.0)
             stage["curve"].append(
                 {"epoch": epoch + 1, "loss": round(loss, 5), "dice": round(dice, 5),
+                 "rate": optimizer.param_groups[0]["lr"],
                  "seconds": round(time.monotonic() - started, 1)}
             )  # fmt: skip
             improved = dice > best
@@ -297,6 +298,7 @@ class _Fitter:
                 f"{label} Epoch [{epoch + 1}/{total}], Loss: {loss:.4f}, Dice: {dice:.4f}, "
                 f"ETA {clock.eta(epoch + 1):.1f} min" + (" Best model saved." if improved else "")
             )
+            self.job.watch(name, stage["curve"][-1])
         stage["done"] = True
         write_run(self.job.folder, self.record)
         load_stage(self.job.folder, self.record, name, network)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -19,9 +19,18 @@ from foveate.train.run import read_run, write_run
 from foveate.train.settings import Settings
 
 
+def _unwatched(stage: str, row: Mapping[str, Any]) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Job:
-    """One call of ``foveate train``: the data, the settings, and where the run goes."""
+    """One call of ``foveate train``: the data, the settings, and where the run goes.
+
+    ``watch`` is called after every epoch, when it is kept, with the stage's name in ``run.json``
+    and the row of its curve: epoch (from 1), loss, dice (of the validation views), rate (the last
+    learning rate), seconds. What it raises ends the training; the run can be resumed.
+    """
 
     dataset: DataSet
     settings: Settings
@@ -30,6 +39,7 @@ class Job:
     resume: bool
     log: Callable[[str], None]
     progress: Callable[[str, int, int], None]
+    watch: Callable[[str, Mapping[str, Any]], None] = _unwatched
 
 
 def start_record(job: Job) -> dict[str, Any]:
