@@ -25,6 +25,7 @@ from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.augment import augmentation
 from foveate.train.boxes import MARGINS, choose_box, measure_boxes
 from foveate.train.cascade import TorchCascade
+from foveate.train.full_images import FullImages
 from foveate.train.full_views import FullCrops, WholeAtOwnSize
 from foveate.train.hints import Asked, answers, measure_strengths, regions, sample
 from foveate.train.losses import mean_dice, segmentation_loss, view_dice
@@ -42,7 +43,6 @@ from foveate.train.tile_choice import ceiling, choose_count, judged, measure_til
 from foveate.train.tile_views import TileCrops
 from foveate.train.unet import UNet
 from foveate.train.views import (
-    FullImages,
     RegionCrops,
     StemSampler,
     WholeImages,
@@ -64,7 +64,8 @@ def fit(job: Job) -> dict[str, Any]:
     training, validation = record["data"]["training"], record["data"]["validation"]
     spec = CascadeSpec.from_dict(record["spec"])
     stage1_size = spec.stage1
-    full = FullImages(job.dataset)
+    full = FullImages(job.dataset, job.settings.cache_gb)
+    job.log(full.plan.words)
     views = whole_views(
         full,
         [*training, *validation],

@@ -40,6 +40,7 @@ class Settings:
     max_minutes: float = 0.0  # when not 0, the schedule runs over this time, both stages together
     device: str = "auto"  # cpu, cuda, or auto: cuda when there is one
     num_workers: int = 1  # processes that make training views
+    cache_gb: float = 0.0  # full images kept in memory, 10^9 bytes; 0: half of what is available
     seed: int = 0
     val_fraction: float = 0.15
     normalisation: str = "zscore"  # or constants: mean and deviation of the training images
@@ -68,7 +69,7 @@ class Settings:
             "max_minutes": (0, 10**6), "num_workers": (0, 64), "val_fraction": (0.01, 0.9),
             "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
             "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
-            "weight_decay": (0, 1), "seed": (0, 2**32 - 1),
+            "weight_decay": (0, 1), "seed": (0, 2**32 - 1), "cache_gb": (0, 10**6),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:

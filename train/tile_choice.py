@@ -22,9 +22,9 @@ from foveate.runtime.overlap import Mask, dice
 from foveate.runtime.spec import OVERLAPS
 from foveate.runtime.tiles import tile_grid
 from foveate.train.cascade import TorchCascade
+from foveate.train.full_images import FullImages
 from foveate.train.geometry import crop_box, whole_box
 from foveate.train.tiles import Tiles, blend_tiles, choose_tiles
-from foveate.train.views import FullImages
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 MEASURED = 24

@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 from foveate.runtime.spec import OVERLAPS, CascadeSpec
 from foveate.runtime.tiles import TileGrid, tile_grid
 from foveate.train.augment import Augmentation
+from foveate.train.full_images import FullImages
 from foveate.train.tiles import Tiles, choose_tiles, crop_hints, tile_pixels
 from foveate.train.views import (
     HINT_BENDS,
     FloatArray,
-    FullImages,
     StemSampler,
     WholeView,
     draw_seed,

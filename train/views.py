@@ -16,18 +16,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foveate.runtime.geometry import crop
-from foveate.runtime.image_files import Pixels
 from foveate.runtime.spec import INPUT_TYPES, CascadeSpec, Normalisation, Size
 from foveate.train.augment import Augmentation
 from foveate.train.cascade import STD_FLOOR
 from foveate.train.dataset import DataSet, Mask
+from foveate.train.full_images import FullImages
 
 FloatArray = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 FOREGROUND_SHARE = 2 / 3
 PREDICTED_BOX_SHARE = 0.5
-KEPT_BYTES = 4 << 30
 HINT_BENDS = (0.5, 2.0)
 """Stage 1 is surer of its training images than of any other: the hint is raised to such a power.
 
@@ -51,31 +50,8 @@ class WholeView:
 
 def class_shares(mask: Mask, classes: int, box: Box, size: Size) -> FloatArray:
     """Return (K, h, w) float32 shares of each view pixel that each foreground class covers."""
-    return np.stack(
-        [crop(mask == label, box, size.height, size.width) for label in range(1, classes + 1)]
-    )
-
-
-class FullImages:
-    """Images and masks at full size, kept in memory while they are under 4 GiB in all.
-
-    Filled before the workers start, so that they share it.
-    """
-
-    def __init__(self, dataset: DataSet) -> None:
-        self.dataset = dataset
-        self.pairs: dict[str, tuple[Pixels, Mask]] = {}
-        self.bytes = 0
-
-    def get(self, stem: str) -> tuple[Pixels, Mask]:
-        if stem in self.pairs:
-            return self.pairs[stem]
-        pair = self.dataset.image(stem), self.dataset.mask(stem)
-        size = pair[0].nbytes + pair[1].nbytes
-        if self.bytes + size <= KEPT_BYTES:
-            self.pairs[stem] = pair
-            self.bytes += size
-        return pair
+    labels = range(1, classes + 1)
+    return np.stack([crop(mask, box, size.height, size.width, label) for label in labels])
 
 
 def whole_views(
