@@ -12,12 +12,12 @@ from torch.utils.data import Dataset
 
 from foveate.runtime.image_files import Pixels
 from foveate.runtime.spec import CascadeSpec, Normalisation
-from foveate.train.augment import Augmentation
+from foveate.train.augment import Augmentation, augment_below
 from foveate.train.cascade import STD_FLOOR
 from foveate.train.dataset import Mask
 from foveate.train.full_images import FullImages
 from foveate.train.geometry import pad_to_multiple
-from foveate.train.views import FOREGROUND_SHARE, StemSampler, draw_seed, full_scale
+from foveate.train.views import FOREGROUND_SHARE, StemSampler, draw_seed, full_scale, top_of
 
 RowEnds = npt.NDArray[np.int64]
 BAND_PIXELS = 1 << 24
@@ -40,10 +40,12 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         self.full, self.sampler, self.spec = full, sampler, spec
         self.augment, self.seed = augment, seed
-        self.statistics, self.places = {}, {}
+        self.statistics, self.tops, self.places = {}, {}, {}
         for stem in sampler.stems:
             image, mask = full.get(stem)
             self.statistics[stem] = full_statistics(image, spec.normalisation)
+            thinned = image[:: image.shape[0] // 512 + 1, :: image.shape[1] // 512 + 1]
+            self.tops[stem] = top_of(image.dtype, thinned / full_scale(image))
             labels = [label for label in full.dataset.present[stem] if label]
             self.places[stem] = {label: _ends(mask, label) for label in labels}
 
@@ -56,7 +58,9 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
         pixels = np.asarray(image[rows, columns] / full_scale(image), np.float32)
         classes = range(1, len(self.spec.classes))
         present = np.stack([mask[rows, columns] == label for label in classes], axis=2)
-        pixels, layers = self.augment(pixels, present.astype(np.float32), draw_seed(rng))
+        pixels, layers = augment_below(
+            self.tops[stem], self.augment, pixels, present.astype(np.float32), draw_seed(rng)
+        )
         size = self.spec.stage1
         view = np.zeros((1, size.height, size.width), np.float32)
         target = np.zeros((layers.shape[2], size.height, size.width), np.float32)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from foveate.runtime.errors import SettingsError
+from foveate.train.presets import preset_settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,6 +45,7 @@ class Settings:
     seed: int = 0
     val_fraction: float = 0.15
     normalisation: str = "zscore"  # or constants: mean and deviation of the training images
+    augmentation: str = "standard"  # none, light, medical, industrial: sets the next four
     horizontal_flip: float = 0.5  # probability
     vertical_flip: float = 0.5  # 0 where up and down differ, as in ultrasound
     rotate_degrees: float = 15.0
@@ -74,6 +76,7 @@ class Settings:
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; wanted {low} to {high}")
+        preset_settings(self.augmentation)
         if self.single_input not in ("resized", "full"):
             raise SettingsError(f'single_input is "{self.single_input}"; wanted resized or full')
         if self.region_mode not in ("box", "tiles"):
@@ -113,7 +116,17 @@ def load_settings(config: Path | None, assignments: Sequence[str]) -> Settings:
         if not equals:
             raise SettingsError(f'--set "{assignment}": wanted key=value')
         values[key.strip()] = text.strip()
-    return replace(Settings(), **{key: _typed(key, value) for key, value in values.items()})
+    return settings_of(values)
+
+
+def settings_of(values: Mapping[str, Any]) -> Settings:
+    """Return settings by name over the defaults, those of the augmentation preset included.
+
+    Values are of the setting's type or texts of it; SettingsError as ``load_settings`` has it.
+    """
+    typed = {key: _typed(key, value) for key, value in values.items()}
+    preset = preset_settings(typed.get("augmentation", Settings.augmentation))
+    return replace(Settings(), **{**preset, **typed})
 
 
 def _typed(key: str, value: Any) -> Any:

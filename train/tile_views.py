@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from foveate.runtime.spec import OVERLAPS, CascadeSpec
 from foveate.runtime.tiles import TileGrid, tile_grid
-from foveate.train.augment import Augmentation
+from foveate.train.augment import Augmentation, augment_below
 from foveate.train.full_images import FullImages
 from foveate.train.tiles import Tiles, choose_tiles, crop_hints, tile_pixels
 from foveate.train.views import (
@@ -65,7 +65,8 @@ class TileCrops(Dataset[tuple[Tensor, Tensor]]):
         tiles = self._place(rng, stem, answer)
         image, hint, target = tile_view(self.full, stem, answer, tiles)
         layers = np.concatenate([hint[None], target]).transpose(1, 2, 0)
-        image, layers = self.augment(image, np.ascontiguousarray(layers), draw_seed(rng))
+        layers, top = np.ascontiguousarray(layers), self.views[stem].top
+        image, layers = augment_below(top, self.augment, image, layers, draw_seed(rng))
         power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
         hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
         return self._tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
