@@ -67,6 +67,7 @@ class Trainer:
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not stage["done"]:
             self._fit(task, network, stage)
+            stage.update(self.processes.from_first(stage))
         load_stage(self.job.folder, self.record, task.name, network)
 
     def _fit(self, task: Task, network: nn.Module, stage: dict[str, Any]) -> None:
