@@ -60,12 +60,12 @@ EPOCH_BATCHES = 32
 def fit(job: Job) -> dict[str, Any]:
     """Train what ``job.stages`` names (both, 1, 2 or single) and return the run's record."""
     torch.manual_seed(job.settings.seed)
+    full = FullImages(job.dataset, job.settings.cache_gb)
     record = start_record(job)
+    job.log(full.plan.words)
     training, validation = record["data"]["training"], record["data"]["validation"]
     spec = CascadeSpec.from_dict(record["spec"])
     stage1_size = spec.stage1
-    full = FullImages(job.dataset, job.settings.cache_gb)
-    job.log(full.plan.words)
     views = whole_views(
         full,
         [*training, *validation],
