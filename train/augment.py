@@ -115,7 +115,7 @@ def _medical(settings: Settings) -> Steps:
         *_brightness(settings),
         al.RandomGamma(gamma_limit=(70, 143), p=0.3),
         al.GaussianBlur(blur_limit=0, sigma_limit=(0.3, 1.2), p=0.2),
-        al.MultiplicativeNoise(multiplier=(0.8, 1.2), elementwise=True, p=0.3),
+        al.MultiplicativeNoise(multiplier=(0.88, 1.12), elementwise=True, p=0.3),
         al.GaussNoise(std_range=(0.0, 0.03), p=0.2),
     ]
 

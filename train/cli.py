@@ -44,7 +44,7 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path), required=False)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option(
     "--stages",
     type=click.Choice(["both", "1", "2", "single"]),
@@ -57,15 +57,24 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
 @click.option("--max-minutes", type=float, help="Time in all; the schedule runs over it.")
 @click.option("--list", "stem_list", type=click.Path(path_type=Path), help="File of stems.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option(
+    "--preview",
+    type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value="preview",
+    metavar="[DIR]",
+    help="Train nothing: write pictures of what the networks will see to DIR (preview).",
+)
 def train(
     data: Path | None,
-    out: Path,
+    out: Path | None,
     stages: str,
     config: Path | None,
     assignments: tuple[str, ...],
     max_minutes: float | None,
     stem_list: Path | None,
     resume: bool,
+    preview: Path | None,
 ) -> None:
     """Train on DATA (images/ and masks/, paired by name) and write the run to --out.
 
@@ -74,9 +83,13 @@ def train(
 
     \b
     Example:
+      foveate train data/phantoms --preview
       foveate train data/phantoms --out runs/first --max-minutes 20 --set width=8 --set depth=3
     """
     from foveate.train.settings import load_settings
+
+    if out is None and preview is None:
+        raise click.UsageError("Missing option '--out'.")
 
     values = list(assignments)
     if max_minutes is not None:
@@ -88,6 +101,7 @@ def train(
         raise DataError("no data set given: foveate train DATA --out RUN, or data_dir in --config")
     try:
         from foveate.train.fit import fit
+        from foveate.train.preview import write_preview
         from foveate.train.record import Job
     except ImportError as error:
         raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
@@ -113,6 +127,13 @@ def train(
     if dataset.unpaired:
         shown = ", ".join(dataset.unpaired[:5])
         bar.log(f"{len(dataset.unpaired)} masks have no image and are left out: {shown}")
+    if out is None or preview is not None:
+        folder = preview or Path("preview")
+        for path in write_preview(
+            Job(dataset, settings, folder, stages, False, bar.log, bar.update), folder
+        ):
+            bar.log(str(path))
+        return
     try:
         record = fit(Job(dataset, settings, out, stages, resume, bar.log, bar.update))
     except KeyboardInterrupt:

@@ -57,10 +57,10 @@ def _quiet(job: Job) -> Job:
 
 def _fit(job: Job, processes: Processes) -> dict[str, Any]:
     torch.manual_seed(job.settings.seed)
-    record = processes.from_first(start_record(job) if processes.first else {})
-    spec = CascadeSpec.from_dict(record["spec"])
     full = FullImages(job.dataset, job.settings.cache_gb)
+    record = processes.from_first(start_record(job) if processes.first else {})
     job.log(full.plan.words)
+    spec = CascadeSpec.from_dict(record["spec"])
     views = whole_views(
         full,
         [*record["data"]["training"], *record["data"]["validation"]],

@@ -73,13 +73,14 @@ def start_record(job: Job) -> dict[str, Any]:
         raise FoveateError(
             f"{job.folder} already holds a run; add --resume, or choose another --out"
         )
-    record = _new_record(job)
+    record = new_record(job)
     job.folder.mkdir(parents=True, exist_ok=True)
     write_run(job.folder, record)
     return record
 
 
-def _new_record(job: Job) -> dict[str, Any]:
+def new_record(job: Job) -> dict[str, Any]:
+    """Return the record of a run that begins; nothing is written."""
     settings, dataset = job.settings, job.dataset
     training, validation = split_validation(dataset, settings.val_fraction, settings.seed)
     names = [name.strip() for name in settings.class_names.split(",") if name.strip()]

@@ -59,10 +59,7 @@ class TileCrops(Dataset[tuple[Tensor, Tensor]]):
         self.grids = [tile_grid(region, spec.stage2) for region in regions]
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng([self.seed, 7, index])
-        stem = self.sampler.draw(rng)
-        answer = self.answers[stem][int(rng.integers(len(self.answers[stem])))].float()
-        tiles = self._place(rng, stem, answer)
+        rng, stem, tiles, answer = self.place(index)
         image, hint, target = tile_view(self.full, stem, answer, tiles)
         layers = np.concatenate([hint[None], target]).transpose(1, 2, 0)
         layers, top = np.ascontiguousarray(layers), self.views[stem].top
@@ -70,6 +67,13 @@ class TileCrops(Dataset[tuple[Tensor, Tensor]]):
         power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
         hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
         return self._tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
+
+    def place(self, index: int) -> tuple[np.random.Generator, str, Tiles, Tensor]:
+        """Return where a view is: the generator as it goes on, stem, tile, and the answer."""
+        rng = np.random.default_rng([self.seed, 7, index])
+        stem = self.sampler.draw(rng)
+        answer = self.answers[stem][int(rng.integers(len(self.answers[stem])))].float()
+        return rng, stem, self._place(rng, stem, answer), answer
 
     def validation(self, stems: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         """Return the best tiles of each stem, as stage 1 has them, as items to validate on."""

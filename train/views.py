@@ -183,6 +183,18 @@ class RegionCrops(Dataset[tuple[Tensor, Tensor]]):
         self.augment, self.seed = augment, seed
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rng, stem, box, answer = self.place(index)
+        image, hint, target = self.region(stem, box, answer)
+        layers = np.concatenate([hint[None], target]).transpose(1, 2, 0)
+        layers = np.ascontiguousarray(layers)
+        top = self.views[stem].top
+        image, layers = augment_below(top, self.augment, image, layers, draw_seed(rng))
+        power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
+        hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
+        return self.tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
+
+    def place(self, index: int) -> tuple[np.random.Generator, str, Box, int]:
+        """Return where a view is: the generator as it goes on, stem, box, and which answer."""
         rng = np.random.default_rng([self.seed, 2, index])
         stem = self.sampler.draw(rng)
         view = self.views[stem]
@@ -190,14 +202,7 @@ class RegionCrops(Dataset[tuple[Tensor, Tensor]]):
         box = self.regions.predicted[stem][answer]
         if rng.random() >= PREDICTED_BOX_SHARE:
             box = self.regions.true.get(stem, box)
-        box = jitter_box(rng, box, view.height, view.width)
-        image, hint, target = self.region(stem, box, answer)
-        layers = np.concatenate([hint[None], target]).transpose(1, 2, 0)
-        layers = np.ascontiguousarray(layers)
-        image, layers = augment_below(view.top, self.augment, image, layers, draw_seed(rng))
-        power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
-        hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
-        return self.tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
+        return rng, stem, jitter_box(rng, box, view.height, view.width), answer
 
     def region(
         self, stem: str, box: Box, answer: int = 0

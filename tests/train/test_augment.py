@@ -119,7 +119,7 @@ def test_twelve_bits_in_sixteen_are_trained_like_sixteen(
         found.append([some[index][0].numpy() for some in (whole, crops) for index in range(12)])
         assert {view.top for view in views.values()} == ({1.0} if root == twins[0] else {1 / 16})
     for one, other in zip(*found, strict=True):
-        assert np.abs(one - other).mean() < 0.02  # JPEG rounds to 256 steps
+        assert np.abs(one - other).mean() < 0.04  # JPEG rounds to 256 steps
 
 
 def test_pixels_above_the_rest_keep_their_height() -> None:
