@@ -25,6 +25,7 @@ from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.augment import augmentation
 from foveate.train.boxes import MARGINS, choose_box, measure_boxes
 from foveate.train.cascade import TorchCascade
+from foveate.train.curve_line import curve_line
 from foveate.train.full_views import FullCrops, WholeAtOwnSize
 from foveate.train.hints import Asked, answers, measure_strengths, regions, sample
 from foveate.train.losses import mean_dice, segmentation_loss, view_dice
@@ -302,6 +303,7 @@ class _Fitter:
         stage["done"] = True
         write_run(self.job.folder, self.record)
         load_stage(self.job.folder, self.record, name, network)
+        self.job.log(curve_line(label, stage["curve"]))
 
     def _stream(
         self, data: Dataset[tuple[Tensor, Tensor]], epochs: int

@@ -1,4 +1,4 @@
-"""Every setting of a training, with the reason for its default; read from TOML and ``--set``."""
+"""Every setting of a training, with the reason for its default; from Python, TOML and ``--set``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ else:
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of one training; names are those people know from the notebook."""
+    """Settings of one training; names are those people know from the notebook.
+
+    SettingsError names an unknown key with the nearest known one, a value of another type and one
+    out of range, wherever they come from.
+    """
 
     data_dir: str = ""
     image_dir_name: str = "images"
@@ -51,7 +55,14 @@ class Settings:
     class_names: str = ""  # comma-separated, without background; "" means class 1, class 2, ...
     data_licence: str = ""  # goes into the manifest of every bundle made from the run
 
+    def __new__(cls, **values: Any) -> Settings:
+        for key in values:
+            check_name(key)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
+        for item in fields(self):
+            object.__setattr__(self, item.name, _typed(item.name, getattr(self, item.name)))
         if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
             raise SettingsError(f'device is "{self.device}"; wanted auto, cpu, cuda or cuda:N')
         for name in ("image_height", "image_width", "crop_height", "crop_width"):
@@ -94,37 +105,46 @@ class Settings:
         return asdict(self)
 
 
-def load_settings(config: Path | None, assignments: Sequence[str]) -> Settings:
-    """Return settings from the defaults, a TOML file and ``key=value`` lines, in that order.
+def load_settings(config: Path | None, assignments: Sequence[str] = ()) -> Settings:
+    """Return settings from the defaults, a TOML file and ``key=value`` lines, in that order."""
+    return Settings(**read_values(config, assignments))
 
-    SettingsError names an unknown key with the nearest known one, and a value of another type.
-    """
-    values: dict[str, Any] = {}
-    if config is not None:
-        try:
-            values.update(tomllib.loads(config.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise SettingsError(f"{config}: cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{config}: not valid TOML: {error}") from error
+
+def read_values(config: Path | None, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a TOML file and ``key=value`` lines set; the lines go over the file."""
+    values = read_toml(config) if config is not None else {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
             raise SettingsError(f'--set "{assignment}": wanted key=value')
         values[key.strip()] = text.strip()
-    return replace(Settings(), **{key: _typed(key, value) for key, value in values.items()})
+    return values
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the values of a TOML file; SettingsError says why it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+
+
+def check_name(key: str) -> None:
+    """Raise SettingsError, with the nearest name, where there is no setting of this name."""
+    names = [item.name for item in fields(Settings)]
+    if key not in names:
+        near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
+        raise SettingsError(f'there is no setting "{key}"; the nearest is "{near[0]}"')
 
 
 def _typed(key: str, value: Any) -> Any:
     """Return the value as the type of the setting's default."""
-    defaults = {item.name: item.default for item in fields(Settings)}
-    if key not in defaults:
-        near = difflib.get_close_matches(key, defaults, n=1, cutoff=0.0)
-        raise SettingsError(f'there is no setting "{key}"; the nearest is "{near[0]}"')
-    wanted: Callable[[Any], Any] = type(defaults[key])
+    wanted: Callable[[Any], Any] = type(getattr(Settings, key))
     try:
         if wanted is int and isinstance(value, float | bool):
             raise ValueError
         return wanted(value)
     except (TypeError, ValueError):
-        raise SettingsError(f"{key} is {value!r}; wanted {type(defaults[key]).__name__}") from None
+        raise SettingsError(f"{key} is {value!r}; wanted {wanted.__name__}") from None
