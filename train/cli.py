@@ -82,15 +82,16 @@ def train(
     """
     from foveate.train.folds import train_folds
     from foveate.train.settings import Settings, read_values
-    from foveate.train.training import Order, open_data, train_on
+    from foveate.train.training import Order, open_data, says_how_to_go_on, train_on
 
     values = read_values(config, assignments) | set_by_options(options)
     if data is not None:
         values["data_dir"] = str(data)
     settings = Settings(**values)
     dataset, order = open_data(settings, stem_list), Order(out, stages, resume)
-    if folds is not None:
-        click.echo(train_folds(dataset, settings, order, folds).as_text())
-        return
-    train_on(dataset, settings, order)
+    with says_how_to_go_on(out):
+        if folds is not None:
+            click.echo(train_folds(dataset, settings, order, folds).as_text())
+            return
+        train_on(dataset, settings, order)
     click.echo(f"Run in {out}. Next: foveate export {out} --out {out}.bundle")

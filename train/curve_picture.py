@@ -38,7 +38,7 @@ def draw_curves(stages: Mapping[str, Mapping[str, Any]]) -> Figure:
             best["epoch"], best["dice"], "o", ms=9, mfc="none", color=COLOURS[name], label=label
         )
     loss.set(xlabel="epoch", ylabel="training loss", title="Loss")
-    dice.set(xlabel="epoch", ylabel="validation Dice, stage's resolution", title="Dice")
+    dice.set(xlabel="epoch", ylabel="validation Dice, at the stage's size", title="Dice")
     for axes in (loss, dice):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)

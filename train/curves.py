@@ -57,4 +57,5 @@ def scalar_writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    writer: Any = SummaryWriter  # has types only where tensorboard is installed
+    return writer(str(folder))

@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import URL
 
 from foveate.runtime.errors import SettingsError
 from foveate.train.settings import Settings
@@ -122,6 +123,5 @@ def _as_they_are(space: Sequence[Range], settings: Settings) -> dict[str, Any]:
 
 
 def _url(path: Path) -> str:
-    from sqlalchemy.engine import URL
-
-    return URL.create("sqlite", database=str(path)).render_as_string()
+    """Return the address of a database file, whatever signs its name has."""
+    return str(URL.create("sqlite", database=str(path)).render_as_string())

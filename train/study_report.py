@@ -81,10 +81,7 @@ def draw(trials: Sequence[FrozenTrial], space: Sequence[Range]) -> Figure:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     _draw_history(panels[0], trials, complete)
     for axes, item in zip(panels[1:], space, strict=False):
-        values = [trial.params[item.name] for trial in complete]
-        axes.scatter([str(v) for v in values] if item.choices else values,
-                     [trial.value for trial in complete], s=18)  # fmt: skip
-        axes.set(xlabel=item.name, ylabel="validation Dice", xscale="log" if item.log else "linear")
+        _draw_setting(axes, item, complete)
     for axes in panels[len(space) + 1 :]:
         axes.set_axis_off()
     return figure
@@ -103,3 +100,15 @@ def _draw_history(
     axes.set(xlabel="trial", ylabel="validation Dice")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize="small")
+
+
+def _draw_setting(axes: Axes, item: Range, complete: Sequence[FrozenTrial]) -> None:
+    values = [trial.params[item.name] for trial in complete]
+    if item.choices:
+        axes.set_xticks(range(len(item.choices)), [str(choice) for choice in item.choices])
+        values = [item.choices.index(value) for value in values]
+    else:
+        axes.set_xscale("log" if item.log else "linear")
+        axes.set_xlim(item.low, item.high)
+    axes.scatter(values, [trial.value for trial in complete], s=18, clip_on=False)
+    axes.set(xlabel=item.name, ylabel="validation Dice")

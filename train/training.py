@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,21 @@ def train(
     """
     chosen = Settings(**{**(settings or Settings()).as_dict(), **values})
     dataset = open_data(chosen, Path(stem_list) if stem_list else None)
-    return train_on(dataset, chosen, Order(Path(out), stages, resume))
+    with says_how_to_go_on(Path(out)):
+        return train_on(dataset, chosen, Order(Path(out), stages, resume))
+
+
+@contextmanager
+def says_how_to_go_on(out: Path) -> Iterator[None]:
+    """Say on Ctrl-C what is kept, where something is."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if any(out.glob(f"**/{RUN_FILE}")):
+            Bar().log(
+                f"Whole epochs are kept. Go on with the same command and --resume, --out {out}"
+            )
+        raise
 
 
 def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:

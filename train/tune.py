@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 
 from foveate.runtime.errors import FoveateError, SettingsError
+from foveate.runtime.progress import Bar
 from foveate.runtime.run_lock import locked
 from foveate.train.dataset import DataSet
 from foveate.train.own_size import mean_dice, validation_dice
@@ -64,26 +65,25 @@ def tune(dataset: DataSet, plan: Plan) -> Study:
 
 def _try(study: Study, dataset: DataSet, plan: Plan) -> None:
     """Train and judge one trial."""
+    bar = Bar()
     trial, values = study.ask(plan.settings)
     out = study.run_folder(trial.number)
     said = ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
                      for name, value in values.items())  # fmt: skip
-    print(f"Trial {trial.number} ({len(study.trials) + 1} of {plan.trials}): {said}", flush=True)
+    bar.log(f"Trial {trial.number} ({len(study.trials) + 1} of {plan.trials}): {said}")
     try:
         settings = Settings(**{**plan.settings.as_dict(), **values})
         train_on(dataset, settings, Order(out, watch=_Pruning(trial, settings)))
         dice = mean_dice(validation_dice(out, dataset))
     except optuna.TrialPruned:
         study.prune(trial)
-        print(f"Trial {trial.number}: ended early, below the median of the others.", flush=True)
+        bar.log(f"Trial {trial.number}: ended early, below the median of the others.")
     except FoveateError as error:
         study.fail(trial, str(error))
-        print(f"Trial {trial.number}: failed: {error}", flush=True)
+        bar.log(f"Trial {trial.number}: failed: {error}")
     else:
         study.tell(trial, dice)
-        print(
-            f"Trial {trial.number}: validation Dice {dice:.4f} at the images' own size", flush=True
-        )
+        bar.log(f"Trial {trial.number}: validation Dice {dice:.4f} at the images' own size")
 
 
 class _Pruning:
