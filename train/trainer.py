@@ -24,6 +24,7 @@ from foveate.runtime.errors import FoveateError
 from foveate.train.amp import autocast, gradient_scaler
 from foveate.train.checkpoint import Checkpoint
 from foveate.train.choices import Chosen
+from foveate.train.curve_line import curve_line
 from foveate.train.distributed import Processes
 from foveate.train.full_views import WholeAtOwnSize
 from foveate.train.losses import mean_dice, segmentation_loss, view_dice
@@ -103,6 +104,7 @@ class Trainer:
             self.job.watch(task.name, curve[-1])
         stage["done"] = True
         self.write()
+        self.job.log(curve_line(task.label, curve))
 
     def write(self) -> None:
         """Write ``run.json``; the first process alone does."""
