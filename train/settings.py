@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+PRESET = math.nan
+"""A setting that is not set: the augmentation preset has its value."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,10 @@ class Settings:
     val_fraction: float = 0.15
     normalisation: str = "zscore"  # or constants: mean and deviation of the training images
     augmentation: str = "standard"  # none, light, medical, industrial: sets the next four
-    horizontal_flip: float | None = None  # probability; None, here and below: as the preset has it
-    vertical_flip: float | None = None  # 0 where up and down differ, as in ultrasound
-    rotate_degrees: float | None = None
-    brightness_contrast: float | None = None
+    horizontal_flip: float = PRESET  # probability; here and below: unset, as the preset has it
+    vertical_flip: float = PRESET  # 0 where up and down differ, as in ultrasound
+    rotate_degrees: float = PRESET
+    brightness_contrast: float = PRESET
     hint_folds: int = 3  # networks whose answers on held-out images stage 2 learns from; 0: none
     margin: float = 0.0  # of the box's side, added at each end; 0: chosen with the box
     class_names: str = ""  # comma-separated, without background; "" means class 1, class 2, ...
@@ -68,7 +72,7 @@ class Settings:
         preset = preset_settings(self.augmentation)
         for item in fields(self):
             value = getattr(self, item.name)
-            value = preset[item.name] if value is None and item.name in preset else value
+            value = preset[item.name] if value is PRESET else value
             object.__setattr__(self, item.name, _typed(item.name, value))
         if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
             raise SettingsError(f'device is "{self.device}"; wanted auto, cpu, cuda or cuda:N')
@@ -160,8 +164,7 @@ def check_name(key: str) -> None:
 
 def _typed(key: str, value: Any) -> Any:
     """Return the value as the type of the setting's default."""
-    default = getattr(Settings, key)
-    wanted: Callable[[Any], Any] = float if default is None else type(default)
+    wanted: Callable[[Any], Any] = type(getattr(Settings, key))
     try:
         if wanted is int and isinstance(value, float | bool):
             raise ValueError
