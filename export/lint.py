@@ -27,8 +27,7 @@ FORBIDDEN = {
 }
 NARROW = (TensorProto.BOOL, TensorProto.UINT8)
 QUANTISING = {"QuantizeLinear", "DequantizeLinear"}
-NETWORK_OPERATORS = {"Conv", "ConvTranspose", "Relu", "MaxPool", "Concat", "Cast", "Identity"}
-CARRIERS = {"Gather", "Flatten", "Reshape", "Slice"}
+CARRIERS = {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice"}
 """Operators that move values and compute nothing: labels travel as float16 through them."""
 OPSET = 18
 
@@ -95,10 +94,11 @@ def _narrow_types(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str
 
 
 def _half_geometry(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str]:
-    """Geometry stays float32: float16 is for the operators of the networks."""
+    """Geometry stays float32: float16 is for what lies inside the networks."""
+    inside = {node.output[0] for node in nodes_of_networks(model)}
     for node in model.graph.node:
         half = any(types.get(name) == TensorProto.FLOAT16 for name in [*node.input, *node.output])
-        if half and node.op_type not in NETWORK_OPERATORS | CARRIERS:
+        if half and node.op_type not in CARRIERS and node.output[0] not in inside:
             yield f"{node.op_type} ({node.name}) computes in float16; geometry stays float32"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -25,14 +26,16 @@ from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.augment import augmentation
 from foveate.train.boxes import MARGINS, choose_box, measure_boxes
 from foveate.train.cascade import TorchCascade
+from foveate.train.class_weights import stage_loss
 from foveate.train.full_views import FullCrops, WholeAtOwnSize
 from foveate.train.hints import Asked, answers, measure_strengths, regions, sample
-from foveate.train.losses import mean_dice, segmentation_loss, view_dice
+from foveate.train.losses import Loss, mean_dice, view_dice
+from foveate.train.network import Network
+from foveate.train.networks import load_encoder, networks
 from foveate.train.record import Job, start_record
 from foveate.train.run import (
     load_stage,
     load_state,
-    networks,
     save_state,
     save_tensors,
     write_run,
@@ -40,7 +43,6 @@ from foveate.train.run import (
 from foveate.train.schedule import Clock, rate_factor
 from foveate.train.tile_choice import ceiling, choose_count, judged, measure_tiles
 from foveate.train.tile_views import TileCrops
-from foveate.train.unet import UNet
 from foveate.train.views import (
     FullImages,
     RegionCrops,
@@ -75,7 +77,9 @@ def fit(job: Job) -> dict[str, Any]:
         spec = replace(spec, normalisation=_constants([views[stem] for stem in training]))
         record["spec"] = spec.as_dict()
     fitter = _Fitter(job, record, views, full)
-    stage1, stage2 = networks(spec, job.settings.width, job.settings.depth)
+    stage1, stage2 = networks(spec, job.settings.network_choice)
+    if job.settings.encoder_weights and not record["stages"]:
+        load_encoder(stage1, job.settings.network_choice, Path(job.settings.encoder_weights))
     if job.stages == "2" and not record["stages"].get("stage1", {}).get("done"):
         raise FoveateError(f"stage 1 of {job.folder} is not done; train it with --stages 1 first")
     fitter.stage1(stage1)
@@ -115,7 +119,7 @@ class _Fitter:
     def spec(self) -> CascadeSpec:
         return CascadeSpec.from_dict(self.record["spec"])
 
-    def stage1(self, network: UNet) -> None:
+    def stage1(self, network: Network) -> None:
         """Fit stage 1 (or single)."""
         if self.spec.pad_multiple:
             self._single_at_own_size(network)
@@ -124,12 +128,12 @@ class _Fitter:
         validation = [self._whole_item(stem) for stem in self.validation]
         self._fit("stage1", network, data, validation)
 
-    def _single_at_own_size(self, network: UNet) -> None:
+    def _single_at_own_size(self, network: Network) -> None:
         data = FullCrops(self.full, self.sampler, self.spec, self.augment, self.settings.seed)
         validation = WholeAtOwnSize(self.full, self.validation, self.spec)
         self._fit("stage1", network, data, validation)
 
-    def stage2(self, stage1: UNet, network: UNet) -> None:
+    def stage2(self, stage1: Network, network: Network) -> None:
         """Fit stage 2, beginning with stage 1's weights: in its box, or in tiles."""
         asked = self._asked(stage1)
         if self.spec.region.mode == "tiles":
@@ -137,7 +141,7 @@ class _Fitter:
         else:
             self._stage2_in_box(asked, stage1, network)
 
-    def _stage2_in_tiles(self, asked: Asked, stage1: UNet, network: UNet) -> None:
+    def _stage2_in_tiles(self, asked: Asked, stage1: Network, network: Network) -> None:
         """Fit stage 2 on tiles, then choose how many of them it looks at and how they overlap."""
         network.start_from(stage1)
         data = TileCrops(
@@ -170,7 +174,7 @@ class _Fitter:
         self.record["stages"]["stage2"]["tiles"] = [row.as_dict() for row in table]
         write_run(self.job.folder, self.record)
 
-    def _stage2_in_box(self, asked: Asked, stage1: UNet, network: UNet) -> None:
+    def _stage2_in_box(self, asked: Asked, stage1: Network, network: Network) -> None:
         """Choose how the box is drawn, then fit stage 2 in it."""
         size = self.spec.stage2
         assert size is not None
@@ -202,7 +206,7 @@ class _Fitter:
         )
         return plain[0]
 
-    def _asked(self, stage1: UNet) -> Asked:
+    def _asked(self, stage1: Network) -> Asked:
         """Return stage 1 to be asked for hints; how much to disturb it goes into the record."""
         self.job.log("Asking stage 1 about every training image, for the hints of stage 2.")
         validation = [self._whole_item(stem) for stem in self.validation]
@@ -252,7 +256,7 @@ class _Fitter:
     def _fit(
         self,
         name: str,
-        network: UNet,
+        network: Network,
         data: Dataset[tuple[Tensor, Tensor]],
         validation: Items,
     ) -> None:
@@ -274,12 +278,13 @@ class _Fitter:
         clock = Clock(started, self.seconds, self.settings.num_epochs, self._batches())
         label = {"stage1": "Stage 1", "stage2": "Stage 2"}[name]
         batches = self._stream(data, len(stage["curve"]))
+        loss_of = stage_loss(self.settings, self.spec.classes, data)
         for epoch in range(
             len(stage["curve"]), self.settings.num_epochs if not self.seconds else 10**6
         ):
             if clock.progress(epoch, 0) >= 1:
                 break
-            loss = self._epoch(label, network, optimizer, batches, epoch, clock)
+            loss = self._epoch(label, network, optimizer, batches, epoch, clock, loss_of)
             dice = self._validate(network, validation)
             best = max((row["dice"] for row in stage["curve"]), default=-1.0)
             stage["curve"].append(
@@ -324,11 +329,12 @@ class _Fitter:
     def _epoch(
         self,
         label: str,
-        network: UNet,
+        network: Network,
         optimizer: torch.optim.Optimizer,
         stream: Iterator[tuple[Tensor, Tensor]],
         epoch: int,
         clock: Clock,
+        loss_of: Loss,
     ) -> float:
         """Return the mean loss of one epoch of steps; it ends early when the time is up."""
         network.train()
@@ -342,7 +348,7 @@ class _Fitter:
             inputs = inputs.to(self.device).contiguous(memory_format=torch.channels_last)
             with _autocast(self.device):
                 logits = network(inputs)
-            loss = segmentation_loss(logits.float(), target.to(self.device))
+            loss = loss_of(logits.float(), target.to(self.device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -358,7 +364,7 @@ class _Fitter:
                 break
         return total / max(step, 1)
 
-    def _validate(self, network: UNet, items: Items) -> float:
+    def _validate(self, network: Network, items: Items) -> float:
         """Return the mean Dice over images and classes that have any truth or prediction."""
         scores = []
         for index in range(len(items)):
@@ -366,7 +372,7 @@ class _Fitter:
             scores.append(view_dice(self._answer(network, inputs[None]), target[None]))
         return mean_dice(scores)
 
-    def _answer(self, network: UNet, inputs: Tensor) -> Tensor:
+    def _answer(self, network: Network, inputs: Tensor) -> Tensor:
         """Return a network's logits, float32 on the CPU, as it gives them when trained."""
         network.eval()
         with torch.inference_mode(), _autocast(self.device):

@@ -104,7 +104,7 @@ def _new_record(job: Job) -> dict[str, Any]:
             min_height=crop_height,
             min_width=crop_width,
         ),
-        pad_multiple=2**settings.depth if settings.single_input == "full" else 0,
+        pad_multiple=settings.network_choice.multiple if settings.single_input == "full" else 0,
     )
     return {
         "kind": _kind(job.stages),
