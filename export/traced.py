@@ -22,6 +22,7 @@ def write_network(network: Network, operators: NetworkOperators, x: str, prefix:
         program = torch.export.export(network, (network.example(),), strict=False)
     names = program.graph_signature.inputs_to_parameters
     values: dict[fx.Node, str | Weight] = {}
+    needed = _needed(program.graph)
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in names:
             tensor = program.state_dict[names[node.name]]
@@ -29,10 +30,21 @@ def write_network(network: Network, operators: NetworkOperators, x: str, prefix:
             values[node] = Weight(f"{prefix}.{names[node.name]}", numbers)
         elif node.op == "placeholder":
             values[node] = x
-        elif node.op == "call_function":
+        elif node in needed:
             values[node] = _written(node, operators, values)
     (logits,) = program.graph.output_node().args[0]
     return str(values[logits])
+
+
+def _needed(graph: fx.Graph) -> set[fx.Node]:
+    """Return the operators that the answer is made of: encoders compute what nobody reads."""
+    waiting, found = list(graph.output_node().all_input_nodes), set[fx.Node]()
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += node.all_input_nodes
+    return found
 
 
 def _written(

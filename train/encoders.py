@@ -81,22 +81,15 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _drop_unused(network: Network) -> None:
-    """Take out what an encoder of less than its full depth never calls: it would never learn."""
-    called: set[nn.Module] = set()
-    hooks = [
-        module.register_forward_hook(lambda module, *_: called.add(module))
-        for module in network.modules()
-    ]
-    with torch.inference_mode():
-        network.eval()(network.example())
+    """Take out the layers of an encoder that are below its depth: they would never learn."""
+    network.eval()(network.example()).sum().backward()
     network.train()
-    for hook in hooks:
-        hook.remove()
     for name, module in list(network.named_modules()):
-        layer = isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear)
-        if layer and module not in called:
+        own = list(module.parameters(recurse=False))
+        if own and all(parameter.grad is None for parameter in own):
             parent, _, child = name.rpartition(".")
             setattr(network.get_submodule(parent), child, nn.Identity())
+    network.zero_grad()
 
 
 def models() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 OWN = ("unet", "residual", "attention", "residual_attention")
 ENCODERS = (
     "resnet18", "resnet34", "resnet50", "resnext50_32x4d", "se_resnet50", "mobilenet_v2",
-    "efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3", "efficientnet-b4",
+    "efficientnet-b0", "efficientnet-b3",
 )  # fmt: skip
 """Encoders of segmentation-models-pytorch that are known to export, by its names."""
 NAMES = OWN + ENCODERS
