@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import nn
+
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.network import Network
 from foveate.train.network_choice import OWN, NetworkChoice
+from foveate.train.settings import Settings
 from foveate.train.unet import UNet
 
 
@@ -19,12 +22,15 @@ def networks(spec: CascadeSpec, choice: NetworkChoice) -> tuple[Network, Network
     return stage1, None if spec.stage2 is None else network(choice, 2, spec.channels)
 
 
-def load_encoder(stage1: Network, choice: NetworkChoice, path: Path) -> None:
-    """Put the weights of a file into a network's encoder; SettingsError says what is wrong."""
+def load_encoder(stage1: nn.Module, settings: Settings) -> None:
+    """Put the weights of the file in ``encoder_weights`` into a network's encoder.
+
+    SettingsError says what is wrong with the file.
+    """
     from foveate.train.encoders import EncoderUNet, load_encoder_file
 
     assert isinstance(stage1, EncoderUNet)
-    load_encoder_file(stage1, choice, path)
+    load_encoder_file(stage1, settings.network_choice, Path(settings.encoder_weights))
 
 
 def network(choice: NetworkChoice, inputs: int, outputs: int) -> Network:

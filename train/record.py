@@ -10,13 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 import foveate
+from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
+from foveate.train.class_weights import parse_weights
 from foveate.train.dataset import DataSet, split_validation
 from foveate.train.run import read_run, write_run
 from foveate.train.settings import Settings
+
+SETTINGS_FILE = "settings.toml"
 
 
 def _unwatched(stage: str, row: Mapping[str, Any]) -> None:
@@ -30,6 +36,8 @@ class Job:
     ``watch`` is called after every epoch, when it is kept, with the stage's name in ``run.json``
     and the row of its curve: epoch (from 1), loss, dice (of the validation views), rate (the last
     learning rate), seconds. What it raises ends the training; the run can be resumed.
+    ``init`` is a run whose weights the networks begin with.
+    ``validation`` are the stems to validate on, as a fold has them; None draws ``val_fraction``.
     """
 
     dataset: DataSet
@@ -40,6 +48,8 @@ class Job:
     log: Callable[[str], None]
     progress: Callable[[str, int, int], None]
     watch: Callable[[str, Mapping[str, Any]], None] = _unwatched
+    init: Path | None = None
+    validation: tuple[str, ...] | None = None
 
 
 def start_record(job: Job) -> dict[str, Any]:
@@ -56,6 +66,8 @@ def start_record(job: Job) -> dict[str, Any]:
         changed = [f"{key} {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
         if changed:
             raise SettingsError(f"{job.folder} was begun with other settings: {', '.join(changed)}")
+        if job.validation is not None and set(job.validation) != set(record["data"]["validation"]):
+            raise SettingsError(f"{job.folder} was begun with other validation images")
         if record["kind"] != _kind(job.stages):
             raise SettingsError(
                 f"{job.folder} holds a {record['kind']} run; "
@@ -71,21 +83,48 @@ def start_record(job: Job) -> dict[str, Any]:
         raise FoveateError(
             f"{job.folder} already holds a run; add --resume, or choose another --out"
         )
-    record = _new_record(job)
+    record = new_record(job)
     job.folder.mkdir(parents=True, exist_ok=True)
     write_run(job.folder, record)
+    write_settings(job.folder, job.settings)
     return record
 
 
-def _new_record(job: Job) -> dict[str, Any]:
+def is_finished(job: Job) -> bool:
+    """Say whether the folder holds a run with nothing left to train of ``job.stages``."""
+    if not (job.folder / RUN_FILE).exists() or any(job.folder.glob("last-*")):
+        return False
+    stages = read_run(job.folder)["stages"]
+    wanted = ("stage1", "stage2") if job.stages in ("both", "2") else ("stage1",)
+    return all(stages.get(name, {}).get("done") for name in wanted)
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Write ``settings.toml``, the settings of the run, which ``--config`` takes."""
+    data = tomli_w.dumps(settings.as_dict()).encode()
+    write_atomically(folder / SETTINGS_FILE, lambda file: file.write(data))
+
+
+def _split(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return training and validation stems."""
+    settings, validation = job.settings, job.validation
+    if validation is None:
+        return split_validation(job.dataset, settings.val_fraction, settings.seed)
+    return tuple(stem for stem in job.dataset.stems if stem not in validation), validation
+
+
+def new_record(job: Job) -> dict[str, Any]:
+    """Return the record of a run that begins; nothing is written."""
     settings, dataset = job.settings, job.dataset
-    training, validation = split_validation(dataset, settings.val_fraction, settings.seed)
+    training, validation = _split(job)
     names = [name.strip() for name in settings.class_names.split(",") if name.strip()]
     if names and len(names) != dataset.classes:
         raise SettingsError(
             f"class_names has {len(names)} names; the masks have {dataset.classes} classes"
         )
     names = names or [f"class {label}" for label in range(1, dataset.classes + 1)]
+    if settings.class_weights not in ("", "auto"):
+        parse_weights(settings.class_weights, dataset.classes + 1)
     single = _kind(job.stages) == "single"
     if settings.single_input == "full" and not single:
         raise SettingsError("single_input=full goes with --stages single; a cascade has its box")

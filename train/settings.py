@@ -1,4 +1,4 @@
-"""Every setting of a training, with the reason for its default; read from TOML and ``--set``."""
+"""Every setting of a training, with the reason for its default; from Python, TOML and ``--set``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from foveate.runtime.errors import SettingsError
 from foveate.train.network_choice import ENCODERS, NAMES, NetworkChoice
+from foveate.train.presets import preset_settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,7 +24,11 @@ LOSSES = ("cross_entropy_dice", "cross_entropy", "dice", "focal", "tversky", "fo
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of one training; names are those people know from the notebook."""
+    """Settings of one training; names are those people know from the notebook.
+
+    SettingsError names an unknown key with the nearest known one, a value of another type and one
+    out of range, wherever they come from.
+    """
 
     data_dir: str = ""
     image_dir_name: str = "images"
@@ -51,22 +56,35 @@ class Settings:
     max_minutes: float = 0.0  # when not 0, the schedule runs over this time, both stages together
     device: str = "auto"  # cpu, cuda, or auto: cuda when there is one
     num_workers: int = 1  # processes that make training views
+    cache_gb: float = 0.0  # full images kept in memory, 10^9 bytes; 0: half of what is available
     seed: int = 0
     val_fraction: float = 0.15
     normalisation: str = "zscore"  # or constants: mean and deviation of the training images
-    horizontal_flip: float = 0.5  # probability
-    vertical_flip: float = 0.5  # 0 where up and down differ, as in ultrasound
-    rotate_degrees: float = 15.0
-    brightness_contrast: float = 0.2
+    augmentation: str = "standard"  # none, light, medical, industrial: sets the next four
+    horizontal_flip: float | None = None  # probability; None, here and below: as the preset has it
+    vertical_flip: float | None = None  # 0 where up and down differ, as in ultrasound
+    rotate_degrees: float | None = None
+    brightness_contrast: float | None = None
+    hint_folds: int = 3  # networks whose answers on held-out images stage 2 learns from; 0: none
     margin: float = 0.0  # of the box's side, added at each end; 0: chosen with the box
     class_names: str = ""  # comma-separated, without background; "" means class 1, class 2, ...
     data_licence: str = ""  # goes into the manifest of every bundle made from the run
 
+    def __new__(cls, **values: Any) -> Settings:
+        for key in values:
+            check_name(key)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
+        preset = preset_settings(self.augmentation)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            value = preset[item.name] if value is None and item.name in preset else value
+            object.__setattr__(self, item.name, _typed(item.name, value))
         if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
             raise SettingsError(f'device is "{self.device}"; wanted auto, cpu, cuda or cuda:N')
         for name, names in (("network", NAMES), ("loss", LOSSES)):
-            _check_name(name, getattr(self, name), names)
+            _check_choice(name, getattr(self, name), names)
         for name in ("image_height", "image_width", "crop_height", "crop_width"):
             value = getattr(self, name)
             step = 2 ** min(self.depth, 7)
@@ -81,8 +99,9 @@ class Settings:
             "max_minutes": (0, 10**6), "num_workers": (0, 64), "val_fraction": (0.01, 0.9),
             "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
             "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
-            "weight_decay": (0, 1), "seed": (0, 2**32 - 1), "focal_gamma": (0, 10),
-            "tversky_alpha": (0.01, 10), "tversky_beta": (0.01, 10), "tversky_gamma": (1, 10),
+            "weight_decay": (0, 1), "seed": (0, 2**32 - 1), "cache_gb": (0, 10**6),
+            "hint_folds": (0, 20), "focal_gamma": (0, 10), "tversky_alpha": (0.01, 10),
+            "tversky_beta": (0.01, 10), "tversky_gamma": (1, 10),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
@@ -95,6 +114,8 @@ class Settings:
                 f"encoder_weights go with a network that has an encoder; {self.network} has none. "
                 f"Wanted network to be one of {', '.join(ENCODERS)}"
             )
+        if self.hint_folds == 1:
+            raise SettingsError("hint_folds is 1; wanted 0 (none) or at least 2")
         if self.single_input not in ("resized", "full"):
             raise SettingsError(f'single_input is "{self.single_input}"; wanted resized or full')
         if self.region_mode not in ("box", "tiles"):
@@ -118,10 +139,19 @@ class Settings:
         return NetworkChoice(self.network, self.width, self.depth)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return every setting, those of the augmentation preset by their values."""
         return asdict(self)
 
+    def but(self, **values: Any) -> Settings:
+        """Return the settings with others by name; another preset brings its own values along."""
+        own = self.as_dict()
+        if values.get("augmentation", self.augmentation) != self.augmentation:
+            preset = preset_settings(self.augmentation)
+            own = {key: value for key, value in own.items() if preset.get(key, None) != value}
+        return Settings(**{**own, **values})
 
-def _check_name(setting: str, value: str, names: Sequence[str]) -> None:
+
+def _check_choice(setting: str, value: str, names: Sequence[str]) -> None:
     """Raise SettingsError, with the nearest of the names, unless the value is one of them."""
     if value not in names:
         near = difflib.get_close_matches(value, names, n=1, cutoff=0.0)[0]
@@ -131,37 +161,47 @@ def _check_name(setting: str, value: str, names: Sequence[str]) -> None:
         )
 
 
-def load_settings(config: Path | None, assignments: Sequence[str]) -> Settings:
-    """Return settings from the defaults, a TOML file and ``key=value`` lines, in that order.
+def load_settings(config: Path | None, assignments: Sequence[str] = ()) -> Settings:
+    """Return settings from the defaults, a TOML file and ``key=value`` lines, in that order."""
+    return Settings(**read_values(config, assignments))
 
-    SettingsError names an unknown key with the nearest known one, and a value of another type.
-    """
-    values: dict[str, Any] = {}
-    if config is not None:
-        try:
-            values.update(tomllib.loads(config.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise SettingsError(f"{config}: cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{config}: not valid TOML: {error}") from error
+
+def read_values(config: Path | None, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a TOML file and ``key=value`` lines set; the lines go over the file."""
+    values = read_toml(config) if config is not None else {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
             raise SettingsError(f'--set "{assignment}": wanted key=value')
         values[key.strip()] = text.strip()
-    return replace(Settings(), **{key: _typed(key, value) for key, value in values.items()})
+    return values
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the values of a TOML file; SettingsError says why it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+
+
+def check_name(key: str) -> None:
+    """Raise SettingsError, with the nearest name, where there is no setting of this name."""
+    names = [item.name for item in fields(Settings)]
+    if key not in names:
+        near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
+        raise SettingsError(f'there is no setting "{key}"; the nearest is "{near[0]}"')
 
 
 def _typed(key: str, value: Any) -> Any:
     """Return the value as the type of the setting's default."""
-    defaults = {item.name: item.default for item in fields(Settings)}
-    if key not in defaults:
-        near = difflib.get_close_matches(key, defaults, n=1, cutoff=0.0)
-        raise SettingsError(f'there is no setting "{key}"; the nearest is "{near[0]}"')
-    wanted: Callable[[Any], Any] = type(defaults[key])
+    default = getattr(Settings, key)
+    wanted: Callable[[Any], Any] = float if default is None else type(default)
     try:
         if wanted is int and isinstance(value, float | bool):
             raise ValueError
         return wanted(value)
     except (TypeError, ValueError):
-        raise SettingsError(f"{key} is {value!r}; wanted {type(defaults[key]).__name__}") from None
+        raise SettingsError(f"{key} is {value!r}; wanted {wanted.__name__}") from None
