@@ -12,6 +12,12 @@ import numpy.typing as npt
 from foveate.export.operators import GraphWriter
 
 Pair = Sequence[int]
+NEAREST = {
+    "mode": "nearest",
+    "coordinate_transformation_mode": "asymmetric",
+    "nearest_mode": "floor",
+}
+"""The one form of Resize that engines agree on, where the scale is a whole number."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +119,16 @@ class NetworkOperators:
 
 
 class OperatorsFor8Bits(NetworkOperators):
-    """Writes a transposed convolution of 2 x 2 as one of 1 x 1 that gives four times the channels.
-
-    ONNX Runtime has no transposed convolution in 8 bits.
-    """
+    """Writes without what the CPU engines cannot compute in 8 bits."""
 
     def conv_transpose2d(self, x: str, weight: Weight, bias: Weight, stride: Pair) -> str:
+        """Write a 1 x 1 convolution with four times the channels: ONNX Runtime has no other."""
         values = weight.values.transpose(1, 2, 3, 0).reshape(-1, len(weight.values), 1, 1)
         wide = Weight(weight.name, np.ascontiguousarray(values))
         x = self.conv2d(x, wide, Weight(bias.name, np.repeat(bias.values, 4)))
         return self.w.op("DepthToSpace", x, blocksize=2, mode="CRD")
+
+    def repeat_pixels(self, x: str, times: int) -> str:
+        """Write a Resize to the nearest: of 8 bits OpenVINO refuses the other form."""
+        scales = self.w.array(np.array([1, 1, times, times], np.float32))
+        return self.w.op("Resize", x, "", scales, **NEAREST)

@@ -23,7 +23,7 @@ from foveate.runtime.engines.base import Array
 
 QUANTISED = [
     "Conv", "Relu", "MaxPool", "Concat", "DepthToSpace", "Add", "Mul", "Sigmoid", "Clip",
-    "GlobalAveragePool", "Pad",
+    "GlobalAveragePool", "Pad", "Resize",
 ]  # fmt: skip
 """The operators of the networks; those of the same name outside them are left alone."""
 
