@@ -17,6 +17,7 @@ from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
+from foveate.train.class_weights import parse_weights
 from foveate.train.dataset import DataSet, split_validation
 from foveate.train.run import read_run, write_run
 from foveate.train.settings import Settings
@@ -122,6 +123,8 @@ def new_record(job: Job) -> dict[str, Any]:
             f"class_names has {len(names)} names; the masks have {dataset.classes} classes"
         )
     names = names or [f"class {label}" for label in range(1, dataset.classes + 1)]
+    if settings.class_weights not in ("", "auto"):
+        parse_weights(settings.class_weights, dataset.classes + 1)
     single = _kind(job.stages) == "single"
     if settings.single_input == "full" and not single:
         raise SettingsError("single_input=full goes with --stages single; a cascade has its box")
@@ -140,7 +143,7 @@ def new_record(job: Job) -> dict[str, Any]:
             min_height=crop_height,
             min_width=crop_width,
         ),
-        pad_multiple=2**settings.depth if settings.single_input == "full" else 0,
+        pad_multiple=settings.network_choice.multiple if settings.single_input == "full" else 0,
     )
     return {
         "kind": _kind(job.stages),

@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 import torch
 
+from foveate.export.folding import folded
 from foveate.export.graph import cascade_model
-from foveate.export.precision import folded
 from foveate.runtime.engines.base import feed
 from foveate.runtime.input_types import as_input_type
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
