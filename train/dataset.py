@@ -133,9 +133,7 @@ def split_validation(
     Whole groups go to validation, in the order of a seeded shuffle, until ``fraction`` of the
     images is there.
     """
-    members: dict[str, list[str]] = {}
-    for stem in dataset.stems:
-        members.setdefault(dataset.groups.get(stem, stem), []).append(stem)
+    members = _members(dataset)
     if len(members) < 2:
         raise DataError(
             f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
@@ -153,6 +151,34 @@ def split_validation(
         tuple(stem for stem in dataset.stems if stem not in validation),
         tuple(stem for stem in dataset.stems if stem in validation),
     )
+
+
+def split_folds(dataset: DataSet, count: int, seed: int) -> tuple[tuple[str, ...], ...]:
+    """Return ``count`` lists of stems, each stem in one of them, groups whole.
+
+    Groups go to the fold that has the fewest images, the largest group first, groups of one size
+    in the order of a seeded shuffle. DataError when there are fewer groups than folds.
+    """
+    members = _members(dataset)
+    if len(members) < count:
+        raise DataError(
+            f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
+            f"wanted at least one group for each of {count} folds"
+        )
+    names = sorted(members)
+    shuffled = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
+    folds: list[set[str]] = [set() for _ in range(count)]
+    for name in sorted(shuffled, key=lambda name: -len(members[name])):
+        min(folds, key=len).update(members[name])
+    return tuple(tuple(stem for stem in dataset.stems if stem in fold) for fold in folds)
+
+
+def _members(dataset: DataSet) -> dict[str, list[str]]:
+    """Return the stems of each group; a stem without one is a group of its own."""
+    members: dict[str, list[str]] = {}
+    for stem in dataset.stems:
+        members.setdefault(dataset.groups.get(stem, stem), []).append(stem)
+    return members
 
 
 def _files(folder: Path) -> dict[str, Path]:

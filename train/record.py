@@ -30,6 +30,7 @@ class Job:
     ``watch`` is called after every epoch, when it is kept, with the stage's name in ``run.json``
     and the row of its curve: epoch (from 1), loss, dice (of the validation views), rate (the last
     learning rate), seconds. What it raises ends the training; the run can be resumed.
+    ``init`` is a run whose weights the networks begin with.
     """
 
     dataset: DataSet
@@ -40,6 +41,7 @@ class Job:
     log: Callable[[str], None]
     progress: Callable[[str, int, int], None]
     watch: Callable[[str, Mapping[str, Any]], None] = _unwatched
+    init: Path | None = None
 
 
 def start_record(job: Job) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Settings:
     vertical_flip: float = 0.5  # 0 where up and down differ, as in ultrasound
     rotate_degrees: float = 15.0
     brightness_contrast: float = 0.2
+    hint_folds: int = 3  # networks whose answers on held-out images stage 2 learns from; 0: none
     margin: float = 0.0  # of the box's side, added at each end; 0: chosen with the box
     class_names: str = ""  # comma-separated, without background; "" means class 1, class 2, ...
     data_licence: str = ""  # goes into the manifest of every bundle made from the run
@@ -72,11 +73,14 @@ class Settings:
             "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
             "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
             "weight_decay": (0, 1), "seed": (0, 2**32 - 1), "cache_gb": (0, 10**6),
+            "hint_folds": (0, 20),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; wanted {low} to {high}")
         preset_settings(self.augmentation)
+        if self.hint_folds == 1:
+            raise SettingsError("hint_folds is 1; wanted 0 (none) or at least 2")
         if self.single_input not in ("resized", "full"):
             raise SettingsError(f'single_input is "{self.single_input}"; wanted resized or full')
         if self.region_mode not in ("box", "tiles"):

@@ -100,6 +100,13 @@ def statistics(view: WholeView, normalisation: Normalisation) -> tuple[np.float3
     return np.float32(small.mean()), np.maximum(np.float32(small.std()), np.float32(STD_FLOOR))
 
 
+def whole_item(view: WholeView, spec: CascadeSpec) -> tuple[Tensor, Tensor]:
+    """Return what stage 1 sees of an image, (1, h1, w1) normalised, and the truth, (K, h1, w1)."""
+    mean, std = statistics(view, spec.normalisation)
+    image = torch.from_numpy((view.image.astype(np.float32) - mean) / std)
+    return image[None], torch.from_numpy(view.target())
+
+
 class StemSampler:
     """Draws stems, two in three by foreground class."""
 
