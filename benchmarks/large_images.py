@@ -32,7 +32,7 @@ from foveate.train.settings import Settings
 from foveate.train.views import RegionCrops, Regions, StemSampler, whole_views
 
 PAUSE_S = 0.01
-IMAGES, VIEWS = 3, 24
+IMAGES, VIEWS = 3, 12
 SIDE_PX = 256
 
 
