@@ -131,7 +131,13 @@ def main(side: int, cache_gb: float) -> None:
             click.echo(f"a view: median {middle * 1e3:.0f} ms, longest {worst * 1e3:.0f} ms")
             _report(peaks, "after the views")
             settings = Settings(
-                width=4, depth=2, batch_size=1, num_epochs=1, num_workers=0, cache_gb=cache_gb
+                width=4,
+                depth=2,
+                batch_size=1,
+                num_epochs=1,
+                num_workers=0,
+                hint_folds=0,
+                cache_gb=cache_gb,
             )
             job = Job(dataset, settings, root / "run", "both", False, click.echo, _silent)
             started = time.perf_counter()

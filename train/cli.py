@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from foveate.runtime.errors import DataError, EngineError
 from foveate.runtime.progress import Bar
+from foveate.train.setting_options import set_by_options, setting_options
 
 
 @click.command()
@@ -54,9 +55,15 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Settings in a TOML file.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting.")
-@click.option("--max-minutes", type=float, help="Time in all; the schedule runs over it.")
+@setting_options()
 @click.option("--list", "stem_list", type=click.Path(path_type=Path), help="File of stems.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Begin with the weights of another run, pretrained on other images.",
+)
 @click.option(
     "--preview",
     type=click.Path(path_type=Path),
@@ -65,16 +72,19 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
     metavar="[DIR]",
     help="Train nothing: write pictures of what the networks will see to DIR (preview).",
 )
+@click.option("--folds", type=int, help="Cross-validation: --out has a run a fold, and folds.json.")
 def train(
     data: Path | None,
     out: Path | None,
     stages: str,
     config: Path | None,
     assignments: tuple[str, ...],
-    max_minutes: float | None,
     stem_list: Path | None,
     resume: bool,
+    init: Path | None,
     preview: Path | None,
+    folds: int | None,
+    **options: Any,
 ) -> None:
     """Train on DATA (images/ and masks/, paired by name) and write the run to --out.
 
@@ -85,62 +95,28 @@ def train(
     Example:
       foveate train data/phantoms --preview
       foveate train data/phantoms --out runs/first --max-minutes 20 --set width=8 --set depth=3
+      foveate train data/phantoms --out runs/folds --folds 5 --num-epochs 20
+      foveate train data/real --out runs/tuned --init runs/first
     """
-    from foveate.train.settings import load_settings
+    from foveate.train.folds import train_folds
+    from foveate.train.settings import Settings, read_values
+    from foveate.train.training import Order, open_data, preview_of, says_how_to_go_on, train_on
 
+    values = read_values(config, assignments) | set_by_options(options)
+    if data is not None:
+        values["data_dir"] = str(data)
+    settings = Settings(**values)
     if out is None and preview is None:
         raise click.UsageError("Missing option '--out'.")
-
-    values = list(assignments)
-    if max_minutes is not None:
-        values.append(f"max_minutes={max_minutes}")
-    if data is not None:
-        values.append(f"data_dir={data}")
-    settings = load_settings(config, values)
-    if not settings.data_dir:
-        raise DataError("no data set given: foveate train DATA --out RUN, or data_dir in --config")
-    try:
-        from foveate.train.fit import fit
-        from foveate.train.preview import write_preview
-        from foveate.train.record import Job
-    except ImportError as error:
-        raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
-    from foveate.runtime.bundle import RUN_FILE
-    from foveate.train.dataset import load_dataset, read_stems
-
-    root = Path(settings.data_dir)
-    bar = Bar()
-    if stem_list is None and (root / "train.txt").exists():
-        stem_list = root / "train.txt"
-    stems = read_stems(stem_list) if stem_list else None
-    dataset = load_dataset(
-        root,
-        settings.image_dir_name,
-        settings.mask_dir_name,
-        stems,
-        lambda done, total: bar.update("checking the data", done, total),
-    )
-    bar.log(
-        f"{len(dataset.stems)} images, {dataset.classes} foreground class(es), masks stored as "
-        f"{dataset.encoding}, {dataset.input_type}" + (f", from {stem_list}" if stem_list else "")
-    )
-    if dataset.unpaired:
-        shown = ", ".join(dataset.unpaired[:5])
-        bar.log(f"{len(dataset.unpaired)} masks have no image and are left out: {shown}")
+    dataset = open_data(settings, stem_list)
     if out is None or preview is not None:
-        folder = preview or Path("preview")
-        for path in write_preview(
-            Job(dataset, settings, folder, stages, False, bar.log, bar.update), folder
-        ):
-            bar.log(str(path))
+        for path in preview_of(dataset, settings, preview or Path("preview"), stages):
+            click.echo(path)
         return
-    try:
-        record = fit(Job(dataset, settings, out, stages, resume, bar.log, bar.update))
-    except KeyboardInterrupt:
-        if (out / RUN_FILE).exists():
-            bar.log(f"Whole epochs are kept. Go on with the same command and --resume, --out {out}")
-        raise
-    for name, stage in record["stages"].items():
-        best = max((row["dice"] for row in stage["curve"]), default=0.0)
-        bar.log(f"{name}: best validation Dice {best:.4f} at the stage's own resolution")
-    bar.log(f"Run in {out}. Next: foveate export {out} --out {out}.bundle")
+    order = Order(out, stages, resume, init=init)
+    with says_how_to_go_on(out):
+        if folds is not None:
+            click.echo(train_folds(dataset, settings, order, folds).as_text())
+            return
+        train_on(dataset, settings, order)
+    click.echo(f"Run in {out}. Next: foveate export {out} --out {out}.bundle")

@@ -10,7 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 import foveate
+from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
@@ -18,6 +21,7 @@ from foveate.train.dataset import DataSet, split_validation
 from foveate.train.run import read_run, write_run
 from foveate.train.settings import Settings
 
+SETTINGS_FILE = "settings.toml"
 OF_THE_MACHINE = ("cache_gb", "num_workers")
 """Settings that change no view: a run may go on with others."""
 
@@ -34,6 +38,7 @@ class Job:
     and the row of its curve: epoch (from 1), loss, dice (of the validation views), rate (the last
     learning rate), seconds. What it raises ends the training; the run can be resumed.
     ``init`` is a run whose weights the networks begin with.
+    ``validation`` are the stems to validate on, as a fold has them; None draws ``val_fraction``.
     """
 
     dataset: DataSet
@@ -45,6 +50,7 @@ class Job:
     progress: Callable[[str, int, int], None]
     watch: Callable[[str, Mapping[str, Any]], None] = _unwatched
     init: Path | None = None
+    validation: tuple[str, ...] | None = None
 
 
 def start_record(job: Job) -> dict[str, Any]:
@@ -62,6 +68,8 @@ def start_record(job: Job) -> dict[str, Any]:
         changed = [f"{key} {old[key]} -> {new[key]}" for key in kept if old[key] != new[key]]
         if changed:
             raise SettingsError(f"{job.folder} was begun with other settings: {', '.join(changed)}")
+        if job.validation is not None and set(job.validation) != set(record["data"]["validation"]):
+            raise SettingsError(f"{job.folder} was begun with other validation images")
         if record["kind"] != _kind(job.stages):
             raise SettingsError(
                 f"{job.folder} holds a {record['kind']} run; "
@@ -80,13 +88,37 @@ def start_record(job: Job) -> dict[str, Any]:
     record = new_record(job)
     job.folder.mkdir(parents=True, exist_ok=True)
     write_run(job.folder, record)
+    write_settings(job.folder, job.settings)
     return record
+
+
+def is_finished(job: Job) -> bool:
+    """Say whether the folder holds a run with nothing left to train of ``job.stages``."""
+    if not (job.folder / RUN_FILE).exists() or any(job.folder.glob("last-*")):
+        return False
+    stages = read_run(job.folder)["stages"]
+    wanted = ("stage1", "stage2") if job.stages in ("both", "2") else ("stage1",)
+    return all(stages.get(name, {}).get("done") for name in wanted)
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Write ``settings.toml``, the settings of the run, which ``--config`` takes."""
+    data = tomli_w.dumps(settings.as_dict()).encode()
+    write_atomically(folder / SETTINGS_FILE, lambda file: file.write(data))
+
+
+def _split(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return training and validation stems."""
+    settings, validation = job.settings, job.validation
+    if validation is None:
+        return split_validation(job.dataset, settings.val_fraction, settings.seed)
+    return tuple(stem for stem in job.dataset.stems if stem not in validation), validation
 
 
 def new_record(job: Job) -> dict[str, Any]:
     """Return the record of a run that begins; nothing is written."""
     settings, dataset = job.settings, job.dataset
-    training, validation = split_validation(dataset, settings.val_fraction, settings.seed)
+    training, validation = _split(job)
     names = [name.strip() for name in settings.class_names.split(",") if name.strip()]
     if names and len(names) != dataset.classes:
         raise SettingsError(

@@ -1,12 +1,13 @@
-"""Every setting of a training, with the reason for its default; read from TOML and ``--set``."""
+"""Every setting of a training, with the reason for its default; from Python, TOML and ``--set``."""
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,17 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+PRESET = math.nan
+"""A setting that is not set: the augmentation preset has its value."""
+
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of one training; names are those people know from the notebook."""
+    """Settings of one training; names are those people know from the notebook.
+
+    SettingsError names an unknown key with the nearest known one, a value of another type and one
+    out of range, wherever they come from.
+    """
 
     data_dir: str = ""
     image_dir_name: str = "images"
@@ -46,16 +54,26 @@ class Settings:
     val_fraction: float = 0.15
     normalisation: str = "zscore"  # or constants: mean and deviation of the training images
     augmentation: str = "standard"  # none, light, medical, industrial: sets the next four
-    horizontal_flip: float = 0.5  # probability
-    vertical_flip: float = 0.5  # 0 where up and down differ, as in ultrasound
-    rotate_degrees: float = 15.0
-    brightness_contrast: float = 0.2
+    horizontal_flip: float = PRESET  # probability; here and below: unset, as the preset has it
+    vertical_flip: float = PRESET  # 0 where up and down differ, as in ultrasound
+    rotate_degrees: float = PRESET
+    brightness_contrast: float = PRESET
     hint_folds: int = 3  # networks whose answers on held-out images stage 2 learns from; 0: none
     margin: float = 0.0  # of the box's side, added at each end; 0: chosen with the box
     class_names: str = ""  # comma-separated, without background; "" means class 1, class 2, ...
     data_licence: str = ""  # goes into the manifest of every bundle made from the run
 
+    def __new__(cls, **values: Any) -> Settings:
+        for key in values:
+            check_name(key)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
+        preset = preset_settings(self.augmentation)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            value = preset[item.name] if value is PRESET else value
+            object.__setattr__(self, item.name, _typed(item.name, value))
         if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
             raise SettingsError(f'device is "{self.device}"; wanted auto, cpu, cuda or cuda:N')
         for name in ("image_height", "image_width", "crop_height", "crop_width"):
@@ -78,7 +96,6 @@ class Settings:
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; wanted {low} to {high}")
-        preset_settings(self.augmentation)
         if self.hint_folds == 1:
             raise SettingsError("hint_folds is 1; wanted 0 (none) or at least 2")
         if self.single_input not in ("resized", "full"):
@@ -99,50 +116,58 @@ class Settings:
         return self.crop_height or self.image_height, self.crop_width or self.image_width
 
     def as_dict(self) -> dict[str, Any]:
+        """Return every setting, those of the augmentation preset by their values."""
         return asdict(self)
 
+    def but(self, **values: Any) -> Settings:
+        """Return the settings with others by name; another preset brings its own values along."""
+        own = self.as_dict()
+        if values.get("augmentation", self.augmentation) != self.augmentation:
+            preset = preset_settings(self.augmentation)
+            own = {key: value for key, value in own.items() if preset.get(key, None) != value}
+        return Settings(**{**own, **values})
 
-def load_settings(config: Path | None, assignments: Sequence[str]) -> Settings:
-    """Return settings from the defaults, a TOML file and ``key=value`` lines, in that order.
 
-    SettingsError names an unknown key with the nearest known one, and a value of another type.
-    """
-    values: dict[str, Any] = {}
-    if config is not None:
-        try:
-            values.update(tomllib.loads(config.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise SettingsError(f"{config}: cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{config}: not valid TOML: {error}") from error
+def load_settings(config: Path | None, assignments: Sequence[str] = ()) -> Settings:
+    """Return settings from the defaults, a TOML file and ``key=value`` lines, in that order."""
+    return Settings(**read_values(config, assignments))
+
+
+def read_values(config: Path | None, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a TOML file and ``key=value`` lines set; the lines go over the file."""
+    values = read_toml(config) if config is not None else {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
             raise SettingsError(f'--set "{assignment}": wanted key=value')
         values[key.strip()] = text.strip()
-    return settings_of(values)
+    return values
 
 
-def settings_of(values: Mapping[str, Any]) -> Settings:
-    """Return settings by name over the defaults, those of the augmentation preset included.
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the values of a TOML file; SettingsError says why it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
 
-    Values are of the setting's type or texts of it; SettingsError as ``load_settings`` has it.
-    """
-    typed = {key: _typed(key, value) for key, value in values.items()}
-    preset = preset_settings(typed.get("augmentation", Settings.augmentation))
-    return replace(Settings(), **{**preset, **typed})
+
+def check_name(key: str) -> None:
+    """Raise SettingsError, with the nearest name, where there is no setting of this name."""
+    names = [item.name for item in fields(Settings)]
+    if key not in names:
+        near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
+        raise SettingsError(f'there is no setting "{key}"; the nearest is "{near[0]}"')
 
 
 def _typed(key: str, value: Any) -> Any:
     """Return the value as the type of the setting's default."""
-    defaults = {item.name: item.default for item in fields(Settings)}
-    if key not in defaults:
-        near = difflib.get_close_matches(key, defaults, n=1, cutoff=0.0)
-        raise SettingsError(f'there is no setting "{key}"; the nearest is "{near[0]}"')
-    wanted: Callable[[Any], Any] = type(defaults[key])
+    wanted: Callable[[Any], Any] = type(getattr(Settings, key))
     try:
         if wanted is int and isinstance(value, float | bool):
             raise ValueError
         return wanted(value)
     except (TypeError, ValueError):
-        raise SettingsError(f"{key} is {value!r}; wanted {type(defaults[key]).__name__}") from None
+        raise SettingsError(f"{key} is {value!r}; wanted {wanted.__name__}") from None

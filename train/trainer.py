@@ -24,6 +24,7 @@ from foveate.runtime.errors import FoveateError
 from foveate.train.amp import autocast, gradient_scaler
 from foveate.train.checkpoint import Checkpoint
 from foveate.train.choices import Chosen
+from foveate.train.curve_line import curve_line
 from foveate.train.distributed import Processes
 from foveate.train.full_views import WholeAtOwnSize
 from foveate.train.losses import mean_dice, segmentation_loss, view_dice
@@ -103,6 +104,7 @@ class Trainer:
             self.job.watch(task.name, curve[-1])
         stage["done"] = True
         self.write()
+        self.job.log(curve_line(task.label, curve))
 
     def write(self) -> None:
         """Write ``run.json``; the first process alone does."""
@@ -177,7 +179,7 @@ class _Running:
         self.processes, self.report = trainer.processes, trainer.job.progress
         self.task = task
         if self.processes.count > 1 and self.device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,

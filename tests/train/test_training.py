@@ -1,0 +1,126 @@
+"""Training from Python: the same run as from the command line, and what stands beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from foveate.runtime.errors import DataError, SettingsError
+from foveate.train import Settings, load_settings, train
+from foveate.train.curve_line import bars, curve_line
+from foveate.train.curve_picture import PICTURE
+from foveate.train.run import read_run
+from tests.conftest import run
+from tests.conftest import train as train_by_command
+
+TINY: dict[str, Any] = {
+    "image_height": 64, "image_width": 64, "width": 4, "depth": 2, "batch_size": 4,
+    "num_workers": 0, "num_epochs": 1,
+}  # fmt: skip
+
+
+def test_python_and_the_command_line_make_the_same_run(data: Path, tmp_path: Path) -> None:
+    made = train(Settings(**TINY), out=tmp_path / "py", stages="single", data_dir=data)
+    result = train_by_command(data, tmp_path / "cli", "--stages", "single", "--num-epochs", "1")
+    assert result.exception is None, result.exception
+    record = read_run(tmp_path / "cli")
+    assert made.record["settings"] == record["settings"]
+    assert made.curve("stage1")[0]["loss"] == record["stages"]["stage1"]["curve"][0]["loss"]
+    assert made.best == {"stage1": made.curve("stage1")[0]["dice"]}
+
+
+def test_a_run_keeps_settings_that_make_it_again(trained: Path) -> None:
+    again = load_settings(trained / "settings.toml")
+    assert again.as_dict() == read_run(trained)["settings"]
+    odd = Settings(class_names='é "x"\\\n\t', learning_rate=1e-7)
+    from foveate.train.record import write_settings
+
+    write_settings(trained.parent, odd)
+    assert load_settings(trained.parent / "settings.toml") == odd
+
+
+@pytest.mark.parametrize("way", ["python", "settings", "toml", "set"])
+def test_an_unknown_key_is_named_in_every_way(way: str, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("num_epoch = 3\n")
+    with pytest.raises(SettingsError, match='no setting "num_epoch"; .* "num_epochs"'):
+        if way == "python":
+            train(out=tmp_path / "r", num_epoch=3)
+        elif way == "settings":
+            Settings(num_epoch=3)
+        else:
+            raise run(
+                "train", tmp_path, "--out", tmp_path / "r",
+                *(["--config", config] if way == "toml" else ["--set", "num_epoch=3"]),
+            ).exception or AssertionError  # fmt: skip
+
+
+def test_values_of_another_type_are_named_in_python() -> None:
+    with pytest.raises(SettingsError, match=r"width is 8\.5; wanted int"):
+        Settings(width=8.5)  # type: ignore[arg-type]
+    assert Settings(data_dir=Path("a/b")).data_dir == "a/b"  # type: ignore[arg-type]
+
+
+def test_options_by_the_notebooks_names_go_over_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("num_epochs = 3\nimage_height = 100\n")
+    result = run("train", tmp_path, "--out", tmp_path / "r", "--config", config)
+    assert "image_height is 100" in str(result.exception)
+    given = ["--image-height", "64", "--image-dir-name", "none"]
+    result = run("train", tmp_path, "--out", tmp_path / "r", "--config", config, *given)
+    assert isinstance(result.exception, DataError) and "none is not a folder" in str(
+        result.exception
+    )
+
+
+def test_a_run_has_its_curves(trained: Path) -> None:
+    picture = cv2.imread(str(trained / PICTURE))
+    assert picture is not None and picture.shape == (360, 900, 3)
+    blue, orange = (31, 119, 180), (255, 127, 14)
+    for colour in (blue, orange):  # both stages are drawn
+        assert (abs(picture[:, :, ::-1].astype(int) - colour).sum(axis=2) < 20).sum() > 100
+
+
+def test_tensorboard_has_every_epoch(trained: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(trained / "tensorboard"))
+    board.Reload()
+    for name in ("stage1", "stage2"):
+        curve = read_run(trained)["stages"][name]["curve"]
+        seen = [(event.step, round(event.value, 4)) for event in board.Scalars(f"{name}/dice")]
+        assert seen == [(row["epoch"], round(row["dice"], 4)) for row in curve]
+
+
+def test_without_tensorboard_nothing_is_written(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    train(out=tmp_path / "r", stages="single", **{**TINY, "data_dir": data})
+    assert (tmp_path / "r" / PICTURE).exists() and not (tmp_path / "r" / "tensorboard").exists()
+
+
+def test_the_line_of_a_curve_shows_where_it_was_best() -> None:
+    rows = [{"epoch": i + 1, "loss": 1.0 - i / 4, "dice": d} for i, d in enumerate([0, 0.5, 1, 0])]
+    line = curve_line("Stage 1", rows)
+    assert line == (
+        "Stage 1: loss 1.000 █▆▃▁ 0.250, Dice 0.000 ▁▅█▁ 0.000, best 1.0000 in epoch 3 of 4"
+    )
+    assert len(bars(list(range(1000)))) == 32 and bars([2.0]) == "▁"
+
+
+def test_a_refused_training_writes_nothing_into_the_run(trained: Path, data: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    assert train_by_command(data, trained).exception is not None
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+
+
+def test_importing_the_folder_loads_nothing_heavy() -> None:
+    code = "import sys, foveate.train; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]

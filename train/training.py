@@ -1,0 +1,182 @@
+"""Training as it is called, by ``foveate train`` and from Python: data, settings, a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveate.runtime.bundle import RUN_FILE
+from foveate.runtime.errors import DataError, EngineError
+from foveate.runtime.progress import Bar
+from foveate.train.dataset import DataSet, load_dataset, read_stems
+from foveate.train.settings import Settings
+
+Watch = Callable[[str, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder that a training wrote, and what its ``run.json`` says."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    def curve(self, stage: str) -> list[dict[str, Any]]:
+        """Return a row an epoch of ``stage1`` or ``stage2``: epoch, loss, dice, rate, seconds."""
+        rows: list[dict[str, Any]] = self.record["stages"].get(stage, {}).get("curve", [])
+        return rows
+
+    @property
+    def best(self) -> dict[str, float]:
+        """Best validation Dice of each stage, at the stage's own resolution."""
+        stages: list[str] = list(self.record["stages"])
+        return {
+            name: max((row["dice"] for row in self.curve(name)), default=0.0) for name in stages
+        }
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one call of training asks for beside its settings.
+
+    ``stages`` is both, 1, 2 or single. ``validation`` are the stems to validate on; None draws
+    them. ``watch`` is called after every epoch, as ``Job.watch`` is. ``init`` is a run whose
+    weights the networks begin with.
+    """
+
+    out: Path
+    stages: str = "both"
+    resume: bool = False
+    validation: tuple[str, ...] | None = None
+    watch: Watch = lambda stage, row: None
+    init: Path | None = None
+
+
+def train(
+    settings: Settings | None = None,
+    *,
+    out: str | Path,
+    stages: str = "both",
+    resume: bool = False,
+    stem_list: str | Path | None = None,
+    init: str | Path | None = None,
+    **values: Any,
+) -> Run:
+    """Train on ``data_dir`` and return the run written to the folder ``out``.
+
+    ``values`` are settings by name and go over ``settings``: ``train(data_dir="data/phantoms",
+    out="runs/first", num_epochs=10)``. ``stages`` is both, 1, 2 or single; ``resume`` goes on with
+    the run in ``out``; ``stem_list`` is a file of stems instead of ``train.txt``; ``init`` is a run
+    whose weights the networks begin with. The log goes to stdout.
+
+    Raises SettingsError, DataError, BundleError, EngineError and FoveateError.
+    """
+    chosen = (settings or Settings()).but(**values)
+    dataset = open_data(chosen, Path(stem_list) if stem_list else None)
+    with says_how_to_go_on(Path(out)):
+        order = Order(Path(out), stages, resume, init=Path(init) if init else None)
+        return train_on(dataset, chosen, order)
+
+
+@contextmanager
+def says_how_to_go_on(out: Path) -> Iterator[None]:
+    """Say on Ctrl-C what is kept, where something is."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if any(out.glob(f"**/{RUN_FILE}")):
+            Bar().log(
+                f"Whole epochs are kept. Go on with the same command and --resume, --out {out}"
+            )
+        raise
+
+
+class _Mute(Bar):
+    """Shows nothing."""
+
+    def update(self, label: str, done: int, total: int, note: str = "") -> None:
+        pass
+
+    def log(self, text: str) -> None:
+        pass
+
+
+def _bar() -> Bar:
+    """Return a progress line; of the processes that torchrun starts only the first shows one."""
+    return Bar() if os.environ.get("RANK", "0") == "0" else _Mute()
+
+
+def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
+    """Return the data set that the settings name, after looking at every mask of it.
+
+    ``stem_list`` limits it; without, ``train.txt`` does when there is one.
+    """
+    if not settings.data_dir:
+        raise DataError("no data set given: foveate train DATA --out RUN, or data_dir in --config")
+    root = Path(settings.data_dir)
+    bar = _bar()
+    if stem_list is None and (root / "train.txt").exists():
+        stem_list = root / "train.txt"
+    dataset = load_dataset(
+        root,
+        settings.image_dir_name,
+        settings.mask_dir_name,
+        read_stems(stem_list) if stem_list else None,
+        lambda done, total: bar.update("checking the data", done, total),
+    )
+    bar.log(
+        f"{len(dataset.stems)} images, {dataset.classes} foreground class(es), masks stored as "
+        f"{dataset.encoding}, {dataset.input_type}" + (f", from {stem_list}" if stem_list else "")
+    )
+    if dataset.unpaired:
+        shown = ", ".join(dataset.unpaired[:5])
+        bar.log(f"{len(dataset.unpaired)} masks have no image and are left out: {shown}")
+    return dataset
+
+
+def preview_of(dataset: DataSet, settings: Settings, folder: Path, stages: str) -> list[Path]:
+    """Write pictures of what the networks will see into a folder and return their paths."""
+    try:
+        from foveate.train.preview import write_preview
+        from foveate.train.record import Job
+    except ImportError as error:
+        raise EngineError(f"a preview needs {error.name}: pip install 'foveate[train]'") from None
+    bar = Bar()
+    return write_preview(Job(dataset, settings, folder, stages, False, bar.log, bar.update), folder)
+
+
+def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
+    """Train on a data set in memory; draw its curves."""
+    try:
+        from foveate.train.curves import Curves
+        from foveate.train.fit import fit
+        from foveate.train.record import Job, is_finished, start_record
+    except ImportError as error:
+        raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
+    bar = _bar()
+    curves = Curves(order.out)
+
+    def watch(stage: str, row: Mapping[str, Any]) -> None:
+        curves.add(stage, row)
+        order.watch(stage, row)
+
+    job = Job(
+        dataset, settings, order.out, order.stages, order.resume, bar.log, bar.update, watch,
+        order.init, order.validation,
+    )  # fmt: skip
+    try:
+        record = start_record(job) if order.resume and is_finished(job) else fit(job)
+    except KeyboardInterrupt:
+        if (order.out / RUN_FILE).exists():
+            bar.log(
+                "Whole epochs are kept. Go on with the same command and --resume, "
+                f"--out {order.out}"
+            )
+        raise
+    finally:
+        curves.close()
+    return Run(order.out, record)

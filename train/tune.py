@@ -1,0 +1,130 @@
+"""Tuning: trials of a study, each a training, judged by validation Dice at the images' own size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from foveate.runtime.errors import FoveateError, SettingsError
+from foveate.runtime.progress import Bar
+from foveate.runtime.run_lock import locked
+from foveate.train.dataset import DataSet
+from foveate.train.own_size import mean_dice, validation_dice
+from foveate.train.schedule import share_of_seconds
+from foveate.train.settings import Settings
+from foveate.train.space import Range
+from foveate.train.study import Study
+from foveate.train.study_report import write_report
+from foveate.train.training import Order, train_on
+
+TIME_STEPS = 20
+"""With ``max_minutes`` trials are compared at twentieths of a stage's time, not by epochs."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one call of ``foveate tune`` asks for.
+
+    ``settings`` are those of every trial but for the ``space``. ``trials`` counts all finished
+    trials of the study; none begins after ``max_minutes`` (0: no limit).
+    """
+
+    settings: Settings
+    space: tuple[Range, ...]
+    out: Path
+    trials: int
+    max_minutes: float = 0.0
+
+
+def tune(dataset: DataSet, plan: Plan) -> Study:
+    """Run the trials that are missing and return the study; call it again to go on.
+
+    Every trial is a run in ``plan.out``/trials/NNN; ``plan.out``/best is a link to the best one.
+    SettingsError when another process has the study open, or when it was begun with other
+    settings, data or ranges.
+    """
+    if plan.trials < 1 or plan.max_minutes < 0:
+        raise SettingsError(
+            f"--trials is {plan.trials}, --max-minutes {plan.max_minutes}; wanted 1 or more trials"
+        )
+    started = time.monotonic()
+    with locked(plan.out):
+        study = Study(plan.out, plan.space, plan.settings.seed, _steps(plan.settings) // 3)
+        study.check(_identity(dataset, plan))
+        while len(study.trials) < plan.trials:
+            if plan.max_minutes and time.monotonic() - started > plan.max_minutes * 60:
+                break
+            _try(study, dataset, plan)
+            write_report(study)
+    return study
+
+
+def _try(study: Study, dataset: DataSet, plan: Plan) -> None:
+    """Train and judge one trial."""
+    bar = Bar()
+    trial, values = study.ask(plan.settings)
+    out = study.run_folder(trial.number)
+    said = ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in values.items())  # fmt: skip
+    bar.log(f"Trial {trial.number} ({len(study.trials) + 1} of {plan.trials}): {said}")
+    try:
+        settings = Settings(**{**plan.settings.as_dict(), **values})
+        train_on(dataset, settings, Order(out, watch=_Pruning(trial, settings)))
+        dice = mean_dice(validation_dice(out, dataset))
+    except optuna.TrialPruned:
+        study.prune(trial)
+        bar.log(f"Trial {trial.number}: ended early, below the median of the others.")
+    except FoveateError as error:
+        study.fail(trial, str(error))
+        bar.log(f"Trial {trial.number}: failed: {error}")
+    else:
+        study.tell(trial, dice)
+        bar.log(f"Trial {trial.number}: validation Dice {dice:.4f} at the images' own size")
+
+
+class _Pruning:
+    """Watches a training and ends it when it does worse than the median of the earlier ones."""
+
+    def __init__(self, trial: optuna.Trial, settings: Settings) -> None:
+        self._trial, self._settings = trial, settings
+        self._last = -1
+
+    def __call__(self, stage: str, row: Mapping[str, Any]) -> None:
+        if stage not in ("stage1", "stage2"):
+            return  # a fold's network only answers for stage 2's training
+        step = step_of(self._settings, stage, row)
+        if step == self._last:
+            return
+        self._last = step
+        self._trial.report(row["dice"], step)
+        if self._trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def step_of(settings: Settings, stage: str, row: Mapping[str, Any]) -> int:
+    """Return how far a training is, for comparison: stage 2 begins where stage 1 ends."""
+    each = _steps(settings)
+    if settings.max_minutes:
+        share = row["seconds"] / share_of_seconds(settings, "both", 1.0)
+        along = min(int(share * each), each - 1)
+    else:
+        along = row["epoch"] - 1
+    return int(along) + (each if stage == "stage2" else 0)
+
+
+def _steps(settings: Settings) -> int:
+    return TIME_STEPS if settings.max_minutes else settings.num_epochs
+
+
+def _identity(dataset: DataSet, plan: Plan) -> dict[str, Any]:
+    """Return what must not change while a study goes on."""
+    searched = {item.name for item in plan.space}
+    settings = plan.settings.as_dict()
+    kept = {name: value for name, value in settings.items() if name not in {"data_dir", *searched}}
+    space = {item.name: item.as_dict() for item in plan.space}
+    return {"data": dataset.fingerprint, "space": space, **kept}

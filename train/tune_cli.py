@@ -1,0 +1,69 @@
+"""``foveate tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from foveate.runtime.errors import EngineError
+from foveate.train.setting_options import set_by_options, setting_options
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path), required=False)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the study.")
+@click.option("--trials", default=20, show_default=True, help="Finished trials in all.")
+@click.option("--max-minutes", default=0.0, help="No trial begins after; 0: no limit.")
+@click.option("--space", type=click.Path(path_type=Path), help="What is searched, in TOML.")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings of every trial, in TOML.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting.")
+@setting_options("max_minutes")
+@click.option("--list", "stem_list", type=click.Path(path_type=Path), help="File of stems.")
+def tune(
+    data: Path | None,
+    out: Path,
+    trials: int,
+    max_minutes: float,
+    space: Path | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    stem_list: Path | None,
+    **options: Any,
+) -> None:
+    """Search settings for DATA: trainings whose validation Dice decides what is tried next.
+
+    Every trial is a run in --out/trials; --out/best is the best of them, a run like any other.
+    The same command goes on after Ctrl-C or a crash, and adds trials when --trials is larger.
+    What is searched by default and how to name it: docs/tuning.md.
+
+    \b
+    Example:
+      foveate tune data/phantoms --out studies/first --trials 20 --num-epochs 10
+      foveate export studies/first/best --out first.bundle
+    """
+    from foveate.train.settings import Settings, read_values
+    from foveate.train.space import read_space
+    from foveate.train.training import open_data
+
+    values = read_values(config, assignments) | set_by_options(options)
+    if data is not None:
+        values["data_dir"] = str(data)
+    settings = Settings(**values)
+    searched = read_space(space, values)
+    try:
+        from foveate.train.study_report import as_text
+        from foveate.train.tune import Plan, tune
+    except ImportError as error:
+        raise EngineError(f"tuning needs {error.name}: pip install 'foveate[tune]'") from None
+    dataset = open_data(settings, stem_list)
+    study = tune(dataset, Plan(settings, searched, out, trials, max_minutes))
+    click.echo(as_text(study))
+    if study.best is None:
+        click.echo(f"No trial is complete. Go on with the same command and more --trials; {out}")
+        return
+    click.echo(
+        f"Best: {out / 'best'}, trial {study.best.number}; table and picture: {out}/trials.*"
+    )
+    click.echo(f"Next: foveate export {out / 'best'} --out {out}.bundle")
