@@ -23,6 +23,8 @@ from foveate.train.run import read_run, write_run
 from foveate.train.settings import Settings
 
 SETTINGS_FILE = "settings.toml"
+OF_THE_MACHINE = ("cache_gb", "num_workers")
+"""Settings that change no view: a run may go on with others."""
 
 
 def _unwatched(stage: str, row: Mapping[str, Any]) -> None:
@@ -63,7 +65,8 @@ def start_record(job: Job) -> dict[str, Any]:
                 "(its fingerprint differs). Train into a new folder"
             )
         old, new = {**Settings().as_dict(), **record["settings"]}, job.settings.as_dict()
-        changed = [f"{key} {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
+        kept = [key for key in new if key not in OF_THE_MACHINE]
+        changed = [f"{key} {old[key]} -> {new[key]}" for key in kept if old[key] != new[key]]
         if changed:
             raise SettingsError(f"{job.folder} was begun with other settings: {', '.join(changed)}")
         if job.validation is not None and set(job.validation) != set(record["data"]["validation"]):
