@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import save_file
 
 from foveate.export.graph import cascade_model
-from foveate.export.layers import block_names
 from foveate.export.lint import lint
 from foveate.export.quantised import quantised, value_ranges
 from foveate.export.reference import torch_cascade
@@ -86,7 +85,8 @@ def check_exact(found: dict[str, Array], wanted: Output) -> None:
 def test_every_network_and_loss_gives_pytorchs_masks(
     name: str, loss: str, classes: int, image: Array
 ) -> None:
-    cascade = trained_cascade(small_spec(classes=classes), name, loss)
+    single = loss != LOSSES[0]  # the loss of a network is nothing to the geometry around it
+    cascade = trained_cascade(small_spec(classes=classes, single=single), name, loss)
     found = ran(graph_of(cascade, "fp32"), image, "onnxruntime")
     check_exact(found, answer(cascade, image))
 
@@ -107,24 +107,24 @@ def test_networks_at_the_images_own_size(name: str, image: Array) -> None:
 @pytest.mark.parametrize("name", MIXED)
 def test_networks_on_openvino_in_float32_and_bfloat16(name: str, image: Array) -> None:
     pytest.importorskip("foveate.runtime.engines.openvino_module")
-    cascade = trained_cascade(small_spec(classes=3), name)
+    cascade = trained_cascade(small_spec(classes=3, single=True), name)
     model, wanted = graph_of(cascade, "fp32"), answer(cascade, image)
     check_exact(ran(model, image, "openvino"), wanted)
     found = ran(model, image, "openvino", bf16=True)["coarse"]
-    assert 0 < np.abs(found - wanted.coarse.numpy()).max() < 0.1
+    assert 0 < np.abs(found - wanted.coarse.numpy()).mean() < 0.02
 
 
 @pytest.mark.parametrize("name", MIXED)
 def test_networks_in_float16(name: str, image: Array) -> None:
     """ONNX Runtime emulates float16 on a CPU; for networks this small that is quick."""
-    cascade = trained_cascade(small_spec(), name)
+    cascade = trained_cascade(small_spec(single=True), name)
     found = ran(graph_of(cascade, "fp16"), image, "onnxruntime")["coarse"]
     assert 0 < np.abs(found - answer(cascade, image).coarse.numpy()).max() < 0.02
 
 
 @pytest.mark.parametrize("name", MIXED)
 def test_networks_in_8_bits(name: str, image: Array) -> None:
-    cascade = trained_cascade(small_spec(), name)
+    cascade = trained_cascade(small_spec(single=True), name)
     model = graph_of(cascade, "int8")
     graph = quantised(model, value_ranges(model, [image]), ())
     assert lint(graph) == []
@@ -133,18 +133,13 @@ def test_networks_in_8_bits(name: str, image: Array) -> None:
     wanted = answer(cascade, image).coarse.numpy()
     found = [ran(graph, image, engine)["coarse"] for engine in ("onnxruntime", "openvino")]
     assert all(np.abs(each - wanted).mean() < 0.2 * wanted.std() for each in found)
-    blocks = block_names(model)
-    alone = quantised(model, value_ranges(model, [image]), [b for b in blocks if b != blocks[0]])
-    whole = {item.name for item in alone.graph.initializer if item.name.endswith(".weight")}
-    stored = {item.name for item in model.graph.initializer if item.name.endswith(".weight")}
-    assert stored - whole == {name for name in stored if name.startswith(f"{blocks[0]}.")}
 
 
 @pytest.mark.parametrize("name", MIXED)
 def test_networks_become_plans(name: str, tmp_path: Path) -> None:
     module = pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
     kit = Toolkit("tensorrt_rtx", module.__version__, module)
-    graph = graph_of(trained_cascade(small_spec(), name), "fp16").SerializeToString()
+    graph = graph_of(trained_cascade(small_spec(single=True), name), "fp16").SerializeToString()
     options = BuildOptions(((160, 160), (64, 200)), (1, 2, 4))
     log = tmp_path / "build.log"
     assert len(build_plan(kit, graph, options, log, lambda *step: None)) > 100_000
@@ -173,7 +168,7 @@ def test_a_training_from_end_to_end(
     result = run("export", run_folder, "--out", bundle, "--precision", "fp32,fp16")
     assert result.exception is None, result.output
     parity = json.loads((bundle / "parity.json").read_text())["precisions"]
-    assert parity["fp32"]["held"] and parity["fp32"]["union_pixels"] > 0
+    assert parity["fp32"]["held"] and parity["fp16"]["held"]
     manifest = open_bundle(bundle).manifest
     assert manifest["network"] == {"name": name, "width": 4, "depth": 3 if name in ENCODERS else 2}
     again = torch_cascade(open_bundle(bundle))
