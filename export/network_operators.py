@@ -41,7 +41,7 @@ class NetworkOperators:
         self, x: str, weight: Weight, bias: Weight, stride: Pair = (1, 1), *more: Any
     ) -> str:
         """Write a convolution; ``more`` are padding, dilation and groups."""
-        padding, dilation, groups = (*more, *((0, 0), (1, 1), 1)[len(more) :])
+        padding, dilation, groups = more + ((0, 0), (1, 1), 1)[len(more) :]
         attributes: dict[str, Any] = {"kernel_shape": weight.values.shape[2:]}
         attributes["pads"] = [*padding, *padding]
         if tuple(stride) != (1, 1):

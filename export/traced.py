@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,17 +48,15 @@ def _needed(graph: fx.Graph) -> set[fx.Node]:
     return found
 
 
-def _written(
-    node: fx.Node, operators: NetworkOperators, values: dict[fx.Node, str | Weight]
-) -> str:
+def _written(node: fx.Node, operators: NetworkOperators, values: Mapping[Any, Any]) -> str:
     kind = str(node.target).removeprefix("aten.").split(".")[0].removesuffix("_")
     if kind == "upsample_nearest2d":
         return operators.repeat_pixels(values[node.args[0]], _times(node))
     write = getattr(operators, kind, None)
     if write is None:
         raise TypeError(f"no way to export {node.target}; fold the network before, or add it")
-    known = fx.node.map_arg((node.args, node.kwargs), lambda argument: values[argument])
-    written: str = write(*known[0], **known[1])
+    arguments: Any = fx.node.map_arg((node.args, node.kwargs), lambda argument: values[argument])
+    written: str = write(*arguments[0], **arguments[1])
     return written
 
 
