@@ -44,7 +44,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # once: to do it per file is
 class Header:
     """What a file says of itself: upright size in pixels, mode, format.
 
-    ``sample_bits`` is the depth of a TIFF's samples, 0 in other formats.
+    ``sample_bits`` is the depth of a TIFF's samples, 16 for a PNG of 16-bit colours, else 0.
     """
 
     height: int
@@ -145,6 +145,8 @@ def _header(image: Image.Image) -> Header:
         bits = max(stated) if isinstance(stated, tuple) else int(stated)
     elif orientation(image) in SIDEWAYS:
         height, width = width, height
+    if image.format == "PNG" and image.tile and str(image.tile[0][3]).endswith(";16B"):
+        bits = 16  # of colours; what Pillow would make of them has 8
     return Header(height, width, image.mode, str(image.format), bits)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from foveate.runtime.progress import Bar
-from foveate.train.setting_options import set_by_options, setting_options
+from foveate.train.setting_options import given_values, setting_options
 
 
 @click.command()
@@ -45,7 +45,7 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path), required=False)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option(
     "--stages",
     type=click.Choice(["both", "1", "2", "single"]),
@@ -58,16 +58,27 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
 @setting_options()
 @click.option("--list", "stem_list", type=click.Path(path_type=Path), help="File of stems.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--init", type=click.Path(path_type=Path), help="Begin with the weights of a run.")
 @click.option("--folds", type=int, help="Cross-validation: --out has a run a fold, and folds.json.")
+@click.option(
+    "--preview",
+    type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value="preview",
+    metavar="[DIR]",
+    help="Train nothing: write pictures of what the networks will see to DIR (preview).",
+)
 def train(
     data: Path | None,
-    out: Path,
+    out: Path | None,
     stages: str,
     config: Path | None,
     assignments: tuple[str, ...],
     stem_list: Path | None,
     resume: bool,
+    init: Path | None,
     folds: int | None,
+    preview: Path | None,
     **options: Any,
 ) -> None:
     """Train on DATA (images/ and masks/, paired by name) and write the run to --out.
@@ -77,18 +88,29 @@ def train(
 
     \b
     Example:
+      foveate train data/phantoms --preview
       foveate train data/phantoms --out runs/first --max-minutes 20 --set width=8 --set depth=3
       foveate train data/phantoms --out runs/folds --folds 5 --num-epochs 20
     """
     from foveate.train.folds import train_folds
-    from foveate.train.settings import Settings, read_values
-    from foveate.train.training import Order, open_data, says_how_to_go_on, train_on
+    from foveate.train.settings import settings_of
+    from foveate.train.training import (
+        Order,
+        open_data,
+        preview_on,
+        says_how_to_go_on,
+        train_on,
+    )
 
-    values = read_values(config, assignments) | set_by_options(options)
-    if data is not None:
-        values["data_dir"] = str(data)
-    settings = Settings(**values)
-    dataset, order = open_data(settings, stem_list), Order(out, stages, resume)
+    if out is None and preview is None:
+        raise click.UsageError("Missing option '--out'.")
+    settings = settings_of(given_values(data, config, assignments, options))
+    dataset = open_data(settings, stem_list)
+    if out is None or preview is not None:
+        for path in preview_on(dataset, settings, stages, preview or Path("preview")):
+            click.echo(path)
+        return
+    order = Order(out, stages, resume, init=init)
     with says_how_to_go_on(out):
         if folds is not None:
             click.echo(train_folds(dataset, settings, order, folds).as_text())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from PIL import Image
 
 from foveate.runtime.errors import DataError, ImageError
 from foveate.runtime.image_files import Pixels, by_stem, image_paths, read_image
-from foveate.runtime.image_headers import read_header
+from foveate.runtime.image_headers import Header, read_header
+from foveate.train.contents import Contents, contents_of, count_values
 
 Mask = npt.NDArray[np.uint8]
 
@@ -25,6 +26,7 @@ class DataSet:
     ``encoding`` is how masks are stored: ``255`` ({0, 255}), ``1`` ({0, 1}) or ``index``.
     ``classes`` counts the foreground classes; ``fingerprint`` is a sha256 over stems, file sizes
     and mask contents. ``unpaired`` are the masks that have no image; they are left out.
+    ``contents`` says how large every image is and what its mask holds.
     """
 
     root: Path
@@ -38,6 +40,7 @@ class DataSet:
     present: dict[str, tuple[int, ...]]
     fingerprint: str
     unpaired: tuple[str, ...] = ()
+    contents: dict[str, Contents] = field(default_factory=dict)
 
     def image(self, stem: str) -> Pixels:
         """Return the (H, W) uint8 or uint16 image of a stem."""
@@ -49,7 +52,7 @@ class DataSet:
     def mask(self, stem: str) -> Mask:
         """Return the (H, W) uint8 class mask of a stem: 0 background, 1.. classes."""
         values = _read_mask(self.masks[stem])
-        return values if self.encoding == "index" else np.minimum(values, 1).astype(np.uint8)
+        return values if self.encoding == "index" else np.minimum(values, np.uint8(1))
 
 
 @dataclass(frozen=True)
@@ -82,19 +85,19 @@ def load_dataset(
     digest = hashlib.sha256()
     values: set[int] = set()
     present: dict[str, tuple[int, ...]] = {}
-    wide = False
+    contents: dict[str, Contents] = {}
     for index, stem in enumerate(chosen):
-        mask = _checked_mask(images[stem], masks[stem])
-        found = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-        present[stem] = tuple(int(value) for value in found)
+        header, mask = _checked_mask(images[stem], masks[stem])
+        contents[stem] = contents_of(header, count_values(mask))
+        present[stem] = tuple(contents[stem].areas)
         values.update(present[stem])
-        wide |= read_header(images[stem]).mode.startswith("I;16")
         digest.update(f"{stem}\0{images[stem].stat().st_size}\0".encode())
-        digest.update(hashlib.sha256(mask.tobytes()).digest())
+        digest.update(hashlib.sha256(np.ascontiguousarray(mask)).digest())
         progress(index + 1, len(chosen))
     encoding, classes = _encoding(values, root / mask_dir_name)
     if encoding == "255":
         present = {stem: tuple(min(v, 1) for v in found) for stem, found in present.items()}
+        contents = {stem: item.binary() for stem, item in contents.items()}
     return DataSet(
         root=root,
         stems=chosen,
@@ -103,10 +106,11 @@ def load_dataset(
         groups=_groups(root / "groups.tsv", images),
         encoding=encoding,
         classes=classes,
-        input_type="uint16" if wide else "uint8",
+        input_type="uint16" if any(item.bits > 8 for item in contents.values()) else "uint8",
         present=present,
         fingerprint=digest.hexdigest(),
         unpaired=tuple(sorted(set(masks) - set(images))),
+        contents=contents,
     )
 
 
@@ -233,7 +237,7 @@ def _one_channel(values: npt.NDArray[np.uint8]) -> Mask:
     return np.ascontiguousarray(red)
 
 
-def _checked_mask(image_path: Path, mask_path: Path) -> Mask:
+def _checked_mask(image_path: Path, mask_path: Path) -> tuple[Header, Mask]:
     try:
         header = read_header(image_path)
     except ImageError as error:
@@ -247,7 +251,7 @@ def _checked_mask(image_path: Path, mask_path: Path) -> Mask:
             f"{mask_path} is {mask.shape[1]}x{mask.shape[0]}, its image is "
             f"{header.width}x{header.height}; wanted the same size"
         )
-    return mask
+    return header, mask
 
 
 def _encoding(values: set[int], folder: Path) -> tuple[str, int]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from foveate.runtime.image_files import Pixels
 from foveate.runtime.spec import CascadeSpec, Normalisation
-from foveate.train.augment import Augmentation
+from foveate.train.augment import Augmentation, augment_below
 from foveate.train.cascade import STD_FLOOR
 from foveate.train.dataset import Mask
+from foveate.train.full_images import FullImages
 from foveate.train.geometry import pad_to_multiple
-from foveate.train.views import FOREGROUND_SHARE, FullImages, StemSampler, draw_seed, full_scale
+from foveate.train.views import FOREGROUND_SHARE, StemSampler, draw_seed, full_scale, top_of
+
+RowEnds = npt.NDArray[np.int64]
+BAND_PIXELS = 1 << 24
 
 
 class FullCrops(Dataset[tuple[Tensor, Tensor]]):
@@ -35,20 +40,27 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         self.full, self.sampler, self.spec = full, sampler, spec
         self.augment, self.seed = augment, seed
-        self.statistics = {
-            stem: full_statistics(full.get(stem)[0], spec.normalisation) for stem in sampler.stems
-        }
+        self.statistics, self.tops, self.places = {}, {}, {}
+        for stem in sampler.stems:
+            image, mask = full.get(stem)
+            self.statistics[stem] = full_statistics(image, spec.normalisation)
+            thinned = image[:: image.shape[0] // 512 + 1, :: image.shape[1] // 512 + 1]
+            self.tops[stem] = top_of(image.dtype, thinned / full_scale(image))
+            labels = [label for label in full.dataset.present[stem] if label]
+            self.places[stem] = {label: _ends(mask, label) for label in labels}
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self.seed, 5, index])
         stem = self.sampler.draw(rng)
         image, mask = self.full.get(stem)
         mean, std = self.statistics[stem]
-        rows, columns = self._place(rng, mask, self.full.dataset.present[stem])
+        rows, columns = self._place(rng, mask, self.places[stem])
         pixels = np.asarray(image[rows, columns] / full_scale(image), np.float32)
         classes = range(1, len(self.spec.classes))
         present = np.stack([mask[rows, columns] == label for label in classes], axis=2)
-        pixels, layers = self.augment(pixels, present.astype(np.float32), draw_seed(rng))
+        pixels, layers = augment_below(
+            self.tops[stem], self.augment, pixels, present.astype(np.float32), draw_seed(rng)
+        )
         size = self.spec.stage1
         view = np.zeros((1, size.height, size.width), np.float32)
         target = np.zeros((layers.shape[2], size.height, size.width), np.float32)
@@ -57,15 +69,18 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(view), torch.from_numpy(target)
 
     def _place(
-        self, rng: np.random.Generator, mask: Mask, present: Sequence[int]
+        self, rng: np.random.Generator, mask: Mask, places: Mapping[int, RowEnds]
     ) -> tuple[slice, slice]:
         """Return rows and columns of a crop, around a foreground pixel or anywhere."""
-        size = self.spec.stage1
+        size, labels = self.spec.stage1, list(places)
         centre = rng.uniform(0, mask.shape[0]), rng.uniform(0, mask.shape[1])
-        labels = [label for label in present if label]
         if labels and rng.random() < FOREGROUND_SHARE:
-            found = np.flatnonzero(mask == labels[int(rng.integers(len(labels)))])
-            row, column = divmod(int(found[int(rng.integers(len(found)))]), mask.shape[1])
+            label = labels[int(rng.integers(len(labels)))]
+            ends = places[label]
+            number = int(rng.integers(ends[-1]))
+            row = int(np.searchsorted(ends, number, side="right"))
+            before = int(ends[row - 1]) if row else 0
+            column = int(np.flatnonzero(mask[row] == label)[number - before])
             centre = (
                 row + rng.uniform(-0.4, 0.4) * size.height,
                 column + rng.uniform(-0.4, 0.4) * size.width,
@@ -99,10 +114,23 @@ def full_statistics(image: Pixels, normalisation: Normalisation) -> tuple[np.flo
     """Return mean and deviation of an image at its own size, in units of the full scale."""
     if normalisation.mode == "constants":
         return np.float32(normalisation.mean), np.float32(normalisation.std)
-    scale = full_scale(image)
-    deviation = np.float32(image.std(dtype=np.float64)) / scale
-    mean = np.float32(image.mean(dtype=np.float64)) / scale
-    return mean, np.maximum(deviation, np.float32(STD_FLOOR))
+    scale, mean = full_scale(image), image.mean(dtype=np.float64)
+    squares = sum(float(np.square(band - mean).sum()) for band in _bands(image))
+    deviation = np.float32(np.sqrt(squares / image.size)) / scale
+    return np.float32(mean) / scale, np.maximum(deviation, np.float32(STD_FLOOR))
+
+
+def _bands(image: Pixels | Mask) -> Iterator[Pixels | Mask]:
+    """Yield the rows of an image, so many at a time that they may be widened to eight bytes."""
+    rows = max(1, BAND_PIXELS // image.shape[1])
+    for start in range(0, len(image), rows):
+        yield image[start : start + rows]
+
+
+def _ends(mask: Mask, label: int) -> RowEnds:
+    """Return (H,): how many pixels of a class there are to the end of each row."""
+    counts = [np.count_nonzero(band == label, axis=1) for band in _bands(mask)]
+    return np.cumsum(np.concatenate(counts))
 
 
 def _span(centre: float, length: int, size: int) -> slice:

@@ -36,6 +36,7 @@ class Job:
     and the row of its curve: epoch (from 1), loss, dice (of the validation views), rate (the last
     learning rate), seconds. What it raises ends the training; the run can be resumed.
     ``validation`` are the stems to validate on, as a fold has them; None draws ``val_fraction``.
+    ``init`` is a run whose weights the networks begin with.
     """
 
     dataset: DataSet
@@ -46,6 +47,7 @@ class Job:
     log: Callable[[str], None]
     progress: Callable[[str, int, int], None]
     watch: Callable[[str, Mapping[str, Any]], None] = _unwatched
+    init: Path | None = None
     validation: tuple[str, ...] | None = None
 
 
@@ -80,7 +82,7 @@ def start_record(job: Job) -> dict[str, Any]:
         raise FoveateError(
             f"{job.folder} already holds a run; add --resume, or choose another --out"
         )
-    record = _new_record(job)
+    record = new_record(job)
     job.folder.mkdir(parents=True, exist_ok=True)
     write_run(job.folder, record)
     write_settings(job.folder, job.settings)
@@ -89,7 +91,7 @@ def start_record(job: Job) -> dict[str, Any]:
 
 def is_finished(job: Job) -> bool:
     """Say whether the folder holds a run with nothing left to train of ``job.stages``."""
-    if not (job.folder / RUN_FILE).exists() or (job.folder / "last.safetensors").exists():
+    if not (job.folder / RUN_FILE).exists() or any(job.folder.glob("last*.safetensors")):
         return False
     stages = read_run(job.folder)["stages"]
     wanted = ("stage1", "stage2") if job.stages in ("both", "2") else ("stage1",)
@@ -110,7 +112,8 @@ def _split(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(stem for stem in job.dataset.stems if stem not in validation), validation
 
 
-def _new_record(job: Job) -> dict[str, Any]:
+def new_record(job: Job) -> dict[str, Any]:
+    """Return the record of a run that begins; nothing is written."""
     settings, dataset = job.settings, job.dataset
     training, validation = _split(job)
     names = [name.strip() for name in settings.class_names.split(",") if name.strip()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Mapping
@@ -98,11 +97,12 @@ def parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
     """Put tensors into a network; BundleError names what is missing, misshapen or not finite."""
-    _check_tensors(network.state_dict(), tensors, source)
+    check_tensors(network.state_dict(), tensors, source)
     network.load_state_dict(dict(tensors))
 
 
-def _check_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: Path) -> None:
+def check_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Raise BundleError for what is missing from tensors, misshapen or not finite."""
     problems = [f"{name} is missing" for name in own if name not in tensors]
     problems += [f"{name} is not part of it" for name in tensors if name not in own]
     for name in own.keys() & tensors.keys():
@@ -155,41 +155,3 @@ def load_run(folder: Path) -> tuple[TorchCascade, dict[str, Any]]:
     if stage2 is not None:
         load_stage(folder, record, "stage2", stage2)
     return TorchCascade(spec, stage1, stage2).eval(), record
-
-
-def save_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write the state to resume from: the weights and the moments of AdamW."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors.update({f"optimizer.{index}.{key}": value for key, value in state.items()})
-    save_tensors(path, tensors)
-
-
-def load_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put the state of ``save_state`` back."""
-    tensors = load_tensors(path)
-    prefix = "network."
-    weights = {
-        name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
-    }
-    load_weights(network, weights, path)
-    moments = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
-    _check_tensors(_moments(optimizer), moments, path)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in moments.items():
-        _, index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = value
-    whole = copy.deepcopy(optimizer.state_dict())
-    whole["state"] = state
-    optimizer.load_state_dict(whole)
-
-
-def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return tensors of the names and shapes that the state of AdamW has."""
-    wanted = {}
-    parameters = [item for group in optimizer.param_groups for item in group["params"]]
-    for index, parameter in enumerate(parameters):
-        wanted[f"optimizer.{index}.step"] = torch.zeros(())
-        wanted[f"optimizer.{index}.exp_avg"] = parameter.detach()
-        wanted[f"optimizer.{index}.exp_avg_sq"] = parameter.detach()
-    return wanted

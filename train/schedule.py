@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 import time
 
+from foveate.train.settings import Settings
+
 WARM_UP = 0.03
+FOLD_SHARE = 0.5
+"""A network that answers one fold of the training images gets this part of stage 1's epochs."""
 
 
 class Clock:
@@ -39,3 +43,13 @@ def rate_factor(progress: float) -> float:
         return 0.05 + 0.95 * progress / WARM_UP
     along = min(1.0, (progress - WARM_UP) / (1 - WARM_UP))
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along))
+
+
+def share_of_seconds(settings: Settings, stages: str, share: float) -> float:
+    """Return a network's part of ``max_minutes``, by its share of the epochs; 0 without a limit.
+
+    ``stages`` is what the command trains: both, 1, 2 or single.
+    """
+    folds = settings.hint_folds * FOLD_SHARE
+    whole = {"both": 2 + folds, "2": 1 + folds}.get(stages, 1.0)
+    return settings.max_minutes * 60 * share / whole

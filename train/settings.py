@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from foveate.runtime.errors import SettingsError
+from foveate.train.presets import preset_settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,13 +45,16 @@ class Settings:
     max_minutes: float = 0.0  # when not 0, the schedule runs over this time, both stages together
     device: str = "auto"  # cpu, cuda, or auto: cuda when there is one
     num_workers: int = 1  # processes that make training views
+    cache_gb: float = 0.0  # full images kept in memory, 10^9 bytes; 0: half of what is available
     seed: int = 0
     val_fraction: float = 0.15
     normalisation: str = "zscore"  # or constants: mean and deviation of the training images
+    augmentation: str = "standard"  # none, light, medical, industrial: sets the next four
     horizontal_flip: float = 0.5  # probability
     vertical_flip: float = 0.5  # 0 where up and down differ, as in ultrasound
     rotate_degrees: float = 15.0
     brightness_contrast: float = 0.2
+    hint_folds: int = 3  # networks whose answers on held-out images stage 2 learns from; 0: none
     margin: float = 0.0  # of the box's side, added at each end; 0: chosen with the box
     class_names: str = ""  # comma-separated, without background; "" means class 1, class 2, ...
     data_licence: str = ""  # goes into the manifest of every bundle made from the run
@@ -79,11 +83,15 @@ class Settings:
             "max_minutes": (0, 10**6), "num_workers": (0, 64), "val_fraction": (0.01, 0.9),
             "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
             "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
-            "weight_decay": (0, 1), "seed": (0, 2**32 - 1),
+            "weight_decay": (0, 1), "seed": (0, 2**32 - 1), "cache_gb": (0, 10**6),
+            "hint_folds": (0, 20),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; wanted {low} to {high}")
+        preset_settings(self.augmentation)
+        if self.hint_folds == 1:
+            raise SettingsError("hint_folds is 1; wanted 0 (none) or at least 2")
         if self.single_input not in ("resized", "full"):
             raise SettingsError(f'single_input is "{self.single_input}"; wanted resized or full')
         if self.region_mode not in ("box", "tiles"):
@@ -107,7 +115,7 @@ class Settings:
 
 def load_settings(config: Path | None, assignments: Sequence[str] = ()) -> Settings:
     """Return settings from the defaults, a TOML file and ``key=value`` lines, in that order."""
-    return Settings(**read_values(config, assignments))
+    return settings_of(read_values(config, assignments))
 
 
 def read_values(config: Path | None, assignments: Sequence[str] = ()) -> dict[str, Any]:
@@ -119,6 +127,17 @@ def read_values(config: Path | None, assignments: Sequence[str] = ()) -> dict[st
             raise SettingsError(f'--set "{assignment}": wanted key=value')
         values[key.strip()] = text.strip()
     return values
+
+
+def settings_of(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
+    """Return settings by name over ``base`` (the defaults), an augmentation preset's included.
+
+    Values are of the setting's type or texts of it. What a preset sets goes under ``values``.
+    """
+    known = {key: _typed(key, value) for key, value in values.items()}
+    preset = preset_settings(known.get("augmentation", Settings.augmentation))
+    under = preset if base is None or "augmentation" in known else {}
+    return replace(base or Settings(), **{**under, **known})
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -141,6 +160,7 @@ def check_name(key: str) -> None:
 
 def _typed(key: str, value: Any) -> Any:
     """Return the value as the type of the setting's default."""
+    check_name(key)
     wanted: Callable[[Any], Any] = type(getattr(Settings, key))
     try:
         if wanted is int and isinstance(value, float | bool):

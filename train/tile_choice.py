@@ -12,19 +12,19 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.input_types import as_input_type
-from foveate.runtime.overlap import Mask, dice
+from foveate.runtime.overlap import Mask
 from foveate.runtime.spec import OVERLAPS
 from foveate.runtime.tiles import tile_grid
 from foveate.train.cascade import TorchCascade
+from foveate.train.full_images import FullImages
 from foveate.train.geometry import crop_box, whole_box
+from foveate.train.image_dice import class_dice, mean_dice_of
 from foveate.train.tiles import Tiles, blend_tiles, choose_tiles
-from foveate.train.views import FullImages
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 MEASURED = 24
@@ -58,8 +58,7 @@ def judged(training: Sequence[str], validation: Sequence[str]) -> list[str]:
 
 def measure_tiles(cascade: TorchCascade, full: FullImages, stems: Sequence[str]) -> list[TileCount]:
     """Return every number of tiles and overlap with its mean Dice at the images' own size."""
-    labels = range(1, len(cascade.spec.classes))
-    table = []
+    classes, table = len(cascade.spec.classes) - 1, []
     for overlap in OVERLAPS:
         rows: dict[int, list[list[float]]] = {}
         run: dict[int, list[int]] = {}
@@ -67,10 +66,10 @@ def measure_tiles(cascade: TorchCascade, full: FullImages, stems: Sequence[str])
             image, truth = full.get(stem)
             masks, total = _masks(cascade, image, overlap)
             for count, mask in masks.items():
-                rows.setdefault(count, []).append([dice(mask, truth, label) for label in labels])
+                rows.setdefault(count, []).append(class_dice(mask, truth, classes))
                 run.setdefault(count, []).append(min(count, total) if count else total)
         for count, found in rows.items():
-            mean = _mean(np.array(found))
+            mean = mean_dice_of(found)
             table.append(TileCount(count, overlap, mean, float(np.mean(run[count]))))
     return table
 
@@ -88,12 +87,6 @@ def choose_count(table: Sequence[TileCount]) -> TileCount:
 def ceiling(table: Sequence[TileCount]) -> TileCount:
     """Return the best that a sliding window gives."""
     return max((row for row in table if not row.tiles), key=lambda row: row.dice)
-
-
-def _mean(found: npt.NDArray[np.float64]) -> float:
-    """Return the mean over images, then classes, of (images, classes) Dice; NaN is left out."""
-    means = [column[~np.isnan(column)].mean() for column in found.T if not np.isnan(column).all()]
-    return round(float(np.mean(means)), 5) if means else 1.0
 
 
 def _masks(cascade: TorchCascade, image: Pixels, overlap: float) -> tuple[dict[int, Mask], int]:

@@ -13,12 +13,12 @@ from torch.utils.data import Dataset
 
 from foveate.runtime.spec import OVERLAPS, CascadeSpec
 from foveate.runtime.tiles import TileGrid, tile_grid
-from foveate.train.augment import Augmentation
+from foveate.train.augment import Augmentation, augment_below
+from foveate.train.full_images import FullImages
 from foveate.train.tiles import Tiles, choose_tiles, crop_hints, tile_pixels
 from foveate.train.views import (
     HINT_BENDS,
     FloatArray,
-    FullImages,
     StemSampler,
     WholeView,
     draw_seed,
@@ -59,16 +59,21 @@ class TileCrops(Dataset[tuple[Tensor, Tensor]]):
         self.grids = [tile_grid(region, spec.stage2) for region in regions]
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng([self.seed, 7, index])
-        stem = self.sampler.draw(rng)
-        answer = self.answers[stem][int(rng.integers(len(self.answers[stem])))].float()
-        tiles = self._place(rng, stem, answer)
+        rng, stem, tiles, answer = self.place(index)
         image, hint, target = tile_view(self.full, stem, answer, tiles)
         layers = np.concatenate([hint[None], target]).transpose(1, 2, 0)
-        image, layers = self.augment(image, np.ascontiguousarray(layers), draw_seed(rng))
+        layers, top = np.ascontiguousarray(layers), self.views[stem].top
+        image, layers = augment_below(top, self.augment, image, layers, draw_seed(rng))
         power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
         hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
         return self._tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
+
+    def place(self, index: int) -> tuple[np.random.Generator, str, Tiles, Tensor]:
+        """Return where a view is: the generator as it goes on, stem, tile, and the answer."""
+        rng = np.random.default_rng([self.seed, 7, index])
+        stem = self.sampler.draw(rng)
+        answer = self.answers[stem][int(rng.integers(len(self.answers[stem])))].float()
+        return rng, stem, self._place(rng, stem, answer), answer
 
     def validation(self, stems: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         """Return the best tiles of each stem, as stage 1 has them, as items to validate on."""

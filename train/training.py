@@ -12,7 +12,7 @@ from foveate.runtime.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, EngineError
 from foveate.runtime.progress import Bar
 from foveate.train.dataset import DataSet, load_dataset, read_stems
-from foveate.train.settings import Settings
+from foveate.train.settings import Settings, settings_of
 
 Watch = Callable[[str, Mapping[str, Any]], None]
 
@@ -43,7 +43,8 @@ class Order:
     """What one call of training asks for beside its settings.
 
     ``stages`` is both, 1, 2 or single. ``validation`` are the stems to validate on; None draws
-    them. ``watch`` is called after every epoch, as ``Job.watch`` is.
+    them. ``watch`` is called after every epoch, as ``Job.watch`` is. ``init`` is a run to
+    begin with.
     """
 
     out: Path
@@ -51,6 +52,7 @@ class Order:
     resume: bool = False
     validation: tuple[str, ...] | None = None
     watch: Watch = lambda stage, row: None
+    init: Path | None = None
 
 
 def train(
@@ -59,20 +61,20 @@ def train(
     out: str | Path,
     stages: str = "both",
     resume: bool = False,
-    stem_list: str | Path | None = None,
+    init: str | Path | None = None,
     **values: Any,
 ) -> Run:
     """Train on ``data_dir`` and return the run written to the folder ``out``.
 
     ``values`` are settings by name and go over ``settings``: ``train(data_dir="data/phantoms",
     out="runs/first", num_epochs=10)``. ``stages`` is both, 1, 2 or single; ``resume`` goes on with
-    the run in ``out``; ``stem_list`` is a file of stems instead of ``train.txt``. The log goes to
-    stdout. Raises SettingsError, DataError, BundleError, EngineError and FoveateError.
+    the run in ``out``; ``init`` is a run whose weights it begins with. The log goes to stdout.
+    Raises SettingsError, DataError, BundleError, EngineError and FoveateError.
     """
-    chosen = Settings(**{**(settings or Settings()).as_dict(), **values})
-    dataset = open_data(chosen, Path(stem_list) if stem_list else None)
-    with says_how_to_go_on(Path(out)):
-        return train_on(dataset, chosen, Order(Path(out), stages, resume))
+    chosen = settings_of(values, settings)
+    order = Order(Path(out), stages, resume, init=Path(init) if init else None)
+    with says_how_to_go_on(order.out):
+        return train_on(open_data(chosen), chosen, order)
 
 
 @contextmanager
@@ -133,7 +135,7 @@ def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
 
     job = Job(
         dataset, settings, order.out, order.stages, order.resume, bar.log, bar.update, watch,
-        order.validation,
+        order.init, order.validation,
     )  # fmt: skip
     try:
         record = start_record(job) if order.resume and is_finished(job) else fit(job)
@@ -147,3 +149,15 @@ def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
     finally:
         curves.close()
     return Run(order.out, record)
+
+
+def preview_on(dataset: DataSet, settings: Settings, stages: str, folder: Path) -> list[Path]:
+    """Write pictures of what the networks will see to ``folder``; nothing is trained."""
+    try:
+        from foveate.train.preview import write_preview
+        from foveate.train.record import Job
+    except ImportError as error:
+        raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
+    bar = Bar()
+    job = Job(dataset, settings, folder, stages, False, bar.log, bar.update)
+    return list(write_preview(job, folder))

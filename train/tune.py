@@ -14,8 +14,9 @@ from foveate.runtime.errors import FoveateError, SettingsError
 from foveate.runtime.progress import Bar
 from foveate.runtime.run_lock import locked
 from foveate.train.dataset import DataSet
-from foveate.train.own_size import mean_dice, validation_dice
-from foveate.train.settings import Settings
+from foveate.train.image_dice import mean_dice_of
+from foveate.train.own_size import validation_dice
+from foveate.train.settings import Settings, settings_of
 from foveate.train.space import Range
 from foveate.train.study import Study
 from foveate.train.study_report import write_report
@@ -29,15 +30,20 @@ TIME_STEPS = 20
 class Plan:
     """What one call of ``foveate tune`` asks for.
 
-    ``settings`` are those of every trial but for the ``space``. ``trials`` counts all finished
-    trials of the study; none begins after ``max_minutes`` (0: no limit).
+    ``fixed`` are settings by name, those of every trial; ``space`` is searched. ``trials`` counts
+    all finished trials of the study; none begins after ``max_minutes`` (0: no limit).
     """
 
-    settings: Settings
+    fixed: Mapping[str, Any]
     space: tuple[Range, ...]
     out: Path
     trials: int
     max_minutes: float = 0.0
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the first trial: what is fixed, and the defaults."""
+        return settings_of(self.fixed)
 
 
 def tune(dataset: DataSet, plan: Plan) -> Study:
@@ -72,9 +78,9 @@ def _try(study: Study, dataset: DataSet, plan: Plan) -> None:
                      for name, value in values.items())  # fmt: skip
     bar.log(f"Trial {trial.number} ({len(study.trials) + 1} of {plan.trials}): {said}")
     try:
-        settings = Settings(**{**plan.settings.as_dict(), **values})
+        settings = settings_of({**plan.fixed, **values})
         train_on(dataset, settings, Order(out, watch=_Pruning(trial, settings)))
-        dice = mean_dice(validation_dice(out, dataset))
+        dice = mean_dice_of(validation_dice(out, dataset))
     except optuna.TrialPruned:
         study.prune(trial)
         bar.log(f"Trial {trial.number}: ended early, below the median of the others.")
@@ -95,7 +101,7 @@ class _Pruning:
 
     def __call__(self, stage: str, row: Mapping[str, Any]) -> None:
         step = step_of(self._settings, stage, row)
-        if step == self._last:
+        if stage not in ("stage1", "stage2") or step == self._last:
             return
         self._last = step
         self._trial.report(row["dice"], step)

@@ -16,18 +16,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foveate.runtime.geometry import crop
-from foveate.runtime.image_files import Pixels
 from foveate.runtime.spec import INPUT_TYPES, CascadeSpec, Normalisation, Size
-from foveate.train.augment import Augmentation
+from foveate.train.augment import Augmentation, augment_below
 from foveate.train.cascade import STD_FLOOR
 from foveate.train.dataset import DataSet, Mask
+from foveate.train.full_images import FullImages
 
 FloatArray = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 FOREGROUND_SHARE = 2 / 3
 PREDICTED_BOX_SHARE = 0.5
-KEPT_BYTES = 4 << 30
+TOP_PERCENT, TOP_LEAST = 99.5, 2.0**-12
 HINT_BENDS = (0.5, 2.0)
 """Stage 1 is surer of its training images than of any other: the hint is raised to such a power.
 
@@ -37,12 +37,17 @@ Blanking it instead teaches stage 2 to segment look-alikes where stage 1 rightly
 
 @dataclass(frozen=True)
 class WholeView:
-    """An image as stage 1 sees it: (h1, w1) float16 in [0, 1], class shares (K, h1, w1) uint8."""
+    """An image as stage 1 sees it: (h1, w1) in [0, 1], class shares (K, h1, w1) uint8.
 
-    image: npt.NDArray[np.float16]
+    float16 of 8-bit images, float32 of 16-bit ones, whose values may differ by less than float16
+    tells apart. Nearly all values are below ``top``.
+    """
+
+    image: npt.NDArray[np.float16] | FloatArray
     shares: npt.NDArray[np.uint8]
     height: int
     width: int
+    top: float = 1.0
 
     def target(self) -> FloatArray:
         """Return the share of each cell that each class covers, (K, h1, w1) float32 in [0, 1]."""
@@ -51,31 +56,8 @@ class WholeView:
 
 def class_shares(mask: Mask, classes: int, box: Box, size: Size) -> FloatArray:
     """Return (K, h, w) float32 shares of each view pixel that each foreground class covers."""
-    return np.stack(
-        [crop(mask == label, box, size.height, size.width) for label in range(1, classes + 1)]
-    )
-
-
-class FullImages:
-    """Images and masks at full size, kept in memory while they are under 4 GiB in all.
-
-    Filled before the workers start, so that they share it.
-    """
-
-    def __init__(self, dataset: DataSet) -> None:
-        self.dataset = dataset
-        self.pairs: dict[str, tuple[Pixels, Mask]] = {}
-        self.bytes = 0
-
-    def get(self, stem: str) -> tuple[Pixels, Mask]:
-        if stem in self.pairs:
-            return self.pairs[stem]
-        pair = self.dataset.image(stem), self.dataset.mask(stem)
-        size = pair[0].nbytes + pair[1].nbytes
-        if self.bytes + size <= KEPT_BYTES:
-            self.pairs[stem] = pair
-            self.bytes += size
-        return pair
+    labels = range(1, classes + 1)
+    return np.stack([crop(mask, box, size.height, size.width, label) for label in labels])
 
 
 def whole_views(
@@ -89,9 +71,9 @@ def whole_views(
         box = (0.0, 0.0, float(width), float(height))
         small = crop(image, box, size.height, size.width) / full_scale(image)
         shares = class_shares(mask, full.dataset.classes, box, size)
-        views[stem] = WholeView(
-            small.astype(np.float16), np.rint(shares * 255).astype(np.uint8), height, width
-        )
+        kept = small.astype(np.float16) if image.dtype == np.uint8 else small
+        bytes_ = np.rint(shares * 255).astype(np.uint8)
+        views[stem] = WholeView(kept, bytes_, height, width, top_of(image.dtype, small))
         progress(number + 1, len(stems))
     return views
 
@@ -101,12 +83,28 @@ def full_scale(image: npt.NDArray[np.generic]) -> np.float32:
     return np.float32(INPUT_TYPES[str(image.dtype)])
 
 
+def top_of(stored: np.dtype[np.generic], values: FloatArray) -> float:
+    """Return the power of two that nearly all values in [0, 1] are below; 1 for 8-bit images.
+
+    16-bit files may hold 12 bits, whose values end at a sixteenth.
+    """
+    high = float(np.percentile(values, TOP_PERCENT)) if stored == np.uint16 else 1.0
+    return float(np.exp2(np.ceil(np.log2(max(high, TOP_LEAST)))))
+
+
 def statistics(view: WholeView, normalisation: Normalisation) -> tuple[np.float32, np.float32]:
     """Return mean and deviation that an image is normalised by, in units of the full scale."""
     if normalisation.mode == "constants":
         return np.float32(normalisation.mean), np.float32(normalisation.std)
     small = view.image.astype(np.float32)
     return np.float32(small.mean()), np.maximum(np.float32(small.std()), np.float32(STD_FLOOR))
+
+
+def whole_item(view: WholeView, spec: CascadeSpec) -> tuple[Tensor, Tensor]:
+    """Return what stage 1 sees of an image, (1, h1, w1) normalised, and the truth, (K, h1, w1)."""
+    mean, std = statistics(view, spec.normalisation)
+    image = torch.from_numpy((view.image.astype(np.float32) - mean) / std)
+    return image[None], torch.from_numpy(view.target())
 
 
 class StemSampler:
@@ -144,7 +142,8 @@ class WholeImages(Dataset[tuple[Tensor, Tensor]]):
         view = self.views[self.sampler.draw(rng)]
         mean, std = statistics(view, self.spec.normalisation)
         layers = np.moveaxis(view.target(), 0, 2)
-        image, layers = self.augment(view.image.astype(np.float32), layers, draw_seed(rng))
+        pixels = view.image.astype(np.float32)
+        image, layers = augment_below(view.top, self.augment, pixels, layers, draw_seed(rng))
         target = np.ascontiguousarray(np.moveaxis(layers, 2, 0))
         return torch.from_numpy((image - mean) / std)[None], torch.from_numpy(target)
 
@@ -184,6 +183,18 @@ class RegionCrops(Dataset[tuple[Tensor, Tensor]]):
         self.augment, self.seed = augment, seed
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rng, stem, box, answer = self.place(index)
+        image, hint, target = self.region(stem, box, answer)
+        layers = np.concatenate([hint[None], target]).transpose(1, 2, 0)
+        layers = np.ascontiguousarray(layers)
+        top = self.views[stem].top
+        image, layers = augment_below(top, self.augment, image, layers, draw_seed(rng))
+        power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
+        hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
+        return self.tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
+
+    def place(self, index: int) -> tuple[np.random.Generator, str, Box, int]:
+        """Return where a view is: the generator as it goes on, stem, box, and which answer."""
         rng = np.random.default_rng([self.seed, 2, index])
         stem = self.sampler.draw(rng)
         view = self.views[stem]
@@ -191,13 +202,7 @@ class RegionCrops(Dataset[tuple[Tensor, Tensor]]):
         box = self.regions.predicted[stem][answer]
         if rng.random() >= PREDICTED_BOX_SHARE:
             box = self.regions.true.get(stem, box)
-        box = jitter_box(rng, box, view.height, view.width)
-        image, hint, target = self.region(stem, box, answer)
-        layers = np.concatenate([hint[None], target]).transpose(1, 2, 0)
-        image, layers = self.augment(image, np.ascontiguousarray(layers), draw_seed(rng))
-        power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
-        hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
-        return self.tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
+        return rng, stem, jitter_box(rng, box, view.height, view.width), answer
 
     def region(
         self, stem: str, box: Box, answer: int = 0

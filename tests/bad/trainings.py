@@ -57,6 +57,12 @@ def stored(given: str, said: str, spoil: Callable[[Path], object], *command: obj
     return Case(given, said, 2, make)
 
 
+def no_cache(place: Place) -> list[object]:
+    """Return a training whose images fit neither into memory nor into the cache's folder."""
+    place.patch.setenv("FOVEATE_CACHE", str(place.image()))
+    return ["train", place.data, "--out", place.folder / "run", *options("cache_gb=1e-9")]
+
+
 def other_masks(place: Place) -> list[object]:
     """Return the export of int8 where nothing but the same masks will do."""
     place.patch.setitem(overlap.BOUNDS, "int8", (1e-9, 1e-9))
@@ -180,6 +186,12 @@ TRAININGS = [
             "image_height=66"),
     setting("a device that does not exist", 'device is "tpu"; wanted auto, cpu, cuda or cuda:N',
             "device=tpu"),
+    setting("an augmentation that does not exist",
+            'there is no augmentation "medicine"; the nearest is "medical". Wanted none, …',
+            "augmentation=medicine"),
+    Case("decoded images that find no folder",
+         "decoded images cannot be kept there: …. FOVEATE_CACHE=FOLDER names another disk", 2,
+         no_cache),
     setting("class_names of another number", "class_names has 2 names; the masks have 1 classes",
             "class_names=a,b"),
     Case("--out holds a run", "already holds a run; add --resume, or choose another --out", 2,

@@ -1,0 +1,48 @@
+"""Fine-tuning begins with the other run's weights, and with nothing that would flatter it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from foveate.runtime.errors import DataError, SettingsError
+from foveate.train.phantom import PhantomSettings, write_phantoms
+from foveate.train.run import load_tensors, read_run
+from tests.conftest import train
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantoms of two classes."""
+    folder = tmp_path_factory.mktemp("others")
+    list(write_phantoms(folder, PhantomSettings(8, 128, seed=9, classes=2)))
+    return folder
+
+
+def test_a_run_begins_with_another_runs_weights(
+    trained: Path, others: Path, tmp_path: Path
+) -> None:
+    still = ["--set", "num_epochs=1", "--set", "learning_rate=1e-7", "--set", "hint_folds=0"]
+    result = train(others, tmp_path / "r", "--init", str(trained), *still)
+    assert result.exception is None, result.exception
+    assert "but for its last layer: the classes differ" in result.output
+    for name in ("stage1", "stage2"):
+        old, new = (load_tensors(run / f"{name}.safetensors") for run in (trained, tmp_path / "r"))
+        for key in ("encoder.0.0.weight", "decoder.0.3.weight"):
+            torch.testing.assert_close(new[key], old[key], atol=1e-4, rtol=0)
+        assert new["head.weight"].shape[0] == 3
+    assert read_run(tmp_path / "r")["init"]["name"] == trained.name
+    again = train(others, tmp_path / "r", "--resume", *still)
+    assert isinstance(again.exception, SettingsError) and "give it again" in str(again.exception)
+
+
+def test_a_run_on_the_same_images_is_refused(data: Path, trained: Path, tmp_path: Path) -> None:
+    result = train(data, tmp_path / "r", "--init", str(trained))
+    assert isinstance(result.exception, DataError) and "these very images" in str(result.exception)
+
+
+def test_other_networks_are_refused(others: Path, trained: Path, tmp_path: Path) -> None:
+    result = train(others, tmp_path / "r", "--init", str(trained), "--set", "width=8")
+    assert isinstance(result.exception, SettingsError) and "width 4 -> 8" in str(result.exception)

@@ -1,0 +1,64 @@
+"""What is chosen once the networks are trained, and how the log tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from foveate.runtime.spec import CascadeSpec
+from foveate.train.boxes import Candidate
+from foveate.train.cascade import TorchCascade
+from foveate.train.decision import best_decision, measure_decisions
+from foveate.train.full_images import FullImages
+from foveate.train.tile_choice import ceiling, choose_count, judged, measure_tiles
+
+Chosen = tuple[CascadeSpec, list[dict[str, Any]]]
+"""What a cascade is after a choice, and the table that the choice was made from."""
+Log = Callable[[str], None]
+
+
+def choose_decision(
+    cascade: TorchCascade,
+    full: FullImages,
+    validation: Sequence[str],
+    boxes: Sequence[Candidate],
+    log: Log,
+) -> Chosen:
+    """Choose box and mask threshold by the Dice that they give on validation images."""
+    log("Choosing how to decide, by the Dice it gives.")
+    table = measure_decisions(cascade, full, validation, boxes)
+    best, first = best_decision(table), table[0]
+    box = (
+        f" box by coarse threshold {best.threshold} and margin {best.margin}, at least "
+        f"{best.min_height} x {best.min_width} pixels,"
+        if cascade.stage2 is not None
+        else ""
+    )
+    log(
+        f"Dice {best.dice:.4f} on {len(validation)} validation images at their own size "
+        f"({first.dice:.4f} before):{box} mask threshold {best.mask_threshold}."
+    )
+    return best.applied(cascade.spec), [row.as_dict() for row in table]
+
+
+def choose_tiles(
+    cascade: TorchCascade,
+    full: FullImages,
+    training: Sequence[str],
+    validation: Sequence[str],
+    log: Log,
+) -> Chosen:
+    """Choose number and overlap of the tiles by the Dice they give."""
+    log("Choosing the tiles of stage 2.")
+    stems = judged(training, validation)
+    table = measure_tiles(cascade, full, stems)
+    best, all_tiles = choose_count(table), ceiling(table)
+    log(
+        f"Tiles of stage 2: the best {best.tiles or 'of all'} with an overlap of "
+        f"{best.overlap:.0%}, Dice {best.dice:.4f} by {best.run:.1f} tiles an image "
+        f"in the mean, on {len(stems)} validation and training images. All tiles: "
+        f"{all_tiles.dice:.4f} by {all_tiles.run:.1f}, overlap {all_tiles.overlap:.0%}."
+    )
+    region = replace(cascade.spec.region, tiles=best.tiles, overlap=best.overlap)
+    return replace(cascade.spec, region=region), [row.as_dict() for row in table]

@@ -1,0 +1,91 @@
+"""Images and masks at full size: in memory as far as it reaches, the rest decoded on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from foveate.runtime.cache_folder import cache_folder
+from foveate.runtime.image_files import Pixels
+from foveate.train.contents import Contents
+from foveate.train.dataset import DataSet, Mask
+from foveate.train.memory import available_bytes
+from foveate.train.pixel_file import PixelFile
+
+SHARE = 0.5
+"""Of the memory that is available, when cache_gb is 0: the networks and the views want some too."""
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """Which images are kept in memory, and how many bytes they and all of them have, decoded."""
+
+    kept: frozenset[str]
+    images: int
+    kept_bytes: int
+    total_bytes: int
+
+    @property
+    def words(self) -> str:
+        """Say what is kept where."""
+        total = size_words(self.total_bytes)
+        if len(self.kept) == self.images:
+            return f"Full images: all {self.images} are kept in memory, {total}."
+        return (
+            f"Full images: {len(self.kept)} of {self.images} are kept in memory, "
+            f"{size_words(self.kept_bytes)} of {total}; the rest is decoded once and mapped from "
+            f"disk, in {cache_folder('training')}."
+        )
+
+
+def plan_cache(contents: Mapping[str, Contents], cache_gb: float = 0.0) -> CachePlan:
+    """Return what is kept in memory: in the order given, all that ``cache_gb`` 10^9 bytes hold.
+
+    0: half of the memory that is available now.
+    """
+    room = cache_gb * 1e9 if cache_gb else available_bytes() * SHARE
+    kept, used = set(), 0
+    for stem, item in contents.items():
+        if used + item.nbytes <= room:
+            kept.add(stem)
+            used += item.nbytes
+    total = sum(item.nbytes for item in contents.values())
+    return CachePlan(frozenset(kept), len(contents), used, total)
+
+
+def size_words(count: float) -> str:
+    """Return bytes in words: 312 MB, 2.0 GB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+class FullImages:
+    """Images and masks at full size; each file is decoded once, by the first process that asks.
+
+    What the plan does not keep in memory lies in a nameless file on disk and is mapped, so a crop
+    reads no more than its own rows. Filled before the workers start, so that these share both.
+    """
+
+    def __init__(self, dataset: DataSet, cache_gb: float = 0.0) -> None:
+        self.dataset = dataset
+        self.plan = plan_cache(dataset.contents, cache_gb)
+        self._owner = os.getpid()
+        self._kept: dict[str, tuple[Pixels, Mask]] = {}
+        rest = self.plan.total_bytes - self.plan.kept_bytes
+        self._file = PixelFile(cache_folder("training"), rest) if rest else None
+
+    def get(self, stem: str) -> tuple[Pixels, Mask]:
+        """Return the (H, W) uint8 or uint16 image and the (H, W) uint8 class mask of a stem."""
+        if stem in self._kept:
+            return self._kept[stem]
+        if self._file is not None and stem in self._file:
+            image, mask = self._file.get(stem)
+            return cast(Pixels, image), cast(Mask, mask)
+        pair = self.dataset.image(stem), self.dataset.mask(stem)
+        if os.getpid() == self._owner:  # what a worker adds, no other would see
+            if stem in self.plan.kept:
+                self._kept[stem] = pair
+            elif self._file is not None:
+                self._file.add(stem, *pair)
+        return pair

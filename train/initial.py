@@ -1,0 +1,86 @@
+"""Beginning with the weights of another run: pretraining on phantoms, then fine-tuning."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from foveate.runtime.bundle import RUN_FILE
+from foveate.runtime.errors import DataError, SettingsError
+from foveate.train.record import Job
+from foveate.train.run import check_tensors, load_tensors, read_run
+
+SHAPE = ("width", "depth")
+
+
+class Initial:
+    """The run that a training begins with, if any; it is named in the record.
+
+    SettingsError when its networks are of another kind, DataError when it was trained on the same
+    images: its knowledge of the validation images would flatter every figure of the new run.
+    """
+
+    def __init__(self, job: Job, record: dict[str, Any]) -> None:
+        self.folder, self.log = job.init, job.log
+        stated = record.get("init")
+        if self.folder is None:
+            if stated:
+                raise SettingsError(
+                    f"{job.folder} was begun with --init {stated['name']}; give it again"
+                )
+            return
+        run = read_run(self.folder)
+        _check(self.folder, run, record)
+        digest = hashlib.sha256((self.folder / RUN_FILE).read_bytes()).hexdigest()
+        made = {
+            "name": self.folder.resolve().name,
+            "run_sha256": digest,
+            "data": {key: run["data"][key] for key in ("name", "licence", "fingerprint")},
+        }
+        if stated is None and any(stage["curve"] for stage in record["stages"].values()):
+            raise SettingsError(f"{job.folder} was begun without --init; leave it out")
+        if stated not in (None, made):
+            raise SettingsError(
+                f"{job.folder} was begun with another --init, {stated['name']} "
+                f"({stated['run_sha256'][:12]}); got {made['name']} ({digest[:12]})"
+            )
+        record["init"] = made
+        self.run = run
+
+    def into(self, network: nn.Module, name: str, label: str = "") -> None:
+        """Put the weights of a stage into a network; a last layer for other classes stays new.
+
+        ``label`` is the network's name in the log, when it is not the stage's.
+        """
+        if self.folder is None or not self.run["stages"].get(name, {}).get("done"):
+            return
+        path = self.folder / f"{name}.safetensors"
+        tensors, own = load_tensors(path), network.state_dict()
+        fresh = {
+            key: own[key]
+            for key in list(own)[-2:]
+            if key in tensors and tensors[key].shape != own[key].shape
+        }
+        check_tensors(own, {**tensors, **fresh}, path)
+        network.load_state_dict({**tensors, **fresh})
+        self.log(
+            f"{label or name} begins with the weights of {self.folder}"
+            + (", but for its last layer: the classes differ." if fresh else ".")
+        )
+
+
+def _check(folder: Path, run: dict[str, Any], record: dict[str, Any]) -> None:
+    old, new = run["settings"], record["settings"]
+    other = [f"{key} {old.get(key)} -> {new[key]}" for key in SHAPE if old.get(key) != new[key]]
+    if other:
+        raise SettingsError(
+            f"--init {folder} has other networks: {', '.join(other)}. Set them as they are there"
+        )
+    if run["data"]["fingerprint"] == record["data"]["fingerprint"]:
+        raise DataError(
+            f"--init {folder} was trained on these very images, validation images among them "
+            "perhaps; go on with it by --resume, or begin with a run on other images"
+        )

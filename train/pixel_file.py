@@ -1,0 +1,75 @@
+"""Arrays in one nameless file on disk, read through memory maps."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from foveate.runtime.errors import DataError
+
+Array = npt.NDArray[np.generic]
+SPARE_BYTES = 1 << 30
+"""Left free on the disk: other programs, the run's own files."""
+
+
+class PixelFile:
+    """Arrays by name, written once and then mapped, so that only pages that are read are loaded.
+
+    The file has no name, so nothing is left of it when the process ends, however it ends; processes
+    forked from this one read it too. DataError when the disk has no room for ``expected`` bytes.
+    """
+
+    def __init__(self, folder: Path, expected: int) -> None:
+        self.folder = folder
+        self._places: dict[str, list[tuple[int, np.dtype[np.generic], tuple[int, ...]]]] = {}
+        self._end = 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _check_room(folder, expected)
+            self._file = tempfile.TemporaryFile(dir=folder)
+        except OSError as error:
+            raise self._failure(error) from error
+        weakref.finalize(self, self._file.close)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def add(self, name: str, *arrays: Array) -> None:
+        """Write arrays to the file."""
+        places = []
+        try:
+            for array in arrays:
+                self._file.seek(self._end)
+                self._file.write(np.ascontiguousarray(array).data)
+                places.append((self._end, array.dtype, array.shape))
+                self._end += array.nbytes
+            self._file.flush()
+        except OSError as error:
+            raise self._failure(error) from error
+        self._places[name] = places
+
+    def get(self, name: str) -> list[Array]:
+        """Return the arrays as they were added, read-only; pages are read when they are used."""
+        return [np.asarray(np.memmap(self._file, dtype, "r", start, shape))
+                for start, dtype, shape in self._places[name]]  # fmt: skip
+
+    def _failure(self, error: OSError) -> DataError:
+        return DataError(
+            f"{self.folder}: decoded images cannot be kept there: {error.strerror}. "
+            "FOVEATE_CACHE=FOLDER names another disk"
+        )
+
+
+def _check_room(folder: Path, expected: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if expected + SPARE_BYTES > free:
+        raise DataError(
+            f"{folder}: {expected / 1e9:.1f} GB of decoded images do not fit in memory and go "
+            f"there; {free / 1e9:.1f} GB are free, and {SPARE_BYTES / 1e9:.1f} GB must stay so. "
+            "Make room, name a folder on another disk (FOVEATE_CACHE=FOLDER), or raise cache_gb"
+        )

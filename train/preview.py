@@ -1,0 +1,235 @@
+"""``foveate train --preview``: sheets of what the networks will see, before they are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from foveate.runtime.errors import OutputError
+from foveate.runtime.geometry import crop
+from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
+from foveate.train.augment import augmentation
+from foveate.train.boxes import box_of
+from foveate.train.full_images import FullImages, plan_cache
+from foveate.train.full_views import FullCrops
+from foveate.train.preview_choice import Pick, choose
+from foveate.train.record import Job, new_record
+from foveate.train.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
+from foveate.train.summary import percent, small_targets, summary
+from foveate.train.tile_views import TileCrops
+from foveate.train.tiles import tile_boxes
+from foveate.train.views import (
+    Box,
+    FloatArray,
+    RegionCrops,
+    Regions,
+    StemSampler,
+    WholeImages,
+    class_shares,
+    full_scale,
+    whole_views,
+)
+
+VARIANTS = 4
+LOW, HIGH = 0.5, 99.5
+"""Percentiles that a 16-bit image is stretched between, to be looked at."""
+DOUBT = 1e-3
+"""No answer of stage 1 is sure of nothing everywhere, so the truth that stands in is not either."""
+STRETCHED = (
+    f"16-bit images are shown stretched from their {LOW}th to their {HIGH}th percentile; "
+    "training sees their values as they are."
+)
+Grey = npt.NDArray[np.uint8]
+
+
+def write_preview(job: Job, folder: Path) -> list[Path]:
+    """Say what the data is, write sheets of it to ``folder`` and return their paths."""
+    record = new_record(job)
+    training, validation = record["data"]["training"], record["data"]["validation"]
+    spec = CascadeSpec.from_dict(record["spec"])
+    names = spec.classes[1:]
+    for line in summary(job.dataset, training, validation, names):
+        job.log(line)
+    if not spec.pad_multiple:
+        for line in small_targets(job.dataset, spec.stage1.height, spec.stage1.width, names):
+            job.log(line)
+    job.log(plan_cache(job.dataset.contents, job.settings.cache_gb).words)
+    picks = choose(job.dataset, training, names)
+    sheets = _Sheets(job, spec, picks)
+    found = {"1-data.png": sheets.data(), "2-stage1.png": sheets.stage1()}
+    if spec.stage2 is not None and job.stages != "1":
+        found["3-stage2.png"] = sheets.stage2()
+    paths = []
+    for name, sheet in found.items():
+        paths.append(folder / name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_sheet(paths[-1], sheet)
+        except OSError as error:
+            raise OutputError(f"{error.filename or folder}: {error.strerror}") from error
+    return paths
+
+
+class _Sheets:
+    """The sheets of some images; views are drawn by the code that training draws them by."""
+
+    def __init__(self, job: Job, spec: CascadeSpec, picks: list[Pick]) -> None:
+        self.job, self.picks = job, picks
+        self.spec = replace(spec, normalisation=Normalisation("constants", 0.0, 1.0))
+        stems = [pick.stem for pick in picks]
+        contents = {stem: job.dataset.contents[stem] for stem in stems}
+        self.dataset = replace(job.dataset, stems=tuple(stems), contents=contents)
+        self.full = FullImages(self.dataset, job.settings.cache_gb)
+        self.views = whole_views(
+            self.full,
+            stems,
+            spec.stage1,
+            lambda done, total: job.progress("preparing views", done, total),
+        )
+        self.augment = augmentation(job.settings)
+        self.wide = any(item.bits > 8 for item in contents.values())
+
+    def data(self) -> Sheet:
+        tiles = [self._image(pick) for pick in self.picks]
+        rows = [Row(tiles[start : start + 4]) for start in range(0, len(tiles), 4)]
+        note = "Some of the training images with their masks outlined."
+        return self._sheet(f"The data: {self.dataset.root.resolve().name}", [note], rows)
+
+    def stage1(self) -> Sheet:
+        size = self.spec.stage1
+        what = f"the whole image at {size.width} x {size.height}"
+        if self.spec.pad_multiple:
+            what = f"crops of {size.width} x {size.height} of images at their own size"
+        who = "the network" if self.spec.stage2 is None else "stage 1"
+        rows = []
+        for row, pick in enumerate(self.picks):
+            if self.spec.pad_multiple:
+                tiles, items = [], self._crops(pick)
+            else:
+                view = self.views[pick.stem]
+                plain = self._tile(pick, view.image.astype(np.float32), view.target(), "as it is")
+                tiles, items = [plain], self._whole(pick)
+            for number in range(VARIANTS):
+                index = row * VARIANTS + number  # other changes in every row
+                pixels, target = (tensor.numpy() for tensor in items[index])
+                tiles.append(self._tile(pick, pixels[0], target, f"variant {number + 1}"))
+            rows.append(Row(tiles, f"{pick.stem}: {pick.why}"))
+        return self._sheet(f"What {who} sees: {what}", self._changes(), rows)
+
+    def stage2(self) -> Sheet:
+        size = self.spec.stage2
+        assert size is not None
+        tiles = self.spec.region.mode == "tiles"
+        what = "tiles of the image" if tiles else "a box around the target"
+        notes = [
+            "White: what the variants show. Stage 1 is not trained yet, so the truth stands in "
+            "for its answer, which stage 2 gets as a second channel.",
+            *self._changes(),
+        ]
+        rows = [
+            Row(list(self._row(pick, row * VARIANTS)), f"{pick.stem}: {pick.why}")
+            for row, pick in enumerate(self.picks)
+        ]
+        title = f"What stage 2 sees: {what}, at {size.width} x {size.height}"
+        return self._sheet(title, notes, rows)
+
+    def _row(self, pick: Pick, first: int) -> Iterator[Tile]:
+        """Yield where the variants of stage 2 lie, and the variants, from number ``first`` on."""
+        views, boxes = self._regions(pick, range(first, first + VARIANTS))
+        picture = self._image(pick).picture
+        content = self.dataset.contents[pick.stem]
+        scale = picture.shape[1] / content.width, picture.shape[0] / content.height
+        yield Tile(framed(picture, boxes, scale), ("where the variants are",))
+        for number, (x0, y0, x1, y1) in enumerate(boxes):
+            pixels, target = (tensor.numpy() for tensor in views[first + number])
+            words = f"variant {number + 1}: {x1 - x0:.0f} x {y1 - y0:.0f} pixels"
+            yield self._tile(pick, pixels[0], target, words)
+
+    def _regions(self, pick: Pick, numbers: range) -> tuple[RegionCrops | TileCrops, list[Box]]:
+        """Return stage 2's training views of one image, and the boxes of some of them."""
+        if self.spec.region.mode == "tiles":
+            tiles = self._tile_crops(pick)
+            found = [tile_boxes(tiles.place(number)[2])[0, 0].tolist() for number in numbers]
+            return tiles, [(x0, y0, x1, y1) for x0, y0, x1, y1 in found]
+        crops = self._box_crops(pick)
+        return crops, [crops.place(number)[2] for number in numbers]
+
+    def _box_crops(self, pick: Pick) -> RegionCrops:
+        view, size = self.views[pick.stem], self.spec.stage2
+        assert size is not None
+        region = self.spec.region
+        if not region.margin:  # chosen with the box, later
+            region = replace(region, margin=Region.margin)
+        truth = view.target().sum(axis=0)
+        box = box_of(torch.from_numpy(truth), view, region, size)
+        hints = {pick.stem: [truth.astype(np.float16)]}
+        regions = Regions(hints, {pick.stem: [box]}, {pick.stem: box})
+        return RegionCrops(
+            self.full, self.views, regions, self._sampler(pick), self.spec, self.augment,
+            self.job.settings.seed,
+        )  # fmt: skip
+
+    def _tile_crops(self, pick: Pick) -> TileCrops:
+        truth = torch.from_numpy(self.views[pick.stem].target().sum(axis=0)) + DOUBT
+        return TileCrops(
+            self.full, self.views, {pick.stem: [truth]}, self._sampler(pick), self.spec,
+            self.augment, self.job.settings.seed,
+        )  # fmt: skip
+
+    def _whole(self, pick: Pick) -> WholeImages:
+        seed = self.job.settings.seed
+        return WholeImages(self.views, self._sampler(pick), self.spec, self.augment, seed)
+
+    def _crops(self, pick: Pick) -> FullCrops:
+        seed = self.job.settings.seed
+        return FullCrops(self.full, self._sampler(pick), self.spec, self.augment, seed)
+
+    def _sampler(self, pick: Pick) -> StemSampler:
+        return StemSampler(self.dataset, [pick.stem])
+
+    def _image(self, pick: Pick) -> Tile:
+        """Return an image made small, its mask outlined, with words on it."""
+        image, mask = self.full.get(pick.stem)
+        fit = SIDE / max(image.shape)
+        size = Size(*(max(1, round(side * fit)) for side in image.shape))
+        box = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
+        small = crop(image, box, size.height, size.width) / full_scale(image)
+        content = self.dataset.contents[pick.stem]
+        found = [
+            f"{name} {percent(content.share(label))}"
+            for label, name in enumerate(self.spec.classes[1:], 1)
+            if label in content.areas
+        ]
+        bits = "16 bit, stretched" if content.bits > 8 else "8 bit"
+        words = f"{content.width} x {content.height}, {bits}"
+        tile = self._tile(pick, small, class_shares(mask, len(self.spec.classes) - 1, box, size))
+        return Tile(tile.picture, (pick.stem, words, ", ".join(found) or "empty", pick.why))
+
+    def _tile(self, pick: Pick, pixels: FloatArray, shares: FloatArray, *words: str) -> Tile:
+        """Return pixels in [0, 1] and class shares as a tile, of one brightness for an image."""
+        low, high = 0.0, 1.0
+        if self.dataset.contents[pick.stem].bits > 8:
+            low, high = np.percentile(self.views[pick.stem].image.astype(np.float32), (LOW, HIGH))
+        grey = np.clip((pixels - low) / max(high - low, 1e-6), 0, 1) * 255
+        return Tile(outlined(np.rint(grey).astype(np.uint8), shares), words)
+
+    def _changes(self) -> list[str]:
+        settings = self.job.settings
+        names = ("horizontal_flip", "vertical_flip", "rotate_degrees", "brightness_contrast")
+        values = ", ".join(f"{name} {getattr(settings, name):g}" for name in names)
+        return [
+            "In training every view is drawn anew, as these variants are. If some could never be "
+            "images of yours, choose another preset:",
+            "--set augmentation=none, light, standard, medical or industrial, or single values, "
+            "such as --set vertical_flip=0.",
+            f"Here: augmentation {settings.augmentation}, {values}.",
+        ]
+
+    def _sheet(self, title: str, notes: list[str], rows: list[Row]) -> Sheet:
+        more = [STRETCHED] if self.wide else []
+        return Sheet(title, [*notes, *more], self.spec.classes[1:], rows)

@@ -1,0 +1,90 @@
+"""A data set in words, for the terminal, before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from foveate.train.dataset import DataSet
+
+SMALL_CELLS = 9.0
+"""Targets of fewer cells of stage 1's view than this are hard for it to find."""
+
+
+def summary(
+    dataset: DataSet, training: Sequence[str], validation: Sequence[str], names: Sequence[str]
+) -> list[str]:
+    """Return lines on sizes, bits, classes (``names``, without background), groups and split."""
+    return [
+        _split(dataset, training, validation),
+        _sizes(dataset),
+        *(_class(dataset, label, name) for label, name in enumerate(names, 1)),
+        _empty(dataset),
+    ]
+
+
+def small_targets(dataset: DataSet, height: int, width: int, names: Sequence[str]) -> list[str]:
+    """Return a warning for every class that is mostly too small for a view of this size."""
+    lines = []
+    for label, name in enumerate(names, 1):
+        shares = _shares(dataset, label)
+        cells = float(np.median(shares)) * height * width if shares else SMALL_CELLS
+        if cells < SMALL_CELLS:
+            lines.append(
+                f'Note: in half of its images "{name}" covers less than {cells:.1f} pixels of the '
+                f"{width} x {height} view that stage 1 sees. A larger image_height and "
+                "image_width, or region_mode=tiles, may find more of it."
+            )
+    return lines
+
+
+def percent(share: float) -> str:
+    """Return a share as percent with two digits that count: 0.013%, 12%."""
+    return f"{float(f'{share:.2g}') * 100:.10g}%"
+
+
+def _split(dataset: DataSet, training: Sequence[str], validation: Sequence[str]) -> str:
+    parts = []
+    for name, stems in (("training", training), ("validation", validation)):
+        groups = {dataset.groups.get(stem, stem) for stem in stems}
+        parts.append(f"{name} {len(stems)}" + (f" in {len(groups)} groups" * bool(dataset.groups)))
+    none = "" if dataset.groups else "; no groups.tsv, so every image is a group of its own"
+    return f"{len(dataset.stems)} images: {', '.join(parts)}{none}."
+
+
+def _sizes(dataset: DataSet) -> str:
+    items = list(dataset.contents.values())
+    sizes = sorted({(item.height * item.width, item.width, item.height) for item in items})
+    least, most = (f"{width} x {height}" for _, width, height in (sizes[0], sizes[-1]))
+    size = f"all {least} pixels" if len(sizes) == 1 else f"{least} to {most} pixels"
+    wide = sum(item.bits > 8 for item in items)
+    bits = {0: "all 8 bit", len(items): "all 16 bit"}.get(
+        wide, f"{wide} of 16 bit and {len(items) - wide} of 8 bit, which are multiplied by 257"
+    )
+    return f"Sizes: {size}. Depth: {bits}; the bundle will take {dataset.input_type}."
+
+
+def _class(dataset: DataSet, label: int, name: str) -> str:
+    shares = _shares(dataset, label)
+    pixels = sum(item.height * item.width for item in dataset.contents.values())
+    area = sum(item.areas.get(label, 0) for item in dataset.contents.values())
+    if not shares:
+        return f'Class {label} "{name}": in none of the images.'
+    return (
+        f'Class {label} "{name}": in {len(shares)} images, {percent(area / pixels)} of all pixels; '
+        f"where it is, {percent(min(shares))} to {percent(max(shares))} of the image, median "
+        f"{percent(float(np.median(shares)))}."
+    )
+
+
+def _empty(dataset: DataSet) -> str:
+    empty = [stem for stem, item in dataset.contents.items() if item.empty]
+    return f"Empty masks: {len(empty)}" + (
+        f" ({', '.join(empty[:3])}{' ...' * (len(empty) > 3)})." if empty else "."
+    )
+
+
+def _shares(dataset: DataSet, label: int) -> list[float]:
+    """Return the share that a class has of each image that holds it."""
+    return [item.share(label) for item in dataset.contents.values() if label in item.areas]
