@@ -58,8 +58,12 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
 @setting_options()
 @click.option("--list", "stem_list", type=click.Path(path_type=Path), help="File of stems.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option("--init", type=click.Path(path_type=Path), help="Begin with the weights of a run.")
-@click.option("--folds", type=int, help="Cross-validation: --out has a run a fold, and folds.json.")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Begin with the weights of another run, pretrained on other images.",
+)
 @click.option(
     "--preview",
     type=click.Path(path_type=Path),
@@ -68,6 +72,7 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
     metavar="[DIR]",
     help="Train nothing: write pictures of what the networks will see to DIR (preview).",
 )
+@click.option("--folds", type=int, help="Cross-validation: --out has a run a fold, and folds.json.")
 def train(
     data: Path | None,
     out: Path | None,
@@ -77,8 +82,8 @@ def train(
     stem_list: Path | None,
     resume: bool,
     init: Path | None,
-    folds: int | None,
     preview: Path | None,
+    folds: int | None,
     **options: Any,
 ) -> None:
     """Train on DATA (images/ and masks/, paired by name) and write the run to --out.
@@ -91,23 +96,18 @@ def train(
       foveate train data/phantoms --preview
       foveate train data/phantoms --out runs/first --max-minutes 20 --set width=8 --set depth=3
       foveate train data/phantoms --out runs/folds --folds 5 --num-epochs 20
+      foveate train data/real --out runs/tuned --init runs/first
     """
     from foveate.train.folds import train_folds
-    from foveate.train.settings import settings_of
-    from foveate.train.training import (
-        Order,
-        open_data,
-        preview_on,
-        says_how_to_go_on,
-        train_on,
-    )
+    from foveate.train.settings import Settings
+    from foveate.train.training import Order, open_data, preview_of, says_how_to_go_on, train_on
 
     if out is None and preview is None:
         raise click.UsageError("Missing option '--out'.")
-    settings = settings_of(given_values(data, config, assignments, options))
+    settings = Settings(**given_values(data, config, assignments, options))
     dataset = open_data(settings, stem_list)
     if out is None or preview is not None:
-        for path in preview_on(dataset, settings, stages, preview or Path("preview")):
+        for path in preview_of(dataset, settings, preview or Path("preview"), stages):
             click.echo(path)
         return
     order = Order(out, stages, resume, init=init)

@@ -13,8 +13,8 @@ from foveate.runtime.atomic_files import write_atomically
 
 PICTURE = "curves.png"
 COLOURS = {"stage1": "tab:blue", "stage2": "tab:orange"}
-OTHER = "lightgray"
-"""The networks whose answers are stage 2's hints."""
+FOLD = {"color": "0.7", "lw": 0.8, "zorder": 0}
+"""Networks of the folds, which only answer for stage 2's training, stand back."""
 
 
 def write_picture(path: Path, stages: Mapping[str, Mapping[str, Any]]) -> None:
@@ -31,13 +31,19 @@ def draw_curves(stages: Mapping[str, Mapping[str, Any]]) -> Figure:
         if not stage["curve"]:
             continue
         epochs = [row["epoch"] for row in stage["curve"]]
-        colour = COLOURS.get(name, OTHER)
-        look = {"color": colour, "marker": "." if len(epochs) < 20 else ""}
+        known = name in COLOURS
+        look = (
+            {"color": COLOURS[name], "marker": "." if len(epochs) < 20 else ""} if known else FOLD
+        )
         loss.plot(epochs, [row["loss"] for row in stage["curve"]], label=name, **look)
         dice.plot(epochs, [row["dice"] for row in stage["curve"]], **look)
+        if name not in COLOURS:
+            continue
         best = max(stage["curve"], key=lambda row: row["dice"])
         label = f"{name}: best {best['dice']:.4f}, epoch {best['epoch']}"
-        dice.plot(best["epoch"], best["dice"], "o", ms=9, mfc="none", color=colour, label=label)
+        dice.plot(
+            best["epoch"], best["dice"], "o", ms=9, mfc="none", color=COLOURS[name], label=label
+        )
     loss.set(xlabel="epoch", ylabel="training loss", title="Loss")
     dice.set(xlabel="epoch", ylabel="validation Dice, at the stage's size", title="Dice")
     for axes in (loss, dice):

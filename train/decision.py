@@ -73,10 +73,10 @@ def measure_decisions(
             _with(cascade.spec, threshold=row.threshold, margin=row.margin, opening=row.opening)
         )
     best = best_decision(table).applied(cascade.spec)
-    size = cascade.spec.stage2
-    for side in SIDES if size is not None else ():
-        height, width = round(side * size.height), round(side * size.width)
-        table += judge.run(_with(best, min_height=height, min_width=width))
+    if size := cascade.spec.stage2:
+        for side in SIDES:
+            height, width = round(side * size.height), round(side * size.width)
+            table += judge.run(_with(best, min_height=height, min_width=width))
     return list(dict.fromkeys(table))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -88,7 +88,7 @@ def _fit(job: Job, processes: Processes) -> dict[str, Any]:
 
 
 def _fit_stage1(
-    trainer: Trainer, network: UNet, views: Mapping[str, WholeView], full: FullImages
+    trainer: Trainer, network: UNet, views: dict[str, WholeView], full: FullImages
 ) -> None:
     """Fit stage 1 (or single)."""
     job, record = trainer.job, trainer.record

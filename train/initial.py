@@ -24,7 +24,7 @@ class Initial:
     """
 
     def __init__(self, job: Job, record: dict[str, Any]) -> None:
-        self.folder, self.log = job.init, job.log
+        self.folder, self.log, self.stages = job.init, job.log, record["stages"]
         stated = record.get("init")
         if self.folder is None:
             if stated:
@@ -50,25 +50,29 @@ class Initial:
         record["init"] = made
         self.run = run
 
-    def into(self, network: nn.Module, name: str, label: str = "") -> None:
+    def into(self, network: nn.Module, name: str, own: str = "") -> None:
         """Put the weights of a stage into a network; a last layer for other classes stays new.
 
-        ``label`` is the network's name in the log, when it is not the stage's.
+        ``own`` is the network's name in this run, when it is another than the stage's. A network
+        that has been trained already is left as it is.
         """
+        own = own or name
+        if self.stages.get(own, {}).get("curve"):
+            return
         if self.folder is None or not self.run["stages"].get(name, {}).get("done"):
             return
         path = self.folder / f"{name}.safetensors"
-        tensors, own = load_tensors(path), network.state_dict()
-        fresh = {
-            key: own[key]
-            for key in list(own)[-2:]
-            if key in tensors and tensors[key].shape != own[key].shape
+        tensors, present = load_tensors(path), network.state_dict()
+        new = {
+            key: present[key]
+            for key in list(present)[-2:]
+            if key in tensors and tensors[key].shape != present[key].shape
         }
-        check_tensors(own, {**tensors, **fresh}, path)
-        network.load_state_dict({**tensors, **fresh})
+        check_tensors(present, {**tensors, **new}, path)
+        network.load_state_dict({**tensors, **new})
         self.log(
-            f"{label or name} begins with the weights of {self.folder}"
-            + (", but for its last layer: the classes differ." if fresh else ".")
+            f"{own} begins with the weights of {self.folder}"
+            + (", but for its last layer: the classes differ." if new else ".")
         )
 
 

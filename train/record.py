@@ -35,8 +35,8 @@ class Job:
     ``watch`` is called after every epoch, when it is kept, with the stage's name in ``run.json``
     and the row of its curve: epoch (from 1), loss, dice (of the validation views), rate (the last
     learning rate), seconds. What it raises ends the training; the run can be resumed.
-    ``validation`` are the stems to validate on, as a fold has them; None draws ``val_fraction``.
     ``init`` is a run whose weights the networks begin with.
+    ``validation`` are the stems to validate on, as a fold has them; None draws ``val_fraction``.
     """
 
     dataset: DataSet
@@ -91,7 +91,7 @@ def start_record(job: Job) -> dict[str, Any]:
 
 def is_finished(job: Job) -> bool:
     """Say whether the folder holds a run with nothing left to train of ``job.stages``."""
-    if not (job.folder / RUN_FILE).exists() or any(job.folder.glob("last*.safetensors")):
+    if not (job.folder / RUN_FILE).exists() or any(job.folder.glob("last-*")):
         return False
     stages = read_run(job.folder)["stages"]
     wanted = ("stage1", "stage2") if job.stages in ("both", "2") else ("stage1",)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+PRESET = math.nan
+"""A setting that is not set: the augmentation preset has its value."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,10 @@ class Settings:
     val_fraction: float = 0.15
     normalisation: str = "zscore"  # or constants: mean and deviation of the training images
     augmentation: str = "standard"  # none, light, medical, industrial: sets the next four
-    horizontal_flip: float = 0.5  # probability
-    vertical_flip: float = 0.5  # 0 where up and down differ, as in ultrasound
-    rotate_degrees: float = 15.0
-    brightness_contrast: float = 0.2
+    horizontal_flip: float = PRESET  # probability; here and below: unset, as the preset has it
+    vertical_flip: float = PRESET  # 0 where up and down differ, as in ultrasound
+    rotate_degrees: float = PRESET
+    brightness_contrast: float = PRESET
     hint_folds: int = 3  # networks whose answers on held-out images stage 2 learns from; 0: none
     margin: float = 0.0  # of the box's side, added at each end; 0: chosen with the box
     class_names: str = ""  # comma-separated, without background; "" means class 1, class 2, ...
@@ -65,8 +69,11 @@ class Settings:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
+        preset = preset_settings(self.augmentation)
         for item in fields(self):
-            object.__setattr__(self, item.name, _typed(item.name, getattr(self, item.name)))
+            value = getattr(self, item.name)
+            value = preset[item.name] if value is PRESET else value
+            object.__setattr__(self, item.name, _typed(item.name, value))
         if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
             raise SettingsError(f'device is "{self.device}"; wanted auto, cpu, cuda or cuda:N')
         for name in ("image_height", "image_width", "crop_height", "crop_width"):
@@ -89,7 +96,6 @@ class Settings:
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; wanted {low} to {high}")
-        preset_settings(self.augmentation)
         if self.hint_folds == 1:
             raise SettingsError("hint_folds is 1; wanted 0 (none) or at least 2")
         if self.single_input not in ("resized", "full"):
@@ -110,12 +116,21 @@ class Settings:
         return self.crop_height or self.image_height, self.crop_width or self.image_width
 
     def as_dict(self) -> dict[str, Any]:
+        """Return every setting, those of the augmentation preset by their values."""
         return asdict(self)
+
+    def but(self, **values: Any) -> Settings:
+        """Return the settings with others by name; another preset brings its own values along."""
+        own = self.as_dict()
+        if values.get("augmentation", self.augmentation) != self.augmentation:
+            preset = preset_settings(self.augmentation)
+            own = {key: value for key, value in own.items() if preset.get(key, None) != value}
+        return Settings(**{**own, **values})
 
 
 def load_settings(config: Path | None, assignments: Sequence[str] = ()) -> Settings:
     """Return settings from the defaults, a TOML file and ``key=value`` lines, in that order."""
-    return settings_of(read_values(config, assignments))
+    return Settings(**read_values(config, assignments))
 
 
 def read_values(config: Path | None, assignments: Sequence[str] = ()) -> dict[str, Any]:
@@ -127,17 +142,6 @@ def read_values(config: Path | None, assignments: Sequence[str] = ()) -> dict[st
             raise SettingsError(f'--set "{assignment}": wanted key=value')
         values[key.strip()] = text.strip()
     return values
-
-
-def settings_of(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
-    """Return settings by name over ``base`` (the defaults), an augmentation preset's included.
-
-    Values are of the setting's type or texts of it. What a preset sets goes under ``values``.
-    """
-    known = {key: _typed(key, value) for key, value in values.items()}
-    preset = preset_settings(known.get("augmentation", Settings.augmentation))
-    under = preset if base is None or "augmentation" in known else {}
-    return replace(base or Settings(), **{**under, **known})
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -160,7 +164,6 @@ def check_name(key: str) -> None:
 
 def _typed(key: str, value: Any) -> Any:
     """Return the value as the type of the setting's default."""
-    check_name(key)
     wanted: Callable[[Any], Any] = type(getattr(Settings, key))
     try:
         if wanted is int and isinstance(value, float | bool):

@@ -180,7 +180,7 @@ class _Running:
         self.processes, self.report = trainer.processes, trainer.job.progress
         self.task = task
         if self.processes.count > 1 and self.device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,

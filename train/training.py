@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from foveate.runtime.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, EngineError
 from foveate.runtime.progress import Bar
 from foveate.train.dataset import DataSet, load_dataset, read_stems
-from foveate.train.settings import Settings, settings_of
+from foveate.train.settings import Settings
 
 if TYPE_CHECKING:
     from foveate.train.record import Job
@@ -46,8 +47,8 @@ class Order:
     """What one call of training asks for beside its settings.
 
     ``stages`` is both, 1, 2 or single. ``validation`` are the stems to validate on; None draws
-    them. ``watch`` is called after every epoch, as ``Job.watch`` is. ``init`` is a run to
-    begin with.
+    them. ``watch`` is called after every epoch, as ``Job.watch`` is. ``init`` is a run whose
+    weights the networks begin with.
     """
 
     out: Path
@@ -64,6 +65,7 @@ def train(
     out: str | Path,
     stages: str = "both",
     resume: bool = False,
+    stem_list: str | Path | None = None,
     init: str | Path | None = None,
     **values: Any,
 ) -> Run:
@@ -71,13 +73,16 @@ def train(
 
     ``values`` are settings by name and go over ``settings``: ``train(data_dir="data/phantoms",
     out="runs/first", num_epochs=10)``. ``stages`` is both, 1, 2 or single; ``resume`` goes on with
-    the run in ``out``; ``init`` is a run whose weights it begins with. The log goes to stdout.
+    the run in ``out``; ``stem_list`` is a file of stems instead of ``train.txt``; ``init`` is a run
+    whose weights the networks begin with. The log goes to stdout.
+
     Raises SettingsError, DataError, BundleError, EngineError and FoveateError.
     """
-    chosen = settings_of(values, settings)
-    order = Order(Path(out), stages, resume, init=Path(init) if init else None)
-    with says_how_to_go_on(order.out):
-        return train_on(open_data(chosen), chosen, order)
+    chosen = (settings or Settings()).but(**values)
+    dataset = open_data(chosen, Path(stem_list) if stem_list else None)
+    with says_how_to_go_on(Path(out)):
+        order = Order(Path(out), stages, resume, init=Path(init) if init else None)
+        return train_on(dataset, chosen, order)
 
 
 @contextmanager
@@ -93,6 +98,21 @@ def says_how_to_go_on(out: Path) -> Iterator[None]:
         raise
 
 
+class _Mute(Bar):
+    """Shows nothing."""
+
+    def update(self, label: str, done: int, total: int, note: str = "") -> None:
+        pass
+
+    def log(self, text: str) -> None:
+        pass
+
+
+def _bar() -> Bar:
+    """Return a progress line; of the processes that torchrun starts only the first shows one."""
+    return Bar() if os.environ.get("RANK", "0") == "0" else _Mute()
+
+
 def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
     """Return the data set that the settings name, after looking at every mask of it.
 
@@ -101,7 +121,7 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
     if not settings.data_dir:
         raise DataError("no data set given: foveate train DATA --out RUN, or data_dir in --config")
     root = Path(settings.data_dir)
-    bar = Bar()
+    bar = _bar()
     if stem_list is None and (root / "train.txt").exists():
         stem_list = root / "train.txt"
     dataset = load_dataset(
@@ -121,6 +141,17 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
     return dataset
 
 
+def preview_of(dataset: DataSet, settings: Settings, folder: Path, stages: str) -> list[Path]:
+    """Write pictures of what the networks will see into a folder and return their paths."""
+    try:
+        from foveate.train.preview import write_preview
+        from foveate.train.record import Job
+    except ImportError as error:
+        raise EngineError(f"a preview needs {error.name}: pip install 'foveate[train]'") from None
+    bar = Bar()
+    return write_preview(Job(dataset, settings, folder, stages, False, bar.log, bar.update), folder)
+
+
 def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
     """Train on a data set in memory; draw its curves."""
     try:
@@ -129,7 +160,7 @@ def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
         from foveate.train.record import Job, is_finished
     except ImportError as error:
         raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
-    bar = Bar()
+    bar = _bar()
     curves = Curves(order.out)
 
     def watch(stage: str, row: Mapping[str, Any]) -> None:
@@ -141,36 +172,17 @@ def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
         order.init, order.validation,
     )  # fmt: skip
     try:
-        record = fit(job) if not order.resume or not is_finished(job) else _as_it_is(job)
-    except KeyboardInterrupt:
-        if (order.out / RUN_FILE).exists():
-            bar.log(
-                "Whole epochs are kept. Go on with the same command and --resume, "
-                f"--out {order.out}"
-            )
-        raise
+        record = _as_it_is(job) if order.resume and is_finished(job) else fit(job)
     finally:
         curves.close()
     return Run(order.out, record)
 
 
 def _as_it_is(job: Job) -> dict[str, Any]:
-    """Return the record of a finished run, refused as training on would refuse it."""
+    """Return the record of a finished run, refused where training on would refuse it."""
     from foveate.train.initial import Initial
     from foveate.train.record import start_record
 
     record = start_record(job)
     Initial(job, record)
     return record
-
-
-def preview_on(dataset: DataSet, settings: Settings, stages: str, folder: Path) -> list[Path]:
-    """Write pictures of what the networks will see to ``folder``; nothing is trained."""
-    try:
-        from foveate.train.preview import write_preview
-        from foveate.train.record import Job
-    except ImportError as error:
-        raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
-    bar = Bar()
-    job = Job(dataset, settings, folder, stages, False, bar.log, bar.update)
-    return list(write_preview(job, folder))

@@ -16,7 +16,8 @@ from foveate.runtime.run_lock import locked
 from foveate.train.dataset import DataSet
 from foveate.train.image_dice import mean_dice_of
 from foveate.train.own_size import validation_dice
-from foveate.train.settings import Settings, settings_of
+from foveate.train.schedule import share_of_seconds
+from foveate.train.settings import Settings
 from foveate.train.space import Range
 from foveate.train.study import Study
 from foveate.train.study_report import write_report
@@ -43,7 +44,7 @@ class Plan:
     @property
     def settings(self) -> Settings:
         """The settings of the first trial: what is fixed, and the defaults."""
-        return settings_of(self.fixed)
+        return Settings(**self.fixed)
 
 
 def tune(dataset: DataSet, plan: Plan) -> Study:
@@ -78,7 +79,7 @@ def _try(study: Study, dataset: DataSet, plan: Plan) -> None:
                      for name, value in values.items())  # fmt: skip
     bar.log(f"Trial {trial.number} ({len(study.trials) + 1} of {plan.trials}): {said}")
     try:
-        settings = settings_of({**plan.fixed, **values})
+        settings = Settings(**{**plan.fixed, **values})
         train_on(dataset, settings, Order(out, watch=_Pruning(trial, settings)))
         dice = mean_dice_of(validation_dice(out, dataset))
     except optuna.TrialPruned:
@@ -100,8 +101,10 @@ class _Pruning:
         self._last = -1
 
     def __call__(self, stage: str, row: Mapping[str, Any]) -> None:
+        if stage not in ("stage1", "stage2"):
+            return  # a fold's network only answers for stage 2's training
         step = step_of(self._settings, stage, row)
-        if stage not in ("stage1", "stage2") or step == self._last:
+        if step == self._last:
             return
         self._last = step
         self._trial.report(row["dice"], step)
@@ -113,7 +116,7 @@ def step_of(settings: Settings, stage: str, row: Mapping[str, Any]) -> int:
     """Return how far a training is, for comparison: stage 2 begins where stage 1 ends."""
     each = _steps(settings)
     if settings.max_minutes:
-        share = row["seconds"] / (settings.max_minutes * 60 / 2)
+        share = row["seconds"] / share_of_seconds(settings, "both", 1.0)
         along = min(int(share * each), each - 1)
     else:
         along = row["epoch"] - 1

@@ -43,12 +43,12 @@ def tune(
       foveate tune data/phantoms --out studies/first --trials 20 --num-epochs 10
       foveate export studies/first/best --out first.bundle
     """
-    from foveate.train.settings import settings_of
+    from foveate.train.settings import Settings
     from foveate.train.space import read_space
     from foveate.train.training import open_data
 
     values = given_values(data, config, assignments, options)
-    settings = settings_of(values)
+    settings = Settings(**values)
     searched = read_space(space, values)
     try:
         from foveate.train.study_report import as_text
