@@ -19,11 +19,11 @@ from safetensors.torch import save
 from torch import nn
 
 import foveate
+from foveate.export.folding import folded, rounded_to_half
 from foveate.export.graph import cascade_model, stage_model
 from foveate.export.image_sets import ImageSets
 from foveate.export.lint import lint
 from foveate.export.parity import measure, torch_masks
-from foveate.export.precision import folded, rounded_to_half
 from foveate.export.source import Source
 from foveate.runtime.bundle import (
     MANIFEST,

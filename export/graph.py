@@ -36,8 +36,8 @@ def cascade_model(
     """Return the fused graph of a cascade.
 
     ``stage1`` and ``stage2`` are networks in evaluation mode whose BatchNorm is folded (see
-    ``precision.folded``): U-Nets, or a single convolution. ``precision`` is fp32 or fp16, or int8
-    for what is quantised then.
+    ``folding.folded``): those of ``train/``, or a single convolution. ``precision`` is fp32 or
+    fp16, or int8 for what is quantised then.
     """
     w = GraphWriter()
     pixels = _float_image(w, spec)

@@ -30,25 +30,25 @@ def block_names(model: onnx.ModelProto) -> list[str]:
 def blocks(model: onnx.ModelProto) -> dict[str, str]:
     """Return output -> block of each node of the networks, such as stage1.encoder.0.
 
-    A block is one or two convolutions, named as in weights.safetensors; what stands behind a
-    convolution belongs to it, and so does the MaxPool or Concat in front.
+    A block is one or a few convolutions, named as in weights.safetensors; what follows a
+    convolution belongs to it, but from a MaxPool or Concat on to the convolution behind.
     """
-    inside, found = nodes_of_networks(model), {}
-    for node in inside:
-        name = _block(node)
-        if name:
-            found[node.output[0]] = name
-        elif node.op_type in ("Relu", "DepthToSpace"):
-            found[node.output[0]] = found[node.input[0]]
-    readers = {name: _block(node) for node in inside for name in node.input[:1]}
-    for node in inside:
-        if node.op_type in ("MaxPool", "Concat"):
-            found[node.output[0]] = readers[node.output[0]]
+    found: dict[str, str] = {}
+    waiting: list[str] = []
+    block = ""
+    for node in nodes_of_networks(model):
+        if node.op_type == "Conv":
+            block = _block(node)
+            found |= dict.fromkeys([*waiting, node.output[0]], block)
+            waiting = []
+        elif waiting or node.op_type in ("MaxPool", "Concat"):
+            waiting.append(node.output[0])
+        elif node.op_type not in ("Identity", "Cast"):
+            found[node.output[0]] = block
     return found
 
 
 def _block(node: NodeProto) -> str:
-    """Return the block of a convolution; "" for other nodes."""
-    if node.op_type != "Conv":
-        return ""
-    return ".".join(node.input[1].split(".")[:3]).removesuffix(".weight")
+    """Return the block of a convolution: its name without its number in the block."""
+    parts = node.input[1].removesuffix(".weight").split(".")
+    return ".".join(parts[: max(3, len(parts) - 1)])

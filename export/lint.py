@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from foveate.export.layers import nodes_of_networks
+from foveate.export.network_operators import NEAREST
 
 FORBIDDEN = {
     "GridSample": "TensorRT reads it as nearest at opset 20 and wrongly in fp16 "
@@ -27,8 +28,7 @@ FORBIDDEN = {
 }
 NARROW = (TensorProto.BOOL, TensorProto.UINT8)
 QUANTISING = {"QuantizeLinear", "DequantizeLinear"}
-NETWORK_OPERATORS = {"Conv", "ConvTranspose", "Relu", "MaxPool", "Concat", "Cast", "Identity"}
-CARRIERS = {"Gather", "Flatten", "Reshape", "Slice"}
+CARRIERS = {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice"}
 """Operators that move values and compute nothing: labels travel as float16 through them."""
 OPSET = 18
 
@@ -53,8 +53,14 @@ def lint(model: onnx.ModelProto) -> list[str]:
 
 def _forbidden(model: onnx.ModelProto) -> Iterator[str]:
     for node in model.graph.node:
-        if node.op_type in FORBIDDEN:
+        if node.op_type in FORBIDDEN and not _repeats_pixels(node):
             yield f"{node.op_type} ({node.name}): {FORBIDDEN[node.op_type]}"
+
+
+def _repeats_pixels(node: NodeProto) -> bool:
+    """Say whether a node is the one form of Resize that engines agree on."""
+    form = {item.name: item.s.decode() for item in node.attribute}
+    return node.op_type == "Resize" and form == NEAREST
 
 
 def _ranges(model: onnx.ModelProto) -> Iterator[str]:
@@ -95,10 +101,11 @@ def _narrow_types(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str
 
 
 def _half_geometry(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str]:
-    """Geometry stays float32: float16 is for the operators of the networks."""
+    """Geometry stays float32: float16 is for what lies inside the networks."""
+    inside = {node.output[0] for node in nodes_of_networks(model)}
     for node in model.graph.node:
         half = any(types.get(name) == TensorProto.FLOAT16 for name in [*node.input, *node.output])
-        if half and node.op_type not in NETWORK_OPERATORS | CARRIERS:
+        if half and node.op_type not in CARRIERS and node.output[0] not in inside:
             yield f"{node.op_type} ({node.name}) computes in float16; geometry stays float32"
 
 

@@ -21,7 +21,10 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from foveate.export.layers import blocks, nodes_of_networks
 from foveate.runtime.engines.base import Array
 
-QUANTISED = ["Conv", "Relu", "MaxPool", "Concat", "DepthToSpace"]
+QUANTISED = [
+    "Conv", "Relu", "MaxPool", "Concat", "DepthToSpace", "Add", "Mul", "Sigmoid", "Clip",
+    "GlobalAveragePool", "Pad", "Resize",
+]  # fmt: skip
 """The operators of the networks; those of the same name outside them are left alone."""
 
 

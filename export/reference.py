@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from foveate.export.precision import folded
+from foveate.export.folding import folded
 from foveate.runtime.bundle import MANIFEST, WEIGHTS, Bundle
 from foveate.runtime.errors import BundleError
 from foveate.train.cascade import TorchCascade
-from foveate.train.run import MAX_DEPTH, MAX_WIDTH, load_weights, networks, parse_tensors
+from foveate.train.network_choice import NetworkChoice
+from foveate.train.networks import networks
+from foveate.train.run import load_weights, parse_tensors
 
 
 def torch_cascade(bundle: Bundle) -> TorchCascade:
@@ -14,13 +16,10 @@ def torch_cascade(bundle: Bundle) -> TorchCascade:
 
     BundleError when the weights are not those of the networks that the manifest describes.
     """
-    width, depth = bundle.manifest["network"]["width"], bundle.manifest["network"]["depth"]
-    if not (1 <= width <= MAX_WIDTH and 1 <= depth <= MAX_DEPTH):
-        raise BundleError(
-            f"{bundle.folder / MANIFEST}: width {width}, depth {depth}; wanted 1 to {MAX_WIDTH} "
-            f"and 1 to {MAX_DEPTH}"
-        )
-    stage1, stage2 = networks(bundle.spec, width, depth)
+    choice = NetworkChoice.of_manifest(bundle.manifest["network"])
+    if choice.problem():
+        raise BundleError(f"{bundle.folder / MANIFEST}: {choice.problem()}")
+    stage1, stage2 = networks(bundle.spec, choice)
     fused = None if stage2 is None else folded(stage2)
     cascade = TorchCascade(bundle.spec, folded(stage1), fused)
     path = bundle.folder / WEIGHTS

@@ -11,6 +11,7 @@ from foveate.runtime.bundle import MANIFEST, open_bundle
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.train.cascade import TorchCascade
+from foveate.train.network_choice import NetworkChoice
 from foveate.train.run import load_run
 
 
@@ -68,7 +69,7 @@ def _run(folder: Path) -> Source:
     settings, data, stages = record["settings"], record["data"], record["stages"]
     facts = {
         "kind": record["kind"],
-        "network": {"name": "unet", "width": settings["width"], "depth": settings["depth"]},
+        "network": NetworkChoice.of_settings(settings).as_dict(),
         "data": {name: data[name] for name in ("name", "licence", "fingerprint")},
         "training": {
             "created": record["created"],

@@ -145,8 +145,9 @@ def _header(image: Image.Image) -> Header:
         bits = max(stated) if isinstance(stated, tuple) else int(stated)
     elif orientation(image) in SIDEWAYS:
         height, width = width, height
-    if image.format == "PNG" and image.tile and str(image.tile[0][3]).endswith(";16B"):
-        bits = 16  # of colours; what Pillow would make of them has 8
+    if image.format == "PNG":  # colours: what Pillow would make of 16 bits has 8
+        parts = getattr(image, "tile", [])
+        bits = 16 if parts and str(parts[0][3]).endswith(";16B") else 0
     return Header(height, width, image.mode, str(image.format), bits)
 
 

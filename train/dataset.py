@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 from foveate.runtime.errors import DataError, ImageError
 from foveate.runtime.image_files import Pixels, by_stem, image_paths, read_image
 from foveate.runtime.image_headers import Header, read_header
 from foveate.train.contents import Contents, contents_of, count_values
-
-Mask = npt.NDArray[np.uint8]
+from foveate.train.masks import Mask, read_mask
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class DataSet:
 
     def mask(self, stem: str) -> Mask:
         """Return the (H, W) uint8 class mask of a stem: 0 background, 1.. classes."""
-        values = _read_mask(self.masks[stem])
+        values = read_mask(self.masks[stem])
         return values if self.encoding == "index" else np.minimum(values, np.uint8(1))
 
 
@@ -92,7 +89,7 @@ def load_dataset(
         present[stem] = tuple(contents[stem].areas)
         values.update(present[stem])
         digest.update(f"{stem}\0{images[stem].stat().st_size}\0".encode())
-        digest.update(hashlib.sha256(np.ascontiguousarray(mask)).digest())
+        digest.update(hashlib.sha256(np.ascontiguousarray(mask).data).digest())
         progress(index + 1, len(chosen))
     encoding, classes = _encoding(values, root / mask_dir_name)
     if encoding == "255":
@@ -212,38 +209,13 @@ def _check_pairs(
             )
 
 
-def _read_mask(path: Path) -> Mask:
-    """Return the stored values of a mask file as (H, W) uint8; palette indices are not colours."""
-    read_header(path)
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("RGB", "RGBA"):
-                return _one_channel(np.asarray(image, dtype=np.uint8))
-            if image.mode in ("1", "LA"):
-                return np.asarray(image.convert("L"), dtype=np.uint8)
-            if image.mode in ("L", "P"):
-                return np.asarray(image, dtype=np.uint8)
-            mode = image.mode
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"is damaged: {error}") from error
-    raise ImageError(f'has mode "{mode}"; wanted 8 bit grey or palette')
-
-
-def _one_channel(values: npt.NDArray[np.uint8]) -> Mask:
-    """Return the grey of an RGB or RGBA mask; ImageError when its colours are not grey."""
-    red, green, blue = np.moveaxis(values[:, :, :3], 2, 0)
-    if not (np.array_equal(red, green) and np.array_equal(red, blue)):
-        raise ImageError("has colours; wanted class indices or 0 and 255, in grey or a palette")
-    return np.ascontiguousarray(red)
-
-
 def _checked_mask(image_path: Path, mask_path: Path) -> tuple[Header, Mask]:
     try:
         header = read_header(image_path)
     except ImageError as error:
         raise DataError(f"{image_path} {error}") from error
     try:
-        mask = _read_mask(mask_path)
+        mask = read_mask(mask_path)
     except ImageError as error:
         raise DataError(f"{mask_path} {error}") from error
     if mask.shape != (header.height, header.width):

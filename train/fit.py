@@ -19,12 +19,12 @@ from foveate.train.distributed import Processes, join
 from foveate.train.full_images import FullImages
 from foveate.train.full_views import FullCrops, WholeAtOwnSize
 from foveate.train.initial import Initial
+from foveate.train.network import Network
+from foveate.train.networks import networks
 from foveate.train.record import Job, start_record
-from foveate.train.run import networks
 from foveate.train.schedule import share_of_seconds
 from foveate.train.stage2 import Stage2
 from foveate.train.trainer import Task, Trainer
-from foveate.train.unet import UNet
 from foveate.train.views import (
     StemSampler,
     WholeImages,
@@ -70,7 +70,7 @@ def _fit(job: Job, processes: Processes) -> dict[str, Any]:
     if spec.normalisation.mode == "constants":
         constants = _constants([views[stem] for stem in record["data"]["training"]])
         record["spec"] = replace(spec, normalisation=constants).as_dict()
-    stage1, stage2 = networks(spec, job.settings.width, job.settings.depth)
+    stage1, stage2 = networks(spec, job.settings.network_choice)
     if job.stages == "2" and not record["stages"].get("stage1", {}).get("done"):
         raise FoveateError(f"stage 1 of {job.folder} is not done; train it with --stages 1 first")
     initial = Initial(job, record)
@@ -88,7 +88,7 @@ def _fit(job: Job, processes: Processes) -> dict[str, Any]:
 
 
 def _fit_stage1(
-    trainer: Trainer, network: UNet, views: dict[str, WholeView], full: FullImages
+    trainer: Trainer, network: Network, views: dict[str, WholeView], full: FullImages
 ) -> None:
     """Fit stage 1 (or single)."""
     job, record = trainer.job, trainer.record
@@ -107,7 +107,7 @@ def _fit_stage1(
     trainer.fit(replace(task, seconds=seconds), network)
 
 
-def _decide_single(trainer: Trainer, network: UNet, full: FullImages) -> None:
+def _decide_single(trainer: Trainer, network: Network, full: FullImages) -> None:
     """Choose the mask threshold of a one-stage network."""
     stage = trainer.record["stages"]["stage1"]
     if "decisions" in stage:

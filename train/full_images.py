@@ -10,7 +10,8 @@ from typing import cast
 from foveate.runtime.cache_folder import cache_folder
 from foveate.runtime.image_files import Pixels
 from foveate.train.contents import Contents
-from foveate.train.dataset import DataSet, Mask
+from foveate.train.dataset import DataSet
+from foveate.train.masks import Mask
 from foveate.train.memory import available_bytes
 from foveate.train.pixel_file import PixelFile
 
@@ -43,9 +44,11 @@ class CachePlan:
 def plan_cache(contents: Mapping[str, Contents], cache_gb: float = 0.0) -> CachePlan:
     """Return what is kept in memory: in the order given, all that ``cache_gb`` 10^9 bytes hold.
 
-    0: half of the memory that is available now.
+    0: half of the memory that is available now. Processes that ``torchrun`` started on this machine
+    have equal parts of it.
     """
     room = cache_gb * 1e9 if cache_gb else available_bytes() * SHARE
+    room /= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     kept, used = set(), 0
     for stem, item in contents.items():
         if used + item.nbytes <= room:
@@ -79,13 +82,19 @@ class FullImages:
         """Return the (H, W) uint8 or uint16 image and the (H, W) uint8 class mask of a stem."""
         if stem in self._kept:
             return self._kept[stem]
-        if self._file is not None and stem in self._file:
-            image, mask = self._file.get(stem)
+        filling = os.getpid() == self._owner  # what a worker adds, no other would see
+        if self._file is not None and stem not in self.plan.kept and filling:
+            self._write(self._file, stem)
+        if self._file is not None and f"{stem}/mask" in self._file:
+            image, mask = self._file.get(f"{stem}/image"), self._file.get(f"{stem}/mask")
             return cast(Pixels, image), cast(Mask, mask)
         pair = self.dataset.image(stem), self.dataset.mask(stem)
-        if os.getpid() == self._owner:  # what a worker adds, no other would see
-            if stem in self.plan.kept:
-                self._kept[stem] = pair
-            elif self._file is not None:
-                self._file.add(stem, *pair)
+        if filling:
+            self._kept[stem] = pair
         return pair
+
+    def _write(self, file: PixelFile, stem: str) -> None:
+        """Decode image and mask into the file, one after the other, so that one is in memory."""
+        if f"{stem}/mask" not in file:
+            file.add(f"{stem}/image", self.dataset.image(stem))
+            file.add(f"{stem}/mask", self.dataset.mask(stem))

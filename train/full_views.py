@@ -14,9 +14,9 @@ from foveate.runtime.image_files import Pixels
 from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.augment import Augmentation, augment_below
 from foveate.train.cascade import STD_FLOOR
-from foveate.train.dataset import Mask
 from foveate.train.full_images import FullImages
 from foveate.train.geometry import pad_to_multiple
+from foveate.train.masks import Mask
 from foveate.train.views import FOREGROUND_SHARE, StemSampler, draw_seed, full_scale, top_of
 
 RowEnds = npt.NDArray[np.int64]
@@ -45,7 +45,9 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
             image, mask = full.get(stem)
             self.statistics[stem] = full_statistics(image, spec.normalisation)
             thinned = image[:: image.shape[0] // 512 + 1, :: image.shape[1] // 512 + 1]
-            self.tops[stem] = top_of(image.dtype, thinned / full_scale(image))
+            self.tops[stem] = top_of(
+                image.dtype, np.asarray(thinned / full_scale(image), np.float32)
+            )
             labels = [label for label in full.dataset.present[stem] if label]
             self.places[stem] = {label: _ends(mask, label) for label in labels}
 

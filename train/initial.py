@@ -1,4 +1,4 @@
-"""Beginning with the weights of another run: pretraining on phantoms, then fine-tuning."""
+"""Beginning with the weights of another run, or of an encoder that was trained elsewhere."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from torch import nn
 
 from foveate.runtime.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, SettingsError
+from foveate.train.networks import load_encoder
 from foveate.train.record import Job
 from foveate.train.run import check_tensors, load_tensors, read_run
 
-SHAPE = ("width", "depth")
+SHAPE = {"network": "unet", "width": 0, "depth": 0}
+"""Settings that make a network what it is, as runs have them that do not name them."""
 
 
 class Initial:
@@ -25,6 +27,7 @@ class Initial:
 
     def __init__(self, job: Job, record: dict[str, Any]) -> None:
         self.folder, self.log, self.stages = job.init, job.log, record["stages"]
+        self.settings = job.settings
         stated = record.get("init")
         if self.folder is None:
             if stated:
@@ -59,6 +62,8 @@ class Initial:
         own = own or name
         if self.stages.get(own, {}).get("curve"):
             return
+        if self.settings.encoder_weights and name == "stage1":
+            load_encoder(network, self.settings)
         if self.folder is None or not self.run["stages"].get(name, {}).get("done"):
             return
         path = self.folder / f"{name}.safetensors"
@@ -78,7 +83,8 @@ class Initial:
 
 def _check(folder: Path, run: dict[str, Any], record: dict[str, Any]) -> None:
     old, new = run["settings"], record["settings"]
-    other = [f"{key} {old.get(key)} -> {new[key]}" for key in SHAPE if old.get(key) != new[key]]
+    old = {**SHAPE, **old}
+    other = [f"{key} {old[key]} -> {new[key]}" for key in SHAPE if old[key] != new[key]]
     if other:
         raise SettingsError(
             f"--init {folder} has other networks: {', '.join(other)}. Set them as they are there"

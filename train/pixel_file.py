@@ -26,7 +26,7 @@ class PixelFile:
 
     def __init__(self, folder: Path, expected: int) -> None:
         self.folder = folder
-        self._places: dict[str, list[tuple[int, np.dtype[np.generic], tuple[int, ...]]]] = {}
+        self._places: dict[str, tuple[int, np.dtype[np.generic], tuple[int, ...]]] = {}
         self._end = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -39,24 +39,21 @@ class PixelFile:
     def __contains__(self, name: str) -> bool:
         return name in self._places
 
-    def add(self, name: str, *arrays: Array) -> None:
-        """Write arrays to the file."""
-        places = []
+    def add(self, name: str, array: Array) -> None:
+        """Write an array to the file."""
         try:
-            for array in arrays:
-                self._file.seek(self._end)
-                self._file.write(np.ascontiguousarray(array).data)
-                places.append((self._end, array.dtype, array.shape))
-                self._end += array.nbytes
+            self._file.seek(self._end)
+            self._file.write(np.ascontiguousarray(array).data)
             self._file.flush()
         except OSError as error:
             raise self._failure(error) from error
-        self._places[name] = places
+        self._places[name] = (self._end, array.dtype, array.shape)
+        self._end += array.nbytes
 
-    def get(self, name: str) -> list[Array]:
-        """Return the arrays as they were added, read-only; pages are read when they are used."""
-        return [np.asarray(np.memmap(self._file, dtype, "r", start, shape))
-                for start, dtype, shape in self._places[name]]  # fmt: skip
+    def get(self, name: str) -> Array:
+        """Return an array as it was added, read-only; its pages are read when they are used."""
+        start, dtype, shape = self._places[name]
+        return np.asarray(np.memmap(self._file, dtype, "r", start, shape))
 
     def _failure(self, error: OSError) -> DataError:
         return DataError(

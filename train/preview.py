@@ -108,12 +108,15 @@ class _Sheets:
         who = "the network" if self.spec.stage2 is None else "stage 1"
         rows = []
         for row, pick in enumerate(self.picks):
+            items: FullCrops | WholeImages
+            tiles = []
             if self.spec.pad_multiple:
-                tiles, items = [], self._crops(pick)
+                items = self._crops(pick)
             else:
                 view = self.views[pick.stem]
                 plain = self._tile(pick, view.image.astype(np.float32), view.target(), "as it is")
-                tiles, items = [plain], self._whole(pick)
+                items = self._whole(pick)
+                tiles.append(plain)
             for number in range(VARIANTS):
                 index = row * VARIANTS + number  # other changes in every row
                 pixels, target = (tensor.numpy() for tensor in items[index])

@@ -35,9 +35,10 @@ def choose(dataset: DataSet, training: Sequence[str], names: Sequence[str]) -> l
     for place, label in enumerate(by_area[: SHOWN - 4]):
         rarest = ", the rarest class" if place == 0 and len(names) > 1 else ""
         holders = [stem for stem in training if label in contents[stem].areas]
-        share = {stem: contents[stem].share(label) for stem in holders}
-        add(f'the most of "{names[label - 1]}"{rarest}', share.__getitem__, holders)
-        add(f'the least of "{names[label - 1]}"', lambda stem, s=share: -s[stem], holders)
+        most = {stem: contents[stem].share(label) for stem in holders}
+        least = {stem: -share for stem, share in most.items()}
+        add(f'the most of "{names[label - 1]}"{rarest}', most.__getitem__, holders)
+        add(f'the least of "{names[label - 1]}"', least.__getitem__, holders)
     add("nothing to find", lambda stem: 0, [stem for stem in training if contents[stem].empty])
     size = {stem: contents[stem].height * contents[stem].width for stem in training}
     if len(set(size.values())) > 1:

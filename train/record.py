@@ -17,11 +17,14 @@ from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
+from foveate.train.class_weights import parse_weights
 from foveate.train.dataset import DataSet, split_validation
 from foveate.train.run import read_run, write_run
 from foveate.train.settings import Settings
 
 SETTINGS_FILE = "settings.toml"
+OF_THE_MACHINE = ("cache_gb", "num_workers")
+"""Settings that change no view: a run may go on with others."""
 
 
 def _unwatched(stage: str, row: Mapping[str, Any]) -> None:
@@ -62,7 +65,8 @@ def start_record(job: Job) -> dict[str, Any]:
                 "(its fingerprint differs). Train into a new folder"
             )
         old, new = {**Settings().as_dict(), **record["settings"]}, job.settings.as_dict()
-        changed = [f"{key} {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
+        kept = [key for key in new if key not in OF_THE_MACHINE]
+        changed = [f"{key} {old[key]} -> {new[key]}" for key in kept if old[key] != new[key]]
         if changed:
             raise SettingsError(f"{job.folder} was begun with other settings: {', '.join(changed)}")
         if job.validation is not None and set(job.validation) != set(record["data"]["validation"]):
@@ -122,6 +126,8 @@ def new_record(job: Job) -> dict[str, Any]:
             f"class_names has {len(names)} names; the masks have {dataset.classes} classes"
         )
     names = names or [f"class {label}" for label in range(1, dataset.classes + 1)]
+    if settings.class_weights not in ("", "auto"):
+        parse_weights(settings.class_weights, dataset.classes + 1)
     single = _kind(job.stages) == "single"
     if settings.single_input == "full" and not single:
         raise SettingsError("single_input=full goes with --stages single; a cascade has its box")
@@ -140,7 +146,7 @@ def new_record(job: Job) -> dict[str, Any]:
             min_height=crop_height,
             min_width=crop_width,
         ),
-        pad_multiple=2**settings.depth if settings.single_input == "full" else 0,
+        pad_multiple=settings.network_choice.multiple if settings.single_input == "full" else 0,
     )
     return {
         "kind": _kind(job.stages),

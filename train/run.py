@@ -20,10 +20,10 @@ from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.json_files import check_shape, read_json
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.cascade import TorchCascade
-from foveate.train.unet import UNet
+from foveate.train.network_choice import NetworkChoice
+from foveate.train.networks import networks
 
 SCHEMA = 1
-MAX_WIDTH, MAX_DEPTH = 256, 7
 _SHAPE = {
     "kind": str,
     "created": str,
@@ -60,11 +60,9 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{path}: its content does not match its run_sha256; it was changed")
     check_shape(path, record, _SHAPE)
     check_shape(path, record["stages"], dict.fromkeys(record["stages"], _STAGE_SHAPE), "stages")
-    width, depth = record["settings"]["width"], record["settings"]["depth"]
-    if not (1 <= width <= MAX_WIDTH and 1 <= depth <= MAX_DEPTH):
-        raise BundleError(
-            f"{path}: width {width}, depth {depth}; wanted 1 to {MAX_WIDTH} and 1 to {MAX_DEPTH}"
-        )
+    problem = NetworkChoice.of_settings(record["settings"]).problem()
+    if problem:
+        raise BundleError(f"{path}: {problem}")
     return record
 
 
@@ -118,12 +116,6 @@ def check_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], sour
         raise BundleError(f"{source}: {'; '.join(sorted(problems)[:4])}{more}")
 
 
-def networks(spec: CascadeSpec, width: int, depth: int) -> tuple[UNet, UNet | None]:
-    """Return fresh networks for both stages (stage 2 takes the image and stage 1's hint)."""
-    stage1 = UNet(1, spec.channels, width, depth)
-    return stage1, None if spec.stage2 is None else UNet(2, spec.channels, width, depth)
-
-
 def load_stage(folder: Path, record: Mapping[str, Any], name: str, network: nn.Module) -> None:
     """Put a stage's best weights into its network, in evaluation mode.
 
@@ -149,8 +141,7 @@ def load_run(folder: Path) -> tuple[TorchCascade, dict[str, Any]]:
         spec = CascadeSpec.from_dict(record["spec"])
     except BundleError as error:
         raise BundleError(f"{folder / RUN_FILE}: {error}") from None
-    settings = record["settings"]
-    stage1, stage2 = networks(spec, settings["width"], settings["depth"])
+    stage1, stage2 = networks(spec, NetworkChoice.of_settings(record["settings"]))
     load_stage(folder, record, "stage1", stage1)
     if stage2 is not None:
         load_stage(folder, record, "stage2", stage2)

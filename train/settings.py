@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.errors import SettingsError
+from foveate.train.network_choice import ENCODERS, NAMES, NetworkChoice
 from foveate.train.presets import preset_settings
 
 if sys.version_info >= (3, 11):
@@ -21,6 +22,7 @@ else:
 
 PRESET = math.nan
 """A setting that is not set: the augmentation preset has its value."""
+LOSSES = ("cross_entropy_dice", "cross_entropy", "dice", "focal", "tversky", "focal_tversky")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ class Settings:
     region_mode: str = "box"  # or tiles: stage 2 sees the best tiles at the image's own resolution
     width: int = 16  # channels at full size; 16 is the narrowest that fills a bf16 vector
     depth: int = 4  # halvings; 4 lets a 256 px view see itself whole
+    network: str = "unet"  # or residual, attention, residual_attention, or an encoder's name
+    encoder_weights: str = ""  # a file with weights of that encoder; "" begins at random ones
+    loss: str = "cross_entropy_dice"  # of LOSSES; where there is one class cross-entropy is binary
+    class_weights: str = ""  # of the loss: comma-separated, background first; or auto
+    focal_gamma: float = 2.0  # how little pixels count that are right already; Lin's value
+    tversky_alpha: float = 0.3  # weight of false positives; Salehi's value
+    tversky_beta: float = 0.7  # weight of false negatives
+    tversky_gamma: float = 4 / 3  # over 1: overlaps that are poor count more; Abraham's value
     batch_size: int = 8
     learning_rate: float = 2e-3  # AdamW peak, after a short warm-up, before the cosine
     weight_decay: float = 1e-2
@@ -76,6 +86,8 @@ class Settings:
             object.__setattr__(self, item.name, _typed(item.name, value))
         if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
             raise SettingsError(f'device is "{self.device}"; wanted auto, cpu, cuda or cuda:N')
+        for name, names in (("network", NAMES), ("loss", LOSSES)):
+            _check_choice(name, getattr(self, name), names)
         for name in ("image_height", "image_width", "crop_height", "crop_width"):
             value = getattr(self, name)
             step = 2 ** min(self.depth, 7)
@@ -91,11 +103,20 @@ class Settings:
             "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
             "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
             "weight_decay": (0, 1), "seed": (0, 2**32 - 1), "cache_gb": (0, 10**6),
-            "hint_folds": (0, 20),
+            "hint_folds": (0, 20), "focal_gamma": (0, 10), "tversky_alpha": (0.01, 10),
+            "tversky_beta": (0.01, 10), "tversky_gamma": (1, 10),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; wanted {low} to {high}")
+        problem = self.network_choice.problem()
+        if problem:
+            raise SettingsError(problem)
+        if self.encoder_weights and self.network not in ENCODERS:
+            raise SettingsError(
+                f"encoder_weights go with a network that has an encoder; {self.network} has none. "
+                f"Wanted network to be one of {', '.join(ENCODERS)}"
+            )
         if self.hint_folds == 1:
             raise SettingsError("hint_folds is 1; wanted 0 (none) or at least 2")
         if self.single_input not in ("resized", "full"):
@@ -115,6 +136,11 @@ class Settings:
         """Height and width of the stage-2 input."""
         return self.crop_height or self.image_height, self.crop_width or self.image_width
 
+    @property
+    def network_choice(self) -> NetworkChoice:
+        """The network of both stages."""
+        return NetworkChoice(self.network, self.width, self.depth)
+
     def as_dict(self) -> dict[str, Any]:
         """Return every setting, those of the augmentation preset by their values."""
         return asdict(self)
@@ -126,6 +152,16 @@ class Settings:
             preset = preset_settings(self.augmentation)
             own = {key: value for key, value in own.items() if preset.get(key, None) != value}
         return Settings(**{**own, **values})
+
+
+def _check_choice(setting: str, value: str, names: Sequence[str]) -> None:
+    """Raise SettingsError, with the nearest of the names, unless the value is one of them."""
+    if value not in names:
+        near = difflib.get_close_matches(value, names, n=1, cutoff=0.0)[0]
+        raise SettingsError(
+            f'there is no {setting} "{value}"; the nearest is "{near}". '
+            f"Wanted one of {', '.join(names)}"
+        )
 
 
 def load_settings(config: Path | None, assignments: Sequence[str] = ()) -> Settings:

@@ -104,7 +104,7 @@ def write_sheet(path: Path, sheet: Sheet) -> None:
 
 
 def _row_height(row: Row) -> int:
-    tall = max(tile.picture.shape[0] for tile in row.tiles)
+    tall = max(len(tile.picture) for tile in row.tiles)
     lines = max(len(tile.words) for tile in row.tiles)
     return (LINE + 6 if row.words else 0) + tall + LINE * lines + 6 * bool(lines) + 2 * GAP
 

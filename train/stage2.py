@@ -19,11 +19,12 @@ from foveate.train.full_images import FullImages
 from foveate.train.hints import Answers, answers, regions, sample
 from foveate.train.initial import Initial
 from foveate.train.losses import mean_dice, view_dice
-from foveate.train.run import load_stage, networks
+from foveate.train.network import Network
+from foveate.train.networks import networks
+from foveate.train.run import load_stage
 from foveate.train.schedule import FOLD_SHARE, share_of_seconds
 from foveate.train.tile_views import TileCrops
 from foveate.train.trainer import Task, Trainer
-from foveate.train.unet import UNet
 from foveate.train.views import (
     RegionCrops,
     StemSampler,
@@ -58,7 +59,7 @@ class Stage2:
     def spec(self) -> CascadeSpec:
         return CascadeSpec.from_dict(self.record["spec"])
 
-    def fit(self, stage1: UNet, stage2: UNet) -> None:
+    def fit(self, stage1: Network, stage2: Network) -> None:
         """Fit stage 2, which begins with stage 1's weights: in its box, or in tiles."""
         stage = self.record["stages"].setdefault("stage2", {"curve": [], "done": False})
         tiles = self.spec.region.mode == "tiles"
@@ -82,7 +83,7 @@ class Stage2:
     def _tiles(self, cascade: TorchCascade) -> Chosen:
         return choose_tiles(cascade, self.full, self.training, self.validation, self.job.log)
 
-    def _answers(self, stage1: UNet) -> Answers:
+    def _answers(self, stage1: Network) -> Answers:
         """Return stage 1's answers: on validation images its own, on others those of the folds."""
         item, trainer = self._item, self.trainer
         own = partial(trainer.answer, stage1)
@@ -113,11 +114,11 @@ class Stage2:
         )
         return found
 
-    def _fold(self, number: int, count: int, held_out: Sequence[str]) -> UNet:
+    def _fold(self, number: int, count: int, held_out: Sequence[str]) -> Network:
         """Return a stage 1 that was trained on the training images that are not held out."""
         settings, name = self.settings, f"fold{number}"
         torch.manual_seed(settings.seed + number)
-        network, _ = networks(self.spec, settings.width, settings.depth)
+        network, _ = networks(self.spec, settings.network_choice)
         self.initial.into(network, "stage1", name)
         others = [stem for stem in self.training if stem not in held_out]
         views = WholeImages(

@@ -24,10 +24,11 @@ from foveate.runtime.errors import FoveateError
 from foveate.train.amp import autocast, gradient_scaler
 from foveate.train.checkpoint import Checkpoint
 from foveate.train.choices import Chosen
+from foveate.train.class_weights import stage_loss
 from foveate.train.curve_line import curve_line
 from foveate.train.distributed import Processes
 from foveate.train.full_views import WholeAtOwnSize
-from foveate.train.losses import mean_dice, segmentation_loss, view_dice
+from foveate.train.losses import mean_dice, view_dice
 from foveate.train.record import Job
 from foveate.train.run import load_stage, save_tensors, write_run
 from foveate.train.schedule import Clock, rate_factor
@@ -185,6 +186,7 @@ class _Running:
             network.parameters(), lr=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,
         )  # fmt: skip
+        self.loss = stage_loss(self.settings, trainer.record["spec"]["classes"], task.views)
         self.scaler = gradient_scaler(self.device)
         self.checkpoint = Checkpoint(network, self.optimizer)
         self.network = network
@@ -248,7 +250,7 @@ class _Running:
         inputs = inputs.to(self.device, non_blocking=True)
         with autocast(self.device):
             logits = self.forward(inputs.contiguous(memory_format=torch.channels_last))
-        loss = segmentation_loss(logits.float(), target.to(self.device, non_blocking=True))
+        loss = self.loss(logits.float(), target.to(self.device, non_blocking=True))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from foveate.benchmarks.graph_cost import OperatorCost, multiply_adds, operator_costs
+from foveate.export.folding import folded
 from foveate.export.graph import cascade_model
-from foveate.export.precision import folded
 from foveate.runtime.spec import CascadeSpec, Region, Size
 from foveate.train.unet import UNet
 from tests.drawing import random_network, threshold_network, threshold_spec

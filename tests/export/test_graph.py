@@ -9,8 +9,8 @@ import onnx
 import pytest
 import torch
 
+from foveate.export.folding import folded, rounded_to_half
 from foveate.export.graph import OUTPUTS, cascade_model, stage_model
-from foveate.export.precision import folded, rounded_to_half
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.overlap import dice

@@ -13,11 +13,11 @@ from numpy.testing import assert_array_equal
 from onnx import TensorProto, numpy_helper
 
 from foveate.export.float_blocks import Search
+from foveate.export.folding import folded
 from foveate.export.graph import cascade_model
 from foveate.export.image_sets import image_sets
 from foveate.export.layers import block_names, nodes_of_networks
 from foveate.export.lint import lint
-from foveate.export.precision import folded
 from foveate.export.quantised import quantised, value_ranges
 from foveate.export.source import read_source
 from foveate.runtime import overlap

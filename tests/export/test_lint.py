@@ -7,9 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from foveate.export.folding import folded
 from foveate.export.graph import cascade_model
 from foveate.export.lint import FORBIDDEN, lint
-from foveate.export.precision import folded
 from tests.drawing import random_network, small_spec
 
 

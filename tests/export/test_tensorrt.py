@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 from click.testing import Result
 
+from foveate.export.folding import folded
 from foveate.export.graph import cascade_model
-from foveate.export.precision import folded
 from foveate.export.tensorrt import build_plan, check_options
 from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.bundle import open_bundle

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from foveate.export.folding import folded
 from foveate.export.graph import OUTPUTS, cascade_model
 from foveate.export.lint import lint
-from foveate.export.precision import folded
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.overlap import dice

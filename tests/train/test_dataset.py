@@ -129,3 +129,22 @@ def test_a_grey_mask_in_rgb_is_read_and_a_byte_order_mark_passed_over(tmp_path: 
     (root / "groups.tsv").write_text("\ufeffi0\tg\n", encoding="utf-8")
     dataset = load_dataset(root)
     assert dataset.fingerprint == plain.fingerprint and dataset.groups == {"i0": "g"}
+
+
+@pytest.mark.parametrize(
+    ("shape", "bits"), [((16, 16), 16), ((16, 16, 3), 16), ((16, 16), 8), ((16, 16, 3), 8)]
+)
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_bits_are_known_before_an_image_is_decoded(
+    tmp_path: Path, shape: tuple[int, ...], bits: int, suffix: str
+) -> None:
+    """16-bit colours too: the set then takes 16 bits, as its pixels have them."""
+    root = make(tmp_path / "d", (0, 255), count=2)
+    pixels = np.random.default_rng(0).integers(0, 2**bits, shape).astype(f"uint{bits}")
+    (root / "images" / "i1.png").unlink()
+    cv2.imwrite(str(root / "images" / f"i1.{suffix}"), pixels)
+    dataset = load_dataset(root)
+    assert dataset.contents["i1"].bits == bits == dataset.image("i1").dtype.itemsize * 8
+    assert dataset.input_type == f"uint{bits}"
+    assert dataset.contents["i1"].nbytes == dataset.image("i1").nbytes + dataset.mask("i1").nbytes
+    assert dataset.contents["i0"].areas == {0: 240, 1: 16}

@@ -56,6 +56,16 @@ def test_views_do_not_depend_on_where_the_images_are_kept(data: Path) -> None:
             np.testing.assert_array_equal(one, other)
 
 
+def test_processes_of_a_machine_share_its_memory(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = load_dataset(data).contents
+    alone = plan_cache(contents, SOME_GB).kept_bytes
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert plan_cache(contents, SOME_GB).kept_bytes < alone
+    assert plan_cache(contents, SOME_GB * 2).kept_bytes == alone
+
+
 def test_a_file_is_decoded_once_and_workers_read_the_same_pixels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,4 +159,4 @@ def test_the_owner_is_the_process_that_fills(data: Path) -> None:
     full = FullImages(dataset, 1e-9)
     full._owner = os.getpid() + 1
     full.get(dataset.stems[0])
-    assert full._file is not None and dataset.stems[0] not in full._file
+    assert full._file is not None and f"{dataset.stems[0]}/mask" not in full._file

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 
+from foveate.export.folding import folded
 from foveate.export.graph import cascade_model
-from foveate.export.precision import folded
 from foveate.runtime import Cascade
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
 
+from foveate.export.folding import folded
 from foveate.export.graph import cascade_model
-from foveate.export.precision import folded
 from foveate.runtime.engines.base import feed
 from foveate.runtime.input_types import as_input_type
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
@@ -109,3 +110,18 @@ def test_a_view_depends_on_seed_and_index_alone(data: Path) -> None:
     one[3]
     torch.testing.assert_close(one[7], same[7], atol=0, rtol=0)
     assert not torch.equal(one[7][0], other[7][0])
+
+
+def test_sixteen_bits_keep_a_contrast_of_a_few_counts(tmp_path: Path) -> None:
+    """A pattern of 10 counts on 40,000: float16 knows 32 counts apart there."""
+    list(write_phantoms(tmp_path, PhantomSettings(2, 128, bits=16, empty_fraction=0)))
+    pattern = (np.indices((128, 128)).sum(axis=0) // 16 % 2 * 10).astype(np.uint16)
+    for path in (tmp_path / "images").iterdir():
+        cv2.imwrite(str(path), pattern + np.uint16(40_000))
+    dataset = load_dataset(tmp_path)
+    views = whole_views(FullImages(dataset), dataset.stems, Size(128, 128), lambda *_: None)
+    same = lambda image, layers, seed: (image, layers)  # noqa: E731
+    sampler = StemSampler(dataset, dataset.stems)
+    spec = CascadeSpec("uint16", Size(128, 128), None, ("background", "lesion"))
+    view = WholeImages(views, sampler, spec, same, 0)[0][0].numpy()[0]
+    assert np.corrcoef(view.ravel(), pattern.ravel())[0, 1] > 0.99

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from foveate.export.folding import folded
 from foveate.export.graph import cascade_model
-from foveate.export.precision import folded
 from foveate.export.quantised import quantised, value_ranges
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines import engine_from_onnx, openvino_cache

@@ -1,0 +1,62 @@
+"""Networks of every kind, a few steps into their training, and cascades of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from foveate.export.folding import folded
+from foveate.runtime.spec import CascadeSpec
+from foveate.train.cascade import TorchCascade
+from foveate.train.losses import loss_function
+from foveate.train.network import Network
+from foveate.train.network_choice import ENCODERS, NetworkChoice
+from foveate.train.networks import networks
+from foveate.train.settings import Settings
+
+
+def choice(name: str) -> NetworkChoice:
+    """Return a network as small as one of its kind can be."""
+    return NetworkChoice(name, 4, 3 if name in ENCODERS else 2)
+
+
+def trained_cascade(spec: CascadeSpec, name: str, loss: str = "cross_entropy_dice") -> TorchCascade:
+    """Return a cascade whose stages have had two steps; every class wins somewhere.
+
+    Stage 2 begins with stage 1's weights, as in a training.
+    """
+    torch.manual_seed(3)
+    stage1, stage2 = networks(spec, choice(name))
+    fit(stage1, loss, len(spec.classes) - 1)
+    if stage2 is not None:
+        stage2.start_from(stage1)
+        fit(stage2, loss, len(spec.classes) - 1)
+    return TorchCascade(spec, stage1, stage2).eval()
+
+
+def fit(network: Network, loss: str, classes: int) -> None:
+    """Take two steps on noise; then centre the logits, so that no class wins everywhere."""
+    loss_of = loss_function(Settings(loss=loss))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    inputs = torch.randn(4, network.inputs, 32, 32)
+    target = torch.rand(4, classes, 32, 32) / classes
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the mean over all steps: two are too few for a moving one
+    network.train()
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss_of(network(inputs), target).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    network.eval()
+    head = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
+    assert head.bias is not None
+    with torch.no_grad():
+        logits = network(torch.randn(2, network.inputs, 64, 64))
+        head.bias -= logits.mean(dim=(0, 2, 3))
+
+
+def folded_pair(cascade: TorchCascade) -> tuple[nn.Module, nn.Module | None]:
+    """Return both networks as the exporter wants them."""
+    stage2 = None if cascade.stage2 is None else folded(cascade.stage2)
+    return folded(cascade.stage1), stage2
