@@ -10,8 +10,9 @@ import torch
 
 from foveate.runtime.image_files import Pixels
 from foveate.runtime.input_types import as_input_type
+from foveate.runtime.overlap import Mask
 from foveate.train.cascade import TorchCascade
-from foveate.train.dataset import DataSet, Mask
+from foveate.train.dataset import DataSet
 from foveate.train.image_dice import class_dice
 from foveate.train.run import load_run
 
