@@ -13,7 +13,8 @@ from foveate.runtime.image_files import Pixels
 from foveate.runtime.input_types import as_input_type
 from foveate.runtime.overlap import dice
 from foveate.train.cascade import TorchCascade
-from foveate.train.dataset import DataSet, Mask
+from foveate.train.dataset import DataSet
+from foveate.train.masks import Mask
 from foveate.train.run import load_run
 
 Scores = npt.NDArray[np.float64]
