@@ -21,13 +21,14 @@ from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.bundle import open_bundle
 from foveate.runtime.engines import engine_from_onnx
 from foveate.runtime.engines.base import Array
-from foveate.runtime.errors import EngineError
+from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.toolkit import Toolkit
 from foveate.train.cascade import Output, TorchCascade
 from foveate.train.encoders import models
 from foveate.train.network_choice import ENCODERS, OWN
 from foveate.train.run import load_run
 from foveate.train.settings import LOSSES
+from tests.bad.bundles import sign
 from tests.conftest import run, train
 from tests.drawing import small_spec
 from tests.networks import folded_pair, trained_cascade
@@ -175,6 +176,9 @@ def test_a_training_from_end_to_end(
     image = np.random.default_rng(0).integers(0, 2**16, (1, 60, 90), dtype=np.uint16)
     trained, _ = load_run(run_folder)
     torch.testing.assert_close(answer(again, image).coarse, answer(trained, image).coarse)
+    sign(bundle, lambda manifest: manifest["network"].update(name="unet9"))
+    with pytest.raises(BundleError, match='manifest.json: network "unet9"; wanted one of unet'):
+        torch_cascade(open_bundle(bundle))
 
 
 def _refuse(*arguments: object) -> None:

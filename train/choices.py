@@ -9,9 +9,16 @@ from typing import Any
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.boxes import Candidate
 from foveate.train.cascade import TorchCascade
-from foveate.train.decision import best_decision, measure_decisions
+from foveate.train.decision import (
+    Decision,
+    best_decision,
+    measure_boxes_by_dice,
+    measure_thresholds,
+    some,
+)
 from foveate.train.full_images import FullImages
 from foveate.train.tile_choice import ceiling, choose_count, judged, measure_tiles
+from foveate.train.views import RegionCrops
 
 Chosen = tuple[CascadeSpec, list[dict[str, Any]]]
 """What a cascade is after a choice, and the table that the choice was made from."""
@@ -20,26 +27,39 @@ Log = Callable[[str], None]
 
 def choose_decision(
     cascade: TorchCascade,
-    full: FullImages,
+    crops: RegionCrops,
     validation: Sequence[str],
     boxes: Sequence[Candidate],
     log: Log,
 ) -> Chosen:
     """Choose box and mask threshold by the Dice that they give on validation images."""
     log("Choosing how to decide, by the Dice it gives.")
-    table = measure_decisions(cascade, full, validation, boxes)
-    best, first = best_decision(table), table[0]
-    box = (
-        f" box by coarse threshold {best.threshold} and margin {best.margin}, at least "
-        f"{best.min_height} x {best.min_width} pixels,"
-        if cascade.stage2 is not None
-        else ""
-    )
+    table = measure_boxes_by_dice(cascade, crops, validation, boxes)
+    best = best_decision(table)
     log(
-        f"Dice {best.dice:.4f} on {len(validation)} validation images at their own size "
-        f"({first.dice:.4f} before):{box} mask threshold {best.mask_threshold}."
+        f"{_dice_of(table, validation)}: box by coarse threshold {best.threshold} and margin "
+        f"{best.margin}, at least {best.min_height} x {best.min_width} pixels, mask threshold "
+        f"{best.mask_threshold}."
     )
     return best.applied(cascade.spec), [row.as_dict() for row in table]
+
+
+def choose_threshold(
+    cascade: TorchCascade, full: FullImages, validation: Sequence[str], log: Log
+) -> Chosen:
+    """Choose the mask threshold of a one-stage network by its Dice on validation images."""
+    log("Choosing how to decide, by the Dice it gives.")
+    table = measure_thresholds(cascade, full, validation)
+    best = best_decision(table)
+    log(f"{_dice_of(table, validation)}: mask threshold {best.mask_threshold}.")
+    return best.applied(cascade.spec), [row.as_dict() for row in table]
+
+
+def _dice_of(table: Sequence[Decision], validation: Sequence[str]) -> str:
+    return (
+        f"Dice {best_decision(table).dice:.4f} on {len(some(validation))} validation images at "
+        f"their own size ({table[0].dice:.4f} before)"
+    )
 
 
 def choose_tiles(

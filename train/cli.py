@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from foveate.runtime.progress import Bar
-from foveate.train.setting_options import set_by_options, setting_options
+from foveate.train.setting_options import given_values, setting_options
 
 
 @click.command()
@@ -99,15 +99,12 @@ def train(
       foveate train data/real --out runs/tuned --init runs/first
     """
     from foveate.train.folds import train_folds
-    from foveate.train.settings import Settings, read_values
+    from foveate.train.settings import Settings
     from foveate.train.training import Order, open_data, preview_of, says_how_to_go_on, train_on
 
-    values = read_values(config, assignments) | set_by_options(options)
-    if data is not None:
-        values["data_dir"] = str(data)
-    settings = Settings(**values)
     if out is None and preview is None:
         raise click.UsageError("Missing option '--out'.")
+    settings = Settings(**given_values(data, config, assignments, options))
     dataset = open_data(settings, stem_list)
     if out is None or preview is not None:
         for path in preview_of(dataset, settings, preview or Path("preview"), stages):

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveate.runtime.engines.base import Pixels
 from foveate.runtime.input_types import as_input_type
 from foveate.runtime.spec import CascadeSpec
-from foveate.train.boxes import Candidate
+from foveate.train.boxes import Candidate, box_of
 from foveate.train.cascade import TorchCascade
 from foveate.train.full_images import FullImages
 from foveate.train.geometry import paste_box
 from foveate.train.image_dice import class_dice, mean_dice_of
+from foveate.train.views import Box, RegionCrops
 
 SIDES = (0.75, 1.0, 1.5, 2.0)
 """Smallest boxes tried, in sides of stage 2's input: below 1 the image is enlarged."""
@@ -62,24 +62,6 @@ class Decision:
         return replace(spec, region=region, mask_threshold=self.mask_threshold)
 
 
-def measure_decisions(
-    cascade: TorchCascade, full: FullImages, stems: Sequence[str], boxes: Sequence[Candidate]
-) -> list[Decision]:
-    """Return what was tried, the cascade as it is first."""
-    judge = _Judge(cascade, full, list(stems)[:: max(1, -(-len(stems) // MEASURED))])
-    table = judge.run(cascade.spec)
-    for row in front(boxes):
-        table += judge.run(
-            _with(cascade.spec, threshold=row.threshold, margin=row.margin, opening=row.opening)
-        )
-    best = best_decision(table).applied(cascade.spec)
-    if size := cascade.spec.stage2:
-        for side in SIDES:
-            height, width = round(side * size.height), round(side * size.width)
-            table += judge.run(_with(best, min_height=height, min_width=width))
-    return list(dict.fromkeys(table))
-
-
 def best_decision(table: Sequence[Decision]) -> Decision:
     """Return the first of the table, or what has clearly more Dice.
 
@@ -99,39 +81,106 @@ def front(boxes: Sequence[Candidate]) -> list[Candidate]:
     return kept[::-1][::step]
 
 
+def measure_boxes_by_dice(
+    cascade: TorchCascade, crops: RegionCrops, stems: Sequence[str], boxes: Sequence[Candidate]
+) -> list[Decision]:
+    """Return what was tried of box and mask threshold, the cascade as it is first.
+
+    ``crops`` has the images and stage 1's answers on them.
+    """
+    judge = _BoxJudge(cascade, crops, some(stems))
+    table = judge.run(cascade.spec)
+    for row in front(boxes):
+        table += judge.run(
+            _with(cascade.spec, threshold=row.threshold, margin=row.margin, opening=row.opening)
+        )
+    best = best_decision(table).applied(cascade.spec)
+    for side in SIDES:
+        height, width = round(side * crops.size.height), round(side * crops.size.width)
+        table += judge.run(_with(best, min_height=height, min_width=width))
+    return list(dict.fromkeys(table))
+
+
+def measure_thresholds(
+    cascade: TorchCascade, full: FullImages, stems: Sequence[str]
+) -> list[Decision]:
+    """Return the thresholds of a one-stage network's mask, the network as it is first."""
+    spec, rows = cascade.spec, []
+    for stem in some(stems):
+        image, truth = full.get(stem)
+        pixels = torch.from_numpy(as_input_type(image, spec.input_type).astype(np.float32))
+        with torch.inference_mode():
+            found = cascade(pixels[None])
+            probability = paste_box(found.refined, found.box[:, 0], *image.shape)
+        rows.append(
+            [class_dice(mask, truth, len(spec.classes) - 1) for mask in _masks(spec, probability)]
+        )
+    return _decisions(spec, rows)
+
+
+def some(stems: Sequence[str]) -> list[str]:
+    """Return at most ``MEASURED`` stems, spread over all."""
+    return list(stems)[:: max(1, -(-len(stems) // MEASURED))]
+
+
+def thresholds(spec: CascadeSpec) -> tuple[float, ...]:
+    """Return the mask thresholds to try; several classes have none."""
+    return MASK_THRESHOLDS if spec.binary else (spec.mask_threshold,)
+
+
 def _with(spec: CascadeSpec, **region: Any) -> CascadeSpec:
     return replace(spec, region=replace(spec.region, **region))
 
 
-class _Judge:
-    """Runs a cascade's ways to decide on the same images."""
+def _masks(spec: CascadeSpec, probability: Tensor) -> list[Any]:
+    """Return the (H, W) mask that each threshold makes of (1, C, H, W) probabilities."""
+    trials = [replace(spec, mask_threshold=value) for value in thresholds(spec)]
+    cascades = [TorchCascade(trial, torch.nn.Identity(), None) for trial in trials]
+    return [cascade.decide(probability)[0].numpy() for cascade in cascades]
 
-    def __init__(self, cascade: TorchCascade, full: FullImages, stems: Sequence[str]) -> None:
-        self.cascade, self.full, self.stems = cascade, full, stems
+
+def _decisions(spec: CascadeSpec, rows: Sequence[Sequence[list[float]]]) -> list[Decision]:
+    """Return a row for each threshold, of the class Dice of every image and threshold."""
+    region = spec.region
+    return [
+        Decision(
+            region.threshold, region.margin, region.opening, region.min_height,
+            region.min_width, value, mean_dice_of([row[index] for row in rows]),
+        )
+        for index, value in enumerate(thresholds(spec))
+    ]  # fmt: skip
+
+
+class _BoxJudge:
+    """Runs stage 2 in the boxes that ways to draw them give; equal boxes are run once."""
+
+    def __init__(self, cascade: TorchCascade, crops: RegionCrops, stems: Sequence[str]) -> None:
+        self.cascade, self.crops, self.stems = cascade, crops, stems
+        self.known: dict[tuple[str, Box], list[list[float]]] = {}
 
     def run(self, spec: CascadeSpec) -> list[Decision]:
-        """Return one row for each mask threshold; several classes have none."""
-        thresholds = MASK_THRESHOLDS if spec.binary else (spec.mask_threshold,)
-        scores: dict[float, list[list[float]]] = {value: [] for value in thresholds}
+        """Return one row for each mask threshold."""
+        rows = []
         for stem in self.stems:
-            image, truth = self.full.get(stem)
-            probability = self._probability(spec, as_input_type(image, spec.input_type))
-            for value in thresholds:
-                trial = replace(spec, mask_threshold=value)
-                mask = TorchCascade(trial, self.cascade.stage1, None).decide(probability)
-                scores[value].append(class_dice(mask[0].numpy(), truth, len(spec.classes) - 1))
-        region = spec.region
-        return [
-            Decision(
-                region.threshold, region.margin, region.opening, region.min_height,
-                region.min_width, value, mean_dice_of(scores[value]),
-            )
-            for value in thresholds
-        ]  # fmt: skip
+            coarse = torch.from_numpy(self.crops.regions.foreground[stem][0].astype(np.float32))
+            box = box_of(coarse, self.crops.views[stem], spec.region, self.crops.size)
+            if (stem, box) not in self.known:
+                self.known[stem, box] = self._dice(stem, box)
+            rows.append(self.known[stem, box])
+        return _decisions(spec, rows)
 
-    def _probability(self, spec: CascadeSpec, image: Pixels) -> Tensor:
-        """Return (1, C, H, W) probabilities in the whole image; zero outside the box."""
-        cascade = TorchCascade(spec, self.cascade.stage1, self.cascade.stage2).eval()
+    def _dice(self, stem: str, box: Box) -> list[list[float]]:
+        """Return the class Dice for each threshold, in the whole image: empty outside the box."""
+        cascade, truth = self.cascade, self.crops.full.get(stem)[1]
+        assert cascade.stage2 is not None
+        inputs, _ = self.crops.tensors(stem, *self.crops.region(stem, box))
+        x0, y0, x1, y1 = map(int, box)
         with torch.inference_mode():
-            found = cascade(torch.from_numpy(image.astype(np.float32))[None])
-            return paste_box(found.refined, found.box[:, 0], *image.shape)
+            refined = cascade.probabilities(cascade.stage2(inputs[None]))
+            inner = torch.tensor([[0.0, 0.0, float(x1 - x0), float(y1 - y0)]])
+            probability = paste_box(refined, inner, y1 - y0, x1 - x0)
+        classes = len(cascade.spec.classes) - 1
+        return [
+            class_dice(mask, truth, classes, (slice(y0, y1), slice(x0, x1)))
+            for mask in _masks(cascade.spec, probability)
+        ]

@@ -14,7 +14,7 @@ from foveate.runtime.errors import FoveateError
 from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.augment import augmentation
 from foveate.train.cascade import TorchCascade
-from foveate.train.choices import choose_decision
+from foveate.train.choices import choose_threshold
 from foveate.train.distributed import Processes, join
 from foveate.train.full_images import FullImages
 from foveate.train.full_views import FullCrops, WholeAtOwnSize
@@ -116,7 +116,7 @@ def _decide_single(trainer: Trainer, network: Network, full: FullImages) -> None
     cascade = TorchCascade(spec, network.cpu(), None).eval()
     validation = trainer.record["data"]["validation"]
     trainer.choose(
-        stage, "decisions", lambda: choose_decision(cascade, full, validation, [], trainer.job.log)
+        stage, "decisions", lambda: choose_threshold(cascade, full, validation, trainer.job.log)
     )
 
 

@@ -6,12 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveate.runtime.overlap import Mask, dice
+from foveate.runtime.overlap import Mask
+
+WHOLE = (slice(None), slice(None))
 
 
-def class_dice(mask: Mask, truth: Mask, classes: int) -> list[float]:
-    """Return the Dice of each foreground class of (H, W) masks; NaN where neither has it."""
-    return [dice(mask, truth, label) for label in range(1, classes + 1)]
+def class_dice(
+    mask: Mask, truth: Mask, classes: int, place: tuple[slice, slice] = WHOLE
+) -> list[float]:
+    """Return the Dice of each foreground class; NaN where neither mask has it.
+
+    ``truth`` is (H, W); ``mask`` is what lies at ``place`` in it, and empty elsewhere.
+    """
+    found, wanted = (np.bincount(plane.ravel(), minlength=256) for plane in (mask, truth))
+    alike = np.bincount(mask[mask == truth[place]], minlength=256)
+    totals = (found + wanted)[1 : classes + 1]
+    return [
+        float(2 * both / total) if total else float("nan")
+        for both, total in zip(alike[1 : classes + 1], totals, strict=True)
+    ]
 
 
 def mean_dice_of(rows: Sequence[Sequence[float]]) -> float:

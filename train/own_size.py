@@ -6,33 +6,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from foveate.runtime.image_files import Pixels
 from foveate.runtime.input_types import as_input_type
-from foveate.runtime.overlap import dice
+from foveate.runtime.overlap import Mask
 from foveate.train.cascade import TorchCascade
-from foveate.train.dataset import DataSet, Mask
+from foveate.train.dataset import DataSet
+from foveate.train.image_dice import class_dice
 from foveate.train.run import load_run
 
-Scores = npt.NDArray[np.float64]
 
-
-def validation_dice(folder: Path, dataset: DataSet) -> Scores:
-    """Return (images, classes) Dice of a run on its validation images, as ``image_dice`` does."""
+def validation_dice(folder: Path, dataset: DataSet) -> list[list[float]]:
+    """Return the Dice of a run on its validation images, as ``own_size_dice`` does."""
     cascade, record = load_run(folder)
-    return image_dice(cascade, dataset, record["data"]["validation"])
+    return own_size_dice(cascade, dataset, record["data"]["validation"])
 
 
-def image_dice(cascade: TorchCascade, dataset: DataSet, stems: Sequence[str]) -> Scores:
-    """Return (images, foreground classes) Dice at full size; NaN where mask and truth lack it."""
-    labels = range(1, len(cascade.spec.classes))
-    rows = []
-    for stem in stems:
-        mask, truth = segment(cascade, dataset.image(stem)), dataset.mask(stem)
-        rows.append([dice(mask, truth, label) for label in labels])
-    return np.array(rows, np.float64)
+def own_size_dice(
+    cascade: TorchCascade, dataset: DataSet, stems: Sequence[str]
+) -> list[list[float]]:
+    """Return for each image the Dice of each foreground class; NaN where nothing is to be found."""
+    classes = len(cascade.spec.classes) - 1
+    return [
+        class_dice(segment(cascade, dataset.image(stem)), dataset.mask(stem), classes)
+        for stem in stems
+    ]
 
 
 @torch.inference_mode()
@@ -42,13 +41,7 @@ def segment(cascade: TorchCascade, image: Pixels) -> Mask:
     return np.asarray(cascade(torch.from_numpy(pixels)[None]).mask[0].numpy(), np.uint8)
 
 
-def class_means(scores: Scores) -> list[float]:
-    """Return the mean over images of each column, NaN left out; NaN where a column has nothing."""
-    columns = [column[~np.isnan(column)] for column in scores.T]
+def class_means(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Return the mean over images of each class, NaN left out; NaN where a class has nothing."""
+    columns = [column[~np.isnan(column)] for column in np.array(rows, np.float64).T]
     return [float(column.mean()) if len(column) else float("nan") for column in columns]
-
-
-def mean_dice(scores: Scores) -> float:
-    """Return the mean over classes of their means; 1 where no image has anything to find."""
-    means = [mean for mean in class_means(scores) if not np.isnan(mean)]
-    return float(np.mean(means)) if means else 1.0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from foveate.train.settings import Settings
+from foveate.train.settings import Settings, read_values
 
 HELP = {
     "image_dir_name": "Folder of the images in DATA.",
@@ -40,6 +41,10 @@ def setting_options(*without: str) -> Callable[[Command], Command]:
     return add
 
 
-def set_by_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings whose options were given."""
-    return {name: value for name, value in options.items() if value is not None}
+def given_values(
+    data: Path | None, config: Path | None, assignments: Sequence[str], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the settings a command was given: of --config, under --set, under options and DATA."""
+    values = read_values(config, assignments)
+    values |= {name: value for name, value in options.items() if value is not None}
+    return values if data is None else {**values, "data_dir": str(data)}

@@ -14,8 +14,7 @@ DEFAULT: dict[str, dict[str, Any]] = {
     "learning_rate": {"low": 5e-4, "high": 8e-3, "log": True},
     "weight_decay": {"low": 1e-4, "high": 0.1, "log": True},
     "batch_size": {"choices": [4, 8, 16]},
-    "brightness_contrast": {"low": 0.0, "high": 0.4},
-    "rotate_degrees": {"low": 0.0, "high": 30.0},
+    "augmentation": {"choices": ["light", "standard", "medical", "industrial"]},
 }
 """Nothing that changes what the bundle costs: width, depth and sizes are for the user to name."""
 

@@ -77,8 +77,11 @@ class Stage2:
             self.trainer.choose(stage, key, partial(choose, cascade))
 
     def _decision(self, cascade: TorchCascade) -> Chosen:
+        with torch.inference_mode():
+            found = answers(cascade.stage1, self._item, self.validation, mirrored=False)
         boxes = [Candidate(**row) for row in self.record["stages"]["stage1"]["boxes"]]
-        return choose_decision(cascade, self.full, self.validation, boxes, self.job.log)
+        crops, log = self._crops(found), self.job.log
+        return choose_decision(cascade, crops, self.validation, boxes, log)
 
     def _tiles(self, cascade: TorchCascade) -> Chosen:
         return choose_tiles(cascade, self.full, self.training, self.validation, self.job.log)
@@ -163,11 +166,19 @@ class Stage2:
 
     def _in_box(self, found: Answers) -> Task:
         """Return the training of stage 2 in its box; how the box is drawn is chosen first."""
-        size = self.spec.stage2
-        assert size is not None
         if "boxes" not in self.record["stages"]["stage1"]:
             self._choose_box(found)
-        data = RegionCrops(
+        data = self._crops(found)
+        items = []
+        for stem in self.validation:
+            image, hint, target = data.region(stem, data.regions.predicted[stem][0])
+            items.append(data.tensors(stem, image, hint, target))
+        return Task("stage2", "Stage 2", data, items, len(self.training))
+
+    def _crops(self, found: Answers) -> RegionCrops:
+        size = self.spec.stage2
+        assert size is not None
+        return RegionCrops(
             self.full,
             self.views,
             regions(found, self.views, self.spec.region, size),
@@ -176,11 +187,6 @@ class Stage2:
             self.augment,
             self.settings.seed,
         )
-        items = []
-        for stem in self.validation:
-            image, hint, target = data.region(stem, data.regions.predicted[stem][0])
-            items.append(data.tensors(stem, image, hint, target))
-        return Task("stage2", "Stage 2", data, items, len(self.training))
 
     def _choose_box(self, found: Answers) -> None:
         """Choose threshold, margin and opening by what is missed; write the record."""

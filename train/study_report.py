@@ -110,5 +110,5 @@ def _draw_setting(axes: Axes, item: Range, complete: Sequence[FrozenTrial]) -> N
     else:
         axes.set_xscale("log" if item.log else "linear")
         axes.set_xlim(item.low, item.high)
-    axes.scatter(values, [trial.value for trial in complete], s=18, clip_on=False)
+    axes.scatter(values, [trial.value or 0.0 for trial in complete], s=18, clip_on=False)
     axes.set(xlabel=item.name, ylabel="validation Dice")

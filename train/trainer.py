@@ -105,7 +105,8 @@ class Trainer:
             self.job.watch(task.name, curve[-1])
         stage["done"] = True
         self.write()
-        self.job.log(curve_line(task.label, curve))
+        if curve:
+            self.job.log(curve_line(task.label, curve))
 
     def write(self) -> None:
         """Write ``run.json``; the first process alone does."""

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foveate.runtime.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, EngineError
 from foveate.runtime.progress import Bar
 from foveate.train.dataset import DataSet, load_dataset, read_stems
 from foveate.train.settings import Settings
+
+if TYPE_CHECKING:
+    from foveate.train.record import Job
 
 Watch = Callable[[str, Mapping[str, Any]], None]
 
@@ -154,7 +157,7 @@ def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
     try:
         from foveate.train.curves import Curves
         from foveate.train.fit import fit
-        from foveate.train.record import Job, is_finished, start_record
+        from foveate.train.record import Job, is_finished
     except ImportError as error:
         raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
     bar = _bar()
@@ -169,14 +172,17 @@ def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
         order.init, order.validation,
     )  # fmt: skip
     try:
-        record = start_record(job) if order.resume and is_finished(job) else fit(job)
-    except KeyboardInterrupt:
-        if (order.out / RUN_FILE).exists():
-            bar.log(
-                "Whole epochs are kept. Go on with the same command and --resume, "
-                f"--out {order.out}"
-            )
-        raise
+        record = _as_it_is(job) if order.resume and is_finished(job) else fit(job)
     finally:
         curves.close()
     return Run(order.out, record)
+
+
+def _as_it_is(job: Job) -> dict[str, Any]:
+    """Return the record of a finished run, refused where training on would refuse it."""
+    from foveate.train.initial import Initial
+    from foveate.train.record import start_record
+
+    record = start_record(job)
+    Initial(job, record)
+    return record

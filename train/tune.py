@@ -14,7 +14,8 @@ from foveate.runtime.errors import FoveateError, SettingsError
 from foveate.runtime.progress import Bar
 from foveate.runtime.run_lock import locked
 from foveate.train.dataset import DataSet
-from foveate.train.own_size import mean_dice, validation_dice
+from foveate.train.image_dice import mean_dice_of
+from foveate.train.own_size import validation_dice
 from foveate.train.schedule import share_of_seconds
 from foveate.train.settings import Settings
 from foveate.train.space import Range
@@ -30,15 +31,20 @@ TIME_STEPS = 20
 class Plan:
     """What one call of ``foveate tune`` asks for.
 
-    ``settings`` are those of every trial but for the ``space``. ``trials`` counts all finished
-    trials of the study; none begins after ``max_minutes`` (0: no limit).
+    ``fixed`` are settings by name, those of every trial; ``space`` is searched. ``trials`` counts
+    all finished trials of the study; none begins after ``max_minutes`` (0: no limit).
     """
 
-    settings: Settings
+    fixed: Mapping[str, Any]
     space: tuple[Range, ...]
     out: Path
     trials: int
     max_minutes: float = 0.0
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the first trial: what is fixed, and the defaults."""
+        return Settings(**self.fixed)
 
 
 def tune(dataset: DataSet, plan: Plan) -> Study:
@@ -73,9 +79,9 @@ def _try(study: Study, dataset: DataSet, plan: Plan) -> None:
                      for name, value in values.items())  # fmt: skip
     bar.log(f"Trial {trial.number} ({len(study.trials) + 1} of {plan.trials}): {said}")
     try:
-        settings = Settings(**{**plan.settings.as_dict(), **values})
+        settings = Settings(**{**plan.fixed, **values})
         train_on(dataset, settings, Order(out, watch=_Pruning(trial, settings)))
-        dice = mean_dice(validation_dice(out, dataset))
+        dice = mean_dice_of(validation_dice(out, dataset))
     except optuna.TrialPruned:
         study.prune(trial)
         bar.log(f"Trial {trial.number}: ended early, below the median of the others.")

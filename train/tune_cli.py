@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from foveate.runtime.errors import EngineError
-from foveate.train.setting_options import set_by_options, setting_options
+from foveate.train.setting_options import given_values, setting_options
 
 
 @click.command()
@@ -43,13 +43,11 @@ def tune(
       foveate tune data/phantoms --out studies/first --trials 20 --num-epochs 10
       foveate export studies/first/best --out first.bundle
     """
-    from foveate.train.settings import Settings, read_values
+    from foveate.train.settings import Settings
     from foveate.train.space import read_space
     from foveate.train.training import open_data
 
-    values = read_values(config, assignments) | set_by_options(options)
-    if data is not None:
-        values["data_dir"] = str(data)
+    values = given_values(data, config, assignments, options)
     settings = Settings(**values)
     searched = read_space(space, values)
     try:
@@ -58,7 +56,7 @@ def tune(
     except ImportError as error:
         raise EngineError(f"tuning needs {error.name}: pip install 'foveate[tune]'") from None
     dataset = open_data(settings, stem_list)
-    study = tune(dataset, Plan(settings, searched, out, trials, max_minutes))
+    study = tune(dataset, Plan(values, searched, out, trials, max_minutes))
     click.echo(as_text(study))
     if study.best is None:
         click.echo(f"No trial is complete. Go on with the same command and more --trials; {out}")

@@ -11,7 +11,8 @@ import pytest
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train import fit
 from foveate.train.dataset import load_dataset, split_folds
-from foveate.train.own_size import class_means, mean_dice, validation_dice
+from foveate.train.image_dice import mean_dice_of
+from foveate.train.own_size import class_means, validation_dice
 from foveate.train.run import read_run
 from tests.conftest import train
 from tests.train.test_dataset import make
@@ -65,7 +66,7 @@ def test_folds_are_runs_and_a_killed_one_goes_on(
         assert set(record["data"]["training"]) == set(dataset.stems) - set(fold)
         scores = validation_dice(out / row["run"], dataset)
         assert row["images"] == len(fold) and row["dice"]["mean"] == pytest.approx(
-            mean_dice(scores), abs=1e-5
+            mean_dice_of(scores), abs=1e-5
         )
     values = [row["dice"]["mean"] for row in found["folds"]]
     assert found["mean"]["mean"] == pytest.approx(np.mean(values), abs=1e-4)
@@ -74,13 +75,12 @@ def test_folds_are_runs_and_a_killed_one_goes_on(
 
 
 def test_dice_is_of_whole_images(trained: Path, data: Path) -> None:
-    """A cascade that drew the truth has Dice 1; classes that are nowhere do not count."""
-    scores = np.array([[1.0, np.nan], [0.5, np.nan], [np.nan, np.nan]])
-    assert class_means(scores)[0] == 0.75 and np.isnan(class_means(scores)[1])
-    assert mean_dice(scores) == 0.75
+    """Classes that are nowhere do not count."""
+    means = class_means([[1.0, np.nan], [0.5, np.nan], [np.nan, np.nan]])
+    assert means[0] == 0.75 and np.isnan(means[1])
     dataset = load_dataset(data, stems=(data / "train.txt").read_text().split())
     found = validation_dice(trained, dataset)
-    assert found.shape == (len(read_run(trained)["data"]["validation"]), 1)
+    assert [len(row) for row in found] == [1] * len(read_run(trained)["data"]["validation"])
 
 
 def test_folds_that_make_no_sense_are_refused(data: Path, tmp_path: Path) -> None:

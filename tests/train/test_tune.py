@@ -100,7 +100,7 @@ def test_what_does_worse_than_the_median_is_ended(tmp_path: Path) -> None:
 
 def test_stage_2_comes_after_stage_1_and_time_counts_where_it_decides() -> None:
     row = {"epoch": 4, "seconds": 30.0}
-    epochs, timed = Settings(num_epochs=10), Settings(max_minutes=2)
+    epochs, timed = Settings(num_epochs=10), Settings(max_minutes=2, hint_folds=0)
     assert step_of(epochs, "stage1", row) == 3 and step_of(epochs, "stage2", row) == 13
     assert step_of(timed, "stage1", row) == 10 and step_of(timed, "stage2", row) == 30
     assert step_of(timed, "stage1", {"epoch": 9, "seconds": 61.0}) == 19
