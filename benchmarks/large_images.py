@@ -26,7 +26,7 @@ from foveate.runtime.spec import CascadeSpec, Region, Size
 from foveate.train.augment import augmentation
 from foveate.train.dataset import DataSet, load_dataset
 from foveate.train.fit import fit
-from foveate.train.full_images import FullImages
+from foveate.train.images.full_images import FullImages
 from foveate.train.record import Job
 from foveate.train.settings import Settings
 from foveate.train.views import RegionCrops, Regions, StemSampler, whole_views

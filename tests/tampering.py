@@ -21,9 +21,12 @@ HOSTILE: tuple[Any, ...] = (
     "\ud800", "a\0b", [], [[]], {}, {"height": 64}, [1, 2], ["fp32", "fp32"], [None], "x" * 10_000,
 )  # fmt: skip
 
+UNREAD = ("settings.toml", "curves.png")
+"""Files of a run for people: nothing that loads a run reads them."""
+
 
 def files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file())
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name not in UNREAD)
 
 
 def pick(folder: Path, rng: np.random.Generator) -> Path:

@@ -153,7 +153,7 @@ def test_tampered_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     other = Path(shutil.copytree(trained, tmp_path / "other"))
-    for path in other.iterdir():
+    for path in (path for path in other.rglob("*") if path.is_file()):
         path.write_bytes(path.read_bytes()[::-1])
     kinds = {**plain_kinds(other, "run.json"), **RUN_KINDS}
     counts = attack(

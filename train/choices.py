@@ -16,7 +16,7 @@ from foveate.train.decision import (
     measure_thresholds,
     some,
 )
-from foveate.train.full_images import FullImages
+from foveate.train.images.full_images import FullImages
 from foveate.train.tile_choice import ceiling, choose_count, judged, measure_tiles
 from foveate.train.views import RegionCrops
 

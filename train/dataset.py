@@ -12,8 +12,8 @@ import numpy as np
 from foveate.runtime.errors import DataError, ImageError
 from foveate.runtime.image_files import Pixels, by_stem, image_paths, read_image
 from foveate.runtime.image_headers import Header, read_header
-from foveate.train.contents import Contents, contents_of, count_values
-from foveate.train.masks import Mask, read_mask
+from foveate.train.images.contents import Contents, contents_of, count_values
+from foveate.train.images.masks import Mask, read_mask
 
 
 @dataclass(frozen=True)

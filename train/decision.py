@@ -18,9 +18,9 @@ from foveate.runtime.input_types import as_input_type
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.boxes import Candidate, box_of
 from foveate.train.cascade import TorchCascade
-from foveate.train.full_images import FullImages
 from foveate.train.geometry import paste_box
 from foveate.train.image_dice import class_dice, mean_dice_of
+from foveate.train.images.full_images import FullImages
 from foveate.train.views import Box, RegionCrops
 
 SIDES = (0.75, 1.0, 1.5, 2.0)

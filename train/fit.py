@@ -16,15 +16,16 @@ from foveate.train.augment import augmentation
 from foveate.train.cascade import TorchCascade
 from foveate.train.choices import choose_threshold
 from foveate.train.distributed import Processes, join
-from foveate.train.full_images import FullImages
 from foveate.train.full_views import FullCrops, WholeAtOwnSize
+from foveate.train.images.full_images import FullImages
 from foveate.train.initial import Initial
 from foveate.train.network import Network
 from foveate.train.networks import networks
 from foveate.train.record import Job, start_record
 from foveate.train.schedule import share_of_seconds
 from foveate.train.stage2 import Stage2
-from foveate.train.trainer import Task, Trainer
+from foveate.train.task import Task
+from foveate.train.trainer import Trainer
 from foveate.train.views import (
     StemSampler,
     WholeImages,

@@ -14,9 +14,9 @@ from foveate.runtime.image_files import Pixels
 from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.augment import Augmentation, augment_below
 from foveate.train.cascade import STD_FLOOR
-from foveate.train.full_images import FullImages
 from foveate.train.geometry import pad_to_multiple
-from foveate.train.masks import Mask
+from foveate.train.images.full_images import FullImages
+from foveate.train.images.masks import Mask
 from foveate.train.views import FOREGROUND_SHARE, StemSampler, draw_seed, full_scale, top_of
 
 RowEnds = npt.NDArray[np.int64]

@@ -15,16 +15,17 @@ from foveate.train.boxes import MARGINS, Candidate, choose_box, measure_boxes
 from foveate.train.cascade import TorchCascade
 from foveate.train.choices import Chosen, choose_decision, choose_tiles
 from foveate.train.dataset import split_folds
-from foveate.train.full_images import FullImages
 from foveate.train.hints import Answers, answers, regions, sample
+from foveate.train.images.full_images import FullImages
 from foveate.train.initial import Initial
 from foveate.train.losses import mean_dice, view_dice
 from foveate.train.network import Network
 from foveate.train.networks import networks
 from foveate.train.run import load_stage
 from foveate.train.schedule import FOLD_SHARE, share_of_seconds
+from foveate.train.task import Task
 from foveate.train.tile_views import TileCrops
-from foveate.train.trainer import Task, Trainer
+from foveate.train.trainer import Trainer
 from foveate.train.views import (
     RegionCrops,
     StemSampler,

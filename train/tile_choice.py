@@ -21,9 +21,9 @@ from foveate.runtime.overlap import Mask
 from foveate.runtime.spec import OVERLAPS
 from foveate.runtime.tiles import tile_grid
 from foveate.train.cascade import TorchCascade
-from foveate.train.full_images import FullImages
 from foveate.train.geometry import crop_box, whole_box
 from foveate.train.image_dice import class_dice, mean_dice_of
+from foveate.train.images.full_images import FullImages
 from foveate.train.tiles import Tiles, blend_tiles, choose_tiles
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from foveate.runtime.spec import OVERLAPS, CascadeSpec
 from foveate.runtime.tiles import TileGrid, tile_grid
 from foveate.train.augment import Augmentation, augment_below
-from foveate.train.full_images import FullImages
+from foveate.train.images.full_images import FullImages
 from foveate.train.tiles import Tiles, choose_tiles, crop_hints, tile_pixels
 from foveate.train.views import (
     HINT_BENDS,

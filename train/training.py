@@ -144,7 +144,7 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
 def preview_of(dataset: DataSet, settings: Settings, folder: Path, stages: str) -> list[Path]:
     """Write pictures of what the networks will see into a folder and return their paths."""
     try:
-        from foveate.train.preview import write_preview
+        from foveate.train.preview.sheets import write_preview
         from foveate.train.record import Job
     except ImportError as error:
         raise EngineError(f"a preview needs {error.name}: pip install 'foveate[train]'") from None
@@ -155,7 +155,7 @@ def preview_of(dataset: DataSet, settings: Settings, folder: Path, stages: str) 
 def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
     """Train on a data set in memory; draw its curves."""
     try:
-        from foveate.train.curves import Curves
+        from foveate.train.curves.curves import Curves
         from foveate.train.fit import fit
         from foveate.train.record import Job, is_finished
     except ImportError as error:

@@ -20,8 +20,8 @@ from foveate.runtime.spec import INPUT_TYPES, CascadeSpec, Normalisation, Size
 from foveate.train.augment import Augmentation, augment_below
 from foveate.train.cascade import STD_FLOOR
 from foveate.train.dataset import DataSet
-from foveate.train.full_images import FullImages
-from foveate.train.masks import Mask
+from foveate.train.images.full_images import FullImages
+from foveate.train.images.masks import Mask
 
 FloatArray = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]

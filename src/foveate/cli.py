@@ -19,7 +19,7 @@ COMMANDS = {
     ),
     "phantom": ("foveate.train.cli", "Write a synthetic data set."),
     "train": ("foveate.train.cli", "Train both stages, or the one-stage network, on a data set."),
-    "tune": ("foveate.train.tune_cli", "Search settings: trainings judged by validation Dice."),
+    "tune": ("foveate.train.tuning.cli", "Search settings: trainings judged by validation Dice."),
     "evaluate": ("foveate.benchmarks.cli", "Compare masks of a run or a bundle with the truth."),
     "export": ("foveate.export.cli", "Turn a trained run into a bundle."),
     "build": (

@@ -12,8 +12,8 @@ from foveate.runtime.errors import SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Size
 from foveate.train.augment import augment_below, augmentation
 from foveate.train.dataset import load_dataset
-from foveate.train.full_images import FullImages
 from foveate.train.full_views import FullCrops
+from foveate.train.images.full_images import FullImages
 from foveate.train.phantom import PhantomSettings, write_phantoms
 from foveate.train.presets import PRESETS
 from foveate.train.settings import Settings, load_settings

@@ -24,9 +24,9 @@ from foveate.train.decision import (
     measure_boxes_by_dice,
     measure_thresholds,
 )
-from foveate.train.full_images import FullImages
 from foveate.train.hints import answers, regions
 from foveate.train.image_dice import class_dice
+from foveate.train.images.full_images import FullImages
 from foveate.train.own_size import segment
 from foveate.train.settings import Settings
 from foveate.train.views import RegionCrops, StemSampler, whole_item, whole_views

@@ -153,13 +153,13 @@ def test_weights_that_do_not_fit_are_named(trained: Path, tmp_path: Path, damage
 def test_a_run_stopped_before_its_first_epoch_is_resumed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from foveate.train import trainer
+    from foveate.train import steps
 
     def stop(*arguments: object) -> float:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer._Running, "epoch", stop)
+        patch.setattr(steps.Steps, "epoch", stop)
         assert train(data, tmp_path / "r", "--set", "num_epochs=1").exception is not None
     again = train(data, tmp_path / "r", "--set", "num_epochs=1")
     assert isinstance(again.exception, FoveateError) and "add --resume" in str(again.exception)

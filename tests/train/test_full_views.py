@@ -19,8 +19,8 @@ from foveate.runtime.errors import ImageError, SettingsError
 from foveate.runtime.input_types import as_input_type
 from foveate.runtime.spec import Size
 from foveate.train.dataset import load_dataset
-from foveate.train.full_images import FullImages
 from foveate.train.full_views import FullCrops, WholeAtOwnSize
+from foveate.train.images.full_images import FullImages
 from foveate.train.views import StemSampler
 from tests.conftest import run, train
 from tests.drawing import random_network, small_spec

@@ -12,7 +12,8 @@ from torch import Tensor
 from foveate.runtime.spec import Region, Size
 from foveate.train.hints import answers, evenly, regions
 from foveate.train.run import read_run
-from foveate.train.trainer import Task, Trainer
+from foveate.train.task import Task
+from foveate.train.trainer import Trainer
 from foveate.train.views import WholeView
 from tests.conftest import train
 from tests.drawing import ellipse

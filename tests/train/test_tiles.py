@@ -14,7 +14,7 @@ from foveate.runtime.overlap import dice
 from foveate.runtime.tiles import TileAxis, TileGrid, tile_grid
 from foveate.train.cascade import TorchCascade
 from foveate.train.dataset import load_dataset
-from foveate.train.full_images import FullImages
+from foveate.train.images.full_images import FullImages
 from foveate.train.tile_choice import COUNTS, TileCount, choose_count, judged, measure_tiles
 from foveate.train.tile_views import TileCrops, tile_view
 from foveate.train.tiles import choose_tiles, tile_boxes, tile_masses

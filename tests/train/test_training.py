@@ -12,8 +12,8 @@ import pytest
 
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train import Settings, load_settings, train
-from foveate.train.curve_line import bars, curve_line
-from foveate.train.curve_picture import PICTURE
+from foveate.train.curves.line import bars, curve_line
+from foveate.train.curves.picture import PICTURE
 from foveate.train.run import read_run
 from tests.conftest import run
 from tests.conftest import train as train_by_command

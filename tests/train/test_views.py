@@ -17,7 +17,7 @@ from foveate.runtime.engines.base import feed
 from foveate.runtime.input_types import as_input_type
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
 from foveate.train.dataset import load_dataset
-from foveate.train.full_images import FullImages
+from foveate.train.images.full_images import FullImages
 from foveate.train.phantom import PhantomSettings, write_phantoms
 from foveate.train.views import (
     RegionCrops,

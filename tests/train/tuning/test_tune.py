@@ -15,9 +15,9 @@ from click.testing import Result
 from foveate.runtime.errors import SettingsError
 from foveate.train.run import load_run
 from foveate.train.settings import Settings
-from foveate.train.space import read_space
-from foveate.train.study import Study
-from foveate.train.tune import step_of
+from foveate.train.tuning.space import read_space
+from foveate.train.tuning.study import Study
+from foveate.train.tuning.tune import step_of
 from tests.conftest import TINY, run
 
 SPACE = "[learning_rate]\nlow = 1e-3\nhigh = 1e-2\nlog = true\n[batch_size]\nchoices = [2, 4]\n"

@@ -15,12 +15,12 @@ from foveate.runtime.geometry import crop
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
 from foveate.train.augment import augmentation
 from foveate.train.boxes import box_of
-from foveate.train.full_images import FullImages, plan_cache
 from foveate.train.full_views import FullCrops
-from foveate.train.preview_choice import Pick, choose
+from foveate.train.images.full_images import FullImages, plan_cache
+from foveate.train.preview.choice import Pick, choose
+from foveate.train.preview.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
+from foveate.train.preview.summary import percent, small_targets, summary
 from foveate.train.record import Job, new_record
-from foveate.train.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
-from foveate.train.summary import percent, small_targets, summary
 from foveate.train.tile_views import TileCrops
 from foveate.train.tiles import tile_boxes
 from foveate.train.views import (

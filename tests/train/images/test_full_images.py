@@ -17,9 +17,9 @@ from foveate.runtime.geometry import crop
 from foveate.runtime.spec import Size
 from foveate.train.augment import augmentation
 from foveate.train.dataset import DataSet, load_dataset
-from foveate.train.full_images import FullImages, plan_cache
 from foveate.train.full_views import FullCrops
-from foveate.train.memory import available_bytes, cgroup_folders
+from foveate.train.images.full_images import FullImages, plan_cache
+from foveate.train.images.memory import available_bytes, cgroup_folders
 from foveate.train.phantom import PhantomSettings, write_phantoms
 from foveate.train.settings import Settings
 from foveate.train.views import RegionCrops, Regions, StemSampler, whole_views
@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 
 def test_limits_of_containers_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Version 2, one group in another; version 1 beside it has no limit."""
-    from foveate.train import memory
+    from foveate.train.images import memory
 
     (tmp_path / "membership").write_text("4:memory:/job\n1:cpu:/job\n0::/a/b\n")
     (tmp_path / "a" / "b").mkdir(parents=True)

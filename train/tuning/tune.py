@@ -18,10 +18,10 @@ from foveate.train.image_dice import mean_dice_of
 from foveate.train.own_size import validation_dice
 from foveate.train.schedule import share_of_seconds
 from foveate.train.settings import Settings
-from foveate.train.space import Range
-from foveate.train.study import Study
-from foveate.train.study_report import write_report
 from foveate.train.training import Order, train_on
+from foveate.train.tuning.report import write_report
+from foveate.train.tuning.space import Range
+from foveate.train.tuning.study import Study
 
 TIME_STEPS = 20
 """With ``max_minutes`` trials are compared at twentieths of a stage's time, not by epochs."""

@@ -9,11 +9,11 @@ from typing import cast
 
 from foveate.runtime.cache_folder import cache_folder
 from foveate.runtime.image_files import Pixels
-from foveate.train.contents import Contents
 from foveate.train.dataset import DataSet
-from foveate.train.masks import Mask
-from foveate.train.memory import available_bytes
-from foveate.train.pixel_file import PixelFile
+from foveate.train.images.contents import Contents
+from foveate.train.images.masks import Mask
+from foveate.train.images.memory import available_bytes
+from foveate.train.images.pixel_file import PixelFile
 
 SHARE = 0.5
 """Of the memory that is available, when cache_gb is 0: the networks and the views want some too."""

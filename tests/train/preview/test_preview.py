@@ -12,9 +12,9 @@ from PIL import Image
 from foveate.runtime.errors import OutputError
 from foveate.train.dataset import load_dataset
 from foveate.train.phantom import PhantomSettings, write_phantoms
-from foveate.train.preview_choice import SHOWN, choose
-from foveate.train.sheet import EDGE, GAP, SIDE
-from foveate.train.summary import percent, small_targets, summary
+from foveate.train.preview.choice import SHOWN, choose
+from foveate.train.preview.sheet import EDGE, GAP, SIDE
+from foveate.train.preview.summary import percent, small_targets, summary
 from tests.conftest import TINY, run
 
 TITLE_HEIGHT = 150

@@ -44,15 +44,15 @@ def tune(
       foveate export studies/first/best --out first.bundle
     """
     from foveate.train.settings import Settings
-    from foveate.train.space import read_space
     from foveate.train.training import open_data
+    from foveate.train.tuning.space import read_space
 
     values = given_values(data, config, assignments, options)
     settings = Settings(**values)
     searched = read_space(space, values)
     try:
-        from foveate.train.study_report import as_text
-        from foveate.train.tune import Plan, tune
+        from foveate.train.tuning.report import as_text
+        from foveate.train.tuning.tune import Plan, tune
     except ImportError as error:
         raise EngineError(f"tuning needs {error.name}: pip install 'foveate[tune]'") from None
     dataset = open_data(settings, stem_list)

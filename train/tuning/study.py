@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 
 from foveate.runtime.errors import SettingsError
 from foveate.train.settings import Settings
-from foveate.train.space import Range
+from foveate.train.tuning.space import Range
 
 DATABASE = "study.db"
 TRIALS = "trials"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from foveate.train.curve_picture import PICTURE, write_picture
+from foveate.train.curves.picture import PICTURE, write_picture
 from foveate.train.run import read_run
 
 PICTURE_PAUSE_S = 30.0

@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from foveate.runtime.atomic_files import write_atomically
-from foveate.train.space import Range
-from foveate.train.study import REASON, Study
+from foveate.train.tuning.space import Range
+from foveate.train.tuning.study import REASON, Study
 
 COLUMNS = 3
 

@@ -1,0 +1,1 @@
+"""Loss and Dice of a training, drawn while it runs."""

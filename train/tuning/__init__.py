@@ -1,0 +1,1 @@
+"""Searching settings: a study of trainings, each a run like any other."""
