@@ -8,7 +8,7 @@ RESULTS := benchmarks/results
 REFERENCE := .cache/reference
 GPU_PYTHON ?= $(PYTHON)
 REFERENCES := .gpu/references
-TRAIN_cascade := --set num_epochs=12
+TRAIN_cascade := --set num_epochs=12 --set hint_folds=2
 EXPORT_cascade := --precision fp32,fp16,int8
 TRAIN_single := --stages single --set single_input=full --set num_epochs=24
 
