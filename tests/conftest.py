@@ -15,7 +15,15 @@ from foveate.train.phantom import PhantomSettings, write_phantoms
 
 torch.set_num_threads(1)  # the networks here are too small for more, and cores may be shared
 
-TINY = ["image_height=64", "image_width=64", "width=4", "depth=2", "batch_size=4", "num_workers=0"]
+TINY = [
+    "image_height=64",
+    "image_width=64",
+    "width=4",
+    "depth=2",
+    "batch_size=4",
+    "num_workers=0",
+    "hint_folds=2",
+]
 
 
 def run(*arguments: object) -> Result:

@@ -22,7 +22,7 @@ from tests.conftest import TINY, run
 
 SPACE = "[learning_rate]\nlow = 1e-3\nhigh = 1e-2\nlog = true\n[batch_size]\nchoices = [2, 4]\n"
 FIXED = [item for item in TINY if not item.startswith("batch_size")]
-FIXED += ["num_epochs=1", "width=2"]
+FIXED += ["num_epochs=1", "width=2", "hint_folds=0"]
 
 
 def arguments(data: Path, out: Path, *more: str) -> list[str]:
