@@ -12,6 +12,8 @@ TRAIN_cascade := --set num_epochs=12 --set hint_folds=2
 EXPORT_cascade := --precision fp32,fp16,int8
 TRAIN_single := --stages single --set single_input=full --set num_epochs=24
 
+TRAINING := tests/train tests/test_networks.py tests/test_notebook.py
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint types reference bench soak gpu-references gpu-check gpu-soak wheel clean
 
@@ -21,8 +23,9 @@ help:  ## this list
 demo: $(VENV)/.cpu  ## segment synthetic images with the shipped bundle, write demo/index.html
 	$(VENV)/bin/foveate demo --out demo
 
-test: $(VENV)/.dev  ## all tests; those that need a GPU are deselected, pytest says how many
-	$(VENV)/bin/python -m pytest
+test: $(VENV)/.dev  ## all tests, in two processes; those that need a GPU are deselected, pytest says how many
+	$(VENV)/bin/python -m pytest $(TRAINING:%=--ignore=%)
+	$(VENV)/bin/python -m pytest $(TRAINING)
 
 check: lint types test  ## everything: ruff, format, mypy --strict, tests
 

@@ -35,7 +35,9 @@ class Processes:
         return box[0]  # type: ignore[no-any-return]
 
     def leave(self) -> None:
+        """Part from the others when all are done: one that leaves early takes threads down."""
         if self.count > 1:
+            distributed.barrier()
             distributed.destroy_process_group()
 
 

@@ -41,10 +41,9 @@ def fit(job: Job) -> dict[str, Any]:
     Started by ``torchrun`` every process calls it; the first alone writes and logs.
     """
     processes = join(job.settings.device, job.settings.batch_size)
-    try:
-        return _fit(job if processes.first else _quiet(job), processes)
-    finally:
-        processes.leave()
+    record = _fit(job if processes.first else _quiet(job), processes)
+    processes.leave()
+    return record
 
 
 def _quiet(job: Job) -> Job:
