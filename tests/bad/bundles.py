@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -133,13 +134,13 @@ BUNDLES = [
     bundle("a name twice in the manifest", "the name 'schema' stands twice in one object",
            text(lambda old: old.replace("{", '{"schema": 1,', 1))),
     bundle("NaN in the manifest", "NaN is not a number of JSON",
-           text(lambda old: old.replace('threshold": 0.5', 'threshold": NaN'))),
+           text(lambda old: re.sub(r'threshold": [0-9.]+', 'threshold": NaN', old))),
     bundle("a manifest nested 100,000 deep", "not valid JSON: nested too deeply",
            text(lambda old: "[" * 100_000)),
     bundle("a manifest of 100 MB", "manifest.json: has 100000000 bytes; wanted at most 16777216",
            lambda folder: os.truncate(folder / "manifest.json", 100_000_000)),
     bundle("one word of the manifest changed", "does not match its own manifest_sha256; …",
-           text(lambda old: old.replace('threshold": 0.5', 'threshold": 0.6'))),
+           text(lambda old: re.sub(r'threshold": [0-9.]+', 'threshold": 0.123', old))),
     bundle("a file changed", "cascade.fp32.onnx: does not match its sha256 in the manifest; …",
            lambda folder: os.truncate(folder / GRAPH, 1000)),
     bundle("a file missing", "cascade.fp32.onnx: cannot be read: No such file or directory",
