@@ -20,7 +20,7 @@ from tests.conftest import train as train_by_command
 
 TINY: dict[str, Any] = {
     "image_height": 64, "image_width": 64, "width": 4, "depth": 2, "batch_size": 4,
-    "num_workers": 0, "num_epochs": 1,
+    "num_workers": 0, "num_epochs": 1, "hint_folds": 2,
 }  # fmt: skip
 
 
