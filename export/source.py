@@ -12,7 +12,7 @@ from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.train.cascade import TorchCascade
 from foveate.train.network_choice import NetworkChoice
-from foveate.train.run import load_run
+from foveate.train.run import data_named, load_run
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _run(folder: Path) -> Source:
     facts = {
         "kind": record["kind"],
         "network": NetworkChoice.of_settings(settings).as_dict(),
-        "data": {name: data[name] for name in ("name", "licence", "fingerprint")},
+        "data": data_named(record),
         "training": {
             "created": record["created"],
             "run_sha256": canonical_sha256(record),

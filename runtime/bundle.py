@@ -33,6 +33,7 @@ _SHAPE = {
     "files": dict,
     "data": {"name": str, "licence": str},
 }
+_INITIAL = {"name": str, "licence": str}
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
     if canonical_sha256(content) != manifest.get("manifest_sha256"):
         raise BundleError(f"{path}: does not match its own manifest_sha256; it was changed")
     check_shape(path, manifest, _SHAPE)
+    check_shape(path, manifest["data"].get("initial", []), [_INITIAL], "data.initial")
     for name, entry in manifest["files"].items():
         if not FILE_NAME.fullmatch(name):
             raise BundleError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,7 @@ def bundle_facts(path: Path) -> dict[str, str]:
         else f"{spec.stage1.height}x{spec.stage1.width}, the whole image",
         "networks": f"{network['name']}, width {network['width']}, depth {network['depth']}",
         "precisions": ", ".join(bundle.precisions),
-        "data": f"{bundle.manifest['data']['name']}, licence: "
-        f"{bundle.manifest['data']['licence'] or 'not stated'}",
+        "data": _data(bundle.manifest["data"]),
     }
     if spec.stage2 is not None and spec.region.mode == "tiles":
         which = f"the {spec.region.tiles} best" if spec.region.tiles else "all"
@@ -49,6 +49,15 @@ def bundle_facts(path: Path) -> dict[str, str]:
     for name, row in _parity(bundle).items():
         facts[f"parity {name}"] = f"disagreement {row['disagreement']:.6f}, {row['how']}"
     return facts
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    """Return what the weights were made from, and from what they began, with the licences."""
+    named = [
+        f"{one['name']}, licence: {one['licence'] or 'not stated'}"
+        for one in (data, *data.get("initial", []))
+    ]
+    return "; the weights began with a run on ".join(named)
 
 
 def _auto(bundle: Bundle) -> dict[str, str]:

@@ -12,7 +12,7 @@ from foveate.runtime.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train.networks import load_encoder
 from foveate.train.record import Job
-from foveate.train.run import check_tensors, load_tensors, read_run
+from foveate.train.run import check_tensors, data_named, load_tensors, read_run
 
 SHAPE = {"network": "unet", "width": 0, "depth": 0}
 """Settings that make a network what it is, as runs have them that do not name them."""
@@ -41,7 +41,7 @@ class Initial:
         made = {
             "name": self.folder.resolve().name,
             "run_sha256": digest,
-            "data": {key: run["data"][key] for key in ("name", "licence", "fingerprint")},
+            "data": data_named(run),
         }
         if stated is None and any(stage["curve"] for stage in record["stages"].values()):
             raise SettingsError(f"{job.folder} was begun without --init; leave it out")

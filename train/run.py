@@ -36,6 +36,7 @@ _SHAPE = {
     },
     "stages": dict,
 }  # fmt: skip
+_INIT_SHAPE = {"data": {"name": str, "licence": str, "fingerprint": str}}
 _STAGE_SHAPE = {"curve": [{"epoch": int, "loss": float, "dice": float, "seconds": float}],
                 "done": bool}  # fmt: skip
 
@@ -60,10 +61,21 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{path}: its content does not match its run_sha256; it was changed")
     check_shape(path, record, _SHAPE)
     check_shape(path, record["stages"], dict.fromkeys(record["stages"], _STAGE_SHAPE), "stages")
+    if "init" in record:
+        check_shape(path, record["init"], _INIT_SHAPE, "init")
     problem = NetworkChoice.of_settings(record["settings"]).problem()
     if problem:
         raise BundleError(f"{path}: {problem}")
     return record
+
+
+def data_named(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run was trained on, and, as ``initial``, what the runs it began with were."""
+    data = {name: record["data"][name] for name in ("name", "licence", "fingerprint")}
+    if "init" not in record:
+        return data
+    before = dict(record["init"]["data"])
+    return {**data, "initial": [before, *before.pop("initial", [])]}
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

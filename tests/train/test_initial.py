@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from foveate.runtime.bundle import open_bundle
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train.phantom import PhantomSettings, write_phantoms
 from foveate.train.run import load_tensors, read_run
-from tests.conftest import train
+from tests.conftest import run, train
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,13 @@ def test_a_run_begins_with_another_runs_weights(
             torch.testing.assert_close(new[key], old[key], atol=1e-4, rtol=0)
         assert new["head.weight"].shape[0] == 3
     assert read_run(tmp_path / "r")["init"]["name"] == trained.name
+    made = run("export", tmp_path / "r", "--out", tmp_path / "b")
+    assert made.exception is None, made.exception
+    before = read_run(trained)["data"]
+    stated = open_bundle(tmp_path / "b").manifest["data"]["initial"]
+    assert stated == [{key: before[key] for key in ("name", "licence", "fingerprint")}]
+    said = run("info", tmp_path / "b").output
+    assert f"began with a run on {before['name']}, licence: not stated" in " ".join(said.split())
 
 
 def test_a_run_on_the_same_images_is_refused(data: Path, trained: Path, tmp_path: Path) -> None:
