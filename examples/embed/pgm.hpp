@@ -43,7 +43,7 @@ inline Image read_pgm(const std::filesystem::path& path) {
   image.width = header_number(file);
   image.height = header_number(file);
   const std::size_t most = header_number(file);
-  file.get();  // the one white space before the pixels
+  if (!std::isspace(file.get())) throw std::runtime_error("has no sound header of a PGM");
   if (most != 255 && most != 65535) {
     throw std::runtime_error("has " + std::to_string(most) + " as its white; wanted 255 or 65535");
   }

@@ -66,11 +66,9 @@ class Tally:
 
 
 def produce(service: Service, images: Sequence[Pixels], stop: threading.Event) -> Tally:
-    """Bring the images in turn until ``stop``; one that is refused is dropped."""
+    """Bring one image, and more in turn until ``stop``; one that is refused is dropped."""
     tally = Tally()
     for image in cycle(images):
-        if stop.is_set():
-            return tally
         started = time.perf_counter()
         try:
             service.submit(image).result()
@@ -81,6 +79,8 @@ def produce(service: Service, images: Sequence[Pixels], stop: threading.Event) -
             tally.failed += 1
         else:
             tally.ms.append(1000 * (time.perf_counter() - started))
+        if stop.is_set():
+            break
     return tally
 
 
