@@ -59,7 +59,7 @@ def main(bundle: str, source: str, rate: float, out: Path | None, show: bool) ->
             cascade(np.zeros([int(camera.capture.get(n)) for n in (4, 3)], np.uint8))  # warm up
             camera.start()
             for number, arrived, frame in camera:
-                mask = cascade(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)).mask
+                mask = cascade(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8)).mask
                 ms = np.append(ms[-999:], 1000 * (perf_counter() - arrived))
                 p50, p99 = np.percentile(ms, (50, 99))
                 print(end=f"\r{camera.dropped} dropped, p50 {p50:.1f} ms, p99 {p99:.1f} ms ")
