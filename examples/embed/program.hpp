@@ -1,0 +1,91 @@
+// What the programs share: an engine in, the masks of the images named on the command line out.
+#pragma once
+
+#include <algorithm>
+#include <cctype>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "pgm.hpp"
+
+// The fused graph of a bundle in some runtime.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Returns the bytes of a pixel that the graph takes: image is [N,H,W] uint8, or [N,H,W,2].
+  virtual std::size_t depth() const = 0;
+
+  // Returns the class of every pixel of an image that has that depth.
+  virtual Image mask(Image& image) = 0;
+};
+
+// Returns what went wrong as one line; an engine's words may have many.
+inline std::string one_line(const std::exception& error) {
+  std::string text = error.what();
+  std::replace_if(text.begin(), text.end(), [](unsigned char c) { return std::iscntrl(c); }, ' ');
+  return text.substr(0, 1000);
+}
+
+// Returns the file of a bundle's graph. Nothing is compared with the manifest: what lies there is
+// run. foveate bundle verify does that, before a bundle is shipped.
+inline std::string graph_file(const std::string& bundle, const std::string& precision) {
+  if (precision != "fp32" && precision != "int8") {
+    throw std::runtime_error("precision " + precision + "; wanted fp32 or int8");
+  }
+  const auto path = std::filesystem::path(bundle) / ("cascade." + precision + ".onnx");
+  if (!std::filesystem::is_regular_file(path)) {
+    throw std::runtime_error(path.string() + ": no such graph; wanted a bundle of foveate export");
+  }
+  return path.string();
+}
+
+inline int thread_count(const std::string& text) {
+  const int count = std::atoi(text.c_str());
+  if (count < 1 || count > 1024) throw std::runtime_error(text + " threads; wanted 1 to 1024");
+  return count;
+}
+
+// Returns the rank of the graph's input as bytes a pixel; source is its file.
+inline std::size_t depth_of_rank(std::size_t rank, const std::string& source) {
+  if (rank == 3) return 1;
+  if (rank == 4) return 2;
+  throw std::runtime_error(source + ": its input has " + std::to_string(rank) +
+                           " sides; wanted the 3 or 4 of a bundle's graph");
+}
+
+// Writes the mask of one image as FOLDER/NAME.mask.pgm and says how long the engine took.
+inline void segment(Engine& engine, const std::filesystem::path& path,
+                    const std::filesystem::path& folder) {
+  Image image = with_depth(read_pgm(path), engine.depth());
+  const auto started = std::chrono::steady_clock::now();
+  const Image mask = engine.mask(image);
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - started;
+  const auto out = folder / (path.stem().string() + ".mask.pgm");
+  write_pgm(out, mask);
+  std::printf("%s %zux%zu %.2f ms\n", out.c_str(), mask.width, mask.height, took.count());
+}
+
+// Segments the images from argv[first] on into the folder argv[first - 1]. Returns the exit code:
+// 1 when some failed; those are named on standard error, and the others are written.
+inline int segment_all(Engine& engine, int first, int argc, char** argv) {
+  const std::filesystem::path folder = argv[first - 1];
+  std::filesystem::create_directories(folder);
+  int failed = 0;
+  for (int index = first; index < argc; ++index) {
+    try {
+      segment(engine, argv[index], folder);
+    } catch (const std::exception& error) {
+      std::cerr << "failed: " << argv[index] << ": " << one_line(error) << '\n';
+      failed = 1;
+    }
+  }
+  return failed;
+}
