@@ -58,8 +58,8 @@ def model_facts(bundle: Bundle) -> dict[str, Any]:
     manifest, spec = bundle.manifest, bundle.spec
     files: Mapping[str, Any] = manifest["files"]
     return {
-        "name": bundle.folder.resolve().name,
-        "sha256": file_sha256(bundle.folder / MANIFEST),
+        "name": bundle.path.resolve().name,
+        "sha256": file_sha256(bundle.path / MANIFEST),
         "graphs": {name: item["sha256"] for name, item in files.items() if name.endswith(".onnx")},
         "network": dict(manifest["network"]),
         "stage1": _size(spec.stage1),

@@ -40,7 +40,7 @@ _INITIAL = {"name": str, "licence": str}
 class Bundle:
     """A verified bundle. ``manifest`` is the whole of ``manifest.json``."""
 
-    folder: Path
+    path: Path
     spec: CascadeSpec
     manifest: Mapping[str, Any]
 
@@ -54,7 +54,7 @@ class Bundle:
         data = self.read(graph_name(precision))
         problem = graph_problem(data)
         if problem:
-            raise BundleError(f"{self.folder / graph_name(precision)}: {problem}")
+            raise BundleError(f"{self.path / graph_name(precision)}: {problem}")
         return data
 
     def graph_sha256(self, precision: str) -> str:
@@ -65,16 +65,16 @@ class Bundle:
     def _check_precision(self, precision: str) -> None:
         if precision not in self.precisions:
             raise BundleError(
-                f"{self.folder}: has no {precision} graph; it has {', '.join(self.precisions)}. "
+                f"{self.path}: has no {precision} graph; it has {', '.join(self.precisions)}. "
                 "Choose one of them, or export again"
             )
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file of the bundle, checked against the manifest's sha256."""
         stated = self.manifest["files"].get(name)
-        path = self.folder / name
+        path = self.path / name
         if stated is None:
-            raise BundleError(f"{self.folder}: the manifest lists no file {name}")
+            raise BundleError(f"{self.path}: the manifest lists no file {name}")
         try:
             if path.is_symlink() or (path.exists() and not path.is_file()):
                 raise BundleError(f"{path}: is a link or a folder; wanted a plain file")

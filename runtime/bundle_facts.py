@@ -91,7 +91,7 @@ def _plans(bundle: Bundle) -> dict[str, str]:
 
 def _parity(bundle: Bundle) -> dict[str, Any]:
     """Return the rows of ``parity.json``; BundleError when they are not what export writes."""
-    path = bundle.folder / PARITY
+    path = bundle.path / PARITY
     content = parse_json(path, bundle.read(PARITY).decode(errors="replace"))
     check_shape(path, content, {"precisions": dict})
     rows = content["precisions"]

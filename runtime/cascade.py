@@ -59,7 +59,7 @@ class Cascade(Closing):
         self._spare: Cascade | None = None
         self._lock = threading.Lock()
         self._fitting: dict[tuple[int, ...], int] = {}
-        graph = bundle.folder / graph_name(graph_of(choice.precision))
+        graph = bundle.path / graph_name(graph_of(choice.precision))
         check_signature(engine, bundle.spec, graph)
         self._caller = Caller(engine, bundle.spec, graph, choice.label)
 
@@ -96,7 +96,7 @@ class Cascade(Closing):
         loaded = engine_from_bundle(bundle, choice.engine, choice.precision, threads, latency)
         second = None
         if spare and choice.engine == PLANNED:
-            second = lambda: cls.load(bundle.folder, CPU_ENGINE, "fp32", threads)  # noqa: E731
+            second = lambda: cls.load(bundle.path, CPU_ENGINE, "fp32", threads)  # noqa: E731
         return cls(bundle, loaded, choice, second)
 
     @property

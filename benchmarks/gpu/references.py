@@ -107,7 +107,7 @@ def carry_bundle(bundle: Bundle, folder: Path) -> None:
     """Copy every file that a bundle's manifest lists, and the manifest."""
     for name in bundle.manifest["files"]:
         bundle.read(name)
-    shutil.copytree(bundle.folder, folder)
+    shutil.copytree(bundle.path, folder)
 
 
 def write_index(folder: Path, reference: str, created: str, sets: Sequence[Any]) -> None:
@@ -134,7 +134,7 @@ def _set(folder: Path, checkout: Path, reference: str, item: dict[str, Any]) -> 
     if identity(bundle) != item["identity"]:
         raise BundleError(
             f"{folder / INDEX}: the masks of {item['name']} were made with another bundle than "
-            f"{bundle.folder}; make them again: make gpu-references"
+            f"{bundle.path}; make them again: make gpu-references"
         )
     sizes = tuple((image["size"][0], image["size"][1]) for image in item["images"].values())
     return ReferenceSet(
