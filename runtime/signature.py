@@ -7,7 +7,6 @@ of every other file. It is checked before anything of the manifest is parsed.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Sequence
@@ -69,11 +68,18 @@ def parse_signature(path: Path, content: bytes) -> Signature:
             f"{path}: schema {values['schema']}, {values['algorithm'][:20]}; this version reads "
             f"schema {SCHEMA}, {ALGORITHM}"
         )
+    return Signature(values["key"], values["manifest"], _decoded(path, values["signature"]))
+
+
+def _decoded(path: Path, text: str) -> bytes:
+    """Return the bytes of base64 of the one form that ``b64encode`` writes."""
     try:
-        signature = base64.b64decode(values["signature"], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BundleError(f"{path}: the signature is not base64: {error}") from error
-    return Signature(values["key"], values["manifest"], signature)
+        signature = base64.b64decode(text, validate=True)
+    except ValueError:
+        signature = b""
+    if base64.b64encode(signature).decode() != text:
+        raise BundleError(f"{path}: its signature is not base64; it was damaged")
+    return signature
 
 
 def check_signature(
