@@ -7,16 +7,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foveate.runtime.bundle_folder import BundleFolder
 from foveate.runtime.errors import BundleError
 from foveate.runtime.graph_bytes import graph_problem
 from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.json_files import check_shape, check_size, is_a, parse_bytes
-from foveate.runtime.packed_file import PackedFile
 from foveate.runtime.signature import SIGNATURE, Signature, check_signature, parse_signature
 from foveate.runtime.spec import CascadeSpec
+
+if TYPE_CHECKING:
+    from foveate.runtime.packed_file import PackedFile
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -119,7 +121,7 @@ def open_bundle(path: Path, trusted: Sequence[bytes] | None = None) -> Bundle:
         check_signature(path, signature, content, trusted)
     manifest = parse_bytes(path / MANIFEST, content)
     _check_manifest(path / MANIFEST, manifest)
-    if isinstance(files, PackedFile):
+    if not isinstance(files, BundleFolder):
         _check_names(files, {MANIFEST, *manifest["files"]})
     try:
         spec = CascadeSpec.from_dict(manifest["cascade"])
@@ -135,6 +137,8 @@ def is_bundle(path: Path) -> bool:
 
 def _files(path: Path) -> BundleFolder | PackedFile:
     if path.is_file():
+        from foveate.runtime.packed_file import PackedFile  # zipfile: a folder can do without
+
         return PackedFile(path)
     if not path.is_dir():
         raise BundleError(

@@ -25,8 +25,9 @@ _END = struct.Struct("<4s4H2LH")
 """Mark, two numbers of disks, two of entries, size and start of the directory, length of a note."""
 _END64 = b"PK\x06\x07"
 _END64_BYTES = 20
-_HEAD_BYTES = 30
-_MOST_DIRECTORY = MAX_ENTRIES * (46 + 100)
+_HEAD_BYTES, _ENTRY_BYTES = 30, 46
+"""Of a file and of its entry in the directory, without its name."""
+_MOST_DIRECTORY = MAX_ENTRIES * (_ENTRY_BYTES + 100)
 """Bytes of a directory of the longest names that a bundle's files may have."""
 _FIXED = (
     "compress_type", "flag_bits", "date_time", "extra", "comment", "create_system",
@@ -44,14 +45,14 @@ class PackedFile:
         self.path = path
         try:
             with path.open("rb") as file:
-                start = _directory_start(path, file)
+                start, directory = _directory(path, file)
                 with ZipFile(file) as archive:
                     found = archive.infolist()
         except OSError as error:
             raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
         except (BadZipFile, NotImplementedError, ValueError, struct.error) as error:
             raise _other_form(path, str(error)) from error
-        problem = _problem(found, start)
+        problem = _problem(found, start, directory)
         if problem:
             raise _other_form(path, problem)
         self._entries = {info.filename: info for info in found}
@@ -108,8 +109,8 @@ def _entry(name: str) -> ZipInfo:
     return info
 
 
-def _directory_start(path: Path, file: IO[bytes]) -> int:
-    """Return where the directory begins, before anything reads it; BundleError for another end."""
+def _directory(path: Path, file: IO[bytes]) -> tuple[int, bytes]:
+    """Return where the directory begins, and its bytes; BundleError for another end of the file."""
     size = file.seek(0, 2)
     file.seek(max(0, size - _END.size - _END64_BYTES))
     tail = file.read()
@@ -124,12 +125,13 @@ def _directory_start(path: Path, file: IO[bytes]) -> int:
     small = 0 < count <= MAX_ENTRIES and length <= _MOST_DIRECTORY and start <= MAX_BYTES
     if not small or tail.startswith(_END64):
         raise _other_form(path, "it is empty, or too large")
-    return int(start)
+    file.seek(start)
+    return int(start), file.read(length)
 
 
-def _problem(found: list[ZipInfo], start: int) -> str:
+def _problem(found: list[ZipInfo], start: int, directory: bytes) -> str:
     """Return what is not as ``write_packed`` does it, in words, or "" where all is."""
-    place, before = 0, ""
+    place, at, before = 0, 0, ""
     for info in found:
         name, wanted = info.orig_filename, _entry("x")
         for attribute in _FIXED:
@@ -139,9 +141,13 @@ def _problem(found: list[ZipInfo], start: int) -> str:
             return f"{name[:60]!r} stands twice, or out of order"
         if info.compress_size != info.file_size or info.header_offset != place:
             return f"{name[:60]!r} is not where it should be"
+        if directory[at + 28 : at + 34] != struct.pack("<3H", len(name), 0, 0):
+            return f"{name[:60]!r} has another length in the directory"
         place += _HEAD_BYTES + len(name) + info.file_size
+        at += _ENTRY_BYTES + len(name)
         before = name
-    return "" if place == start else "there is something between its files and its directory"
+    whole = (place, at) == (start, len(directory))
+    return "" if whole else "there is something between its files and its end"
 
 
 def _other_form(path: Path, why: str) -> BundleError:

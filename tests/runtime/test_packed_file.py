@@ -121,6 +121,26 @@ def test_pack_does_not_write_over_another_file(packed: Path, tmp_path: Path) -> 
     assert pack(open_bundle(DEMO), other) == packed.stat().st_size
 
 
+def test_every_bit_around_the_contents_counts(tmp_path: Path) -> None:
+    """Turned over, each is refused; in a content it shows there, where the sha256 finds it."""
+    files = {"a.json": b"{}", "b.bin": bytes(9), "empty": b""}
+    path = tmp_path / "x"
+    write_packed(path, files)
+    sound, contents = path.read_bytes(), 0
+    for bit in range(8 * len(sound)):
+        data = bytearray(sound)
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        try:
+            opened = PackedFile(path)
+            found = {name: opened.read(name) for name in opened.names()}
+        except BundleError:
+            continue
+        assert found != files and set(found) == set(files), bit
+        contents += 1
+    assert contents == 8 * sum(map(len, files.values()))
+
+
 def test_too_many_files_are_not_packed(tmp_path: Path) -> None:
     files = {f"f{number:03d}": b"" for number in range(MAX_ENTRIES)}
     write_packed(tmp_path / "x", files)
