@@ -21,7 +21,7 @@ from foveate.runtime.errors import SettingsError
 
 MAX_BATCH = 8
 """Images that Triton puts into one call: what is in the queue, when the model is free."""
-_TYPES = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
+_TYPES: dict[int, str] = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
 _FIXED = """backend: "onnxruntime"
 max_batch_size: {batch}
 dynamic_batching {{ }}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -24,7 +23,6 @@ from foveate.runtime.signing_keys import (
 )
 
 PASSWORD = "FOVEATE_KEY_PASSWORD"
-_BUNDLE: Any = click.argument("bundle", type=click.Path(path_type=Path))
 
 
 @click.group()
@@ -41,8 +39,8 @@ def bundle() -> None:
     """
 
 
-@bundle.command()
-@_BUNDLE
+@bundle.command(short_help="What a bundle is.")
+@click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show(bundle: Path, as_json: bool) -> None:
     """Say what BUNDLE is: the same on every machine, every file of it checked.
@@ -61,8 +59,8 @@ def show(bundle: Path, as_json: bool) -> None:
         click.echo(one_line(f"{name}: {value}"))
 
 
-@bundle.command()
-@_BUNDLE
+@bundle.command(short_help="Check every file of a bundle.")
+@click.argument("bundle", type=click.Path(path_type=Path))
 def verify(bundle: Path) -> None:
     """Check every file of BUNDLE: manifest, sha256, and what its graphs must not hold.
 
@@ -79,8 +77,8 @@ def verify(bundle: Path) -> None:
         click.echo(one_line(f"{name}: not of the bundle, never read"))
 
 
-@bundle.command("pack")
-@_BUNDLE
+@bundle.command("pack", short_help="One file of a bundle.")
+@click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write.")
 def pack_command(bundle: Path, out: Path) -> None:
     """Pack BUNDLE into one file, which every command takes in its place.
@@ -99,7 +97,7 @@ def pack_command(bundle: Path, out: Path) -> None:
     click.echo(one_line(f"{out}: {size / 1e6:.2f} MB{beside}"))
 
 
-@bundle.command()
+@bundle.command(short_help="Make a pair of keys.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Private key to write.")
 @click.option("--encrypt", is_flag=True, help="Encrypt it with a password that is asked for.")
 def keys(out: Path, encrypt: bool) -> None:
@@ -123,8 +121,8 @@ def keys(out: Path, encrypt: bool) -> None:
     click.echo(one_line(f"{out} is private; {beside} goes to the devices. Key {name[:SHOWN]}"))
 
 
-@bundle.command()
-@_BUNDLE
+@bundle.command(short_help="Sign a bundle.")
+@click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--key", type=click.Path(path_type=Path), required=True, help="Private key, PEM.")
 def sign(bundle: Path, key: Path) -> None:
     """Sign BUNDLE with a private key, after checking every file of it.
@@ -139,8 +137,8 @@ def sign(bundle: Path, key: Path) -> None:
     click.echo(one_line(f"{bundle}: signed with the key {made.key[:SHOWN]}"))
 
 
-@bundle.command("verify-signature")
-@_BUNDLE
+@bundle.command("verify-signature", short_help="Check who signed a bundle.")
+@click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--key", "keys", type=click.Path(path_type=Path), required=True, multiple=True,
     help="Public key, PEM; may be given several times.",
