@@ -68,12 +68,12 @@ def compare(
     """
     if found.bundle.spec.stage2 is None:
         raise BundleError(
-            f"{found.bundle.folder} is one network; compare a cascade, with --single for this one"
+            f"{found.bundle.path} is one network; compare a cascade, with --single for this one"
         )
     stages = open_stages(found.bundle)
     if found.bundle.spec.region.mode == "tiles":
         raise BundleError(
-            f"{found.bundle.folder} looks at tiles; the hand-written loops it would be compared "
+            f"{found.bundle.path} looks at tiles; the hand-written loops it would be compared "
             "with know the box alone. Take benchmark latency and throughput for it"
         )
     threads = opponents.threads
@@ -230,7 +230,7 @@ def _full_network(bundle: Bundle, cases: Sequence[Case], threads: int) -> Part:
     ]
     inputs = {shape: _noise(shape) for shape in set(shapes)}
     return Part(
-        f"the network of {bundle.folder.resolve().name} at full size, alone",
+        f"the network of {bundle.path.resolve().name} at full size, alone",
         lambda index: network(inputs[shapes[index]]),
     )
 
@@ -245,5 +245,5 @@ def _multiply_adds(bundles: Sequence[Bundle], case: Case) -> dict[str, int]:
     found = {}
     for bundle in bundles:
         for part, count in multiply_adds(bundle.graph("fp32"), 1, height, width).items():
-            found[f"{bundle.folder.resolve().name}, {part}"] = count
+            found[f"{bundle.path.resolve().name}, {part}"] = count
     return found

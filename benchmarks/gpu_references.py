@@ -55,7 +55,7 @@ def _write(out: Path, phantoms: tuple[Path, int], sets: tuple[Any, ...]) -> None
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     bundle, count = open_bundle(phantoms[0]), phantoms[1]
-    carried = f"bundles/{bundle.folder.resolve().name}"
+    carried = f"bundles/{bundle.path.resolve().name}"
     carry_bundle(bundle, out / carried)
     images = find_images(bundle.spec, None, None, count, PHANTOM_SIZE)
     name, found = _add(out, PHANTOMS, bundle, images)

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from foveate.runtime.bundle import MANIFEST, RUN_FILE, file_sha256
+from foveate.runtime.bundle import RUN_FILE, is_bundle
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import BundleError, EngineError
@@ -46,7 +46,7 @@ class BundleModel:
         self.spec = self.cascade.spec
         engine = f"onnxruntime {import_module('onnxruntime').__version__} fp32"
         name = path.resolve().name
-        self.identity = Identity(name, "bundle", file_sha256(path / MANIFEST), engine)
+        self.identity = Identity(name, "bundle", self.cascade.bundle.content_sha256, engine)
 
     def segment(self, image: Pixels) -> Result:
         return self.cascade(image, probabilities=True)
@@ -54,7 +54,7 @@ class BundleModel:
 
 def open_model(path: Path) -> Model:
     """Return the model of a run or a bundle; EngineError when a run lacks its torch."""
-    if (path / MANIFEST).exists():
+    if is_bundle(path):
         return BundleModel(path)
     if not (path / RUN_FILE).exists():
         raise BundleError(f"{path}: neither a bundle (manifest.json) nor a run (run.json)")

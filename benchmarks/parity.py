@@ -59,7 +59,7 @@ def find_reference(found: Variants) -> Reference:
         from foveate.export.reference import torch_cascade
     except ImportError:
         fp32 = found.cascades.get(Variant("onnxruntime", "fp32"))
-        cascade = fp32 or Cascade.load(found.bundle.folder, "onnxruntime", "fp32")
+        cascade = fp32 or Cascade.load(found.bundle.path, "onnxruntime", "fp32")
         name = f"ONNX Runtime {import_module('onnxruntime').__version__} fp32"
         return Reference(f"{name} (PyTorch is not here)", cascade_segment(cascade))
     reference = torch_cascade(found.bundle)

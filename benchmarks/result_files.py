@@ -17,7 +17,7 @@ from foveate.benchmarks.contradictions import contradictions
 from foveate.benchmarks.machine import machine_facts, producer, versions
 from foveate.benchmarks.result_shapes import RESULT, check_parity, check_results
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.bundle import MANIFEST, Bundle, file_sha256
+from foveate.runtime.bundle import Bundle
 from foveate.runtime.errors import BundleError, DataError
 from foveate.runtime.json_files import check_shape, read_json
 
@@ -58,8 +58,8 @@ def model_facts(bundle: Bundle) -> dict[str, Any]:
     manifest, spec = bundle.manifest, bundle.spec
     files: Mapping[str, Any] = manifest["files"]
     return {
-        "name": bundle.folder.resolve().name,
-        "sha256": file_sha256(bundle.folder / MANIFEST),
+        "name": bundle.path.resolve().name,
+        "sha256": bundle.content_sha256,
         "graphs": {name: item["sha256"] for name, item in files.items() if name.endswith(".onnx")},
         "network": dict(manifest["network"]),
         "stage1": _size(spec.stage1),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from foveate.runtime.errors import EngineError
+from foveate.runtime.errors import EngineError, SettingsError
 from foveate.runtime.progress import Bar
 
 
@@ -21,7 +22,14 @@ def _tile_number(context: click.Context, option: click.Parameter, value: str | N
 
 @click.command()
 @click.argument("model", metavar="RUN|BUNDLE", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle.")
+@click.option(
+    "--triton",
+    type=click.Path(path_type=Path),
+    metavar="REPO",
+    help="Model repository of Triton Inference Server to put the bundle into, as one model; of a "
+    "BUNDLE this alone will do, without --out.",
+)
 @click.option(
     "--precision", default="fp32,fp16", show_default=True, help="Graphs to write: fp32, fp16, int8."
 )
@@ -38,32 +46,65 @@ def _tile_number(context: click.Context, option: click.Parameter, value: str | N
     callback=_tile_number,
     help="For region mode tiles: how many, or all (a sliding window). Default: as it has.",
 )
-def export(
-    model: Path, out: Path, precision: str, data: Path | None, separate: bool, tiles: int | None
-) -> None:
+def export(model: Path, out: Path | None, triton: Path | None, **options: Any) -> None:
     """Turn a trained RUN into a bundle: one fused ONNX graph per precision.
 
     Parity with the PyTorch cascade is measured on the validation images and written to
     parity.json; a bundle whose fp32 or int8 graph gives other masks is not written.
     int8 is calibrated on training images, and the blocks of layers that bear 8 bits worst stay in
     float32; this takes minutes. Of a BUNDLE the graphs are made anew from its weights, and --data
-    is needed.
+    is needed. --triton takes one graph, the first of --precision.
 
     \b
     Example:
       foveate export runs/first --out lung.bundle
       foveate export lung.bundle --out fast.bundle --precision fp32,int8 --data scans
+      foveate export lung.bundle --triton models
     """
+    _check_options(model, out, triton, options)
+    names = _names(options.pop("precision"))
     try:
-        from foveate.export.bundle import ExportJob, check_precisions
-        from foveate.export.bundle import export as export_source
-        from foveate.export.image_sets import image_sets
-        from foveate.export.source import read_source, with_tiles
+        if out is not None:
+            _export_bundle(model, out, names, **options)
+        if triton is not None:
+            _export_triton(out or model, names[0], triton)
     except ImportError as error:
         raise EngineError(f"export needs {error.name}: pip install 'foveate[train]'") from None
 
+
+def _names(precision: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in precision.split(",") if name.strip()))
+
+
+def _check_options(
+    model: Path, out: Path | None, triton: Path | None, options: dict[str, Any]
+) -> None:
+    """Raise SettingsError for options that do not go together."""
+    from foveate.runtime.bundle import is_bundle
+
+    if out is None and triton is None:
+        raise SettingsError("wanted --out BUNDLE, --triton REPO, or both")
+    given = [name for name in ("data", "separate", "tiles") if options[name] not in (None, False)]
+    if out is None and given:
+        raise SettingsError(f"--{given[0]} goes with --out: it is about a bundle that is made")
+    if out is None and not is_bundle(model):
+        raise SettingsError(f"{model}: is no bundle; --triton without --out wants one")
+
+
+def _export_bundle(
+    model: Path,
+    out: Path,
+    names: tuple[str, ...],
+    data: Path | None,
+    separate: bool,
+    tiles: int | None,
+) -> None:
+    from foveate.export.bundle import ExportJob, check_precisions
+    from foveate.export.bundle import export as export_source
+    from foveate.export.image_sets import image_sets
+    from foveate.export.source import read_source, with_tiles
+
     bar = Bar()
-    names = tuple(dict.fromkeys(name.strip() for name in precision.split(",") if name.strip()))
     check_precisions(names)
     source = read_source(model)
     if tiles is not None:
@@ -84,3 +125,14 @@ def export(
             bar.log(f"  calibrated on {row['calibration']['source']}; in float32: {kept}")
     size = sum(path.stat().st_size for path in out.iterdir())
     bar.log(f"Bundle in {out}, {size / 1e6:.1f} MB. Next: foveate segment {out} IMAGES --out masks")
+
+
+def _export_triton(model: Path, precision: str, repository: Path) -> None:
+    from foveate.export.triton import write_triton_model
+    from foveate.runtime.bundle import open_bundle
+
+    folder = write_triton_model(open_bundle(model), precision, repository)
+    Bar().log(
+        f"Model {folder.name}, {precision}, in {repository}. Next: tritonserver "
+        f"--model-repository {repository}"
+    )

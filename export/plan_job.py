@@ -56,7 +56,7 @@ def build_into(cache: PlanCache, job: PlanJob) -> tuple[PlanRecord, bool]:
     )
     return cache.build_once(
         recipe,
-        job.bundle.folder.name,
+        job.bundle.path.name,
         job.precision,
         lambda log: build_plan(job.kit, graph, options, log, job.progress),
         job.waiting,

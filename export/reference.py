@@ -18,10 +18,10 @@ def torch_cascade(bundle: Bundle) -> TorchCascade:
     """
     choice = NetworkChoice.of_manifest(bundle.manifest["network"])
     if choice.problem():
-        raise BundleError(f"{bundle.folder / MANIFEST}: {choice.problem()}")
+        raise BundleError(f"{bundle.path / MANIFEST}: {choice.problem()}")
     stage1, stage2 = networks(bundle.spec, choice)
     fused = None if stage2 is None else folded(stage2)
     cascade = TorchCascade(bundle.spec, folded(stage1), fused)
-    path = bundle.folder / WEIGHTS
+    path = bundle.path / WEIGHTS
     load_weights(cascade, parse_tensors(path, bundle.read(WEIGHTS)), path)
     return cascade.eval()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.export.reference import torch_cascade
-from foveate.runtime.bundle import MANIFEST, open_bundle
+from foveate.runtime.bundle import is_bundle, open_bundle
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.train.cascade import TorchCascade
@@ -35,7 +35,7 @@ class Source:
 
 def read_source(folder: Path) -> Source:
     """Return what a run or a bundle holds; BundleError says which file is wrong and why."""
-    return _bundle(folder) if (folder / MANIFEST).exists() else _run(folder)
+    return _bundle(folder) if is_bundle(folder) else _run(folder)
 
 
 def with_tiles(source: Source, tiles: int) -> Source:

@@ -1,19 +1,24 @@
-"""A bundle: the folder that holds a cascade and needs nothing but itself. Reading and verifying."""
+"""A bundle: the folder, or packed file, that holds a cascade and needs nothing but itself."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from foveate.runtime.bundle_folder import BundleFolder
 from foveate.runtime.errors import BundleError
 from foveate.runtime.graph_bytes import graph_problem
 from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.json_files import check_shape, is_a, read_json
+from foveate.runtime.json_files import check_shape, check_size, is_a, parse_bytes
+from foveate.runtime.signature import SIGNATURE, Signature, check_signature, parse_signature
 from foveate.runtime.spec import CascadeSpec
+
+if TYPE_CHECKING:
+    from foveate.runtime.packed_file import PackedFile
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -38,11 +43,26 @@ _INITIAL = {"name": str, "licence": str}
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle. ``manifest`` is the whole of ``manifest.json``."""
+    """A verified bundle. ``manifest`` is the whole of ``manifest.json``.
 
-    folder: Path
+    ``path`` is its folder or packed file, ``manifest_bytes`` what was read. ``signature`` is
+    what its signature says, None where it has none; only ``open_bundle`` with keys checks it.
+    """
+
+    files: BundleFolder | PackedFile
     spec: CascadeSpec
     manifest: Mapping[str, Any]
+    manifest_bytes: bytes
+    signature: Signature | None
+
+    @property
+    def path(self) -> Path:
+        return self.files.path
+
+    @property
+    def content_sha256(self) -> str:
+        """The sha256 of ``manifest.json`` as it was read."""
+        return hashlib.sha256(self.manifest_bytes).hexdigest()
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -54,7 +74,7 @@ class Bundle:
         data = self.read(graph_name(precision))
         problem = graph_problem(data)
         if problem:
-            raise BundleError(f"{self.folder / graph_name(precision)}: {problem}")
+            raise BundleError(f"{self.path / graph_name(precision)}: {problem}")
         return data
 
     def graph_sha256(self, precision: str) -> str:
@@ -65,26 +85,20 @@ class Bundle:
     def _check_precision(self, precision: str) -> None:
         if precision not in self.precisions:
             raise BundleError(
-                f"{self.folder}: has no {precision} graph; it has {', '.join(self.precisions)}. "
+                f"{self.path}: has no {precision} graph; it has {', '.join(self.precisions)}. "
                 "Choose one of them, or export again"
             )
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file of the bundle, checked against the manifest's sha256."""
         stated = self.manifest["files"].get(name)
-        path = self.folder / name
         if stated is None:
-            raise BundleError(f"{self.folder}: the manifest lists no file {name}")
-        try:
-            if path.is_symlink() or (path.exists() and not path.is_file()):
-                raise BundleError(f"{path}: is a link or a folder; wanted a plain file")
-            data = path.read_bytes()
-        except OSError as error:
-            raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+            raise BundleError(f"{self.path}: the manifest lists no file {name}")
+        data = self.files.read(name)
         if hashlib.sha256(data).hexdigest() != stated["sha256"]:
             raise BundleError(
-                f"{path}: does not match its sha256 in the manifest; it was changed or damaged. "
-                "Copy the bundle again"
+                f"{self.path / name}: does not match its sha256 in the manifest; it was changed or "
+                "damaged. Copy the bundle again"
             )
         return data
 
@@ -94,23 +108,62 @@ def graph_name(precision: str) -> str:
     return f"cascade.{precision}.onnx"
 
 
-def open_bundle(folder: Path) -> Bundle:
+def open_bundle(path: Path, trusted: Sequence[bytes] | None = None) -> Bundle:
     """Return a bundle whose manifest is sound; BundleError gives the file and the reason.
 
-    Each file's sha256 is checked when it is read.
+    Each file's sha256 is checked when it is read. ``trusted`` are public keys in PEM: unless one
+    of them signed the bundle it is refused before its manifest is parsed. None wants no signature.
     """
-    path = folder / MANIFEST
-    if not folder.is_dir():
-        raise BundleError(f"{folder}: no such bundle; wanted a folder with {MANIFEST}")
-    if not path.exists() and (folder / RUN_FILE).exists():
-        raise BundleError(f"{folder}: is a run, not a bundle; make one of it with foveate export")
-    manifest = read_json(path, "a bundle made by foveate export")
-    _check_manifest(path, manifest)
+    files = _files(path)
+    check_size(path / MANIFEST, files.size(MANIFEST))
+    content, signature = files.read(MANIFEST), _signature(files)
+    if trusted is not None:
+        check_signature(path, signature, content, trusted)
+    manifest = parse_bytes(path / MANIFEST, content)
+    _check_manifest(path / MANIFEST, manifest)
+    if not isinstance(files, BundleFolder):
+        _check_names(files, {MANIFEST, *manifest["files"]})
     try:
         spec = CascadeSpec.from_dict(manifest["cascade"])
     except BundleError as error:
-        raise BundleError(f"{path}: {error}") from None
-    return Bundle(folder, spec, manifest)
+        raise BundleError(f"{path / MANIFEST}: {error}") from None
+    return Bundle(files, spec, manifest, content, signature)
+
+
+def is_bundle(path: Path) -> bool:
+    """Say whether a path can only be meant as a bundle: a folder with a manifest, or a file."""
+    return (path / MANIFEST).exists() or path.is_file()
+
+
+def _files(path: Path) -> BundleFolder | PackedFile:
+    if path.is_file():
+        from foveate.runtime.packed_file import PackedFile  # zipfile: a folder can do without
+
+        return PackedFile(path)
+    if not path.is_dir():
+        raise BundleError(
+            f"{path}: no such bundle; wanted a folder with {MANIFEST}, or a file of foveate bundle "
+            "pack"
+        )
+    if not (path / MANIFEST).exists() and (path / RUN_FILE).exists():
+        raise BundleError(f"{path}: is a run, not a bundle; make one of it with foveate export")
+    return BundleFolder(path)
+
+
+def _signature(files: BundleFolder | PackedFile) -> Signature | None:
+    if SIGNATURE not in files.names():
+        return None
+    path = files.path / SIGNATURE
+    check_size(path, files.size(SIGNATURE))
+    return parse_signature(path, files.read(SIGNATURE))
+
+
+def _check_names(files: PackedFile, listed: set[str]) -> None:
+    """Raise BundleError unless a packed bundle holds what its manifest lists and nothing else."""
+    others = sorted((files.names() - {SIGNATURE}) ^ listed)
+    if others:
+        which = "has no" if others[0] in listed else "holds, unlisted,"
+        raise BundleError(f"{files.path}: {which} {others[0]}; pack the bundle again")
 
 
 def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
@@ -127,6 +180,8 @@ def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
     check_shape(path, manifest, _SHAPE)
     check_shape(path, manifest["data"].get("initial", []), [_INITIAL], "data.initial")
     for name, entry in manifest["files"].items():
+        if name in (MANIFEST, SIGNATURE):
+            raise BundleError(f"{path}: lists {name} among the files it holds the sha256 of")
         if not FILE_NAME.fullmatch(name):
             raise BundleError(
                 f"{path}: the file name {name[:60]!r} leaves the bundle's folder, or could; "

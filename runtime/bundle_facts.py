@@ -1,54 +1,73 @@
-"""What a bundle says of itself, in words."""
+"""What a bundle is, the same on every machine: in words, and as JSON values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from foveate.runtime.bundle import PARITY, Bundle, open_bundle
-from foveate.runtime.choice import Choice, choose
-from foveate.runtime.cpu_choice import Speeds
-from foveate.runtime.engine_times import idle_timer
-from foveate.runtime.engines.base import available_cores
-from foveate.runtime.json_files import check_shape, parse_json
-from foveate.runtime.plans import plan_cache
+from foveate.runtime.bundle import Bundle
+from foveate.runtime.bundle_check import check_bundle, parity_rows
+from foveate.runtime.packed_file import PackedFile
+from foveate.runtime.signature import SHOWN
 
 
-def bundle_facts(path: Path) -> dict[str, str]:
+def bundle_facts(bundle: Bundle) -> dict[str, str]:
     """Return what a bundle says of itself, in words, after checking every file of it."""
-    bundle = open_bundle(path)
-    for name in bundle.manifest["files"]:
-        bundle.read(name)
-    spec, network = bundle.spec, bundle.manifest["network"]
+    sizes, spec, network = check_bundle(bundle), bundle.spec, bundle.manifest["network"]
     facts = {
-        "bundle": f"{path}, all {len(bundle.manifest['files'])} files match their sha256",
+        "bundle": f"{bundle.path}, all {len(sizes)} files match their sha256",
         "input": f"{spec.input_type}, any size",
         "classes": ", ".join(spec.classes),
         "stage 1": f"the whole image at its own size, padded to a multiple of {spec.pad_multiple}"
         if spec.pad_multiple
         else f"{spec.stage1.height}x{spec.stage1.width}, the whole image",
+        "stage 2": _stage2(bundle),
         "networks": f"{network['name']}, width {network['width']}, depth {network['depth']}",
         "precisions": ", ".join(bundle.precisions),
+        "files": ", ".join(f"{name} {_size(size)}" for name, size in sizes.items()),
         "data": _data(bundle.manifest["data"]),
+        "signature": _signature(bundle),
     }
-    if spec.stage2 is not None and spec.region.mode == "tiles":
-        which = f"the {spec.region.tiles} best" if spec.region.tiles else "all"
-        facts["stage 2"] = (
-            f"{spec.stage2.height}x{spec.stage2.width}, {which} tiles at the image's own "
-            f"resolution, overlap {spec.region.overlap:.0%}"
-        )
-    elif spec.stage2 is not None:
-        facts["stage 2"] = (
-            f"{spec.stage2.height}x{spec.stage2.width}, the box of coarse probability over "
-            f"{spec.region.threshold} in patches of {spec.region.opening} cells or more, "
-            f"margin {spec.region.margin}"
-        )
-    facts.update(_auto(bundle))
-    facts.update(_plans(bundle))
-    for name, row in _parity(bundle).items():
+    for name, row in parity_rows(bundle).items():
         facts[f"parity {name}"] = f"disagreement {row['disagreement']:.6f}, {row['how']}"
     return facts
+
+
+def bundle_values(bundle: Bundle) -> dict[str, Any]:
+    """Return what a bundle is as JSON values, after checking every file of it."""
+    sizes, manifest, signature = check_bundle(bundle), bundle.manifest, bundle.signature
+    hashes = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    return {
+        "path": str(bundle.path),
+        "packed": isinstance(bundle.files, PackedFile),
+        "manifest_sha256": manifest["manifest_sha256"],
+        "kind": manifest["kind"],
+        "cascade": bundle.spec.as_dict(),
+        "network": manifest["network"],
+        "precisions": list(bundle.precisions),
+        "files": {name: {"bytes": sizes[name], "sha256": hashes[name]} for name in sizes},
+        "data": manifest["data"],
+        "parity": parity_rows(bundle),
+        "signed_with": None if signature is None else signature.key,
+    }
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.2f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+
+
+def _stage2(bundle: Bundle) -> str:
+    spec, region = bundle.spec, bundle.spec.region
+    if spec.stage2 is None:
+        return "none: one network"
+    size = f"{spec.stage2.height}x{spec.stage2.width}"
+    if region.mode == "tiles":
+        which = f"the {region.tiles} best" if region.tiles else "all"
+        return f"{size}, {which} tiles at the image's own resolution, overlap {region.overlap:.0%}"
+    return (
+        f"{size}, the box of coarse probability over {region.threshold} in patches of "
+        f"{region.opening} cells or more, margin {region.margin}"
+    )
 
 
 def _data(data: Mapping[str, Any]) -> str:
@@ -60,40 +79,10 @@ def _data(data: Mapping[str, Any]) -> str:
     return "; the weights began with a run on ".join(named)
 
 
-def _auto(bundle: Bundle) -> dict[str, str]:
-    """Return what ``auto`` takes, and what it does not consider, in words.
-
-    The engines of a CPU are timed for it, with all cores and with one, unless they were before or
-    the machine is busy.
-    """
-    one_by_one = choose(bundle, speeds=Speeds(available_cores(), idle_timer()))
-    facts = {"auto": _words(one_by_one)}
-    if one_by_one.engine_ms and available_cores() > 1:
-        facts["auto, a folder"] = _words(choose(bundle, speeds=Speeds(1, idle_timer())))
-    for label, reason in one_by_one.left_out.items():
-        facts[f"auto without {label}"] = reason
-    return facts
-
-
-def _words(choice: Choice) -> str:
-    return f"{choice.label}; {choice.why}"
-
-
-def _plans(bundle: Bundle) -> dict[str, str]:
-    """Return the TensorRT plans of the bundle in the cache of this user, in words."""
-    graphs = {bundle.graph_sha256(name) for name in bundle.precisions}
-    return {
-        f"plan {record.key[:12]}": str(record)
-        for record in plan_cache().records()
-        if record.recipe.graph_sha256 in graphs
-    }
-
-
-def _parity(bundle: Bundle) -> dict[str, Any]:
-    """Return the rows of ``parity.json``; BundleError when they are not what export writes."""
-    path = bundle.folder / PARITY
-    content = parse_json(path, bundle.read(PARITY).decode(errors="replace"))
-    check_shape(path, content, {"precisions": dict})
-    rows = content["precisions"]
-    check_shape(path, rows, dict.fromkeys(rows, {"disagreement": float, "how": str}), "precisions")
-    return dict(rows)
+def _signature(bundle: Bundle) -> str:
+    if bundle.signature is None:
+        return "none"
+    return (
+        f"says it is of the key {bundle.signature.key[:SHOWN]}; not checked here, "
+        "foveate bundle verify-signature does it"
+    )

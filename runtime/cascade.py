@@ -59,7 +59,7 @@ class Cascade(Closing):
         self._spare: Cascade | None = None
         self._lock = threading.Lock()
         self._fitting: dict[tuple[int, ...], int] = {}
-        graph = bundle.folder / graph_name(graph_of(choice.precision))
+        graph = bundle.path / graph_name(graph_of(choice.precision))
         check_signature(engine, bundle.spec, graph)
         self._caller = Caller(engine, bundle.spec, graph, choice.label)
 
@@ -71,16 +71,18 @@ class Cascade(Closing):
         precision: str = AUTO,
         threads: int = 0,
         latency: bool = False,
+        trusted: Sequence[bytes] | None = None,
     ) -> Cascade:
-        """Return the cascade of a bundle, its files verified.
+        """Return the cascade of a bundle, a folder or a packed file, its files verified.
 
         ``engine`` is auto or a name of ``foveate.runtime.engines.engine_names``, ``precision`` auto
         or one of the bundle's, tf32 or bf16; ``choice.choose`` says what auto takes. ``threads`` 0
         takes the cores this process may use. ``latency``: on a GPU one run at a time, answered as
         soon as it is over. Nothing is timed here: on a CPU auto goes by the times that ``foveate
-        info`` or ``segment`` have kept. Raises BundleError and EngineError.
+        info`` or ``segment`` have kept. ``trusted`` are public keys in PEM: a bundle that none of
+        them signed is refused; None takes any. Raises BundleError and EngineError.
         """
-        bundle = open_bundle(Path(path))
+        bundle = open_bundle(Path(path), trusted)
         choice = choose(bundle, engine, precision, Speeds(threads))
         return cls.chosen(bundle, choice, threads, latency, spare=engine == AUTO)
 
@@ -94,10 +96,11 @@ class Cascade(Closing):
         and EngineError.
         """
         loaded = engine_from_bundle(bundle, choice.engine, choice.precision, threads, latency)
-        second = None
-        if spare and choice.engine == PLANNED:
-            second = lambda: cls.load(bundle.folder, CPU_ENGINE, "fp32", threads)  # noqa: E731
-        return cls(bundle, loaded, choice, second)
+
+        def second() -> Cascade:
+            return cls.chosen(bundle, choose(bundle, CPU_ENGINE, "fp32"), threads)
+
+        return cls(bundle, loaded, choice, second if spare and choice.engine == PLANNED else None)
 
     @property
     def spec(self) -> CascadeSpec:

@@ -97,9 +97,9 @@ def _proven(bundle: Bundle, precision: str) -> tuple[str | None, str]:
 def _judge(cache: PlanCache, place: Place, bundle: Bundle, precision: str) -> tuple[bool, str]:
     """Return whether a precision's plans are proven here; every plan that could be taken counts."""
     graph = bundle.graph_sha256(graph_of(precision))
-    wanted = Wanted(place.flavour, place.version, place.gpu, str(bundle.folder), precision, graph)
+    wanted = Wanted(place.flavour, place.version, place.gpu, str(bundle.path), precision, graph)
     records = usable(cache, wanted)
-    measure = f"foveate benchmark parity {bundle.folder} DATA --engines tensorrt"
+    measure = f"foveate benchmark parity {bundle.path} DATA --engines tensorrt"
     for record in records:
         try:
             parity = read_parity(cache, record, place.version, place.gpu)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from foveate.runtime.bundle import open_bundle
 from foveate.runtime.bundle_facts import bundle_facts
+from foveate.runtime.bundle_here import facts_here
 from foveate.runtime.errors import one_line
 from foveate.runtime.machine_facts import machine_facts, machine_lines
 
@@ -18,7 +20,8 @@ from foveate.runtime.machine_facts import machine_facts, machine_lines
 def info(bundle: Path | None, as_json: bool) -> None:
     """Show the engines here, what is missing and the line that installs it.
 
-    With BUNDLE also what it holds and how it was checked.
+    With BUNDLE also what it holds, and what runs it here: the engine that auto takes, timed, and
+    the plans in the cache. What it is on any machine is foveate bundle show.
 
     \b
     Example:
@@ -26,11 +29,12 @@ def info(bundle: Path | None, as_json: bool) -> None:
     """
     facts = machine_facts()
     if bundle is not None:
-        facts["bundle"] = bundle_facts(bundle)
+        opened = open_bundle(bundle)
+        facts["bundle"] = bundle_facts(opened) | facts_here(opened)
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
     for line in machine_lines(facts):
         click.echo(one_line(line))
     for name, value in facts.get("bundle", {}).items():
-        click.echo(f"{name}: {value}")
+        click.echo(one_line(f"{name}: {value}"))

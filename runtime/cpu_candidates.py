@@ -79,7 +79,7 @@ def _reason_against(bundle: Bundle, here: CpuPlace, item: Candidate) -> str:
     if item.precision == BF16 and here.processor.lacks_bf16:
         return "this processor has no bfloat16 arithmetic"
     names = f"--engines {item.engine} --precision {item.precision}"
-    measure = f"foveate benchmark parity {bundle.folder} DATA {names}"
+    measure = f"foveate benchmark parity {bundle.path} DATA {names}"
     try:
         parity = read_engine_parity(parity_path(bundle, here, item.engine, item.precision))
         if parity is not None:
@@ -96,6 +96,6 @@ def _held_in_export(bundle: Bundle, here: CpuPlace, item: Candidate) -> bool:
     if item != Candidate(ONNXRUNTIME, INT8) or not here.processor.exact_int8:
         return False
     text = bundle.read(PARITY).decode(errors="replace")
-    rows: Any = parse_json(bundle.folder / PARITY, text).get("precisions")
+    rows: Any = parse_json(bundle.path / PARITY, text).get("precisions")
     row = rows.get(INT8) if isinstance(rows, dict) else None
     return isinstance(row, dict) and row.get("held") is True

@@ -72,7 +72,7 @@ def _timed(bundle: Bundle, found: Candidates, speeds: Speeds, here: CpuPlace) ->
     if times is None:
         others = ", ".join(item.label for item in found.allowed[1:])
         why = (
-            f"{others} not timed with {_threads(threads)}: foveate info {bundle.folder} does it, "
+            f"{others} not timed with {_threads(threads)}: foveate info {bundle.path} does it, "
             "while the machine is not busy"
         )
         return CpuChoice(found.allowed[0], why, left_out=found.left_out)

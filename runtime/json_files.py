@@ -22,15 +22,25 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise BundleError(f"{path}: is a link or a folder; wanted a plain file")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise BundleError(f"{path}: has {size} bytes; wanted at most {MAX_BYTES}")
-        text = path.read_text(encoding="utf-8")
+        check_size(path, path.stat().st_size)
+        content = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}; wanted {made_by}") from error
+    return parse_bytes(path, content)
+
+
+def check_size(path: Path, size: int) -> None:
+    """Raise BundleError where a file has more bytes than any that is read as JSON."""
+    if size > MAX_BYTES:
+        raise BundleError(f"{path}: has {size} bytes; wanted at most {MAX_BYTES}")
+
+
+def parse_bytes(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the JSON object in the content of a file; BundleError as ``parse_json``."""
+    try:
+        return parse_json(path, content.decode())
     except UnicodeDecodeError as error:
         raise BundleError(f"{path}: not valid JSON: not UTF-8 at byte {error.start}") from error
-    return parse_json(path, text)
 
 
 def parse_json(path: Path, text: str) -> dict[str, Any]:

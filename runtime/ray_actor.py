@@ -32,7 +32,7 @@ ARRIVING_S = 0.2
 class ActorJob:
     """What every actor does. Paths are as the user gave them, relative to ``folder``.
 
-    ``folder`` is empty where all of them are absolute.
+    ``folder`` is empty where all of them are absolute. ``trusted`` is of ``Cascade.load``.
     """
 
     bundle: Path
@@ -41,6 +41,7 @@ class ActorJob:
     outputs: OutputSettings
     plan: WorkPlan
     folder: str
+    trusted: tuple[bytes, ...] | None
 
 
 class Foreman:
@@ -146,7 +147,9 @@ def _worker(job: ActorJob) -> ItemWorker:
     if job.folder:
         _go_to(job.folder)
     choice = job.choice
-    cascade = Cascade.load(job.bundle, choice.engine, choice.precision, job.plan.threads)
+    cascade = Cascade.load(
+        job.bundle, choice.engine, choice.precision, job.plan.threads, trusted=job.trusted
+    )
     return ItemWorker(cascade, job.outputs, job.out, job.plan)
 
 

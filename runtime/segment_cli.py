@@ -57,6 +57,13 @@ class WithRay(click.Command):
     show_default=True,
     help="auto, fp32, fp16, int8 (a CPU), tf32 (TensorRT) or bf16 (OpenVINO).",
 )
+@click.option(
+    "--trust",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="KEY",
+    help="Take BUNDLE only if this public key, or another one given, signed it.",
+)
 @click.option("--workers", type=click.IntRange(0, 1024), default=0, help="Images in hand; 0: auto.")
 @click.option("--batch", type=click.IntRange(0, 1024), default=0, help="Images a call; 0: auto.")
 @click.option(

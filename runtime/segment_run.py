@@ -57,6 +57,7 @@ class Request:
     batch: int = 0
     threads: int = 0
     ray: str = ""
+    trust: Sequence[Path] = ()
 
     @property
     def outputs(self) -> OutputSettings:
@@ -131,7 +132,7 @@ def _locked_run(
     stop: threading.Event,
 ) -> Outcome:
     earlier = (journal.earlier_job() if request.resume else None) or {}
-    bundle = open_bundle(request.bundle)
+    bundle = open_bundle(request.bundle, _trusted(request))
     choice = _choice(bundle, request, len(items), earlier)
     job = {
         "bundle": bundle.manifest["manifest_sha256"],
@@ -195,7 +196,8 @@ def _on_ray(
         settled.begin(plan.as_dict())
         paths = [request.bundle, request.out, *(item.path for item in job.items)]
         folder = "" if all(path.is_absolute() for path in paths) else os.getcwd()
-        task = ActorJob(request.bundle, choice, request.out, request.outputs, plan, folder)
+        trusted = _trusted(request)
+        task = ActorJob(request.bundle, choice, request.out, request.outputs, plan, folder, trusted)
         outcomes = ray_outcomes(ray, task, part, job.items, stop)
         return tally(outcomes, job, part.actors * part.cores, progress, stop), plan
 
@@ -229,6 +231,11 @@ def _choice(bundle: Bundle, request: Request, count: int, earlier: Mapping[str, 
     shared = bool(request.ray or request.shard)
     speeds = Speeds(engine_threads(request.threads, count), timer, shared)
     return choose(bundle, engine, precision, speeds)
+
+
+def _trusted(request: Request) -> tuple[bytes, ...] | None:
+    """Return the public keys a request trusts, None where it names none: any bundle will do."""
+    return tuple(path.read_bytes() for path in request.trust) or None
 
 
 def _settled(asked: str, earlier: Any) -> str:

@@ -15,9 +15,10 @@ from tests.bad.case import Case, Place
 from tests.bad.engines import ENGINES
 from tests.bad.images import IMAGES
 from tests.bad.inputs import INPUTS
+from tests.bad.packed import PACKED
 from tests.bad.trainings import TRAININGS
 
-CASES = [*IMAGES, *INPUTS, *BUNDLES, *ENGINES, *BUILDS, *TRAININGS]
+CASES = [*IMAGES, *INPUTS, *BUNDLES, *PACKED, *ENGINES, *BUILDS, *TRAININGS]
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
 
 

@@ -19,6 +19,13 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     assert "Example:" in result.output and f"foveate {name}" in result.output
 
 
+@pytest.mark.parametrize("name", ["show", "verify", "pack", "keys", "sign", "verify-signature"])
+def test_every_command_of_bundle_has_help_with_an_example(name: str) -> None:
+    assert f" {name} " in run("bundle", "--help").output
+    output = run("bundle", name, "--help").output
+    assert "Example:" in output and f"foveate bundle {name} " in output
+
+
 def foveate(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "foveate", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -19,7 +19,7 @@ MAY_IMPORT = {
 CUDA = ("pycuda", "cuda")
 TENSORRT = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")
 HEAVY = ("torch", "onnx", "onnxruntime", "albumentations", "safetensors", "threadpoolctl")
-HEAVY += (*CUDA, *TENSORRT)
+HEAVY += (*CUDA, *TENSORRT, "cryptography")
 
 
 def imports(path: Path) -> set[str]:

@@ -21,26 +21,41 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from foveate.runtime.bundle import open_bundle
 from foveate.runtime.bundle_facts import bundle_facts
+from foveate.runtime.bundle_here import facts_here
+from foveate.runtime.bundle_pack import pack, sign_bundle
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.errors import FoveateError, one_line
 from foveate.runtime.image_files import image_paths, read_image
 from foveate.runtime.input_types import as_input_type
+from foveate.runtime.signing_keys import new_pair, private_key
 from foveate.train.run import load_run
+from tests import tampering
 from tests.tampering import Kind, plain_kinds
+from tests.tampering_packed import NAME, PACKED_KINDS
+from tests.tampering_signature import signature_kinds
 from tests.tampering_signed import BUNDLE_KINDS, RUN_KINDS
 
 DEMO = Path(__file__).parents[1] / "benchmarks" / "demo_bundle"
 EACH_BUNDLE, EACH_RUN = 25, 21  # 25 and 18 kinds: 1,003 tampers
+EACH_PACKED, EACH_TRUSTED = 10, 10  # 27 and 9 kinds: 360 more
 Mask = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[Any]
 
 
-def bundle_mask(folder: Path, image: Pixels) -> Mask:
-    with Cascade.load(folder, threads=1) as cascade:
+def bundle_mask(folder: Path, image: Pixels, trusted: list[bytes] | None = None) -> Mask:
+    with Cascade.load(folder, threads=1, trusted=trusted) as cascade:
         result = cascade(image, probabilities=True)
         assert result.mask.max() < len(cascade.spec.classes)
     return result.mask
+
+
+def whole(folder: Path, trusted: list[bytes] | None = None) -> None:
+    """Look at everything of a bundle, as ``foveate info`` does."""
+    opened = open_bundle(folder, trusted)
+    bundle_facts(opened)
+    facts_here(opened)
 
 
 def run_mask(folder: Path, image: Pixels) -> Mask:
@@ -140,12 +155,46 @@ def test_tampered_bundles(
     monkeypatch.chdir(tmp_path)
     kinds = {**plain_kinds(DEMO, "manifest.json"), **BUNDLE_KINDS}
     counts = attack(
-        bundle, tmp_path, kinds, EACH_BUNDLE, lambda folder: bundle_mask(folder, image),
-        bundle_facts,
+        bundle, tmp_path, kinds, EACH_BUNDLE, lambda folder: bundle_mask(folder, image), whole
     )  # fmt: skip
     show(counts)
     must_refuse = ("a file name", "external data", "not finite", "other dims", "opset")
     hold(counts, kinds, EACH_BUNDLE, must_refuse)
+
+
+def test_tampered_packed_bundles(
+    bundle: Path, image: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "source"
+    source.mkdir()
+    pack(open_bundle(bundle), source / NAME)
+    names = ("one_bit", "many_bits", "cut", "longer", "emptied")
+    kinds = {name: getattr(tampering, name) for name in names} | PACKED_KINDS
+    counts = attack(
+        source, tmp_path, kinds, EACH_PACKED, lambda folder: bundle_mask(folder / NAME, image),
+        lambda folder: whole(folder / NAME),
+    )  # fmt: skip
+    show(counts)
+    hold(counts, kinds, EACH_PACKED, ())
+
+
+def test_tampered_signed_bundles(
+    bundle: Path, image: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (secret, trusted), (another, _) = new_pair(None), new_pair(None)
+    source = Path(shutil.copytree(bundle, tmp_path / "source"))
+    other = Path(shutil.copytree(DEMO, tmp_path / "other"))
+    for folder in (source, other):
+        sign_bundle(open_bundle(folder), private_key(secret))
+    kinds = signature_kinds(another, other)
+    counts = attack(
+        source, tmp_path, kinds, EACH_TRUSTED, lambda folder: bundle_mask(folder, image, [trusted]),
+        lambda folder: whole(folder, [trusted]),
+    )  # fmt: skip
+    show(counts)
+    hold(counts, kinds, EACH_TRUSTED, ())
 
 
 def test_tampered_runs(

@@ -105,9 +105,9 @@ def open_bench(bundle: Bundle, precision: str, images: Sequence[Pixels]) -> Iter
     shape: Any = image.shape[:3]
     record = find(source.cache, source.wanted, shape)
     recipe = record.recipe
-    facts = PlanFacts(recipe.flavour, recipe.version, record.build_line(str(bundle.folder)))
+    facts = PlanFacts(recipe.flavour, recipe.version, record.build_line(str(bundle.path)))
     plan = PlanBytes(
-        source.cache.read(record, str(bundle.folder)), facts, read_kernels(source.cache, record)
+        source.cache.read(record, str(bundle.path)), facts, read_kernels(source.cache, record)
     )
     with bench_of(plan, CudaDevice(), image) as bench:
         yield bench

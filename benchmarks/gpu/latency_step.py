@@ -20,7 +20,7 @@ def run(task: Task) -> None:
     """Time both modes by turns, and judge the masks of both on the same images."""
     part = task.reference_set()
     expected = part.load()
-    folder = part.bundle.folder
+    folder = part.bundle.path
     with (
         Cascade.load(folder, task.engine, task.precision) as usual,
         Cascade.load(folder, task.engine, task.precision, latency=True) as quick,

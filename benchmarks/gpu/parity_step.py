@@ -19,7 +19,7 @@ def run(task: Task) -> None:
     refused: dict[str, str] = {}
     for precision in task.arguments["precisions"]:
         try:
-            with Cascade.load(part.bundle.folder, task.engine, precision) as cascade:
+            with Cascade.load(part.bundle.path, task.engine, precision) as cascade:
                 segment = cascade_segment(cascade)
                 rows[precision] = judged(segment, expected, precision, part.reference)
         except FoveateError as error:

@@ -8,7 +8,6 @@ carried along; those of the other sets are named by their path in the checkout.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from PIL import Image
 from foveate.benchmarks.images import Images
 from foveate.benchmarks.parity import Box, Reference, Segment, parity_row
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.bundle import WEIGHTS, Bundle, open_bundle
+from foveate.runtime.bundle import MANIFEST, WEIGHTS, Bundle, open_bundle
 from foveate.runtime.errors import BundleError, DataError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.image_files import read_image
@@ -105,9 +104,10 @@ def entry(name: str, bundle: Bundle, path: str, carried: bool, images: Any) -> d
 
 def carry_bundle(bundle: Bundle, folder: Path) -> None:
     """Copy every file that a bundle's manifest lists, and the manifest."""
+    folder.mkdir(parents=True)
+    (folder / MANIFEST).write_bytes(bundle.manifest_bytes)
     for name in bundle.manifest["files"]:
-        bundle.read(name)
-    shutil.copytree(bundle.folder, folder)
+        (folder / name).write_bytes(bundle.read(name))
 
 
 def write_index(folder: Path, reference: str, created: str, sets: Sequence[Any]) -> None:
@@ -134,7 +134,7 @@ def _set(folder: Path, checkout: Path, reference: str, item: dict[str, Any]) -> 
     if identity(bundle) != item["identity"]:
         raise BundleError(
             f"{folder / INDEX}: the masks of {item['name']} were made with another bundle than "
-            f"{bundle.folder}; make them again: make gpu-references"
+            f"{bundle.path}; make them again: make gpu-references"
         )
     sizes = tuple((image["size"][0], image["size"][1]) for image in item["images"].values())
     return ReferenceSet(

@@ -32,10 +32,10 @@ def run(task: Task) -> None:
     """Run the demo bundle on one image: by a plan of a flavour of TensorRT, or another engine."""
     bundle = open_bundle(bundle_path())
     image = ready([phantom(PhantomSettings(1, SIDE, seed=5, bits=16), 0).image], "uint16")
-    with Cascade.load(bundle.folder, "onnxruntime") as cascade:
+    with Cascade.load(bundle.path, "onnxruntime") as cascade:
         wanted = cascade.engine.run({"image": image}, OUTPUTS)["mask"]
     if task.engine not in FLAVOURS:
-        with Cascade.load(bundle.folder, task.engine, "fp32") as cascade:
+        with Cascade.load(bundle.path, task.engine, "fp32") as cascade:
             _judge(task, cascade.engine.run({"image": image}, OUTPUTS)["mask"], wanted)
         return
     device = CudaDevice()

@@ -28,7 +28,7 @@ def run(task: Task) -> None:
     settled = min(SETTLED, total // 3)
     device, samples, changed = CudaDevice(), [], 0
     first: dict[int, Array] = {}
-    with Cascade.load(part.bundle.folder, task.engine, task.precision) as cascade:
+    with Cascade.load(part.bundle.path, task.engine, task.precision) as cascade:
         for number, result in enumerate(cascade.stream(_again(pixels, total))):
             wanted = first.setdefault(number % len(pixels), result.mask)
             changed += not np.array_equal(wanted, result.mask)

@@ -33,7 +33,7 @@ def run(task: Task) -> None:
     part, rows = task.reference_set(), []
     expected = part.load()
     pixels = [item.case.image for item in expected]
-    with Cascade.load(part.bundle.folder, task.engine, task.precision) as cascade:
+    with Cascade.load(part.bundle.path, task.engine, task.precision) as cascade:
         segment = cascade_segment(cascade)
         task.keep({"parity": judged(segment, expected, task.precision, part.reference)})
         for batch in task.arguments["batches"]:

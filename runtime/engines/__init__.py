@@ -85,4 +85,4 @@ def engine_from_bundle(
     try:
         return engine_from_onnx(name, bundle.graph(graph), threads, precision == BF16)
     except GraphError as error:
-        raise BundleError(f"{bundle.folder / graph_name(graph)}: {error}") from error
+        raise BundleError(f"{bundle.path / graph_name(graph)}: {error}") from error

@@ -154,5 +154,5 @@ def plan_source(bundle: Bundle, precision: str) -> PlanSource:
     """Return where plans of a bundle come from here; EngineError says what is missing."""
     kit = toolkit()
     graph = bundle.graph_sha256(graph_of(precision))
-    wanted = Wanted(kit.flavour, kit.version, gpu(), str(bundle.folder), precision, graph)
+    wanted = Wanted(kit.flavour, kit.version, gpu(), str(bundle.path), precision, graph)
     return PlanSource(plan_cache(), wanted)

@@ -31,6 +31,7 @@ COMMANDS = {
         "foveate.benchmarks.benchmark_cli",
         "Measure parity, latency and throughput; compare with peers; report.",
     ),
+    "bundle": ("foveate.runtime.bundle_cli", "Show, check, pack and sign a bundle."),
     "info": ("foveate.runtime.cli", "Engines, versions, and what a bundle holds."),
 }
 

@@ -45,12 +45,12 @@ def folder(made: Path, tmp_path: Path) -> Path:
 def test_onnx_runtime_has_the_masks_that_were_carried(folder: Path) -> None:
     phantoms, small = read_references(folder, ROOT)
     assert (phantoms.name, phantoms.sizes) == ("phantoms", ((1024, 1024),) * 2)
-    assert phantoms.bundle.folder == folder / "bundles" / "demo_bundle"
+    assert phantoms.bundle.path == folder / "bundles" / "demo_bundle"
     assert (small.name, small.sizes) == ("small", ((160, 160),) * 2)
     for part in (phantoms, small):
         expected = part.load()
         assert len(expected) == 2 and part is small or any(item.mask.any() for item in expected)
-        with Cascade.load(part.bundle.folder, "onnxruntime", "fp32") as cascade:
+        with Cascade.load(part.bundle.path, "onnxruntime", "fp32") as cascade:
             row = judged(cascade_segment(cascade), expected, "fp32", part.reference)
         assert row["held"] and row["images"] == 2
         assert "PyTorch" in row["reference"] and "carried" in row["reference"]

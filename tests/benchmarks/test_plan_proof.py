@@ -40,7 +40,7 @@ def place(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def parity(place: PlannedPlace, data: Path, *more: object) -> tuple[int, str]:
-    done = run("benchmark", "parity", place.bundle.folder, data, *more)
+    done = run("benchmark", "parity", place.bundle.path, data, *more)
     assert done.exception is None, done.output
     return done.return_value, done.output
 
@@ -49,7 +49,7 @@ def test_a_plan_is_taken_once_its_masks_were_measured(
     place: PlannedPlace, data: Path, tmp_path: Path
 ) -> None:
     record = place.build(PHANTOMS)
-    arguments = ("segment", place.bundle.folder, data / "images", "--out", tmp_path / "masks")
+    arguments = ("segment", place.bundle.path, data / "images", "--out", tmp_path / "masks")
     before = json.loads(run(*arguments, "--json").output)
     assert before["engine"] == "onnxruntime" and "is not measured on fake device" in before["why"]
     code, said = parity(place, data, "--engines", "tensorrt", "--precision", "fp32")
@@ -84,7 +84,7 @@ def test_a_plan_with_other_masks_is_recorded_and_not_taken(
     assert code == 1 and "OUTSIDE its bounds" in said
     found = read_parity(place.cache, record, VERSION, GPU)
     assert found is not None and not found.held and found.disagreement > 0.01
-    assert "; the fp32 plan is not good enough" in run("info", place.bundle.folder).output
+    assert "; the fp32 plan is not good enough" in run("info", place.bundle.path).output
 
 
 def test_plans_that_do_not_take_the_images_are_left_out(place: PlannedPlace, data: Path) -> None:
@@ -94,7 +94,7 @@ def test_plans_that_do_not_take_the_images_are_left_out(place: PlannedPlace, dat
     skipped = json.loads(said)["results"]["skipped"]
     assert "does not cover height 160 (it takes 64)" in skipped["tensorrt fp32"]
     alone = run(
-        "benchmark", "parity", place.bundle.folder, data, "--engines", "tensorrt",
+        "benchmark", "parity", place.bundle.path, data, "--engines", "tensorrt",
         "--precision", "fp32",
     )  # fmt: skip
     assert "does not cover height 160" in str(alone.exception)

@@ -60,6 +60,6 @@ class PlannedPlace:
         return PlannedEngine(self.source(), settings)
 
     def cascade(self, settings: RingSettings = RingSettings(), spare: bool = False) -> Cascade:  # noqa: B008
-        load = (lambda: Cascade.load(self.bundle.folder, threads=1)) if spare else None
+        load = (lambda: Cascade.load(self.bundle.path, threads=1)) if spare else None
         choice = Choice("tensorrt", "fp32", "")
         return Cascade(self.bundle, self.engine(settings), choice, load)

@@ -79,7 +79,7 @@ def test_with_a_plan_and_no_gpu_the_reason_is_what_is_missing(
 @pytest.mark.usefixtures("on_a10")
 def test_a_plan_that_was_not_measured_here_is_not_taken(opened: Bundle, cache: PlanCache) -> None:
     record = plan(cache, opened, "fp16")
-    line = f"foveate benchmark parity {opened.folder} DATA --engines tensorrt --precision fp16"
+    line = f"foveate benchmark parity {opened.path} DATA --engines tensorrt --precision fp16"
     found = choose(opened)
     assert found.label == "onnxruntime fp32"
     assert found.why.endswith(f"a fp16 plan is not measured on NVIDIA A10: {line}")

@@ -87,7 +87,7 @@ class Timer:
 def test_fp32_is_allowed_everywhere_and_bf16_wants_a_record(opened: Bundle) -> None:
     found = cpu_candidates(opened, HERE)
     assert [item.label for item in found.allowed] == ["onnxruntime fp32", "openvino fp32"]
-    line = f"foveate benchmark parity {opened.folder} DATA --engines openvino --precision bf16"
+    line = f"foveate benchmark parity {opened.path} DATA --engines openvino --precision bf16"
     reason = f"its masks were not measured on this processor: {line}"
     assert found.left_out == {"openvino bf16": reason}
     write_engine_parity(parity_path(opened, HERE, "openvino", "bf16"), HELD)
@@ -172,7 +172,7 @@ def test_it_is_timed_once_for_each_number_of_threads(opened: Bundle) -> None:
 
     untimed = chosen(Speeds(2))
     assert untimed.candidate == ORT
-    assert f"not timed with 2 threads: foveate info {opened.folder} does it" in untimed.why
+    assert f"not timed with 2 threads: foveate info {opened.path} does it" in untimed.why
     first = chosen(Speeds(2, timer))
     assert first.candidate == OV and first.ms == {ORT.label: 100.0, OV.label: 50.0}
     assert first.why == (
@@ -236,7 +236,7 @@ def test_a_busy_machine_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_cascade_and_segment_go_by_the_times_kept(thresholds: Path, tmp_path: Path) -> None:
     pytest.importorskip("foveate.runtime.engines.openvino_module")
     opened = with_int8(thresholds, tmp_path / "bundle", False)
-    here, bundle = cpu_place(), opened.folder
+    here, bundle = cpu_place(), opened.path
     images = tmp_path / "in"
     images.mkdir()
     for number in range(2):
@@ -294,7 +294,7 @@ def test_segment_times_the_engines_for_many_images(
     (tmp_path / "in").mkdir()
     for number in range(64):
         cv2.imwrite(str(tmp_path / f"in/{number}.png"), np.zeros((8, 8), np.uint8))
-    arguments = ("segment", opened.folder, tmp_path / "in", "--out", tmp_path / "out", "--json")
+    arguments = ("segment", opened.path, tmp_path / "in", "--out", tmp_path / "out", "--json")
     first, second = (json.loads(run(*arguments).output) for _ in range(2))
     assert set(first["engine_ms"]) == {ORT.label, OV.label} and first["written"] == 64
     assert times_path(opened, cpu_place(), (ORT, OV), 1).is_file()

@@ -80,7 +80,7 @@ def test_a_size_outside_every_plan_is_refused_with_the_line(place: PlannedPlace)
         cascade(images((64, 100))[0])
     assert "does not cover width 100 (it takes 32 to 64)" in str(error.value)
     assert str(error.value).endswith("--batch 1,1,2 --size 64x64,32x32,64x100")
-    assert str(place.bundle.folder) not in str(error.value).split("foveate build")[0]
+    assert str(place.bundle.path) not in str(error.value).split("foveate build")[0]
 
 
 def test_a_plan_built_in_the_meantime_is_found(place: PlannedPlace, reference: Cascade) -> None:

@@ -1,0 +1,43 @@
+"""A bundle that is a folder. Links are refused; what its manifest does not list is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from foveate.runtime.errors import BundleError
+
+
+@dataclass(frozen=True)
+class BundleFolder:
+    """The files of a bundle's folder."""
+
+    path: Path
+
+    def names(self) -> set[str]:
+        """Return the names of all that lies in the folder."""
+        return {path.name for path in self.path.iterdir()}
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a file. BundleError where it is missing or is no plain file."""
+        path = self.path / name
+        try:
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                raise BundleError(f"{path}: is a link or a folder; wanted a plain file")
+            return path.stat().st_size
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file. BundleError as for ``size``."""
+        self.size(name)
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+
+    def _unreadable(self, name: str, error: OSError) -> BundleError:
+        return BundleError(
+            f"{self.path / name}: cannot be read: {error.strerror}; wanted a bundle made by "
+            "foveate export"
+        )

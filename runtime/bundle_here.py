@@ -1,0 +1,39 @@
+"""What a bundle gets on this machine, in words: the engine that auto takes, the plans there are."""
+
+from __future__ import annotations
+
+from foveate.runtime.bundle import Bundle
+from foveate.runtime.choice import Choice, choose
+from foveate.runtime.cpu_choice import Speeds
+from foveate.runtime.engine_times import idle_timer
+from foveate.runtime.engines.base import available_cores
+from foveate.runtime.plans import plan_cache
+
+
+def facts_here(bundle: Bundle) -> dict[str, str]:
+    """Return what ``auto`` takes here, what it does not consider, and the plans in the cache.
+
+    The engines of a CPU are timed for it, with all cores and with one, unless they were before or
+    the machine is busy.
+    """
+    one_by_one = choose(bundle, speeds=Speeds(available_cores(), idle_timer()))
+    facts = {"auto": _words(one_by_one)}
+    if one_by_one.engine_ms and available_cores() > 1:
+        facts["auto, a folder"] = _words(choose(bundle, speeds=Speeds(1, idle_timer())))
+    for label, reason in one_by_one.left_out.items():
+        facts[f"auto without {label}"] = reason
+    return facts | _plans(bundle)
+
+
+def _words(choice: Choice) -> str:
+    return f"{choice.label}; {choice.why}"
+
+
+def _plans(bundle: Bundle) -> dict[str, str]:
+    """Return the TensorRT plans of the bundle in the cache of this user, in words."""
+    graphs = {bundle.graph_sha256(name) for name in bundle.precisions}
+    return {
+        f"plan {record.key[:12]}": str(record)
+        for record in plan_cache().records()
+        if record.recipe.graph_sha256 in graphs
+    }

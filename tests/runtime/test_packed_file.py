@@ -1,0 +1,150 @@
+"""A packed bundle is the bundle: the same masks and figures, whoever takes it, and a plain ZIP."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from hashlib import sha256
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+
+from foveate.benchmarks.gpu.references import carry_bundle
+from foveate.benchmarks.models import open_model
+from foveate.benchmarks.result_files import model_facts
+from foveate.benchmarks.variants import open_variants
+from foveate.export.source import read_source
+from foveate.runtime.bundle import open_bundle
+from foveate.runtime.bundle_pack import pack
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.errors import BundleError
+from foveate.runtime.image_files import image_paths, read_image
+from foveate.runtime.packed_file import MAX_ENTRIES, PackedFile, write_packed
+from tests.conftest import run
+
+DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("packed") / "demo.foveate"
+    pack(open_bundle(DEMO), path)
+    return path
+
+
+def test_it_holds_the_bundle_and_nothing_else(packed: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(DEMO, tmp_path / "copy"))
+    (copy / "README.md").write_text("not of the bundle")
+    result = run("bundle", "pack", copy, "--out", tmp_path / "again.foveate")
+    assert "left out: README.md" in result.output
+    assert (tmp_path / "again.foveate").read_bytes() == packed.read_bytes()
+    with ZipFile(packed) as archive:
+        assert archive.testzip() is None
+        archive.extractall(tmp_path / "out")
+    for path in DEMO.iterdir():
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+    assert len(list((tmp_path / "out").iterdir())) == len(list(DEMO.iterdir()))
+    pack(open_bundle(tmp_path / "out"), tmp_path / "third.foveate")
+    assert (tmp_path / "third.foveate").read_bytes() == packed.read_bytes()
+
+
+def test_segment_writes_the_same_masks(packed: Path, data: Path, tmp_path: Path) -> None:
+    options = ("--engine", "onnxruntime", "--precision", "fp32")
+    for model, out in ((DEMO, "folder"), (packed, "file")):
+        result = run("segment", model, data / "images", "--out", tmp_path / out, *options)
+        assert result.exit_code == 0, result.output
+    masks = sorted((tmp_path / "folder").glob("*.png"))
+    assert len(masks) == 12
+    for mask in masks:
+        assert mask.read_bytes() == (tmp_path / "file" / mask.name).read_bytes()
+
+
+def test_everything_that_takes_a_bundle_takes_it(packed: Path, data: Path, tmp_path: Path) -> None:
+    image = read_image(image_paths(data / "images")[0])
+    model, folder_model = open_model(packed), open_model(DEMO)
+    assert model.identity.sha256 == folder_model.identity.sha256
+    np.testing.assert_array_equal(model.segment(image).mask, folder_model.segment(image).mask)
+    with open_variants(packed, ["onnxruntime"], ["fp32"], 1) as variants:
+        assert model_facts(variants.bundle) | {"name": ""} == model_facts(open_bundle(DEMO)) | {
+            "name": ""
+        }
+    weights = read_source(packed).cascade.state_dict()
+    for name, tensor in read_source(DEMO).cascade.state_dict().items():
+        np.testing.assert_array_equal(weights[name].numpy(), tensor.numpy())
+    carry_bundle(open_bundle(packed), tmp_path / "carried")
+    assert open_bundle(tmp_path / "carried").manifest == open_bundle(DEMO).manifest
+    built = run("build", packed, "--size", "8x8", "--precision", "int8")
+    assert "TensorRT" in str(built.exception)  # refused for the precision, or for want of TensorRT
+
+
+def test_no_file_stays_open(packed: Path) -> None:
+    with Cascade.load(packed, threads=1) as cascade:
+        cascade(np.zeros((40, 40), np.uint16))
+        moved = packed.rename(packed.with_name("elsewhere.foveate"))
+        cascade(np.zeros((40, 40), np.uint16))
+    moved.rename(packed)
+
+
+def test_show_says_the_same_of_both(packed: Path) -> None:
+    found = json.loads(run("bundle", "show", packed, "--json").output)
+    folder = json.loads(run("bundle", "show", DEMO, "--json").output)
+    assert found.pop("packed") and not folder.pop("packed")
+    assert (found.pop("path"), folder.pop("path")) == (str(packed), str(DEMO))
+    assert found == folder
+    graph = (DEMO / "cascade.fp32.onnx").read_bytes()
+    assert found["files"]["cascade.fp32.onnx"] == {
+        "bytes": len(graph),
+        "sha256": sha256(graph).hexdigest(),
+    }
+    words = run("bundle", "show", packed).output.splitlines()
+    assert words[0] == f"bundle: {packed}, all 5 files match their sha256"
+    assert "signature: none" in words and "stage 1: 256x256, the whole image" in words
+
+
+def test_verify_names_each_file_and_what_is_not_of_the_bundle(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(DEMO, tmp_path / "copy"))
+    (copy / "notes\x1b.txt").touch()
+    lines = run("bundle", "verify", copy).output.splitlines()
+    assert f"cascade.fp32.onnx: {(copy / 'cascade.fp32.onnx').stat().st_size} bytes, sound" in lines
+    assert lines[-1] == "notes\\x1b.txt: not of the bundle, never read" and len(lines) == 6
+
+
+def test_pack_does_not_write_over_another_file(packed: Path, tmp_path: Path) -> None:
+    other = tmp_path / "letter.txt"
+    other.write_text("dear")
+    with pytest.raises(BundleError, match="exists and is no packed bundle"):
+        pack(open_bundle(DEMO), other)
+    assert other.read_text() == "dear"
+    shutil.copy(packed, other)
+    assert pack(open_bundle(DEMO), other) == packed.stat().st_size
+
+
+def test_every_byte_around_the_contents_counts(tmp_path: Path) -> None:
+    """With a bit turned over it is refused; in a content that shows, and the sha256 finds it."""
+    files = {"a": b"{}", "b": bytes(3)}
+    path = tmp_path / "x"
+    write_packed(path, files)
+    sound, contents = path.read_bytes(), 0
+    for bit in range(0, 8 * len(sound), 4):
+        data = bytearray(sound)
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        try:
+            opened = PackedFile(path)
+            found = {name: opened.read(name) for name in opened.names()}
+        except BundleError:
+            continue
+        assert found != files and set(found) == set(files), bit
+        contents += 1
+    assert contents == 2 * sum(map(len, files.values()))
+
+
+def test_too_many_files_are_not_packed(tmp_path: Path) -> None:
+    files = {f"f{number:03d}": b"" for number in range(MAX_ENTRIES)}
+    write_packed(tmp_path / "x", files)
+    assert PackedFile(tmp_path / "x").names() == set(files)
+    with pytest.raises(BundleError, match="at most 2 GiB in 64"):
+        write_packed(tmp_path / "y", files | {"more": b""})
+    assert not (tmp_path / "y").exists()

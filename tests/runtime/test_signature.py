@@ -1,0 +1,207 @@
+"""A device takes its maker's bundles and no other's; every refusal says why."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import stat
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from foveate.runtime.bundle import open_bundle
+from foveate.runtime.bundle_pack import pack
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.choice import Choice
+from foveate.runtime.errors import BundleError, SettingsError
+from foveate.runtime.output_settings import OutputSettings
+from foveate.runtime.ray_actor import ActorJob, _worker
+from foveate.runtime.signing_keys import fingerprint, new_pair, private_key, public_key
+from foveate.runtime.work_plan import WorkPlan
+from tests.conftest import run
+
+DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
+
+
+@pytest.fixture
+def maker(tmp_path: Path) -> Path:
+    """The maker's private key; the public one is beside it."""
+    assert run("bundle", "keys", "--out", tmp_path / "maker.pem").exit_code == 0
+    return tmp_path / "maker.pem"
+
+
+@pytest.fixture
+def signed(maker: Path, tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(DEMO, tmp_path / "signed.bundle"))
+    result = run("bundle", "sign", folder, "--key", maker)
+    assert result.exit_code == 0, result.exception
+    return folder
+
+
+def public(key: Path) -> bytes:
+    return key.with_suffix(".pub.pem").read_bytes()
+
+
+def refused(bundle: Path, trusted: list[bytes], words: str) -> None:
+    with pytest.raises(BundleError, match=words):
+        Cascade.load(bundle, threads=1, trusted=trusted)
+
+
+def test_a_signed_bundle_is_taken_folder_or_file(
+    signed: Path, maker: Path, data: Path, tmp_path: Path
+) -> None:
+    pack(open_bundle(signed), tmp_path / "a.foveate")
+    images, trust = data / "images", ("--trust", maker.with_suffix(".pub.pem"))
+    for number, path in enumerate((signed, tmp_path / "a.foveate")):
+        with Cascade.load(path, threads=1, trusted=[new_pair(None)[1], public(maker)]):
+            pass
+        result = run("segment", path, images, "--out", tmp_path / str(number), *trust)
+        assert result.exit_code == 0 and len(list((tmp_path / str(number)).glob("*.png"))) == 12
+        said = run("bundle", "verify-signature", path, "--key", maker.with_suffix(".pub.pem"))
+        assert "all 5 files as they were" in said.output
+
+
+def test_a_packed_bundle_is_signed_where_it_lies(signed: Path, maker: Path, tmp_path: Path) -> None:
+    pack(open_bundle(DEMO), tmp_path / "b.foveate")
+    assert run("bundle", "sign", tmp_path / "b.foveate", "--key", maker).exit_code == 0
+    pack(open_bundle(signed), tmp_path / "a.foveate")
+    assert (tmp_path / "a.foveate").read_bytes() == (tmp_path / "b.foveate").read_bytes()
+
+
+def test_who_asks_for_no_signature_takes_any(signed: Path) -> None:
+    for path in (signed, DEMO):
+        with Cascade.load(path, threads=1):
+            pass
+
+
+def test_unsigned_and_another_key(signed: Path, maker: Path) -> None:
+    refused(DEMO, [public(maker)], "demo_bundle: is not signed; wanted a bundle signed with")
+    own, other = fingerprint(public_key(public(maker)))[:16], new_pair(None)[1]
+    refused(signed, [other], f"is signed with the key {own}, which is not trusted; wanted")
+    with pytest.raises(SettingsError, match="no key is trusted"):
+        Cascade.load(signed, trusted=[])
+
+
+def test_signed_and_then_changed(signed: Path, maker: Path) -> None:
+    manifest = (signed / "manifest.json").read_text()
+    (signed / "manifest.json").write_text(manifest + " ")
+    refused(signed, [public(maker)], "not the one that was signed; it was changed afterwards")
+    (signed / "manifest.json").write_text(manifest)
+    graph = bytearray((signed / "cascade.fp32.onnx").read_bytes())
+    graph[-1] ^= 1
+    (signed / "cascade.fp32.onnx").write_bytes(graph)
+    refused(signed, [public(maker)], "cascade.fp32.onnx: does not match its sha256")
+
+
+def test_a_signature_under_the_makers_name(signed: Path, maker: Path, tmp_path: Path) -> None:
+    """Signed by somebody else, who writes that it was the maker."""
+    values = json.loads((signed / "signature.json").read_text())
+    (tmp_path / "thief.pem").write_bytes(new_pair(None)[0])
+    run("bundle", "sign", signed, "--key", tmp_path / "thief.pem")
+    forged = json.loads((signed / "signature.json").read_text()) | {"key": values["key"]}
+    (signed / "signature.json").write_text(json.dumps(forged))
+    refused(signed, [public(maker)], "its signature is not of the key .* that it names; it was")
+
+
+def test_an_actor_of_ray_checks_it_too(signed: Path, maker: Path, tmp_path: Path) -> None:
+    plan, outputs = WorkPlan(1, 1, 1), OutputSettings("png", False, False)
+    choice = Choice("onnxruntime", "fp32", "asked for")
+    job = ActorJob(signed, choice, tmp_path, outputs, plan, "", (new_pair(None)[1],))
+    with pytest.raises(BundleError, match="is not trusted"):
+        _worker(job)
+
+
+def test_the_signature_is_of_the_manifests_bytes_as_openssl_makes_them(
+    signed: Path, maker: Path
+) -> None:
+    values = json.loads((signed / "signature.json").read_text())
+    manifest = (signed / "manifest.json").read_bytes()
+    key = serialization.load_pem_private_key(maker.read_bytes(), None)
+    assert isinstance(key, Ed25519PrivateKey)
+    assert base64.b64decode(values["signature"]) == key.sign(manifest)
+    assert values["manifest"] == sha256(manifest).hexdigest()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")
+def test_openssl_checks_it_and_its_keys_sign(signed: Path, maker: Path, tmp_path: Path) -> None:
+    def openssl(*arguments: object) -> bytes:
+        command = ["openssl", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, check=True).stdout
+
+    values = json.loads((signed / "signature.json").read_text())
+    (tmp_path / "raw").write_bytes(base64.b64decode(values["signature"]))
+    said = openssl(
+        "pkeyutl", "-verify", "-pubin", "-inkey", maker.with_suffix(".pub.pem"), "-rawin",
+        "-in", signed / "manifest.json", "-sigfile", tmp_path / "raw",
+    )  # fmt: skip
+    assert b"Verified Successfully" in said
+    der = openssl("pkey", "-pubin", "-in", maker.with_suffix(".pub.pem"), "-outform", "DER")
+    assert sha256(der).hexdigest() == values["key"]
+    openssl("genpkey", "-algorithm", "ed25519", "-out", tmp_path / "o.pem")
+    openssl("pkey", "-in", tmp_path / "o.pem", "-pubout", "-out", tmp_path / "o.pub.pem")
+    assert run("bundle", "sign", signed, "--key", tmp_path / "o.pem").exit_code == 0
+    open_bundle(signed, [(tmp_path / "o.pub.pem").read_bytes()])
+
+
+def test_keys_are_private_and_never_written_over(maker: Path) -> None:
+    before = maker.read_bytes()
+    assert stat.S_IMODE(maker.stat().st_mode) == 0o600
+    assert "no key is written over" in str(run("bundle", "keys", "--out", maker).exception)
+    maker.rename(maker.with_name("moved.pem"))
+    assert "no key is written over" in str(run("bundle", "keys", "--out", maker).exception)
+    assert not maker.exists() and maker.with_name("moved.pem").read_bytes() == before
+
+
+def test_an_encrypted_key_wants_its_password(
+    tmp_path: Path, signed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "sealed.pem"
+    monkeypatch.setenv("FOVEATE_KEY_PASSWORD", "open sesame")
+    assert run("bundle", "keys", "--out", key, "--encrypt").exit_code == 0
+    assert key.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    monkeypatch.setenv("FOVEATE_KEY_PASSWORD", "open barley")
+    assert "another password" in str(run("bundle", "sign", signed, "--key", key).exception)
+    monkeypatch.setenv("FOVEATE_KEY_PASSWORD", "open sesame")
+    assert run("bundle", "sign", signed, "--key", key).exit_code == 0
+    open_bundle(signed, [public(key)])
+
+
+def test_keys_of_another_kind() -> None:
+    key = rsa.generate_private_key(65537, 1024)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    shown = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    for read, pem in ((private_key, secret), (public_key, shown)):
+        with pytest.raises(SettingsError, match="not of Ed25519"):
+            read(pem)
+    with pytest.raises(SettingsError, match="a private key was given"):
+        public_key(secret)
+    with pytest.raises(SettingsError, match="not one in PEM"):
+        public_key(b"ssh-ed25519 AAAA")
+
+
+def test_without_cryptography_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "cryptography.hazmat.primitives.serialization"
+    monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(SettingsError, match=r"pip install 'foveate\[sign\]'"):
+        new_pair(None)
+
+
+def test_a_damaged_bundle_is_not_signed(tmp_path: Path, maker: Path) -> None:
+    folder = Path(shutil.copytree(DEMO, tmp_path / "damaged"))
+    (folder / "preview.png").write_bytes(b"")
+    assert "preview.png: does not match" in str(
+        run("bundle", "sign", folder, "--key", maker).exception
+    )
+    assert not (folder / "signature.json").exists()
