@@ -49,9 +49,11 @@ class BoundDriver:
 class _BoundHandle:
     """An object of the driver, given back with the context current, once."""
 
+    _held: Any = None  # also where the driver has refused to make it
+
     def __init__(self, device: Context, driver: BoundDriver, made: Any, end: str) -> None:
         self._device, self._driver, self._end = device, driver, end
-        self._held: Any = made
+        self._held = made
 
     def close(self) -> None:
         held, self._held = self._held, None

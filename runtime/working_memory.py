@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.spec import CascadeSpec
 
@@ -17,21 +19,29 @@ MEASURED = ("unet", "threshold")
 class Appetite:
     """Bytes that an engine takes, and keeps, at most: what was measured, rounded up.
 
-    ``pixel`` and ``wide_pixel``: a pixel of an 8-bit and of a 16-bit bundle. ``plane``: a pixel of
-    each class beyond two. ``element``: a number of a network's widest layer. ``large``: images of
-    as many bytes lie beside what the others keep; 0 where there is no such difference.
+    ``binary`` and ``several``: a pixel of an 8-bit image of two classes, and of more. ``plane``:
+    the same pixel for each of those. ``wide``: more for a pixel of 16 bits. ``element``: a number
+    of a network's widest layer. ``large``: images of as many bytes lie beside what the others
+    keep; 0 where there is no such difference.
     """
 
-    pixel: float
-    wide_pixel: float
+    binary: float
+    several: float
     plane: float
+    wide: float
     element: float
     large: int = 0
 
+    def a_pixel(self, spec: CascadeSpec) -> float:
+        """Return the bytes of a pixel of a bundle's images."""
+        several = self.several + self.plane * spec.channels
+        wide = self.wide if spec.input_type == "uint16" else 0
+        return (self.binary if spec.binary else several) + wide
+
 
 APPETITES = {
-    "onnxruntime": Appetite(30, 30, 0, 64, large=1 << 26),
-    "openvino": Appetite(32, 52, 20, 160),
+    "onnxruntime": Appetite(30, 30, 0, 0, 64, large=1 << 26),
+    "openvino": Appetite(32, 46, 11, 18, 160),
 }
 """Engine on a CPU -> its appetite. Nobody has measured the others."""
 
@@ -64,12 +74,8 @@ def working_memory(engine: str, spec: CascadeSpec, network: Mapping[str, Any]) -
             f"memory_budget is known for U-Nets of a fixed size on {' and '.join(APPETITES)} and "
             f"for tensorrt; this is {network['name']} on {engine}. Load without it"
         )
-    wide = spec.input_type == "uint16"
-    a_pixel = (appetite.wide_pixel if wide else appetite.pixel) + appetite.plane * (
-        spec.channels - 1
-    )
     sizes = [spec.stage1] if spec.stage2 is None else [spec.stage1, spec.stage2]
     regions = max(1, spec.region.tiles) if spec.region.mode == "tiles" else 1
     cells = max(size.height * size.width for size in sizes) * regions
-    large = appetite.large // (2 if wide else 1)
-    return WorkingMemory(a_pixel, appetite.element * network["width"] * cells, large)
+    large = appetite.large // np.dtype(spec.input_type).itemsize
+    return WorkingMemory(appetite.a_pixel(spec), appetite.element * network["width"] * cells, large)

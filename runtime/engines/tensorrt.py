@@ -24,8 +24,8 @@ MB = 1_000_000
 class TensorRtEngine(Closing):
     """A plan on a device. Safe from several threads; ``submit`` keeps several runs under way.
 
-    What it holds is freed by ``close``, or when it is forgotten, or at exit. ``memory_bytes`` is
-    what that is on the GPU at most, the plan's own size counted for its weights.
+    What it holds is freed by ``close``, or when it is forgotten, or at exit. Where
+    settings limit its memory ``memory_bytes`` is what that is at most, else 0.
     """
 
     name = "tensorrt"
@@ -38,14 +38,12 @@ class TensorRtEngine(Closing):
         settings: RingSettings = RingSettings(),  # noqa: B008  # frozen
         runtime_cache: bytes = b"",
     ) -> None:
-        self.device = device
+        self.device, self.memory_bytes = device, 0
         with ExitStack() as made, device.current():
             self._plan = Plan(plan, facts, runtime_cache)
             made.callback(_free, device, self._plan)
-            weights = len(plan)  # it is little else
             if settings.memory_bytes:
-                settings = _within(settings, weights, self._plan)
-            self.memory_bytes = weights + settings.slots * self._plan.slot_bytes()
+                settings, self.memory_bytes = _within(settings, len(plan), self._plan)
             self._ring = SlotRing(device, self._plan.executor, settings)
             made.callback(self._ring.close)
             self._end = weakref.finalize(self, made.pop_all().close)
@@ -89,8 +87,11 @@ def engine_from_plan(
     return TensorRtEngine(plan, facts, CudaDevice(gpu), settings, runtime_cache)
 
 
-def _within(settings: RingSettings, weights: int, plan: Plan) -> RingSettings:
-    """Return the settings with as many slots as their memory has room for; EngineError for none."""
+def _within(settings: RingSettings, weights: int, plan: Plan) -> tuple[RingSettings, int]:
+    """Return the settings with as many slots as their memory has room for, and what is taken.
+
+    ``weights``: the bytes of the plan, which is little else. EngineError where no slot fits.
+    """
     left, each = settings.memory_bytes - weights, plan.slot_bytes()
     if left < each:
         raise EngineError(
@@ -98,7 +99,8 @@ def _within(settings: RingSettings, weights: int, plan: Plan) -> RingSettings:
             f"memory_budget leaves {settings.memory_bytes / MB:.0f} MB. Raise it, or build a plan "
             f"for smaller batches or sizes: {plan.facts.build_line}"
         )
-    return replace(settings, slots=min(settings.slots, left // each))
+    slots = min(settings.slots, left // each)
+    return replace(settings, slots=slots), weights + slots * each
 
 
 def _free(device: Device, plan: Plan) -> None:
