@@ -90,11 +90,10 @@ class Cascade(Closing):
         soon as it is over. ``priority``: on a GPU streams of the highest priority.
 
         ``memory_budget``, in bytes, 0 for none, bounds what runs take beyond the loaded graph; the
-        images and masks of the caller are not in it. onnxruntime and openvino: by bytes a pixel
-        that were measured, not by a limit that the system would hold; calls wait until they fit,
-        and an ImageError refuses what never will; OpenVINO, whose runs side by side each keep
-        theirs, runs one at a time. tensorrt: plans, contexts and largest images, by what TensorRT
-        says of them; fewer slots are made, and an EngineError says where one does not fit.
+        images and masks of the caller are not in it. onnxruntime: by bytes a pixel that were
+        measured, not by a limit that the system would hold; calls wait until they fit, and an
+        ImageError refuses what never will. tensorrt: plans, contexts and largest images, by what
+        TensorRT says of them; fewer slots are made, and an EngineError says where none fits.
 
         Nothing is timed here: on a CPU auto goes by the times that ``foveate info`` or ``segment``
         have kept. Raises BundleError, EngineError, and SettingsError for a memory_budget of an

@@ -11,6 +11,10 @@ MAX_ELEMENTS = 2**31
 """No tensor of a call may have more elements than this; engines index with 32 bits."""
 
 
+LARGE = 1 << 26
+"""Bytes of a call's images, 8192 x 8192 pixels of 8 bits, from which ONNX Runtime has no arena."""
+
+
 def largest_channels(spec: CascadeSpec, width: int) -> int:
     """Return the channels of the widest tensor in the graph that is as large as the image.
 

@@ -1,4 +1,4 @@
-"""The bytes of working memory that the calls of a cascade on a CPU stay within."""
+"""The bytes of working memory that calls of ONNX Runtime stay within."""
 
 from __future__ import annotations
 
@@ -12,26 +12,22 @@ from foveate.runtime.errors import ImageError, SettingsError
 from foveate.runtime.working_memory import WorkingMemory, working_memory
 
 MB = 1_000_000
-KEEPS_EACH = "openvino"
-"""The engine whose runs side by side each keep the memory of the largest they ever were."""
 
 
 class MemoryBudget:
     """Lets calls run while what they take fits. Safe from several threads.
 
-    An engine keeps what it once took for its next calls, so ``shared`` is what calls together ever
-    take, not what they hold now. ONNX Runtime runs images of 64 MB and more beside what it keeps:
-    they have their own part, what the largest of the others leave, and none where that is nothing.
+    The arena keeps what it once took for later calls, of any size. Images of 64 MB and more go past
+    it: they have a part of their own, what the largest of the others leave, and none where that is
+    nothing.
     """
 
-    def __init__(self, memory: WorkingMemory, nbytes: int, one_by_one: bool = False) -> None:
-        self._memory, self._nbytes, self._one_by_one = memory, nbytes, one_by_one
-        self._shared = nbytes
-        if memory.large:
-            self._shared = min(nbytes, memory.nbytes(1, memory.large))
+    def __init__(self, memory: WorkingMemory, nbytes: int) -> None:
+        self._memory, self._nbytes = memory, nbytes
+        self._shared = min(nbytes, memory.most_small)
         self._large = nbytes - self._shared
         self._small_calls, self._large_calls = Budget(self._shared), Budget(max(1, self._large))
-        if memory.most_pixels(self._shared) < 1:
+        if memory.nbytes(1, 1) > nbytes:
             raise SettingsError(
                 f"memory_budget is {nbytes / MB:.0f} MB; this bundle's networks alone take "
                 f"{memory.an_image / MB:.0f} MB. Give more"
@@ -52,22 +48,22 @@ class MemoryBudget:
                 f"memory_budget {self._nbytes / MB:.0f} MB has room for one image of "
                 f"{self._most_pixels()}. Raise it, or make the image smaller"
             )
-        calls = self._large_calls if self._is_large(count * pixels) else self._small_calls
-        with calls.room(part if self._one_by_one else wanted):
+        large = self._memory.is_large(count * pixels)
+        calls = self._large_calls if large else self._small_calls
+        with calls.room(wanted):
             yield
 
-    def _is_large(self, pixels: int) -> bool:
-        return 0 < self._memory.large <= pixels
-
     def _part(self, pixels: int) -> int:
-        return self._large if self._is_large(pixels) else self._shared
+        return self._large if self._memory.is_large(pixels) else self._shared
 
     def _most_pixels(self) -> int:
-        most = self._memory.most_pixels(self._large)
-        if self._is_large(most):
-            return most
-        shared = self._memory.most_pixels(self._shared)
-        return min(shared, self._memory.large - 1) if self._memory.large else shared
+        """Return the pixels of the largest image that there is room for."""
+        memory = self._memory
+        large = int((self._large - memory.an_image) / memory.a_large_pixel)
+        small = int((self._shared - memory.an_image) / memory.a_pixel)
+        if memory.is_large(large):
+            return large
+        return min(small, memory.large - 1)
 
 
 def memory_budget_of(bundle: Bundle, engine: str, nbytes: int) -> MemoryBudget | None:
@@ -80,4 +76,4 @@ def memory_budget_of(bundle: Bundle, engine: str, nbytes: int) -> MemoryBudget |
     if not nbytes or engine == PLANNED:
         return None
     memory = working_memory(engine, bundle.spec, bundle.manifest["network"])
-    return MemoryBudget(memory, nbytes, one_by_one=engine == KEEPS_EACH)
+    return MemoryBudget(memory, nbytes)
