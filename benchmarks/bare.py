@@ -44,9 +44,7 @@ def contender(bundle: Bundle, variant: Variant) -> Contender:
     """Return both forms of a bundle's variant, to be made for any number of threads."""
     return Contender(
         variant.name,
-        lambda threads: Cascade.load(
-            bundle.folder, variant.engine, variant.precision, LoadSettings(threads)
-        ),
+        lambda threads: Cascade.load(bundle.folder, variant.engine, variant.precision, threads),
         partial(bare_engine, bundle, variant),
     )
 

@@ -49,9 +49,10 @@ def taken(image: Image) -> Taken:
     interface = getattr(image, "__cuda_array_interface__", None)
     if interface is not None:
         return _on_gpu(interface, image)
-    if not hasattr(image, "__dlpack_device__"):
+    place = getattr(image, "__dlpack_device__", None)
+    if place is None:
         return image  # type: ignore[return-value]  # and is refused by name
-    if image.__dlpack_device__()[0] in GPU_KINDS:
+    if place()[0] in GPU_KINDS:
         raise ImageError(
             f"the image is a {type(image).__name__} on a GPU that has no "
             "__cuda_array_interface__; wanted one that has, or a copy on the host"

@@ -27,6 +27,7 @@ from foveate.runtime.bundle import open_bundle
 from foveate.runtime.calls import OUTPUTS
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Pixels, feed
+from foveate.runtime.result import Result
 
 ENGINE = "onnxruntime"
 SIDE, DISTINCT, SEED = 128, 50, 3
@@ -59,10 +60,10 @@ class Seen:
     wrong_masks: int = 0
 
 
-def timed_ms(work: Callable[[], Any]) -> tuple[float, Any]:
+def timed_ms(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     """Return the milliseconds of a call, and what it returned."""
     started = time.perf_counter()
-    found = work()
+    found = work(*arguments)
     return 1000 * (time.perf_counter() - started), found
 
 
@@ -83,15 +84,18 @@ def submitted(bundle: Path, count: int) -> Seen:
     with Cascade.load(bundle, ENGINE, threads=1) as cascade:
         masks = [cascade(frame).mask for frame in frames]
         cascade.warm_up([(SIDE, SIDE)])
+
+        def segmented(frame: Pixels) -> Result:
+            return cascade.submit(frame).result()
+
         for first, last in turns(count):
             for number in range(first, last):
-                frame = frames[number % DISTINCT]
-                took, result = timed_ms(lambda frame=frame: cascade.submit(frame).result())
+                took, result = timed_ms(segmented, frames[number % DISTINCT])
                 seen.frame_ms[number] = took
                 seen.wrong_masks += not np.array_equal(result.mask, masks[number % DISTINCT])
             for number in range(BARE):
                 values = feed(frames[number][None])
-                seen.bare_ms[bare_done], _ = timed_ms(lambda v=values: bare.run(v, OUTPUTS))
+                seen.bare_ms[bare_done], _ = timed_ms(bare.run, values, OUTPUTS)
                 bare_done += 1
             if first >= SETTLED and first % every < FRAMES:
                 seen.resident.append(int(process.memory_info().rss))
