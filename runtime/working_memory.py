@@ -19,8 +19,8 @@ from foveate.runtime.spec import CascadeSpec
 
 MEASURED = ("unet", "threshold")
 """Networks whose layers were measured; encoders have other ones of the same width."""
-A_PIXEL = 30
-"""Bytes of a pixel in the arena, at most: 9 to 28 were measured, as its regions happen to fall."""
+A_PIXEL = 36
+"""Bytes of a pixel in the arena, at most: 9 to 30 were measured, as its regions happen to fall."""
 AN_ELEMENT = 64
 """Bytes of a number in the networks' widest layer, at most: 57 to 62 were measured."""
 A_LARGE_BYTE = 12
