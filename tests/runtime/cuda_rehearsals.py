@@ -351,7 +351,7 @@ class Foreign:
         }
 
 
-def images_on_the_gpu() -> None:
+def demo_images_on_the_gpu() -> None:
     """An image and its mask stay on the device; cuda-bindings orders the two streams."""
     image = np.random.default_rng(3).integers(0, 65536, (130, 150), np.uint16)
     with Cascade.load(DEMO, "onnxruntime") as reference:
@@ -448,7 +448,7 @@ REHEARSALS: dict[str, Callable[[], None]] = {
         graphs_or_plain,
         demo_masks,
         demo_bundle_by_its_plans,
-        images_on_the_gpu,
+        demo_images_on_the_gpu,
         streams_of_high_priority,
         engine_left_open_at_exit,
         engine_freed_by_another_thread_in_mid_run,
