@@ -15,6 +15,7 @@ from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines import engine_from_bundle
 from foveate.runtime.engines.base import Array, Pixels, feed
 from foveate.runtime.input_types import as_input_type
+from foveate.runtime.load_settings import LoadSettings
 
 OUTPUTS = ("mask", "box", "score")
 """What a Cascade fetches when it is called, and so does the bare engine."""
@@ -61,5 +62,7 @@ def bare_engine(bundle: Bundle, variant: Variant, threads: int) -> Iterator[Bare
         session = BareSession(bundle.graph(variant.precision), threads)
         yield lambda image: session.run(image, OUTPUTS)
         return
-    with engine_from_bundle(bundle, variant.engine, variant.precision, threads) as loaded:
+    with engine_from_bundle(
+        bundle, variant.engine, variant.precision, LoadSettings(threads)
+    ) as loaded:
         yield lambda image: loaded.run({"image": image}, OUTPUTS)

@@ -1,16 +1,14 @@
-"""The public face: a bundle in, masks out. numpy arrays on both sides."""
+"""The public face: a bundle in, masks out. Arrays on both sides."""
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import prod
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from foveate.runtime.bundle import Bundle, graph_name, open_bundle
 from foveate.runtime.calls import Call, Caller
@@ -18,28 +16,36 @@ from foveate.runtime.choice import AUTO, CPU_ENGINE, Choice, choose
 from foveate.runtime.closing import Closing
 from foveate.runtime.cpu_choice import Speeds
 from foveate.runtime.engines import PLANNED, engine_from_bundle
-from foveate.runtime.engines.base import Engine, Pixels, Submitting
-from foveate.runtime.errors import DeviceMemoryError, ImageError, LessMemory
+from foveate.runtime.engines.base import Engine, Submitting
+from foveate.runtime.errors import EngineError
+from foveate.runtime.foreign_arrays import Image, taken
 from foveate.runtime.graph_check import check_signature
-from foveate.runtime.limits import MAX_ELEMENTS, largest_channels, tile_elements
+from foveate.runtime.home_process import HomeProcess
+from foveate.runtime.load_settings import LoadSettings
+from foveate.runtime.memory_budget import MemoryBudget, memory_budget_of
 from foveate.runtime.plan_record import graph_of
 from foveate.runtime.result import Result
+from foveate.runtime.runs import Bounds, Runs
+from foveate.runtime.slot import CLOSED
+from foveate.runtime.spare import Spare
 from foveate.runtime.spec import CascadeSpec
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-BATCH_PIXELS = 1 << 22
-"""Images of one size run together while they have no more pixels than this in all, on a CPU."""
+    from foveate.runtime.submissions import Submissions
+    from foveate.runtime.warm_up import Refused, Shape
+
 READ_AHEAD = 2
-"""Images that a stream reads ahead of the one yielded."""
+"""Images that a stream reads ahead of the one yielded, and that wait behind a submitted one."""
 
 
 class Cascade(Closing):
     """A loaded cascade. Use it as a context manager, or call ``close``. Safe from several threads.
 
     ``choice`` is the engine and the precision, and why. Where ``auto`` took TensorRT, images of a
-    size that no plan covers are segmented by ``spare``, loaded when the first one comes.
+    size that no plan covers are segmented by ``spare``, loaded when the first one comes. It is used
+    by the process that loaded it: a fork of that gets an EngineError.
 
     .. code-block:: python
 
@@ -53,15 +59,18 @@ class Cascade(Closing):
         engine: Engine,
         choice: Choice,
         spare: Callable[[], Cascade] | None = None,
+        memory: MemoryBudget | None = None,
     ) -> None:
         self.bundle, self.engine, self.choice = bundle, engine, choice
-        self._load_spare = spare
-        self._spare: Cascade | None = None
-        self._lock = threading.Lock()
-        self._fitting: dict[tuple[int, ...], int] = {}
+        self._home, self._lock = HomeProcess(), Lock()
+        self._spare = None if spare is None else Spare(spare)
+        self._submissions: Submissions | None = None
+        self._closed = False
         graph = bundle.path / graph_name(graph_of(choice.precision))
         check_signature(engine, bundle.spec, graph)
-        self._caller = Caller(engine, bundle.spec, graph, choice.label)
+        caller = Caller(engine, bundle.spec, graph, choice.label)
+        width = int(bundle.manifest["network"]["width"])
+        self.runs = Runs(caller, Bounds(self._home, self._spare, memory, width))
 
     @classmethod
     def load(
@@ -71,6 +80,8 @@ class Cascade(Closing):
         precision: str = AUTO,
         threads: int = 0,
         latency: bool = False,
+        memory_budget: int = 0,
+        priority: bool = False,
         trusted: Sequence[bytes] | None = None,
     ) -> Cascade:
         """Return the cascade of a bundle, a folder or a packed file, its files verified.
@@ -78,75 +89,117 @@ class Cascade(Closing):
         ``engine`` is auto or a name of ``foveate.runtime.engines.engine_names``, ``precision`` auto
         or one of the bundle's, tf32 or bf16; ``choice.choose`` says what auto takes. ``threads`` 0
         takes the cores this process may use. ``latency``: on a GPU one run at a time, answered as
-        soon as it is over. Nothing is timed here: on a CPU auto goes by the times that ``foveate
-        info`` or ``segment`` have kept. ``trusted`` are public keys in PEM: a bundle that none of
-        them signed is refused; None takes any. Raises BundleError and EngineError.
+        soon as it is over. ``priority``: on a GPU streams of the highest priority.
+
+        ``memory_budget``, in bytes, 0 for none, bounds what runs take beyond the loaded graph; the
+        images and masks of the caller are not in it. onnxruntime: by bytes a pixel that were
+        measured, not by a limit that the system would hold; calls wait until they fit, and an
+        ImageError refuses what never will. tensorrt: plans, contexts and largest images, by what
+        TensorRT says of them; fewer slots are made, and an EngineError says where none fits.
+
+        ``trusted`` are public keys in PEM: a bundle that none of them signed is refused; None takes
+        any. Nothing is timed here: on a CPU auto goes by the times that ``foveate info`` or
+        ``segment`` have kept. Raises BundleError, EngineError, and SettingsError for a
+        memory_budget of an engine or a network that was never measured.
         """
         bundle = open_bundle(Path(path), trusted)
         choice = choose(bundle, engine, precision, Speeds(threads))
-        return cls.chosen(bundle, choice, threads, latency, spare=engine == AUTO)
+        settings = LoadSettings(threads, latency, memory_budget, priority)
+        return cls.chosen(bundle, choice, settings, spare=engine == AUTO)
 
     @classmethod
     def chosen(
-        cls, bundle: Bundle, choice: Choice, threads: int, latency: bool = False, spare: bool = True
+        cls,
+        bundle: Bundle,
+        choice: Choice,
+        settings: LoadSettings = LoadSettings(),  # noqa: B008  # frozen
+        spare: bool = True,
     ) -> Cascade:
         """Return the cascade of a choice that was made before; the rest is as for ``load``.
 
-        ``spare``: images that no plan of TensorRT covers go to ONNX Runtime. Raises BundleError
-        and EngineError.
+        ``spare``: images that no plan of TensorRT covers go to ONNX Runtime. Raises BundleError,
+        EngineError and SettingsError.
         """
-        loaded = engine_from_bundle(bundle, choice.engine, choice.precision, threads, latency)
+        name, second = choice.engine, None
+        memory = memory_budget_of(bundle, name, settings.memory_budget)
+        loaded = engine_from_bundle(bundle, name, choice.precision, settings)
+        if spare and name == PLANNED:
+            second = partial(cls._on_the_cpu, bundle, settings)
+        return cls(bundle, loaded, choice, second, memory)
 
-        def second() -> Cascade:
-            return cls.chosen(bundle, choose(bundle, CPU_ENGINE, "fp32"), threads)
-
-        return cls(bundle, loaded, choice, second if spare and choice.engine == PLANNED else None)
+    @classmethod
+    def _on_the_cpu(cls, bundle: Bundle, settings: LoadSettings) -> Cascade:
+        """Return the spare of a cascade on a GPU; the bundle was checked when it was opened."""
+        own = LoadSettings(settings.threads, memory_budget=settings.memory_budget)
+        return cls.chosen(bundle, choose(bundle, CPU_ENGINE, "fp32"), own)
 
     @property
     def spec(self) -> CascadeSpec:
         return self.bundle.spec
 
-    def __call__(self, image: Pixels, probabilities: bool = False) -> Result:
+    def __call__(
+        self, image: Image, probabilities: bool = False, out: Image | None = None
+    ) -> Result:
         """Return the result for one (H, W) uint8 or uint16 image.
 
-        ``probabilities`` also fetches ``coarse`` and ``refined``. An image of the other type than
-        the bundle's is converted (``as_input_type``). Raises ImageError for other shapes.
+        The image is numpy's, any library's on the host that speaks DLPack, or with TensorRT one in
+        the GPU's memory that has ``__cuda_array_interface__``, contiguous and of the bundle's own
+        type; what is on the GPU is not copied to the host. ``probabilities`` also fetches
+        ``coarse`` and ``refined``. ``out``, (H, W) uint8, of the same kinds, is written to and is
+        the result's mask; on a GPU its values are not checked. An image on the host of the other
+        type than the bundle's is converted (``as_input_type``). Raises ImageError for other shapes.
         """
-        return self.begin(image, probabilities).finish()[0]
+        return self.runs.begin([taken(image)], probabilities, out).finish()[0]
 
-    def begin(self, image: Pixels, probabilities: bool = False) -> Call:
+    def begin(self, image: Image, probabilities: bool = False) -> Call:
         """Return the call for one image once it is under way; ``finish`` gives its result.
 
         As many calls as ``beside`` may be under way while another's result is used. An engine on
         the CPU has done the call by then. Raises ImageError as a call does.
         """
-        return self._begin([image], probabilities)
+        return self.runs.begin([taken(image)], probabilities)
 
-    def batch(self, images: Sequence[Pixels], probabilities: bool = False) -> list[Result]:
+    def together(self, images: Sequence[Image], probabilities: bool = False) -> list[Result]:
+        """Return the results of images of one shape that run as one call.
+
+        Where a GPU has no room for so many, halves are tried, and a LessMemory warning says so.
+        """
+        found = [taken(image) for image in images]
+        return self.runs.finished(self.runs.begin(found, probabilities), found, probabilities)
+
+    def submit(self, image: Image, probabilities: bool = False) -> Future[Result]:
+        """Return the future of an image's result, in hand from now on.
+
+        Blocks only while as many images are in hand as there are runs under way and two more. The
+        image may be changed when this returns; one on the GPU, when the future is done. Futures
+        are done in the order of submission, by a thread of this cascade. What is wrong with an
+        image is raised by its future and touches no other. ``close`` waits for all of them; it is
+        not to be called by a future's callback. Raises EngineError once closed.
+        """
+        self._home.check()
+        return self._submitter()(image, probabilities)
+
+    def warm_up(self, shapes: Sequence[Shape]) -> list[Refused]:
+        """Run every shape, (H, W) or (N, H, W), until a further run costs no more than the next.
+
+        Returns the shapes that are refused, each with the reason; empty where all are taken. It is
+        the calling thread's run that is warm: where several threads call at once, each has memory
+        of its own, made when it first comes.
+        """
+        from foveate.runtime.warm_up import warm_up
+
+        return warm_up(self, shapes)
+
+    def batch(self, images: Sequence[Image], probabilities: bool = False) -> list[Result]:
         """Return one result per image, in order; the images may have any sizes.
 
         Images of one size run together. Where a GPU has no room for so many, fewer are tried, and
         a LessMemory warning says so.
         """
-        results: dict[int, Result] = {}
-        waiting: deque[tuple[list[int], Call]] = deque()
-
-        def take() -> None:
-            part, call = waiting.popleft()
-            found = self._finished(call, [images[index] for index in part], probabilities)
-            results.update(zip(part, found, strict=True))
-
-        for part in self._parts(images):
-            call = self._begin([images[index] for index in part], probabilities)
-            waiting.append((part, call))
-            if len(waiting) > self.beside:
-                take()
-        while waiting:
-            take()
-        return [results[index] for index in range(len(images))]
+        return self.runs.batch([taken(image) for image in images], probabilities)
 
     def stream(
-        self, images: Iterable[Pixels], copy: bool = True, probabilities: bool = False
+        self, images: Iterable[Image], copy: bool = True, probabilities: bool = False
     ) -> Iterator[Result]:
         """Yield one result per image, in order, reading two images ahead of the one yielded.
 
@@ -161,7 +214,7 @@ class Cascade(Closing):
         with ThreadPoolExecutor(1, thread_name_prefix="foveate-stream") as feeder:
             try:
                 for image in images:
-                    waiting.append(feeder.submit(self._begin, [image], probabilities))
+                    waiting.append(feeder.submit(self.begin, image, probabilities))
                     if len(waiting) > ahead:
                         yield waiting.popleft().result().finish(copy)[0]
                 while waiting:
@@ -173,83 +226,32 @@ class Cascade(Closing):
     @property
     def beside(self) -> int:
         """How many calls may be under way beside the one whose result is used; 0 on a CPU."""
-        return self.engine.ahead - 1 if isinstance(self.engine, Submitting) else 0
-
-    def _begin(self, images: Sequence[Pixels], probabilities: bool) -> Call:
-        """Return the call of images of one shape, run as one batch, after it was begun."""
-        self._check_size(images)
-        if self._load_spare is not None and not self._takes(images):
-            return self._spare_cascade()._begin(images, probabilities)
-        return self._caller.begin(images, probabilities)
-
-    def _finished(self, call: Call, images: Sequence[Pixels], probabilities: bool) -> list[Result]:
-        """Return the results of a call, in two halves where the device has no room for it."""
-        try:
-            return call.finish()
-        except DeviceMemoryError as error:
-            if len(images) == 1:
-                raise
-            half = (len(images) + 1) // 2
-            self._fitting[images[0].shape] = half
-            text = f"{error}. Trying {half} images at a time in place of {len(images)}."
-            warnings.warn(LessMemory(text), stacklevel=3)
-        found = []
-        for part in (images[:half], images[half:]):
-            found += self._finished(self._begin(part, probabilities), part, probabilities)
-        return found
-
-    def _parts(self, images: Sequence[Pixels]) -> Iterator[list[int]]:
-        """Yield the indices of images that run together: of one shape, and no more than fit."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, image in enumerate(images):
-            groups.setdefault(image.shape, []).append(index)
-        for shape, indices in groups.items():
-            while indices:
-                step = self._most_images(len(indices), shape)
-                yield indices[:step]
-                indices = indices[step:]
-
-    def _most_images(self, count: int, shape: tuple[int, ...]) -> int:
-        """Return how many images of a shape one call takes, one at least."""
-        count = min(count, self._fitting.get(shape, count))
-        if isinstance(self.engine, Submitting) and len(shape) == 2:
-            planned = self.engine.most_images(count, *shape)
-            if planned or self._load_spare is None:
-                return max(1, planned)
-        return max(1, min(count, BATCH_PIXELS // max(1, prod(shape))))
-
-    def _takes(self, images: Sequence[Pixels]) -> bool:
-        """Say whether a plan covers a call."""
-        shape = images[0].shape
-        assert isinstance(self.engine, Submitting)
-        if len(shape) != 2:
-            return True  # and is refused by name
-        return self.engine.most_images(len(images), *shape) == len(images)
-
-    def _spare_cascade(self) -> Cascade:
-        with self._lock:
-            if self._spare is None and self._load_spare is not None:
-                self._spare = self._load_spare()
-            assert self._spare is not None
-            return self._spare
-
-    def _check_size(self, images: Sequence[Pixels]) -> None:
-        """Raise ImageError where a tensor of the call would have too many elements."""
-        width = int(self.bundle.manifest["network"]["width"])
-        pixels = sum(np.size(image) for image in images)
-        largest = pixels * largest_channels(self.spec, width)
-        largest = max(largest, len(images) * tile_elements(self.spec, width))
-        if largest > MAX_ELEMENTS:
-            size = "x".join(str(side) for side in np.shape(images[0])[::-1])
-            raise ImageError(
-                f"a batch of {len(images)} images of {size} needs "
-                f"tensors of {largest} elements; the limit is {MAX_ELEMENTS}"
-            )
+        return self.runs.beside
 
     def close(self) -> None:
-        """Free the engine; calling it again does nothing."""
+        """Finish what was submitted and free the engine; calling it again does nothing.
+
+        No thread of the cascade is left then. In a fork of its process it frees nothing, for that
+        would wait for threads that are not there.
+        """
+        if not self._home.here:
+            return
         with self._lock:
-            spare, self._spare = self._spare, None
-        if spare is not None:
-            spare.close()
-        self.engine.close()
+            self._closed = True
+            submissions, self._submissions = self._submissions, None
+        with ExitStack() as ends:
+            ends.callback(self.engine.close)
+            if self._spare is not None:
+                ends.callback(self._spare.close)
+            if submissions is not None:
+                ends.callback(submissions.close)
+
+    def _submitter(self) -> Submissions:
+        with self._lock:
+            if self._closed:
+                raise EngineError(CLOSED)
+            if self._submissions is None:
+                from foveate.runtime.submissions import Submissions
+
+                self._submissions = Submissions(self.runs, self.beside + 1 + READ_AHEAD)
+            return self._submissions

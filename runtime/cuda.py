@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from foveate.runtime.device import Bytes, MemoryInfo
+from foveate.runtime.cuda_bound import BoundDriver, BoundEvent, BoundStream
+from foveate.runtime.device import Bytes, Event, MemoryInfo, Stream
 from foveate.runtime.driver_errors import Doing
 from foveate.runtime.errors import EngineError
 
@@ -32,9 +33,13 @@ _pushed = threading.local()
 
 
 class CudaDevice:
-    """The GPU of an index. Its primary context, shared with TensorRT, is kept until the end."""
+    """The GPU of an index. Its primary context, shared with TensorRT, is kept until the end.
 
-    def __init__(self, index: int = 0) -> None:
+    ``priority``: its streams go before others of the GPU, wherever a multiprocessor gets free. Its
+    streams and events are those of cuda-bindings then: pycuda has no priorities.
+    """
+
+    def __init__(self, index: int = 0, priority: bool = False) -> None:
         self.driver = _driver()
         self._graphs = _graph_driver()
         self.name = f"GPU {index}"
@@ -45,6 +50,7 @@ class CudaDevice:
             self.name, self.sm = name_and_sm(index)
             integrated = self.driver.device_attribute.INTEGRATED
             self.integrated = bool(device.get_attribute(integrated))
+        self._bound = BoundDriver(self._bindings(), self.name) if priority else None
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -72,13 +78,26 @@ class CudaDevice:
     def device_buffer(self, nbytes: int) -> CudaDeviceBuffer:
         return CudaDeviceBuffer(self, nbytes)
 
-    def stream(self) -> CudaStream:
-        return CudaStream(self)
+    def stream(self) -> Stream:
+        return CudaStream(self) if self._bound is None else BoundStream(self, self._bound)
 
-    def event(self, spin: bool) -> CudaEvent:
-        return CudaEvent(self, spin)
+    def event(self, spin: bool) -> Event:
+        return CudaEvent(self, spin) if self._bound is None else BoundEvent(self, self._bound, spin)
 
-    def capture(self, stream: CudaStream, work: Callable[[], None]) -> CudaGraph | None:
+    def follow(self, mine: int, other: int) -> None:
+        """Let a stream wait for what another one holds now; both by their handles."""
+        driver = self._bound or BoundDriver(self._bindings(), self.name)
+        driver.follow(mine, other)
+
+    def _bindings(self) -> Any:
+        if self._graphs is None:
+            raise EngineError(
+                "arrays on the GPU and streams of high priority need cuda-bindings: "
+                "pip install 'foveate[cuda]'"
+            )
+        return self._graphs
+
+    def capture(self, stream: Stream, work: Callable[[], None]) -> CudaGraph | None:
         """Return the graph of what ``work`` enqueues; None without cuda-bindings or if refused."""
         if self._graphs is None:
             return None
@@ -172,6 +191,13 @@ class CudaStream(_Held):
         with Doing(self._device, "a copy from the GPU"):
             self._device.driver.memcpy_dtoh_async(target, address, self._held)
 
+    def within(self, target: int, source: int, nbytes: int) -> None:
+        with Doing(self._device, "a copy on the GPU"):
+            self._device.driver.memcpy_dtod_async(target, source, nbytes, self._held)
+
+    def follow(self, handle: int) -> None:
+        self._device.follow(self.handle, handle)
+
     def mark(self, event: Any) -> None:
         event.record(self._held)
 
@@ -225,6 +251,11 @@ class CudaGraph(_Held):
         if held is not None:
             with self._device.current():
                 self._graphs.cuGraphExecDestroy(held)
+
+
+def open_gpu(priority: bool) -> CudaDevice:
+    """Return the first GPU, its streams of high priority if so wished."""
+    return CudaDevice(priority=priority)
 
 
 def name_and_sm(index: int = 0) -> tuple[str, str]:

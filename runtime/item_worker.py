@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.batcher import Batcher
+from foveate.runtime.budget import Budget
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError
 from foveate.runtime.image_files import read_image
 from foveate.runtime.inputs import Item
 from foveate.runtime.outputs import OutputSettings, write_outputs
-from foveate.runtime.pixel_budget import PixelBudget
 from foveate.runtime.result_lines import result_line
 from foveate.runtime.resume import stamp
 from foveate.runtime.stage_times import ImageTimes
 from foveate.runtime.work_plan import WorkPlan
 
+PIXELS = 1 << 26
+"""67 million pixels at a time: sixteen images of 2048 x 2048, or one of any size by itself."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors of a folder that no other file would escape."""
 
@@ -57,7 +59,7 @@ class ItemWorker:
         self._cascade, self._outputs, self._out = cascade, outputs, out
         self._threads = plan.threads
         self._segment = Batcher(cascade, plan.batch)
-        self._budget = PixelBudget()
+        self._budget = Budget(PIXELS)
 
     def __call__(self, item: Item) -> Written | Failure:
         """Return what became of an item."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 
+from foveate.runtime.errors import ImageError
 from foveate.runtime.spec import CascadeSpec
 
 MAX_ELEMENTS = 2**31
 """No tensor of a call may have more elements than this; engines index with 32 bits."""
+
+
+LARGE = 1 << 26
+"""Bytes of a call's images, 8192 x 8192 pixels of 8 bits, from which ONNX Runtime has no arena."""
 
 
 def largest_channels(spec: CascadeSpec, width: int) -> int:
@@ -26,3 +31,15 @@ def tile_elements(spec: CascadeSpec, width: int) -> int:
     if spec.region.mode != "tiles" or spec.stage2 is None:
         return 0
     return spec.region.tiles * 2 * width * spec.stage2.height * spec.stage2.width
+
+
+def check_elements(spec: CascadeSpec, width: int, count: int, shape: tuple[int, ...]) -> None:
+    """Raise ImageError where a tensor of a call of images of a shape would be too large."""
+    largest = count * math.prod(shape) * largest_channels(spec, width)
+    largest = max(largest, count * tile_elements(spec, width))
+    if largest > MAX_ELEMENTS:
+        size = "x".join(str(side) for side in shape[::-1])
+        raise ImageError(
+            f"a batch of {count} images of {size} needs "
+            f"tensors of {largest} elements; the limit is {MAX_ELEMENTS}"
+        )

@@ -12,6 +12,8 @@ from foveate.runtime.engines.base import Array
 
 Mask = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
+EMPTY: Mask = np.empty((0, 0), np.uint8)
+"""In the place of a mask that stayed on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Timings:
 class Result:
     """What the cascade says of one image.
 
-    ``mask`` is (H, W) uint8 class indices at the image's own size. ``box_xyxy`` is the region
+    ``mask`` is (H, W) uint8 class indices at the image's own size, the ``out`` of the call itself
+    where one was given. ``box_xyxy`` is the region
     stage 2 looked at, (R, 4) float32 in pixels of the image, end exclusive. ``score`` is the mean
     winning probability over the foreground, 0 where there is none. ``coarse`` (C, h1, w1) and
     ``refined`` (R * C, h2, w2) are float32 probabilities, None unless asked for. ``timings`` is
@@ -66,7 +69,7 @@ def _result(
         refined = refined[index * per_image : (index + 1) * per_image]
         refined = refined.reshape(-1, *refined.shape[2:])
     return Result(
-        mask=found["mask"][index],
+        mask=found["mask"][index] if "mask" in found else EMPTY,
         box_xyxy=found["box"][index],
         score=float(found["score"][index]),
         coarse=None if coarse is None else coarse[index],

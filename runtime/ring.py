@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from foveate.runtime.closing import Closing
 from foveate.runtime.device import Device
-from foveate.runtime.engines.base import Feed
+from foveate.runtime.engines.base import HOST, Feed
 from foveate.runtime.errors import EngineError
 from foveate.runtime.executor import Executor
+from foveate.runtime.gpu_array import GpuArray
 from foveate.runtime.slot import CLOSED, Slot
 from foveate.runtime.ticket import Ticket
 
@@ -23,6 +24,8 @@ class RingSettings:
 
     slots: int = 3  # one copies in, one executes, one copies out
     spin: bool = False  # a sleeping wait costs latency, a spinning one a core
+    priority: bool = False  # of the device's streams over other work on the GPU
+    memory_bytes: int = 0  # what plans and slots may take on the GPU; 0 for no limit
 
 
 LATENCY = RingSettings(slots=1, spin=True)
@@ -55,10 +58,12 @@ class SlotRing(Closing):
         """Return how many runs can be under way; 0 once closed."""
         return len(self._slots)
 
-    def submit(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> Ticket:
+    def submit(
+        self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
+    ) -> Ticket:
         """Return the ticket of a run; waits only while all slots hold earlier runs.
 
-        The feeds are copied before it returns. What is wrong with this run is raised by its
+        Feeds on the host are copied before it returns. What is wrong with this run is raised by its
         ticket and leaves the others alone; EngineError here means that the ring is closed or the
         device gone.
         """
@@ -67,7 +72,7 @@ class SlotRing(Closing):
                 raise EngineError(CLOSED)
             slot = self._slots[self._count % len(self._slots)]
             self._count += 1
-        return slot.start(feeds, outputs)
+        return slot.start(feeds, outputs, into)
 
     def in_order(
         self, feeds: Iterable[Mapping[str, Feed]], outputs: Sequence[str]

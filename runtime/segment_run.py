@@ -24,6 +24,7 @@ from foveate.runtime.inputs import Item, find_items
 from foveate.runtime.item_worker import NO_ROOM
 from foveate.runtime.journal import Journal
 from foveate.runtime.leftovers import sweep
+from foveate.runtime.load_settings import LoadSettings
 from foveate.runtime.outputs import OutputSettings, assemble_coco
 from foveate.runtime.pipeline import Job, Progress, Report, segment_files, tally
 from foveate.runtime.ray_address import check_address
@@ -171,7 +172,7 @@ def _here(
     """Segment the items in this process."""
     request, count, cores = settled.request, len(job.items), available_cores()
     threads, spare = engine_threads(request.threads, count), request.engine == AUTO
-    with Cascade.chosen(settled.bundle, settled.choice, threads, spare=spare) as cascade:
+    with Cascade.chosen(settled.bundle, settled.choice, LoadSettings(threads), spare) as cascade:
         wish = Wish(request.workers, request.batch, threads)
         sample = None if request.batch else _sample(job.items)
         plan = plan_for(cascade, wish, count, cores, sample)

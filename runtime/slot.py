@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 import numpy as np
 
 from foveate.runtime.device import Bytes, Device, DeviceBuffer, Graph, HostBuffer
-from foveate.runtime.engines.base import Array, Feed
+from foveate.runtime.engines.base import HOST, Array, Feed
 from foveate.runtime.errors import EngineError
 from foveate.runtime.executor import Executor, Tensor, tensor_of
+from foveate.runtime.gpu_array import GpuArray
 from foveate.runtime.ticket import Finished, StageTimes, Ticket
 
 CLOSED = "this engine has been closed; load the bundle again"
@@ -24,7 +25,8 @@ class Slot:
     Images are copied into page-locked memory by the thread that brings them, beside those of other
     slots; what goes to the device is put there under ``enqueueing``, one slot at a time. Memory
     grows when a larger run comes and is never given back before ``close``. On a device that shares
-    its memory with the CPU nothing is copied to it.
+    its memory with the CPU nothing is copied to it. What is on the device already is copied there,
+    from and to arrays that the slot keeps until the run is over.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Slot:
         self._graph: Graph | None = None
         self._capturable = executor.capturable
         self._fetched: dict[str, Tensor] = {}
+        self._lent: tuple[Mapping[str, GpuArray], Mapping[str, GpuArray]] = (HOST, HOST)
         self._replayed = False
         with ExitStack() as made:
             made.callback(executor.close)
@@ -53,7 +56,9 @@ class Slot:
                 made.callback(self._marks[-1].close)
             self._made = made.pop_all()
 
-    def start(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> Ticket:
+    def start(
+        self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
+    ) -> Ticket:
         """Return the ticket of a run that was put into the stream, or that failed to get there."""
         with self._busy, self._device.current():
             if self._closed:
@@ -61,7 +66,7 @@ class Slot:
             self._leave()
             self._ticket = ticket = Ticket(self)
             try:
-                self._enqueue(feeds, outputs)
+                self._enqueue(feeds, outputs, into)
             except Exception as error:
                 self._recover()
                 ticket.fail(error)
@@ -86,6 +91,8 @@ class Slot:
             except EngineError:
                 self._recover()
                 raise
+            finally:
+                self._lent = (HOST, HOST)
         views = {name: _view(self._pinned[name], kind) for name, kind in self._fetched.items()}
         return Finished(views, times)
 
@@ -102,16 +109,21 @@ class Slot:
         if ticket is not None:
             ticket.leave()
 
-    def _enqueue(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> None:
+    def _enqueue(
+        self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray]
+    ) -> None:
+        given = {name: v for name, v in feeds.items() if isinstance(v, GpuArray)}
         inputs = {name: tensor_of(value) for name, value in feeds.items()}
         with self._enqueueing:
             found = self._executor.outputs_for(inputs, self._stream)
-            self._fetched = {name: found[name] for name in outputs}
+            self._fetched = {name: found[name] for name in outputs if name not in into}
+            pinned = (feeds.keys() - given.keys()) | self._fetched.keys()
             addresses = {
-                name: self._address(name, kind, name in feeds or name in self._fetched)
+                name: self._address(name, kind, name in pinned)
                 for name, kind in (inputs | found).items()
             }
         self._fill(feeds, inputs)
+        self._lent = (given, into)
         with self._enqueueing:
             self._put(inputs, addresses)
 
@@ -119,6 +131,8 @@ class Slot:
         """Copy what was given into page-locked memory; images of a batch row by row."""
         started = time.perf_counter()
         for name, value in feeds.items():
+            if isinstance(value, GpuArray):
+                continue
             target = _view(self._pinned[name], inputs[name])
             if isinstance(value, np.ndarray):
                 np.copyto(target, value)
@@ -130,15 +144,26 @@ class Slot:
     def _put(self, inputs: Mapping[str, Tensor], addresses: Mapping[str, int]) -> None:
         """Put copies in, execution and copies out into the stream, with marks between."""
         started, fed, executed, fetched = self._marks
+        given, into = self._lent
         started.record(self._stream)
-        for name in self._copied(inputs):
+        for name, source in given.items():
+            self._follow(source)
+            self._stream.within(addresses[name], source.address, source.nbytes)
+        for name in self._copied([name for name in inputs if name not in given]):
             self._stream.to_device(addresses[name], self._bytes(name, inputs[name]))
         fed.record(self._stream)
         self._execute(addresses, (tuple(inputs.items()), tuple(addresses.items())))
         executed.record(self._stream)
         for name in self._copied(self._fetched):
             self._stream.to_host(self._bytes(name, self._fetched[name]), addresses[name])
+        for name, target in into.items():
+            self._follow(target)
+            self._stream.within(target.address, addresses[name], target.nbytes)
         fetched.record(self._stream)
+
+    def _follow(self, array: GpuArray) -> None:
+        if array.producer is not None:
+            self._stream.follow(array.producer)
 
     def _execute(self, addresses: Mapping[str, int], key: object) -> None:
         """Run the executor: plainly the first time, captured the second, replayed from then on.
@@ -177,8 +202,8 @@ class Slot:
             held = self._memory[name] = self._device.device_buffer(kind.nbytes)
         return held.address
 
-    def _copied(self, tensors: Mapping[str, Tensor]) -> list[str]:
-        return [name for name in tensors if self._pinned[name].address is None]
+    def _copied(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if self._pinned[name].address is None]
 
     def _bytes(self, name: str, kind: Tensor) -> Bytes:
         return self._pinned[name].array[: kind.nbytes]

@@ -14,10 +14,13 @@ GAIN = 20.0
 SIDE = 64
 
 
-def write_threshold_bundle(folder: Path, side: int = SIDE) -> Path:
+def write_threshold_bundle(
+    folder: Path, side: int = SIDE, channels: int = 1, input_type: str = "uint8"
+) -> Path:
     """Write a bundle whose mask is where the image is over half its range; return its folder.
 
-    Both stages are ``side`` pixels wide and high.
+    Both stages are ``side`` pixels wide and high. With more than one channel there are so many
+    classes, all alike.
     """
     import torch
     from torch import nn
@@ -25,19 +28,19 @@ def write_threshold_bundle(folder: Path, side: int = SIDE) -> Path:
     from foveate.export.graph import cascade_model
 
     def threshold(inputs: int) -> nn.Conv2d:
-        network = nn.Conv2d(inputs, 1, 1)
+        network = nn.Conv2d(inputs, channels, 1)
         with torch.no_grad():
             network.weight.zero_()
-            network.weight[0, 0] = GAIN
+            network.weight[:, 0] = GAIN
             assert network.bias is not None
             network.bias.fill_(-GAIN / 2)
         return network.eval()
 
     spec = CascadeSpec(
-        input_type="uint8",
+        input_type=input_type,
         stage1=Size(side, side),
         stage2=Size(side, side),
-        classes=("background", "bright"),
+        classes=("background", *("bright" + "+" * n for n in range(max(1, channels - 1)))),
         normalisation=Normalisation("constants", 0.0, 1.0),
     )
     model = cascade_model(spec, threshold(1), threshold(2), "fp32")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 
 from foveate.runtime.bundle import Bundle, graph_name
 from foveate.runtime.engines.base import Engine
 from foveate.runtime.errors import BundleError, EngineError, GraphError
+from foveate.runtime.load_settings import LoadSettings
 from foveate.runtime.plan_record import BF16, TF32, graph_of
 
 ENGINES = {
@@ -61,13 +63,11 @@ def engine_from_onnx(name: str, graph: bytes, threads: int = 0, bf16: bool = Fal
     return engine
 
 
-def engine_from_bundle(
-    bundle: Bundle, name: str, precision: str, threads: int = 0, latency: bool = False
-) -> Engine:
+def engine_from_bundle(bundle: Bundle, name: str, precision: str, settings: LoadSettings) -> Engine:
     """Return an engine for a precision of a bundle.
 
-    ``latency``: one run at a time, its end waited for by a busy core; for TensorRT, which else
-    keeps several under way. Raises BundleError and EngineError.
+    All settings but the threads are TensorRT's alone: with ``latency`` one run at a time, its end
+    waited for by a busy core, where else several are under way. Raises BundleError and EngineError.
     """
     owner = ROUNDED.get(precision, name)
     if name != owner:
@@ -80,9 +80,14 @@ def engine_from_bundle(
         from foveate.runtime.engines.planned import PlannedEngine, plan_source
         from foveate.runtime.ring import LATENCY, RingSettings
 
-        return PlannedEngine(plan_source(bundle, precision), LATENCY if latency else RingSettings())
+        ring = replace(
+            LATENCY if settings.latency else RingSettings(),
+            priority=settings.priority,
+            memory_bytes=settings.memory_budget,
+        )
+        return PlannedEngine(plan_source(bundle, precision), ring)
     graph = graph_of(precision)
     try:
-        return engine_from_onnx(name, bundle.graph(graph), threads, precision == BF16)
+        return engine_from_onnx(name, bundle.graph(graph), settings.threads, precision == BF16)
     except GraphError as error:
         raise BundleError(f"{bundle.path / graph_name(graph)}: {error}") from error

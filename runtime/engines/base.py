@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from foveate.runtime.gpu_array import GpuArray
+
 if TYPE_CHECKING:
     from foveate.runtime.ticket import Ticket
 
 Array = npt.NDArray[Any]
-Feed = Array | Sequence[Array]
-"""An array, or the images that together are one batch of it, all of one shape."""
+Feed = Array | Sequence[Array] | GpuArray
+"""An array, the images that together are one batch of it, all of one shape, or one on the GPU."""
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+HOST: Mapping[str, GpuArray] = MappingProxyType({})
+"""No output stays on the GPU."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,14 @@ class Submitting(Protocol):
     @property
     def ahead(self) -> int: ...
 
-    def submit(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> Ticket:
-        """Return the ticket of a run; the feeds are copied before this returns."""
+    def submit(
+        self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
+    ) -> Ticket:
+        """Return the ticket of a run; feeds on the host are copied before this returns.
+
+        Outputs named in ``into`` are written there and are not among those of the ticket; such
+        arrays, and feeds on the GPU, belong to the run until it is over.
+        """
         ...
 
     def most_images(self, count: int, height: int, width: int) -> int:

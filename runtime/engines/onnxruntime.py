@@ -13,10 +13,9 @@ from foveate.runtime.engines.host_memory import PlainMemory
 from foveate.runtime.engines.onnxruntime_binding import BoundSession
 from foveate.runtime.engines.onnxruntime_session import session_options, short
 from foveate.runtime.errors import EngineError, GraphError
+from foveate.runtime.limits import LARGE
 
 PROVIDER = "CPUExecutionProvider"
-LARGE = 1 << 26
-"""Bytes of feeds: 8192 x 8192 pixels of 8 bits."""
 
 
 class OnnxRuntimeEngine(Closing):

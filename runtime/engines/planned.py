@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 
 from foveate.runtime.bundle import Bundle
 from foveate.runtime.closing import Closing
-from foveate.runtime.cuda import CudaDevice
+from foveate.runtime.cuda import open_gpu
 from foveate.runtime.device import Device
-from foveate.runtime.engines.base import Array, Feed
+from foveate.runtime.engines.base import HOST, Array, Feed
 from foveate.runtime.engines.tensorrt import TensorRtEngine
 from foveate.runtime.engines.tensorrt_plan import PlanFacts
 from foveate.runtime.errors import DeviceMemoryError, EngineError, LessMemory
 from foveate.runtime.executor import tensor_of
 from foveate.runtime.gpu import gpu
+from foveate.runtime.gpu_array import GpuArray
 from foveate.runtime.plan_kernels import read_kernels, write_kernels
 from foveate.runtime.plan_record import PlanRecord, graph_of
 from foveate.runtime.plan_search import Shape, Wanted, covering, no_plan, usable
@@ -36,13 +37,14 @@ class PlanSource:
 
     cache: PlanCache
     wanted: Wanted
-    open_device: Callable[[], Device] = CudaDevice
+    open_device: Callable[[bool], Device] = open_gpu
 
 
 class PlannedEngine(Closing):
     """Plans of one graph, each loaded when a call first needs it. Safe from several threads.
 
     The newest plan is loaded at once, so that what is missing is said before the first image.
+    Plans that are loaded later have what earlier ones have left of the settings' memory.
     """
 
     name = "tensorrt"
@@ -55,7 +57,7 @@ class PlannedEngine(Closing):
             raise no_plan(source.cache, source.wanted, None)
         self._engines: dict[str, TensorRtEngine] = {}
         self._closed = False
-        self.device = source.open_device()
+        self.device = source.open_device(settings.priority)
         first = self._engine(self._records[0])
         self.inputs, self.outputs = first.inputs, first.outputs
 
@@ -84,13 +86,15 @@ class PlannedEngine(Closing):
         """Return the named outputs, each an array of its own."""
         return self.submit(feeds, outputs).result().outputs
 
-    def submit(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> Ticket:
+    def submit(
+        self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
+    ) -> Ticket:
         """Return the ticket of a run; several may be under way."""
         count, height, width = tensor_of(feeds[IMAGE]).shape[:3]
         record = self.record_for((count, height, width))
         with self._lock:
             engine = self._engine(record)
-        return engine.submit(feeds, outputs)
+        return engine.submit(feeds, outputs, into)
 
     def close(self) -> None:
         """Keep the kernels that RTX compiled and free every plan."""
@@ -132,8 +136,9 @@ class PlannedEngine(Closing):
         plan, kernels = cache.read(record, bundle), read_kernels(cache, record)
         recipe = record.recipe
         facts = PlanFacts(recipe.flavour, recipe.version, record.build_line(bundle))
+        left = self._memory_left()
         for slots in range(self._settings.slots, 0, -1):
-            settings = replace(self._settings, slots=slots)
+            settings = replace(self._settings, slots=slots, memory_bytes=left)
             try:
                 return TensorRtEngine(plan, facts, self.device, settings, kernels)
             except DeviceMemoryError as error:
@@ -142,6 +147,13 @@ class PlannedEngine(Closing):
                 text = f"{error}. Trying {slots - 1} runs at a time in place of {slots}."
                 warnings.warn(LessMemory(text), stacklevel=2)
         raise AssertionError("a ring has at least one slot")
+
+    def _memory_left(self) -> int:
+        """Return the bytes that a further plan may take; 0 for no limit."""
+        if not self._settings.memory_bytes:
+            return 0
+        taken = sum(engine.memory_bytes for engine in self._engines.values())
+        return max(1, self._settings.memory_bytes - taken)
 
     def _keep_kernels(self, record: PlanRecord, engine: TensorRtEngine) -> None:
         kernels = engine.runtime_cache()

@@ -5,22 +5,27 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from foveate.runtime.closing import Closing
 from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.device import Device
-from foveate.runtime.engines.base import Array, Feed, TensorSpec
+from foveate.runtime.engines.base import HOST, Array, Feed, TensorSpec
 from foveate.runtime.engines.tensorrt_plan import Plan, PlanFacts
 from foveate.runtime.errors import EngineError
 from foveate.runtime.executor import tensor_of
+from foveate.runtime.gpu_array import GpuArray
 from foveate.runtime.ring import RingSettings, SlotRing
 from foveate.runtime.ticket import Ticket
+
+MB = 1_000_000
 
 
 class TensorRtEngine(Closing):
     """A plan on a device. Safe from several threads; ``submit`` keeps several runs under way.
 
-    What it holds is freed by ``close``, or when it is forgotten, or at exit.
+    What it holds is freed by ``close``, or when it is forgotten, or at exit. Where
+    settings limit its memory ``memory_bytes`` is what that is at most, else 0.
     """
 
     name = "tensorrt"
@@ -33,10 +38,12 @@ class TensorRtEngine(Closing):
         settings: RingSettings = RingSettings(),  # noqa: B008  # frozen
         runtime_cache: bytes = b"",
     ) -> None:
-        self.device = device
+        self.device, self.memory_bytes = device, 0
         with ExitStack() as made, device.current():
             self._plan = Plan(plan, facts, runtime_cache)
             made.callback(_free, device, self._plan)
+            if settings.memory_bytes:
+                settings, self.memory_bytes = _within(settings, len(plan), self._plan)
             self._ring = SlotRing(device, self._plan.executor, settings)
             made.callback(self._ring.close)
             self._end = weakref.finalize(self, made.pop_all().close)
@@ -52,11 +59,13 @@ class TensorRtEngine(Closing):
         """Return the named outputs, each an array of its own."""
         return self.submit(feeds, outputs).result().outputs
 
-    def submit(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> Ticket:
+    def submit(
+        self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
+    ) -> Ticket:
         """Return the ticket of a run; several may be under way, and they end in order."""
         _check_feeds(self.inputs, feeds)
         _check_names("output", [item.name for item in self.outputs], outputs)
-        return self._ring.submit(feeds, outputs)
+        return self._ring.submit(feeds, outputs, into)
 
     def runtime_cache(self) -> bytes:
         """Return the kernels that RTX compiled, for the next process; empty without RTX."""
@@ -76,6 +85,22 @@ def engine_from_plan(
 ) -> TensorRtEngine:
     """Return the engine of a verified plan on a GPU; EngineError says what is missing."""
     return TensorRtEngine(plan, facts, CudaDevice(gpu), settings, runtime_cache)
+
+
+def _within(settings: RingSettings, weights: int, plan: Plan) -> tuple[RingSettings, int]:
+    """Return the settings with as many slots as their memory has room for, and what is taken.
+
+    ``weights``: the bytes of the plan, which is little else. EngineError where no slot fits.
+    """
+    left, each = settings.memory_bytes - weights, plan.slot_bytes()
+    if left < each:
+        raise EngineError(
+            f"a plan and one slot of it take {(weights + each) / MB:.0f} MB of the GPU; "
+            f"memory_budget leaves {settings.memory_bytes / MB:.0f} MB. Raise it, or build a plan "
+            f"for smaller batches or sizes: {plan.facts.build_line}"
+        )
+    slots = min(settings.slots, left // each)
+    return replace(settings, slots=slots), weights + slots * each
 
 
 def _free(device: Device, plan: Plan) -> None:

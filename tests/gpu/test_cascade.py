@@ -12,10 +12,12 @@ import pytest
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.engines.base import Pixels
+from foveate.runtime.errors import EngineError
 from foveate.runtime.overlap import BOUNDS, Disagreement, compare_masks
 from foveate.train.phantom import PhantomSettings, phantoms
 from tests.conftest import run
 from tests.gpu.plans import DEMO
+from tests.runtime.cuda_rehearsals import Foreign
 
 pytestmark = pytest.mark.gpu
 SHAPES = ("--batch", "1,1,8", "--size", "512x512,64x64")
@@ -75,6 +77,37 @@ def test_auto_takes_what_parity_has_measured(cache: Path, tmp_path: Path) -> Non
     summary = json.loads(run("segment", DEMO, images, "--out", tmp_path / "m", "--json").output)
     print(summary)
     assert summary["engine"] == "tensorrt" and summary["written"] == 6
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("priority", [False, True])
+def test_images_and_masks_stay_on_the_gpu(images: list[Pixels], priority: bool) -> None:
+    with Cascade.load(DEMO, "tensorrt", "fp32", priority=priority) as cascade:
+        device = CudaDevice()
+        for image in images:
+            mask = cascade(image).mask
+            with device.current():
+                stream, back = device.stream(), np.zeros(mask.nbytes, np.uint8)
+                given = device.device_buffer(image.nbytes)
+                out = device.device_buffer(mask.nbytes)
+                stream.to_device(given.address, image.view(np.uint8).ravel())
+            result = cascade(
+                Foreign(given, image.shape, "<u2", stream),
+                out=Foreign(out, mask.shape, "|u1", stream),
+            )
+            with device.current():
+                stream.to_host(back, out.address)
+                stream.wait()
+                np.testing.assert_array_equal(back.reshape(mask.shape), mask)
+            assert result.score == cascade.submit(image).result().score
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_budget_of_what_tensorrt_says_bounds_the_slots() -> None:
+    with Cascade.load(DEMO, "tensorrt", "fp32", memory_budget=1 << 30) as cascade:
+        assert cascade.beside in (0, 1, 2)
+    with pytest.raises(EngineError, match="memory_budget leaves"):
+        Cascade.load(DEMO, "tensorrt", "fp32", memory_budget=1 << 20)
 
 
 @pytest.mark.usefixtures("cache")

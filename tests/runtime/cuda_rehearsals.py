@@ -36,7 +36,9 @@ from foveate.runtime.engines.tensorrt import TensorRtEngine, engine_from_plan
 from foveate.runtime.engines.tensorrt_plan import PlanFacts
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 from foveate.runtime.executor import Tensor
+from foveate.runtime.foreign_arrays import taken
 from foveate.runtime.gpu import gpu
+from foveate.runtime.input_types import gpu_feed
 from foveate.runtime.plan_kernels import read_kernels
 from foveate.runtime.plan_record import Recipe
 from foveate.runtime.plan_search import Wanted
@@ -63,8 +65,7 @@ class Doubling:
         return {"y": inputs["x"]}
 
     def enqueue(self, addresses: Mapping[str, int], stream: Any) -> None:
-        driver = self._device.driver
-        driver.memcpy_dtod_async(addresses["y"], addresses["x"], 4000, stream._held)
+        stream.within(addresses["y"], addresses["x"], 4000)
 
     def close(self) -> None: ...
 
@@ -336,6 +337,60 @@ def demo_bundle_by_its_plans() -> None:
         assert read_kernels(cache, cache.records()[0]) == b"kernels"
 
 
+class Foreign:
+    """Somebody's image in memory of the GPU, written by a stream of theirs."""
+
+    def __init__(self, buffer: Any, shape: tuple[int, ...], typestr: str, stream: Any) -> None:
+        self._buffer = buffer
+        self.__cuda_array_interface__ = {
+            "shape": shape,
+            "typestr": typestr,
+            "data": (buffer.address, False),
+            "version": 3,
+            "stream": stream.handle,
+        }
+
+
+def demo_images_on_the_gpu() -> None:
+    """An image and its mask stay on the device; cuda-bindings orders the two streams."""
+    image = np.random.default_rng(3).integers(0, 65536, (130, 150), np.uint16)
+    with Cascade.load(DEMO, "onnxruntime") as reference:
+        wanted = reference(image).mask
+    engine = demo_engine(RingSettings(2))
+    device = engine.device
+    with device.current():
+        stream, back = device.stream(), np.zeros(wanted.size, np.uint8)
+        buffers = [device.device_buffer(image.nbytes), device.device_buffer(wanted.nbytes)]
+        stream.to_device(buffers[0].address, image.view(np.uint8).ravel())
+    given = gpu_feed(taken(Foreign(buffers[0], image.shape, "<u2", stream)), "uint16")  # type: ignore[arg-type]
+    out = taken(Foreign(buffers[1], wanted.shape, "|u1", stream))
+    with engine:
+        found = engine.submit({"image": given}, ["mask", "score"], {"mask": out})  # type: ignore[dict-item]
+        assert set(found.result().outputs) == {"score"}
+    with device.current():
+        stream.to_host(back, buffers[1].address)
+        stream.wait()
+    np.testing.assert_array_equal(back.reshape(wanted.shape), wanted)
+    for part in (*buffers, stream):
+        part.close()
+
+
+def streams_of_high_priority() -> None:
+    """All that a ring does, by cuda-bindings; a driver without priorities is named."""
+    device = CudaDevice(priority=True)
+    try:
+        with device.current():
+            device.stream().close()
+    except EngineError as error:
+        assert "cuCtxGetStreamPriorityRange failed" in str(error), error
+        return
+    with device.current():
+        round_trip(device)
+    ring_on(device)
+    with device.current():
+        KEPT.extend([device.stream(), device.event(True)])
+
+
 def engine_left_open_at_exit() -> None:
     engine = demo_engine(RingSettings(2))
     image = feed(np.zeros((1, 64, 64), np.uint16))
@@ -393,6 +448,8 @@ REHEARSALS: dict[str, Callable[[], None]] = {
         graphs_or_plain,
         demo_masks,
         demo_bundle_by_its_plans,
+        demo_images_on_the_gpu,
+        streams_of_high_priority,
         engine_left_open_at_exit,
         engine_freed_by_another_thread_in_mid_run,
         bound_session,

@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from foveate.runtime.device import Bytes, MemoryInfo
 from foveate.runtime.errors import DeviceMemoryError, EngineError
@@ -63,6 +65,7 @@ class FakeDevice:
         self.live: dict[int, Bytes] = {}
         self.open: set[object] = set()
         self.streams: list[FakeStream] = []
+        self.priority = False
         self._depth = threading.local()
         self._next = 4096
         self.lock = threading.Lock()
@@ -132,6 +135,34 @@ class FakeDevice:
         return not self.live and not self.open
 
 
+class FakeGpuArray:
+    """Another library's array in the fake device's memory, by the interface of CUDA arrays."""
+
+    def __init__(self, device: FakeDevice, values: npt.NDArray[Any], stream: int | None) -> None:
+        self._device, self._values, self._stream = device, values, stream
+        with device.current():
+            self.address, memory = device.allocate(values.nbytes)
+        memory[:] = np.frombuffer(values.tobytes(), np.uint8)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": self._values.shape,
+            "typestr": self._values.dtype.str,
+            "data": (self.address, False),
+            "version": 3,
+            "stream": self._stream,
+        }
+
+    def on_host(self) -> npt.NDArray[Any]:
+        memory = self._device.at(self.address, self._values.nbytes)
+        return memory.copy().view(self._values.dtype).reshape(self._values.shape)
+
+    def free(self) -> None:
+        with self._device.current():
+            self._device.free(self.address)
+
+
 class FakeHostBuffer:
     def __init__(self, device: FakeDevice, nbytes: int) -> None:
         self._device = device
@@ -181,6 +212,18 @@ class FakeStream:
 
     def to_host(self, target: Bytes, address: int) -> None:
         self._copy("d2h", lambda: np.copyto(target, self.device.at(address, len(target))))
+
+    def within(self, target: int, source: int, nbytes: int) -> None:
+        def work() -> None:
+            np.copyto(self.device.at(target, nbytes), self.device.at(source, nbytes))
+
+        self._copy("d2d", work)
+
+    def follow(self, handle: int) -> None:
+        """Wait in the stream until another one has passed what it holds now."""
+        passed = threading.Event()
+        self.device.streams[handle].put("", passed.set)
+        self.put("", passed.wait)
 
     def _copy(self, what: str, work: Work) -> None:
         if self.device.faults.due("copy"):

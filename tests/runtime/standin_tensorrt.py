@@ -19,6 +19,8 @@ import onnxruntime
 from foveate.runtime.device import Bytes
 from tests.runtime.fake_device import FakeDevice
 
+CONTEXT_BYTES = 1 << 20
+"""What an execution context takes, as the real one would say."""
 Shape = tuple[int, ...]
 Profiles = Sequence[Mapping[str, tuple[Shape, Shape, Shape]]]
 Read = Callable[[int, int], Bytes]
@@ -115,6 +117,7 @@ class ICudaEngine:
         )
         self.items = {i.name: i for i in (*self.session.get_inputs(), *self.session.get_outputs())}
         self.num_io_tensors = len(self.items)
+        self.device_memory_size_v2 = CONTEXT_BYTES
         self.num_optimization_profiles = len(standin.profiles)
         self._shapes: dict[tuple[tuple[str, Shape], ...], dict[str, Shape]] = {}
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from foveate.runtime.batcher import Batcher
+from foveate.runtime.budget import Budget
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.crew import Crew
 from foveate.runtime.errors import ImageError
-from foveate.runtime.pixel_budget import PixelBudget
 from foveate.runtime.result import Result
 from foveate.runtime.work_plan import Wish, plan_for
 
@@ -115,7 +115,7 @@ def test_one_image_s_error_is_no_other_s(cascade: Counting) -> None:
 
 
 def test_pixels_in_hand_stay_within_the_budget_and_large_images_get_their_turn() -> None:
-    budget, lock, used, most, order = PixelBudget(100), threading.Lock(), [0], [0], []
+    budget, lock, used, most, order = Budget(100), threading.Lock(), [0], [0], []
 
     def work(pixels: int) -> None:
         with budget.room(pixels):

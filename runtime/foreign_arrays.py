@@ -1,0 +1,94 @@
+"""Arrays of other libraries: on the host by DLPack, on a GPU by ``__cuda_array_interface__``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+
+from foveate.runtime.engines.base import Array, Pixels
+from foveate.runtime.errors import ImageError
+from foveate.runtime.gpu_array import GpuArray
+
+LEGACY_STREAM = 1
+"""CUDA's default stream, on which libraries work unless they were told otherwise."""
+GPU_KINDS = (2, 10)
+"""DLPack's numbers of memory that a host cannot read: of CUDA, of ROCm."""
+
+
+class OnHost(Protocol):
+    """An array that gives its memory by DLPack."""
+
+    def __dlpack__(self, **options: Any) -> Any: ...
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+
+class OnGpu(Protocol):
+    """An array in the memory of a CUDA GPU."""
+
+    @property
+    def __cuda_array_interface__(self) -> Mapping[str, Any]: ...
+
+
+Image = Pixels | OnHost | OnGpu
+"""What a cascade takes for an image: (H, W), uint8 or uint16."""
+Taken = Pixels | GpuArray
+
+
+def taken(image: Image) -> Taken:
+    """Return an image as numpy's array without a copy, or where it lies on the GPU.
+
+    What is neither comes back as it is, and is refused where its shape is looked at. ImageError
+    for memory that cannot be reached.
+    """
+    if isinstance(image, np.ndarray | GpuArray):
+        return image
+    interface = getattr(image, "__cuda_array_interface__", None)
+    if interface is not None:
+        return _on_gpu(interface, image)
+    place = getattr(image, "__dlpack_device__", None)
+    if place is None:
+        return image  # type: ignore[return-value]  # and is refused by name
+    if place()[0] in GPU_KINDS:
+        raise ImageError(
+            f"the image is a {type(image).__name__} on a GPU that has no "
+            "__cuda_array_interface__; wanted one that has, or a copy on the host"
+        )
+    return _on_host(image)
+
+
+def target(out: Image, shape: tuple[int, ...]) -> Taken:
+    """Return where a mask of a shape is to be written; ImageError where it cannot be."""
+    found = taken(out)
+    if getattr(found, "shape", None) != shape or found.dtype != np.uint8:
+        kind = f"{getattr(found, 'shape', type(out).__name__)} {getattr(found, 'dtype', '')}"
+        raise ImageError(f"out is {kind}; wanted {shape} uint8, as the mask will be")
+    if isinstance(found, np.ndarray) and not found.flags.writeable:
+        raise ImageError("out cannot be written to; wanted an array that can")
+    return found
+
+
+def _on_host(image: Any) -> Array:
+    try:
+        return np.from_dlpack(image)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise ImageError(
+            f"the image, a {type(image).__name__}, cannot be read by DLPack: {error}"
+        ) from error
+
+
+def _on_gpu(interface: Mapping[str, Any], owner: object) -> GpuArray:
+    dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
+    strides = interface.get("strides")
+    if strides is not None and prod(shape) and tuple(strides) != _packed(shape, dtype.itemsize):
+        raise ImageError(f"the array on the GPU has strides {strides}; wanted it contiguous")
+    producer = interface["stream"] if "stream" in interface else LEGACY_STREAM
+    return GpuArray(shape, dtype, int(interface["data"][0]), producer, owner)
+
+
+def _packed(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return the strides of a C-contiguous array."""
+    return tuple(itemsize * prod(shape[place + 1 :]) for place in range(len(shape)))

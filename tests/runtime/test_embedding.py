@@ -1,0 +1,216 @@
+"""What an integrator counts on: threads, futures, faults that stay one image's own, and ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import pytest
+import torch
+
+from foveate.runtime import Cascade
+from foveate.runtime.errors import EngineError, ImageError, SettingsError
+from foveate.runtime.warm_up import Refused
+from tests.runtime.spawned import mask_in_here
+
+SIZES = [(64, 64), (31, 200), (1, 90), (129, 63), (200, 117), (64, 64), (301, 5), (90, 90)]
+Image = npt.NDArray[np.uint8]
+
+
+def spotted(height: int, width: int, at: int = 0) -> Image:
+    image = np.full((height, width), 20 + at, np.uint8)
+    image[height // 4 : height // 4 + height // 3 + 1, width // 3 : width // 2 + 1] = 230
+    return image
+
+
+@pytest.fixture
+def images() -> list[Image]:
+    return [spotted(*size, at) for at, size in enumerate(SIZES)]
+
+
+@pytest.fixture(params=["onnxruntime", "openvino"])
+def cascade(request: pytest.FixtureRequest, thresholds: Path) -> Iterator[Cascade]:
+    if request.param == "openvino":
+        pytest.importorskip("openvino")
+    with Cascade.load(thresholds, request.param, threads=1) as loaded:
+        yield loaded
+
+
+def test_eight_threads_get_the_masks_of_one(cascade: Cascade, images: list[Image]) -> None:
+    """Called, in batches and submitted, all at once."""
+    wanted = [cascade(image).mask for image in images]
+    ready = threading.Barrier(8)
+
+    def work(number: int) -> list[Image]:
+        ready.wait(30)
+        if number % 3 == 0:
+            return [cascade(image).mask for image in images]
+        if number % 3 == 1:
+            return [result.mask for result in cascade.batch(images)]
+        return [future.result().mask for future in [cascade.submit(image) for image in images]]
+
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(work, range(8)):
+            for mask, theirs in zip(found, wanted, strict=True):
+                np.testing.assert_array_equal(mask, theirs)
+    assert any(mask.any() for mask in wanted)
+
+
+def test_a_bad_image_is_its_own_future_s_alone(cascade: Cascade, images: list[Image]) -> None:
+    wanted = [cascade(image).mask for image in images]
+    bad = [np.zeros((4, 4, 3), np.uint8), np.zeros((0, 3), np.uint8), np.zeros((4, 4), np.float32)]
+    mixed = [item for at, image in enumerate(images) for item in (image, bad[at % 3])]
+    futures = [cascade.submit(item) for item in mixed]  # type: ignore[arg-type]
+    for mask, future in zip(wanted, futures[::2], strict=True):
+        np.testing.assert_array_equal(future.result().mask, mask)
+    for future in futures[1::2]:
+        with pytest.raises(ImageError, match="wanted"):
+            future.result()
+
+
+def test_an_image_may_change_when_submit_has_returned(cascade: Cascade) -> None:
+    image = spotted(300, 200)
+    wanted = cascade(image).mask
+    futures = []
+    for _ in range(6):
+        frame = image.copy()
+        futures.append(cascade.submit(frame))
+        frame[:] = 0
+    for future in futures:
+        np.testing.assert_array_equal(future.result().mask, wanted)
+
+
+def test_futures_are_done_in_order_and_few_are_in_hand(cascade: Cascade) -> None:
+    done: list[int] = []
+    waiting = [0]
+    most = 0
+    for number in range(30):
+        waiting[0] += 1
+        future = cascade.submit(spotted(64, 64))
+        future.add_done_callback(lambda _, number=number: done.append(number))  # type: ignore[misc]
+        future.add_done_callback(lambda _: waiting.__setitem__(0, waiting[0] - 1))
+        most = max(most, waiting[0])
+    cascade.close()
+    assert done == list(range(30)) and most <= 4
+
+
+def test_probabilities_and_cancelling(cascade: Cascade) -> None:
+    assert cascade.submit(spotted(64, 64), True).result().refined is not None
+    for _ in range(20):  # each cancelled one gives its place back
+        cascade.submit(spotted(64, 64)).cancel()
+    assert cascade.submit(spotted(64, 64)).result().mask.any()
+
+
+def test_close_finishes_what_was_submitted_and_leaves_no_thread(thresholds: Path) -> None:
+    before = threading.active_count()
+    with Cascade.load(thresholds, "onnxruntime", threads=1) as cascade:
+        futures = [cascade.submit(spotted(200, 200)) for _ in range(3)]
+        assert threading.active_count() == before + 1
+    assert all(future.done() and future.result().mask.any() for future in futures)
+    assert threading.active_count() == before
+    with pytest.raises(EngineError, match="has been closed"):
+        cascade.submit(spotted(8, 8))
+
+
+def test_opening_and_closing_leaves_no_thread_and_no_file(thresholds: Path) -> None:
+    process = psutil.Process()
+
+    def once() -> tuple[int, int]:
+        with Cascade.load(thresholds, "onnxruntime", threads=2) as cascade:
+            cascade.submit(spotted(64, 64)).result()
+            list(cascade.stream([spotted(64, 64)]))
+        return process.num_threads(), process.num_fds()
+
+    first = once()
+    assert {once() for _ in range(8)} == {first}
+
+
+def test_nothing_is_said_on_standard_output(
+    thresholds: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Cascade.load(thresholds, threads=1, memory_budget=100_000_000) as cascade:
+        cascade.warm_up([(64, 64)])
+        cascade.submit(spotted(64, 64)).result()
+        with pytest.raises(ImageError):
+            cascade(np.zeros((3, 3, 3), np.uint8))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_warm_up_says_what_is_refused(thresholds: Path) -> None:
+    with Cascade.load(thresholds, "onnxruntime", threads=1, memory_budget=50_000_000) as cascade:
+        refused = cascade.warm_up([(64, 64), (3, 40, 50), (4000, 4000), (1, 9)])
+        assert [item.shape for item in refused] == [(4000, 4000)]
+        assert isinstance(refused[0], Refused) and "memory_budget 50 MB" in refused[0].reason
+        for wrong in [(4,), (0, 4), (1, 2, 3, 4)]:
+            with pytest.raises(SettingsError, match=r"wanted \(H, W\) or \(N, H, W\)"):
+                cascade.warm_up([wrong])
+    with pytest.raises(EngineError, match="closed"):
+        cascade.warm_up([(64, 64)])
+
+
+def test_host_arrays_of_other_libraries_go_in_and_out(cascade: Cascade) -> None:
+    image = spotted(90, 70)
+    wanted = cascade(image).mask
+    tensor, out = torch.from_numpy(image), torch.zeros(90, 70, dtype=torch.uint8)
+    np.testing.assert_array_equal(cascade(tensor).mask, wanted)
+    np.testing.assert_array_equal(cascade.batch([tensor, image])[0].mask, wanted)
+    np.testing.assert_array_equal(cascade.submit(tensor).result().mask, wanted)
+    result = cascade(image, out=out)
+    assert result.mask is out and np.array_equal(out.numpy(), wanted)  # type: ignore[comparison-overlap]
+    np.testing.assert_array_equal(cascade(tensor.T).mask.shape, (70, 90))
+    with pytest.raises(ImageError, match="float32"):
+        cascade(torch.zeros(4, 4))
+    with pytest.raises(ImageError, match="DLPack"):
+        cascade(torch.zeros(4, 4, requires_grad=True))
+
+
+def test_an_out_that_is_no_mask_is_named(cascade: Cascade) -> None:
+    frozen = np.zeros((8, 8), np.uint8)
+    frozen.flags.writeable = False
+    for wrong in (np.zeros((8, 9), np.uint8), np.zeros((8, 8), np.int8), [1], frozen):
+        with pytest.raises(ImageError, match="out "):
+            cascade(spotted(8, 8), out=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_is_told_to_load_its_own(cascade: Cascade, thresholds: Path) -> None:
+    image = spotted(64, 64)
+    wanted = cascade.submit(image).result().mask
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = []
+        for use in (cascade, cascade.submit, cascade.begin, lambda i: cascade.batch([i])):
+            try:
+                use(image)  # type: ignore[operator]
+            except EngineError as error:
+                said.append("load the bundle after the fork" in str(error))
+        cascade.close()
+        os.write(writing, str(said).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        try:
+            psutil.Process(child).wait(timeout=30)
+        except psutil.TimeoutExpired:
+            os.kill(child, 9)
+            raise
+        assert answer.read() == b"[True, True, True, True]"
+    np.testing.assert_array_equal(cascade(image).mask, wanted)  # the child has closed nothing
+
+
+def test_a_spawned_process_loads_its_own(cascade: Cascade, thresholds: Path) -> None:
+    image = spotted(64, 64)
+    wanted = cascade(image).mask
+    engine = cascade.choice.engine
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply_async(mask_in_here, (str(thresholds), engine, image)).get(60)
+    np.testing.assert_array_equal(found, wanted)
