@@ -170,7 +170,7 @@ def measured(client: Client, workers: int, queue: int, seconds: float) -> dict[s
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
-@click.option("--side", type=click.IntRange(16), default=512, show_default=True)
+@click.option("--side", type=click.IntRange(128, 4096), default=512, show_default=True)
 @click.option("--seconds", type=click.FloatRange(1), default=20.0, show_default=True)
 @click.option("--queue", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)

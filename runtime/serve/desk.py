@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -29,14 +30,15 @@ from foveate.runtime.work_plan import WorkPlan
 class Desk(Closing):
     """Answers uploads, as many at a time as the plan has workers; ``queue`` more may wait.
 
-    ``fault`` is the error of an engine that failed: no later image will fare better. But for the
-    work itself everything happens on the event loop's thread.
+    ``fault`` is the error of an engine that failed: no later image will fare better. ``answer`` is
+    called on the event loop's thread alone.
     """
 
     def __init__(self, cascade: Cascade, plan: WorkPlan, limits: Limits, metrics: Metrics) -> None:
         self.fault: EngineError | None = None
         self._cascade, self._limits, self._metrics = cascade, limits, metrics
         self._workers, self._in_hand, self._mean_s = plan.workers, 0, 0.1
+        self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(plan.workers, "foveate-serve")
         self._budget = PixelBudget()
         self._segment = Batcher(
@@ -55,10 +57,9 @@ class Desk(Closing):
                 f"{self._limits.queue} images are waiting; that is the limit",
                 math.ceil(self._in_hand / self._workers * self._mean_s),
             )
+        self._count(1)  # by this thread alone, so that no two take the last place
         work = self._pool.submit(self._work, upload, page, make)
-        self._count(1)
-        loop = asyncio.get_running_loop()
-        work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._count, -1))
+        work.add_done_callback(lambda _: self._count(-1))
         return await self._outcome(work)
 
     async def _outcome(self, work: Future[bytes]) -> bytes:
@@ -92,9 +93,10 @@ class Desk(Closing):
         return self._in_hand <= 1
 
     def _count(self, change: int) -> None:
-        self._in_hand += change
-        self._metrics.working.set(min(self._in_hand, self._workers))
-        self._metrics.queue.set(max(0, self._in_hand - self._workers))
+        with self._lock:
+            self._in_hand += change
+            self._metrics.working.set(min(self._in_hand, self._workers))
+            self._metrics.queue.set(max(0, self._in_hand - self._workers))
 
     def close(self) -> None:
         """Wait for the work that was begun; what waits is not begun any more."""

@@ -62,9 +62,10 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (")[0]
         raise SettingsError(
-            f"--host {host} --port {port}: cannot listen there: {error.strerror or error}; wanted "
-            "an address of this machine and a port that is free (0 takes any)"
+            f"--host {host} --port {port}: cannot listen there: {reason}; wanted an address of "
+            "this machine and a port that is free (0 takes any)"
         ) from None
 
 

@@ -47,6 +47,11 @@ def nothing_on_stdin(place: Place) -> list[object]:
     return given(place, "-")
 
 
+def without_serve(place: Place) -> list[object]:
+    place.patch.setitem(sys.modules, "foveate.runtime.serve.app", None)
+    return ["serve", place.bundle]
+
+
 def without_ray(place: Place) -> list[object]:
     place.patch.setitem(sys.modules, "ray", None)
     return [*given(place, place.image()), "--ray"]
@@ -77,6 +82,11 @@ INPUTS = [
          lambda place: [*given(place), "--watch", place.folder / "missing"]),
     Case("--watch of --out", "is the folder of the images …; masks would overwrite …", 2,
          lambda place: [*given(place, out="."), "--watch", place.folder]),
+    Case("serve without its packages", "serve needs more (…): pip install 'foveate[serve]'", 2,
+         without_serve),
+    Case("serve at an address of another machine",
+         "cannot listen there: Cannot assign requested address; wanted an address of this …", 2,
+         lambda place: ["serve", place.bundle, "--host", "203.0.113.1"]),
     Case("--ray without Ray", "--ray needs Ray (…): pip install 'foveate[ray]'", 2, without_ray),
     Case("--ray and no address", '--ray is "head"; wanted HOST:PORT of a cluster, auto …', 2,
          lambda place: [*given(place, place.image()), "--ray=head"]),

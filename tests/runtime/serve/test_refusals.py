@@ -123,6 +123,15 @@ def test_slow_clients_are_ended(there: Served) -> None:
     assert there.metric('foveate_rejected_total{why="slow"}') == 1
 
 
+def test_more_connections_than_are_taken(thresholds: Path) -> None:
+    with served(thresholds, Limits(connections=4)) as there:
+        held = [socket.create_connection(there.address) for _ in range(4)]
+        wait_for(lambda: there.ask("/health/live").status == 503)
+        for connection in held:
+            connection.close()
+        wait_for(lambda: there.ask("/mask", PNG).status == 200)
+
+
 def test_answers_that_are_not_fetched_end_the_connection(thresholds: Path) -> None:
     asked = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 500
 
