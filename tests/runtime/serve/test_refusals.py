@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from foveate.benchmarks.soak.folders import spot
 from foveate.runtime.errors import EngineError
 from foveate.runtime.serve.answers import ANSWERS, Answer
 from foveate.runtime.serve.limits import Limits
+from foveate.runtime.serve.run import ServeRequest, serve_run
 from foveate.runtime.work_plan import WorkPlan
 from tests.runtime.serve.served import LONGEST_S, Held, Served, served, together
 
@@ -242,7 +244,17 @@ def test_an_engine_that_fails_is_told_and_no_longer_ready(
         assert there.ask("/mask", PNG).text == "the engine failed: the GPU is gone\n"
         reply = there.ask("/health/ready")
         assert reply.status == 503 and "the GPU is gone" in reply.text
-        assert there.ask("/health/live").status == 200 and there.desk.fault is not None
+        assert there.ask("/health/live").status == 200
+    urls: list[str] = []
+    request = ServeRequest(thresholds, port=0, engine="onnxruntime")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(serve_run, request, lambda at: urls.append(at.url), threading.Event())
+        wait_for(lambda: bool(urls))
+        asked = urllib.request.Request(f"{urls[0]}/mask", PNG)
+        with pytest.raises(urllib.error.HTTPError, match="500"):
+            urllib.request.urlopen(asked, timeout=LONGEST_S)
+        with pytest.raises(EngineError, match="the GPU is gone"):
+            run.result(LONGEST_S)
 
 
 def test_the_command(thresholds: Path) -> None:
