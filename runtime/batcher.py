@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from foveate.runtime.cascade import Cascade
@@ -25,27 +26,42 @@ class Batcher:
     """Segments one image a call, together with those that other threads bring meanwhile.
 
     The first thread with a size waits for others, but never longer than ``wait_s``, so that an odd
-    size is not held up; then it runs them all. When a batch fails each image is run alone, so that
-    one image's error is no other's.
+    size is not held up, and not at all when ``alone`` says that no other is on its way; then it
+    runs them all. When a batch fails each image is run alone, so that one image's error is no
+    other's. ``ran`` is told how many images went together.
     """
 
-    def __init__(self, cascade: Cascade, batch: int, wait_s: float = WAIT_S) -> None:
+    def __init__(
+        self,
+        cascade: Cascade,
+        batch: int,
+        wait_s: float = WAIT_S,
+        alone: Callable[[], bool] = lambda: False,
+        ran: Callable[[int], object] = lambda images: None,
+    ) -> None:
         self._cascade, self._batch, self._wait_s = cascade, batch, wait_s
+        self._alone, self._ran = alone, ran
         self._lock = threading.Lock()
         self._open: dict[tuple[tuple[int, ...], str], _Group] = {}
 
     def __call__(self, image: Pixels, probabilities: bool = False) -> Result:
         """Return the result of one image; raises what a call of the cascade raises."""
         if self._batch == 1:
-            return self._cascade(image, probabilities)
+            return self._single(image, probabilities)
         group, index = self._join(image)
         if index == 0:
-            group.full.wait(self._wait_s)
+            if not self._alone():
+                group.full.wait(self._wait_s)
             self._run(image, group, probabilities)
         group.done.wait()
         if group.results is None:
-            return self._cascade(image, probabilities)
+            return self._single(image, probabilities)
         return group.results[index]
+
+    def _single(self, image: Pixels, probabilities: bool) -> Result:
+        result = self._cascade(image, probabilities)
+        self._ran(1)
+        return result
 
     def _join(self, image: Pixels) -> tuple[_Group, int]:
         key = (image.shape, str(image.dtype))
@@ -65,7 +81,9 @@ class Batcher:
                 del self._open[key]
         try:
             if len(group.images) > 1:
-                group.results = self._cascade.batch(group.images, probabilities)
+                results = self._cascade.batch(group.images, probabilities)
+                self._ran(len(results))
+                group.results = results
         except Exception:
             group.results = None  # each is run alone, and says itself what is wrong with it
         finally:

@@ -5,6 +5,7 @@ FoveateError
 ├── DataError       a data set that cannot be trained on or evaluated
 ├── OutputError     a folder that nothing more can be written to
 ├── ImageError      one image that cannot be read or is outside the limits
+│   └── SizeError   an image of too many pixels
 ├── BundleError     a bundle or run that is missing, damaged or from another version
 └── EngineError     an engine, provider or device that is not there
     ├── GraphError  a graph that an engine refuses or cannot run
@@ -33,6 +34,10 @@ class OutputError(FoveateError):
 
 class ImageError(FoveateError):
     """One image cannot be read, or is outside the limits."""
+
+
+class SizeError(ImageError):
+    """One image has too many pixels, or too many on a side."""
 
 
 class BundleError(FoveateError):

@@ -19,14 +19,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from foveate.runtime.errors import ImageError
+from foveate.runtime.errors import ImageError, SizeError
 from foveate.runtime.image_headers import (
     FORMATS,
+    MAX_PIXELS,
     SIDEWAYS,
     Header,
     header_of,
     is_image_name,
     opened,
+    opened_in_memory,
     orientation,
 )
 
@@ -47,6 +49,21 @@ def read_image(path: Path, page: int = 0, header: Header | None = None) -> Pixel
     """
     with opened(path, page) as file:
         return _pixels(file, page, header or header_of(file, page))
+
+
+def image_in_memory(data: bytes, page: int = 0, most: int = MAX_PIXELS) -> Pixels:
+    """Return the grey pixels of a file's content, as ``read_image`` does of the file.
+
+    SizeError where it has more than ``most`` pixels, before they are decoded.
+    """
+    with opened_in_memory(data, page) as file:
+        header = header_of(file, page)
+        if header.height * header.width > most:
+            raise SizeError(
+                f"is {header.width}x{header.height} pixels; the limit is {most} in all. "
+                "Cut it into parts"
+            )
+        return _pixels(file, page, header)
 
 
 def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
@@ -73,7 +90,7 @@ def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
 
 def _content(file: BinaryIO) -> bytes:
     """Return all bytes of a file, read at once; ImageError when no decoder would take as many."""
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     if size > MAX_BYTES:
         raise ImageError(f"has {size} bytes; the limit is {MAX_BYTES}. Save it compressed")
     file.seek(0)

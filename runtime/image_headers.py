@@ -19,13 +19,14 @@ from typing import BinaryIO
 
 from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
-from foveate.runtime.errors import ImageError
-from foveate.runtime.tiff_pages import count_pages, open_page
+from foveate.runtime.errors import ImageError, SizeError
+from foveate.runtime.tiff_pages import count_pages, open_page, open_page_in_memory
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 FORMATS = ("PNG", "JPEG", TiffImagePlugin.TiffImageFile.format,
            "BMP", WebPImagePlugin.WebPImageFile.format)  # fmt: skip
 """What Pillow tries. Naming the two plugins loads them, and spares loading its other forty."""
+_EMPTY = f"is empty (0 bytes); wanted {', '.join(SUFFIXES)}"
 MAX_SIDE = 32_768
 MAX_PIXELS = 1 << 29
 """Largest image read: 536 million pixels, so that a bomb is refused before it is decoded."""
@@ -81,13 +82,29 @@ def opened(path: Path, page: int = 0) -> Iterator[BinaryIO]:
         raise ImageError("no permission to read it") from error
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
-    with raw:
-        try:
-            yield open_page(raw, path, page) if page else raw
-        except ImageError as error:
-            raise ImageError(f"page {page} {error}" if page else str(error)) from error
-        except OSError as error:
-            raise ImageError(f"cannot be read: {error.strerror}") from error
+    with raw, _said_of(page):
+        yield open_page(raw, path, page) if page else raw
+
+
+@contextmanager
+def opened_in_memory(data: bytes, page: int = 0) -> Iterator[BinaryIO]:
+    """Open the content of an image file, as ``opened`` opens the file."""
+    if not data:
+        raise ImageError(_EMPTY)
+    raw = io.BytesIO(data)
+    with _said_of(page):
+        yield open_page_in_memory(raw, page) if page else raw
+
+
+@contextmanager
+def _said_of(page: int) -> Iterator[None]:
+    """Turn what is raised while an image is read into an ImageError of that page."""
+    try:
+        yield
+    except ImageError as error:
+        raise type(error)(f"page {page} {error}" if page else str(error)) from error
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
 
 
 def _check_kind(path: Path, status: os.stat_result) -> None:
@@ -99,7 +116,7 @@ def _check_kind(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ImageError("is a device or a pipe; wanted a plain file")
     if status.st_size == 0:
-        raise ImageError(f"is empty (0 bytes); wanted {', '.join(SUFFIXES)}")
+        raise ImageError(_EMPTY)
 
 
 def header_of(file: BinaryIO, page: int) -> Header:
@@ -165,7 +182,7 @@ def _check_header(header: Header, pages: int) -> None:
     if pages > 1:
         raise ImageError(f"has {pages} pages; wanted one. Save each page as its own file")
     if max(header.height, header.width) > MAX_SIDE or header.height * header.width > MAX_PIXELS:
-        raise ImageError(
+        raise SizeError(
             f"is {header.width}x{header.height} pixels; the limits are {MAX_SIDE} a side and "
             f"{MAX_PIXELS} pixels in all. Cut it into parts"
         )

@@ -71,6 +71,26 @@ def find_items(
     return _named(found)
 
 
+def items_of(entry: Found) -> list[Item]:
+    """Return each page of a file, named after its whole file name: ``a.jpg``, ``a.tif.p2``.
+
+    So names are apart whatever files come later.
+    """
+    found, pages = [entry], [_pages(entry.path)]
+    return [Item(entry.path, name, page) for _, page, name in _names(found, pages, {0})]
+
+
+def check_apart(folder: Path, out: Path) -> None:
+    """Raise SettingsError when a folder that will be looked at again is OUT, or lies in it."""
+    if within(os.path.realpath(folder), os.path.realpath(out)):
+        raise SettingsError(_among(out, str(folder)))
+
+
+def is_kept_free(folder: str) -> bool:
+    """Say whether a folder under OUT is, or lies in, one where foveate keeps its pictures."""
+    return folder.split("/")[0].lower() in (OVERLAYS, PROBABILITY)
+
+
 def _expanded(
     text: str, out: Path, recursive: bool, stdin: Callable[[], Sequence[str]]
 ) -> Iterable[Found]:
@@ -135,7 +155,7 @@ def _check_folders(found: Iterable[Found], out: Path) -> None:
         if real in targets or any(within(real, folder) for folder in kept):
             raise SettingsError(_among(out, parent or "."))
     for folder, image in written.items():
-        if folder.split("/")[0].lower() in (OVERLAYS, PROBABILITY):
+        if is_kept_free(folder):
             raise SettingsError(
                 f"{image} would be written to {out / folder}, where foveate keeps its {folder}; "
                 "give that folder another name"

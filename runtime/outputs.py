@@ -24,7 +24,7 @@ from foveate.runtime.probability import probability_picture
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
 
-__all__ = ["OUTPUT_KINDS", "OutputSettings", "assemble_coco", "write_outputs"]
+__all__ = ["OUTPUT_KINDS", "OutputSettings", "assemble_coco", "encode_overlay", "write_outputs"]
 
 
 def write_outputs(
@@ -61,12 +61,13 @@ def _encoded(
     else:
         yield encode_mask(result.mask, len(spec.classes))
     if settings.overlay:
-        yield _encode_overlay(image, result, spec)
+        yield encode_overlay(image, result, spec)
     if settings.probability:
         yield encode_png(probability_picture(result, spec), 8)
 
 
-def _encode_overlay(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
+def encode_overlay(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
+    """Return the JPEG of an image with its mask and box drawn."""
     boxes = None if spec.region.mode == "none" else result.box_xyxy
     picture = draw_overlay(eight_bit(image), result.mask, boxes)
     done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])

@@ -22,6 +22,7 @@ from foveate.runtime.item_worker import Failure, ItemWorker, Written
 from foveate.runtime.journal import Journal, Writer
 from foveate.runtime.outputs import OutputSettings
 from foveate.runtime.stage_times import StageTimes
+from foveate.runtime.watch import Watch
 from foveate.runtime.work_plan import WorkPlan
 
 
@@ -29,7 +30,7 @@ from foveate.runtime.work_plan import WorkPlan
 class Job:
     """Items to segment, what is written of each, and where."""
 
-    items: Sequence[Item]
+    items: Sequence[Item] | Watch
     journal: Journal
     outputs: OutputSettings = OutputSettings()
     fail_fast: bool = False
@@ -111,13 +112,16 @@ def segment_files(
     """Segment every item of a job and return what became of them.
 
     Files are written under a temporary name and renamed, then the line goes into the journal; a
-    failure has its line in ``failures.jsonl``. ``stop`` ends the run after what is in hand.
+    failure has its line in ``failures.jsonl``. ``stop`` ends the run after what is in hand; a
+    watched folder has no other end.
     Raises EngineError when the engine fails, OSError when nothing more can be written.
     """
     stop = stop or threading.Event()
     job.journal.out.mkdir(parents=True, exist_ok=True)
     worker = ItemWorker(cascade, job.outputs, job.journal.out, plan)
     outcomes = Crew(worker, plan.workers, stop).run(job.items)
+    if isinstance(job.items, Watch):
+        outcomes = job.items.outcomes(outcomes)
     return tally(outcomes, job, available_cores(), progress, stop)
 
 

@@ -31,22 +31,14 @@ class Bar:
             return
         self.shown = now
         spent = now - self.started
-        left = spent / max(done, 1) * (total - done)
+        left = f", {spent / max(done, 1) * (total - done):.0f} s left" if done < total else ""
+        rate = f"{done}/{total}, {done / max(spent, 1e-9):.1f}/s{left}{', ' * bool(note)}{note}"
         if not self.live:
-            said = f", {note}" if note else ""
-            click.echo(
-                f"{label} {done}/{total}, {done / max(spent, 1e-9):.1f}/s, {left:.0f} s left{said}",
-                err=True,
-            )
+            click.echo(f"{label} {rate}", err=True)
             return
         filled = 24 * done // max(total, 1)
         bar = "#" * filled + "." * (24 - filled)
-        click.echo(
-            f"\r{label} [{bar}] {done}/{total}, {done / max(spent, 1e-9):.1f}/s, "
-            f"{left:.0f} s left{', ' * bool(note)}{note} \033[K",
-            err=True,
-            nl=False,
-        )
+        click.echo(f"\r{label} [{bar}] {rate} \033[K", err=True, nl=False)
 
     def clear(self) -> None:
         """Take the progress line away."""

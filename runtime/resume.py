@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +12,8 @@ from foveate.runtime.inputs import Item
 from foveate.runtime.journal import Journal, Line, file_sha256
 
 READERS = 4
+STAMPED = ("input", "page", "input_bytes", "input_mtime_ns")
+"""What a line says of the file that was read."""
 Key = tuple[str, int]
 
 
@@ -71,22 +73,43 @@ def remaining(journal: Journal, items: Sequence[Item]) -> tuple[list[Item], int]
     was written for it still has the sha256 in the line. Lines of images that are not among the
     items stay while their files do: a folder may be filled by several commands.
     """
-    lines = {_key(line): line for line in journal.lines()}
-    with ThreadPoolExecutor(READERS, "foveate-resume") as readers:
-        found = readers.map(lambda line: _whole(journal, line), lines.values())
-        whole = dict(zip(lines, found, strict=True))
+    lines = _whole_lines(journal)
     keys = [(str(item.path), item.page) for item in items]
     done, left = [], []
     for item, key in zip(items, keys, strict=True):
         line = lines.get(key)
-        if line is not None and whole[key] and _unchanged(line, stamp(item)):
+        if line is not None and _unchanged(line, stamp(item)):
             done.append(line)
         else:
             left.append(item)
     named = set(keys)
-    others = [line for key, line in lines.items() if whole[key] and key not in named]
+    others = [line for key, line in lines.items() if key not in named]
     journal.keep([*others, *done])
     return left, len(done)
+
+
+def done_before(journal: Journal) -> tuple[Callable[[Item], bool], int]:
+    """Return what says whether an item is done, as for ``remaining``, and how many lines say so.
+
+    For items that are not known yet. The journal is tidied.
+    """
+    lines = _whole_lines(journal)
+    journal.keep(list(lines.values()))
+    stamps = {key: {name: line.get(name) for name in STAMPED} for key, line in lines.items()}
+
+    def told(item: Item) -> bool:
+        line = stamps.get((str(item.path), item.page))
+        return line is not None and _unchanged(line, stamp(item))
+
+    return told, len(stamps)
+
+
+def _whole_lines(journal: Journal) -> dict[Key, Line]:
+    """Return the last line of every image, where all files of it are as they were written."""
+    lines = {_key(line): line for line in journal.lines()}
+    with ThreadPoolExecutor(READERS, "foveate-resume") as readers:
+        found = readers.map(lambda line: _whole(journal, line), lines.values())
+        return {key: line for (key, line), whole in zip(lines.items(), found, strict=True) if whole}
 
 
 def _key(line: Mapping[str, Any]) -> Key:

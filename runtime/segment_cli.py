@@ -32,7 +32,7 @@ class WithRay(click.Command):
 
 @click.command(cls=WithRay)
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, metavar="[INPUT...]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the masks.")
 @click.option("--recursive", is_flag=True, help="Search subfolders too; OUT gets the same tree.")
 @click.option(
@@ -79,6 +79,12 @@ class WithRay(click.Command):
     help="Let --workers actors of a Ray cluster do it: HOST:PORT, or auto for the one this machine "
     "belongs to; without ADDRESS on this machine alone.",
 )
+@click.option(
+    "--watch",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="In place of INPUT: segment what appears in a folder, until stopped.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def segment(as_json: bool, **options: Any) -> int:
     """Segment images with BUNDLE: one mask each, as large as its image, into --out.
@@ -93,6 +99,9 @@ def segment(as_json: bool, **options: Any) -> int:
     they are in OUT/failures.jsonl, all others are written. Ctrl-C and SIGTERM finish what is in
     hand; --resume goes on from there.
 
+    --watch FOLDER takes images as they come, each once it has not changed for two seconds; a mask
+    is named after the whole file name (scan.tif.png). It ends by Ctrl-C or SIGTERM alone.
+
     \b
     Example:
       foveate segment lung.bundle scan.png --out masks
@@ -101,6 +110,7 @@ def segment(as_json: bool, **options: Any) -> int:
       find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks --recursive
       foveate segment lung.bundle @list.txt --out masks --shard 2/8
       foveate segment lung.bundle scans/ --out masks --ray auto
+      foveate segment lung.bundle --watch inbox/ --out masks --resume
     """
     import cv2
 
@@ -109,10 +119,13 @@ def segment(as_json: bool, **options: Any) -> int:
 
     cv2.utils.logging.setLogLevel(0)  # what is wrong with a file is said once, in our words
     cv2.setNumThreads(1)  # every core has a worker
-    bar = Bar(PLAIN_S)
+    bar, request = Bar(PLAIN_S), Request(**options)
+    verb = "watching" if request.watch else "segmenting"
+    if request.watch:
+        click.echo(one_line(f"watching {request.watch}; Ctrl-C or SIGTERM ends it"), err=True)
     with stopping() as stop:
         try:
-            outcome = segment_run(Request(**options), lambda at: _show(bar, at), stop.event)
+            outcome = segment_run(request, lambda at: _show(bar, at, verb), stop.event)
         except KeyboardInterrupt:
             _leave_at_once(bar)
     bar.clear()
@@ -135,10 +148,10 @@ def _leave_at_once(bar: Bar) -> NoReturn:
     os._exit(130)
 
 
-def _show(bar: Bar, at: Progress) -> None:
+def _show(bar: Bar, at: Progress, verb: str) -> None:
     notes = [f"{at.failed} failed"] if at.failed else []
     notes += [f"{at.bottleneck}-bound"] if at.bottleneck else []
-    bar.update("segmenting", at.done, at.total, ", ".join(notes))
+    bar.update(verb, at.done, at.total, ", ".join(notes))
 
 
 def _tell(outcome: Outcome, out: Path) -> None:

@@ -18,7 +18,7 @@ from foveate.runtime.choice import AUTO, Choice, choose
 from foveate.runtime.cpu_choice import Speeds
 from foveate.runtime.engine_times import idle_timer
 from foveate.runtime.engines.base import Pixels, available_cores
-from foveate.runtime.errors import ImageError, OutputError
+from foveate.runtime.errors import ImageError, OutputError, SettingsError
 from foveate.runtime.image_files import read_image
 from foveate.runtime.inputs import Item, find_items
 from foveate.runtime.item_worker import NO_ROOM
@@ -28,12 +28,15 @@ from foveate.runtime.load_settings import LoadSettings
 from foveate.runtime.outputs import OutputSettings, assemble_coco
 from foveate.runtime.pipeline import Job, Progress, Report, segment_files, tally
 from foveate.runtime.ray_address import check_address
-from foveate.runtime.resume import check_same_job, remaining
+from foveate.runtime.resume import check_same_job, done_before, remaining
 from foveate.runtime.run_lock import locked
 from foveate.runtime.shards import shard
+from foveate.runtime.signature import keys_in
+from foveate.runtime.watch import Watch, Watching
 from foveate.runtime.work_plan import FEW, Wish, WorkPlan, engine_threads, plan_for
 
 Plan = Mapping[str, Any]
+Items = Sequence[Item] | Watch
 LOOKED_AT = 8
 """Inputs tried for one that can be read, to measure the engine on."""
 
@@ -59,6 +62,7 @@ class Request:
     threads: int = 0
     ray: str = ""
     trust: Sequence[Path] = ()
+    watch: Path | None = None
 
     @property
     def outputs(self) -> OutputSettings:
@@ -109,32 +113,53 @@ def segment_run(
     request.outputs.check()
     if request.ray:
         check_address(request.ray)
-    items = find_items(request.inputs, out, request.recursive, listed)
-    request.outputs.check_distinct(item.name for item in items)
-    items = part.of(items) if part else items
+    stop = stop or threading.Event()
+    items: Items
+    if request.watch is not None or not request.inputs:
+        items = Watch(_watching(request), stop)
+    else:
+        items = find_items(request.inputs, out, request.recursive, listed)
+        request.outputs.check_distinct(item.name for item in items)
+        items = part.of(items) if part else items
     journal = Journal(out, part.part if part else "")
     with _saying_what_to_do(), locked(out, journal.part):
         if not part:  # the other shards may be at work, on other machines too
             sweep(_folders(request, items))
-        return _locked_run(request, items, journal, progress, stop or threading.Event())
+        return _locked_run(request, items, journal, progress, stop)
 
 
-def _folders(request: Request, items: Iterable[Item]) -> set[Path]:
-    """Return every folder that a run writes into."""
+def _watching(request: Request) -> Watching:
+    """Return what is watched; SettingsError when that does not go with the other options."""
+    if request.watch is None:
+        raise SettingsError("there is nothing to segment; wanted INPUT..., or --watch FOLDER")
+    if request.inputs or request.ray or request.shard:
+        raise SettingsError(
+            "--watch takes the place of INPUT and goes with neither --ray nor --shard; run it once "
+            "for each folder"
+        )
+    watching = Watching(request.watch, request.out, request.recursive)
+    watching.check()
+    return watching
+
+
+def _folders(request: Request, items: Items) -> set[Path]:
+    """Return every folder that a run writes into, all there are where it watches."""
+    if isinstance(items, Watch):
+        return {Path(folder) for folder, _, _ in os.walk(request.out)}
     files = (file for item in items for file in request.outputs.names(item.name))
     return {request.out, *(request.out / name for name in set(map(os.path.dirname, files)))}
 
 
 def _locked_run(
     request: Request,
-    items: list[Item],
+    items: Items,
     journal: Journal,
     progress: Callable[[Progress], None],
     stop: threading.Event,
 ) -> Outcome:
     earlier = (journal.earlier_job() if request.resume else None) or {}
-    bundle = open_bundle(request.bundle, _trusted(request))
-    choice = _choice(bundle, request, len(items), earlier)
+    bundle = open_bundle(request.bundle, keys_in(request.trust))
+    choice = _choice(bundle, request, _expected(items), earlier)
     job = {
         "bundle": bundle.manifest["manifest_sha256"],
         "engine": choice.engine,
@@ -144,7 +169,7 @@ def _locked_run(
     resumed = 0
     if earlier:
         check_same_job(journal, job)
-        items, resumed = remaining(journal, items)
+        items, resumed = _left(journal, items)
     batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
     settled = _Settled(replace(request, batch=batch), bundle, choice, begin)
@@ -154,6 +179,19 @@ def _locked_run(
     if request.kind == "coco":
         assemble_coco(request.out, _names(journal), bundle.spec, journal.part)
     return Outcome(report, choice, plan, resumed, journal.failures, request.out)
+
+
+def _left(journal: Journal, items: Items) -> tuple[Items, int]:
+    """Return the items without those that an earlier run did, and how many it did."""
+    if isinstance(items, Watch):
+        items.done, done = done_before(journal)
+        return items, done
+    return remaining(journal, items)
+
+
+def _expected(items: Items) -> int:
+    """Return how many items there will be; where a folder is watched, enough for all cores."""
+    return FEW if isinstance(items, Watch) else len(items)
 
 
 @dataclass(frozen=True)
@@ -170,7 +208,7 @@ def _here(
     settled: _Settled, job: Job, progress: Callable[[Progress], None], stop: threading.Event
 ) -> tuple[Report, WorkPlan]:
     """Segment the items in this process."""
-    request, count, cores = settled.request, len(job.items), available_cores()
+    request, count, cores = settled.request, _expected(job.items), available_cores()
     threads, spare = engine_threads(request.threads, count), request.engine == AUTO
     with Cascade.chosen(settled.bundle, settled.choice, LoadSettings(threads), spare) as cascade:
         wish = Wish(request.workers, request.batch, threads)
@@ -189,17 +227,18 @@ def _on_ray(
     from foveate.runtime.ray_run import GPU_ENGINES, ray_outcomes, ray_plan
     from foveate.runtime.ray_share import share
 
-    request, choice = settled.request, settled.choice
+    request, choice, items = settled.request, settled.choice, job.items
+    assert not isinstance(items, Watch)
     with ray_cluster(request.ray) as ray:
         gpu = choice.engine in GPU_ENGINES
-        part = share(nodes_of(ray), gpu, request.workers, len(job.items))
+        part = share(nodes_of(ray), gpu, request.workers, len(items))
         plan = ray_plan(part, request.batch, request.threads)
         settled.begin(plan.as_dict())
-        paths = [request.bundle, request.out, *(item.path for item in job.items)]
+        paths = [request.bundle, request.out, *(item.path for item in items)]
         folder = "" if all(path.is_absolute() for path in paths) else os.getcwd()
-        trusted = _trusted(request)
+        trusted = keys_in(request.trust)
         task = ActorJob(request.bundle, choice, request.out, request.outputs, plan, folder, trusted)
-        outcomes = ray_outcomes(ray, task, part, job.items, stop)
+        outcomes = ray_outcomes(ray, task, part, items, stop)
         return tally(outcomes, job, part.actors * part.cores, progress, stop), plan
 
 
@@ -234,17 +273,14 @@ def _choice(bundle: Bundle, request: Request, count: int, earlier: Mapping[str, 
     return choose(bundle, engine, precision, speeds)
 
 
-def _trusted(request: Request) -> tuple[bytes, ...] | None:
-    """Return the public keys a request trusts, None where it names none: any bundle will do."""
-    return tuple(path.read_bytes() for path in request.trust) or None
-
-
 def _settled(asked: str, earlier: Any) -> str:
     return earlier if asked == AUTO and isinstance(earlier, str) else asked
 
 
-def _sample(items: Sequence[Item]) -> Pixels | None:
-    """Return the first image that can be read, None where none of the first can."""
+def _sample(items: Items) -> Pixels | None:
+    """Return the first image that can be read, None where none of the first can, or is known."""
+    if isinstance(items, Watch):
+        return None
     for item in items[:LOOKED_AT]:
         try:
             return read_image(item.path, item.page)

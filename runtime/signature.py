@@ -51,6 +51,14 @@ class Signature:
         return (json.dumps(values, indent=1) + "\n").encode()
 
 
+def keys_in(paths: Sequence[Path]) -> tuple[bytes, ...] | None:
+    """Return the public keys of files, as they are; None where there are none: any bundle will do.
+
+    Raises OSError for a file that cannot be read.
+    """
+    return tuple(path.read_bytes() for path in paths) or None
+
+
 def sign(manifest: bytes, key: Ed25519PrivateKey) -> Signature:
     """Return the signature of a manifest's bytes."""
     from foveate.runtime.signing_keys import fingerprint

@@ -9,10 +9,10 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from foveate.runtime.errors import ImageError
 
@@ -61,7 +61,15 @@ def count_pages(file: BinaryIO) -> int:
 def open_page(raw: io.FileIO, path: Path, page: int) -> PageFile:
     """Return a TIFF as though page ``page`` (from 1) came first; ImageError if it has none."""
     status = os.fstat(raw.fileno())
-    offsets = _chain(str(path), status.st_mtime_ns, status.st_size)
+    return _opened(raw, _chain(str(path), status.st_mtime_ns, status.st_size), page)
+
+
+def open_page_in_memory(raw: io.BytesIO, page: int) -> PageFile:
+    """Return a TIFF that is in memory as though page ``page`` (from 1) came first."""
+    return _opened(raw, tuple(_page_offsets(raw)), page)
+
+
+def _opened(raw: io.FileIO | io.BytesIO, offsets: Sequence[int], page: int) -> PageFile:
     if page > len(offsets):
         raise ImageError("is not there: the file has fewer pages, or is no TIFF")
     raw.seek(0)
@@ -80,8 +88,8 @@ def _chain(path: str, modified_ns: int, size: int) -> tuple[int, ...]:
 class PageFile(io.BufferedReader):
     """A file that reads as though some bytes of it, ``patch`` from ``place`` on, were others."""
 
-    def __init__(self, raw: io.FileIO, place: int, patch: bytes) -> None:
-        super().__init__(raw)
+    def __init__(self, raw: io.FileIO | io.BytesIO, place: int, patch: bytes) -> None:
+        super().__init__(cast("io.RawIOBase", raw))
         self._place, self._patch = place, patch
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -99,7 +107,7 @@ class PageFile(io.BufferedReader):
 
 def _page_offsets(file: BinaryIO) -> Iterator[int]:
     """Yield where the directory of every page begins; ImageError at what is no sound chain."""
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     layout = _LAYOUTS.get(file.read(4))
     if layout is None:

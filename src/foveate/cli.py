@@ -27,6 +27,7 @@ COMMANDS = {
         "Build a TensorRT plan for this device into the cache.",
     ),
     "segment": ("foveate.runtime.segment_cli", "Segment files, folders or globs into PNG masks."),
+    "serve": ("foveate.runtime.serve.cli", "Segment images over HTTP: masks, metrics, a page."),
     "benchmark": (
         "foveate.benchmarks.benchmark_cli",
         "Measure parity, latency and throughput; compare with peers; report.",

@@ -47,6 +47,11 @@ def nothing_on_stdin(place: Place) -> list[object]:
     return given(place, "-")
 
 
+def without_serve(place: Place) -> list[object]:
+    place.patch.setitem(sys.modules, "foveate.runtime.serve.app", None)
+    return ["serve", place.bundle]
+
+
 def without_ray(place: Place) -> list[object]:
     place.patch.setitem(sys.modules, "ray", None)
     return [*given(place, place.image()), "--ray"]
@@ -69,6 +74,19 @@ INPUTS = [
          lambda place: given(place, *scan(place, "a", "b"))),
     Case("a share that is none", '--shard is "4/3"; wanted I/N with I from 1 to N, …', 2,
          lambda place: [*given(place, place.image()), "--shard", "4/3"]),
+    Case("neither images nor --watch", "there is nothing to segment; wanted INPUT..., or …", 2,
+         lambda place: given(place)),
+    Case("--watch and images", "--watch takes the place of INPUT and goes with neither …", 2,
+         lambda place: [*given(place, place.image()), "--watch", place.folder]),
+    Case("--watch of what is no folder", "missing is no folder; wanted one that is there", 2,
+         lambda place: [*given(place), "--watch", place.folder / "missing"]),
+    Case("--watch of --out", "is the folder of the images …; masks would overwrite …", 2,
+         lambda place: [*given(place, out="."), "--watch", place.folder]),
+    Case("serve without its packages", "serve needs more (…): pip install 'foveate[serve]'", 2,
+         without_serve),
+    Case("serve at an address of another machine",
+         "cannot listen there: Cannot assign requested address; wanted an address of this …", 2,
+         lambda place: ["serve", place.bundle, "--host", "203.0.113.1"]),
     Case("--ray without Ray", "--ray needs Ray (…): pip install 'foveate[ray]'", 2, without_ray),
     Case("--ray and no address", '--ray is "head"; wanted HOST:PORT of a cluster, auto …', 2,
          lambda place: [*given(place, place.image()), "--ray=head"]),

@@ -88,6 +88,14 @@ def test_unsigned_and_another_key(signed: Path, maker: Path) -> None:
         Cascade.load(signed, trusted=[])
 
 
+def test_a_service_takes_its_makers_bundle_only(signed: Path, maker: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.pub.pem"
+    other.write_bytes(new_pair(None)[1])
+    result = run("serve", signed, "--port", 0, "--trust", other)
+    assert isinstance(result.exception, BundleError)
+    assert "which is not trusted" in str(result.exception)
+
+
 def test_signed_and_then_changed(signed: Path, maker: Path) -> None:
     manifest = (signed / "manifest.json").read_text()
     (signed / "manifest.json").write_text(manifest + " ")

@@ -1,0 +1,137 @@
+"""The paths of a server, and what each answers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from importlib.resources import files
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from foveate.runtime.errors import one_line
+from foveate.runtime.serve.answers import ANSWERS
+from foveate.runtime.serve.desk import Desk
+from foveate.runtime.serve.metrics import MEDIA_TYPE, Metrics
+from foveate.runtime.serve.refusal import Refusal
+from foveate.runtime.serve.uploads import Uploads
+
+CLIENT_LEFT = 499
+"""What nginx calls a client that went before it was answered; nobody gets it."""
+HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "img-src data: blob:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""What the page may do: nothing from elsewhere, requests to this server alone."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the paths stand on."""
+
+    desk: Desk
+    uploads: Uploads
+    metrics: Metrics
+
+
+def app_of(service: Service) -> ASGIApp:
+    """Return the application; every request is counted and timed."""
+
+    async def segment(request: Request) -> Response:
+        answer = ANSWERS[request.url.path]
+        page = _page_number(request)
+        async with service.uploads.body(request) as upload:
+            content = await service.desk.answer(upload, page, answer.make)
+        return Response(content, media_type=answer.media_type, headers=HEADERS)
+
+    async def metrics(request: Request) -> Response:
+        return Response(service.metrics.text(), headers={"Content-Type": MEDIA_TYPE})
+
+    async def live(request: Request) -> Response:
+        return _text("live", 200)
+
+    async def ready(request: Request) -> Response:
+        fault = service.desk.fault
+        return _text("ready", 200) if fault is None else _text(f"not ready: {fault}", 503)
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refusal)
+        service.metrics.rejected.labels(error.why).inc()
+        return _refused(error)
+
+    gets = {"/": _page, "/metrics": metrics, "/health/live": live, "/health/ready": ready}
+    routes = [Route(path, call, methods=["GET"]) for path, call in gets.items()]
+    routes += [Route(path, segment, methods=["POST", "PUT"]) for path in ANSWERS]
+    handlers = {Refusal: refused, HTTPException: _no_such, ClientDisconnect: _left}
+    return Counted(Starlette(routes=routes, exception_handlers=handlers), service.metrics)
+
+
+class Counted:
+    """Counts what an application answers, by path and status, and how long it took."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, started = 500, time.perf_counter()
+        path = scope["path"] if scope["path"] in PATHS else "other"
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            self._metrics.requests.labels(path, status).inc()
+            self._metrics.seconds.labels(path).observe(time.perf_counter() - started)
+
+
+PATHS = ("/", "/metrics", "/health/live", "/health/ready", *ANSWERS)
+
+
+async def _page(request: Request) -> Response:
+    content = files("foveate.runtime.serve").joinpath("page.html").read_bytes()
+    headers = {**HEADERS, "Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
+    return Response(content, media_type="text/html", headers=headers)
+
+
+def _page_number(request: Request) -> int:
+    """Return the page of a TIFF that is asked for, 0 for none; Refusal for another parameter."""
+    given = dict(request.query_params)
+    text = given.pop("page", "0")
+    if given or not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise Refusal(400, "parameter", "wanted no parameter but page=N, a TIFF's page from 1")
+    return int(text)
+
+
+def _refused(error: Refusal) -> Response:
+    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
+    if error.status in (408, 413):  # some of the upload may not have been read
+        headers["Connection"] = "close"
+    return _text(str(error), error.status, headers)
+
+
+async def _no_such(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    wanted = f"POST to {', '.join(ANSWERS)}; GET {', '.join(PATHS[:4])}"
+    said = "no such path" if error.status_code == 404 else f"not by {request.method[:20]}"
+    return _text(f"{said}; wanted {wanted}", error.status_code, dict(error.headers or {}))
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    return _text("the client left", CLIENT_LEFT)
+
+
+def _text(text: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    return PlainTextResponse(one_line(text) + "\n", status, {**HEADERS, **(headers or {})})

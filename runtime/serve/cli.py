@@ -1,0 +1,127 @@
+"""``foveate serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from foveate.runtime.errors import one_line
+
+if TYPE_CHECKING:
+    from foveate.runtime.serve.run import Listening
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen at: this machine's."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free."
+)
+@click.option(
+    "--max-megabytes",
+    type=click.IntRange(1, 2047),
+    default=64,
+    show_default=True,
+    help="Largest upload.",
+)
+@click.option(
+    "--max-megapixels",
+    type=click.IntRange(1, 512),
+    default=64,
+    show_default=True,
+    help="Largest image; of 1,048,576 pixels each.",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(0, 100_000),
+    default=64,
+    show_default=True,
+    help="Images that may wait; one more is answered 429.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1),
+    default=60.0,
+    show_default=True,
+    help="Seconds an image may wait and take; then 503.",
+)
+@click.option("--engine", default="auto", show_default=True, help="auto, or one of foveate info.")
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    help="auto, fp32, fp16, int8 (a CPU), tf32 (TensorRT) or bf16 (OpenVINO).",
+)
+@click.option(
+    "--trust",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="KEY",
+    help="Take BUNDLE only if this public key, or another one given, signed it.",
+)
+@click.option("--workers", type=click.IntRange(0, 1024), default=0, help="Images in hand; 0: auto.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Images of one size segmented together, where they meet within 20 ms.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(0, 1024),
+    default=0,
+    help="Engine threads; 0: one a worker, most images a second. More: one image sooner.",
+)
+def serve(bundle: Path, **options: Any) -> int:
+    """Segment images over HTTP with BUNDLE.
+
+    POST an image file to /mask (PNG), /overlay (JPEG), /result (JSON) or /all (JSON with both
+    pictures); GET / is a page to drop an image on, /metrics is for Prometheus, /health/live and
+    /health/ready for a supervisor. The masks are those of foveate segment, byte for byte.
+
+    It listens on this machine alone unless --host says otherwise, and has neither TLS nor
+    passwords: put a proxy in front. SIGTERM and Ctrl-C answer what is in hand, then end it with
+    exit code 0.
+
+    \b
+    Example:
+      foveate serve lung.bundle
+      curl --data-binary @scan.png http://127.0.0.1:8000/mask -o mask.png
+      curl --data-binary @scan.png http://127.0.0.1:8000/result
+    """
+    import cv2
+
+    from foveate.runtime.serve.limits import Limits
+    from foveate.runtime.serve.run import ServeRequest, serve_run
+    from foveate.runtime.stop_signals import stopping
+
+    cv2.utils.logging.setLogLevel(0)  # what is wrong with a file is said once, in our words
+    cv2.setNumThreads(1)  # every core has a worker
+    limits = Limits(
+        max_bytes=options.pop("max_megabytes") << 20,
+        max_pixels=options.pop("max_megapixels") << 20,
+        queue=options.pop("queue"),
+        answer_s=options.pop("timeout"),
+    )
+    request = ServeRequest(bundle, limits=limits, **options)
+    with stopping() as stop:
+        serve_run(request, lambda there: _tell(there, request.host), stop.event)
+    click.echo("Stopped; the requests in hand were answered.", err=True)
+    return 0
+
+
+def _tell(there: Listening, host: str) -> None:
+    local = host in ("127.0.0.1", "::1", "localhost")
+    who = "this machine alone can reach it" if local else "others can reach it: no TLS, no password"
+    plan = there.plan
+    click.echo(
+        one_line(
+            f"{there.url} ({there.engine}, workers: {plan.workers}, images a call: {plan.batch}); "
+            f"{who}. Ctrl-C or SIGTERM ends it"
+        )
+    )

@@ -1,0 +1,104 @@
+"""The images in hand: a bounded queue, and the threads that turn each into its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from foveate.runtime.batcher import Batcher
+from foveate.runtime.budget import Budget
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.closing import Closing
+from foveate.runtime.errors import (
+    DeviceMemoryError,
+    EngineError,
+    GraphError,
+    ImageError,
+    SizeError,
+)
+from foveate.runtime.image_files import image_in_memory
+from foveate.runtime.item_worker import PIXELS
+from foveate.runtime.serve.answers import Make
+from foveate.runtime.serve.limits import Limits
+from foveate.runtime.serve.metrics import Metrics
+from foveate.runtime.serve.refusal import Refusal
+from foveate.runtime.work_plan import WorkPlan
+
+
+class Desk(Closing):
+    """Answers uploads, as many at a time as the plan has workers; ``queue`` more may wait.
+
+    ``fault`` is the error of an engine that failed: no later image will fare better. ``answer`` is
+    called on the event loop's thread alone.
+    """
+
+    def __init__(self, cascade: Cascade, plan: WorkPlan, limits: Limits, metrics: Metrics) -> None:
+        self.fault: EngineError | None = None
+        self._cascade, self._limits, self._metrics = cascade, limits, metrics
+        self._workers, self._in_hand, self._mean_s = plan.workers, 0, 0.1
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(plan.workers, "foveate-serve")
+        self._budget = Budget(PIXELS)
+        self._segment = Batcher(
+            cascade, plan.batch, limits.batch_wait_s, self._is_alone, metrics.batch.observe
+        )
+
+    async def answer(self, upload: bytes, page: int, make: Make) -> bytes:
+        """Return the answer to one upload; Refusal says why there is none.
+
+        Raises EngineError when the engine fails.
+        """
+        if self._in_hand >= self._workers + self._limits.queue:
+            raise Refusal(
+                429,
+                "queue_full",
+                f"{self._limits.queue} images are waiting; that is the limit",
+                math.ceil(self._in_hand / self._workers * self._mean_s),
+            )
+        self._count(1)  # by this thread alone, so that no two take the last place
+        work = self._pool.submit(self._work, upload, page, make)
+        work.add_done_callback(lambda _: self._count(-1))
+        return await self._outcome(work)
+
+    async def _outcome(self, work: Future[bytes]) -> bytes:
+        limit = self._limits.answer_s
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(work), limit)
+        except (TimeoutError, asyncio.TimeoutError):
+            reason = f"the image was not segmented within {limit:g} s"
+            raise Refusal(503, "timeout", reason, math.ceil(limit / 10)) from None
+        except SizeError as error:
+            raise Refusal(413, "too_large", f"the image {error}") from None
+        except ImageError as error:
+            raise Refusal(422, "image", f"the image {error}") from None
+        except GraphError as error:
+            raise Refusal(422, "image", str(error)) from None
+        except (MemoryError, DeviceMemoryError) as error:
+            raise Refusal(503, "memory", f"there is no memory for it: {error}", 1) from None
+        except EngineError as error:
+            self.fault = error
+            raise Refusal(500, "engine", f"the engine failed: {error}") from None
+
+    def _work(self, upload: bytes, page: int, make: Make) -> bytes:
+        started = time.monotonic()
+        image = image_in_memory(upload, page, self._limits.max_pixels)
+        with self._budget.room(image.size):
+            answer = make(image, self._segment(image), self._cascade.spec)
+        self._mean_s += 0.1 * (time.monotonic() - started - self._mean_s)
+        return answer
+
+    def _is_alone(self) -> bool:
+        return self._in_hand <= 1
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._in_hand += change
+            self._metrics.working.set(min(self._in_hand, self._workers))
+            self._metrics.queue.set(max(0, self._in_hand - self._workers))
+
+    def close(self) -> None:
+        """Wait for the work that was begun; what waits is not begun any more."""
+        self._pool.shutdown(cancel_futures=True)

@@ -1,0 +1,97 @@
+"""One run of ``foveate serve``: a bundle becomes a service until it is stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from foveate.runtime.bundle import open_bundle
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.choice import AUTO, choose
+from foveate.runtime.cpu_choice import Speeds
+from foveate.runtime.engine_times import idle_timer
+from foveate.runtime.engines.base import available_cores
+from foveate.runtime.errors import EngineError, GraphError, ImageError
+from foveate.runtime.load_settings import LoadSettings
+from foveate.runtime.serve.limits import Limits
+from foveate.runtime.signature import keys_in
+from foveate.runtime.work_plan import FEW, Wish, WorkPlan, engine_threads, plan_for
+
+WAKE_S = 0.2
+
+
+@dataclass(frozen=True)
+class ServeRequest:
+    """What a user asks for: the options of ``foveate serve``."""
+
+    bundle: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    limits: Limits = Limits()
+    engine: str = AUTO
+    precision: str = AUTO
+    workers: int = 0
+    batch: int = 1
+    threads: int = 0
+    trust: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a server answers, and with what."""
+
+    url: str
+    engine: str
+    plan: WorkPlan
+
+
+def serve_run(
+    request: ServeRequest, listening: Callable[[Listening], object], stop: threading.Event
+) -> None:
+    """Serve until ``stop``; ``listening`` is told once requests are taken.
+
+    At the end the requests in hand are answered. Raises FoveateError for what the user can mend,
+    EngineError among it when the engine fails in between.
+    """
+    try:
+        from foveate.runtime.serve.app import Service, app_of
+        from foveate.runtime.serve.desk import Desk
+        from foveate.runtime.serve.metrics import Metrics
+        from foveate.runtime.serve.server import Server
+        from foveate.runtime.serve.uploads import Uploads
+    except ImportError as error:
+        raise EngineError(f"serve needs more ({error}): pip install 'foveate[serve]'") from None
+
+    limits, metrics = request.limits, Metrics()
+    with _cascade(request) as cascade:
+        plan = _plan(cascade, request)
+        with Desk(cascade, plan, limits, metrics) as desk:
+            app = app_of(Service(desk, Uploads(limits), metrics))
+            with Server(app, request.host, request.port, limits) as server:
+                listening(Listening(server.url, cascade.choice.label, plan))
+                while server.alive and desk.fault is None and not stop.wait(WAKE_S):
+                    pass
+        if desk.fault is not None:
+            raise desk.fault
+
+
+def _cascade(request: ServeRequest) -> Cascade:
+    """Return the cascade, once it has segmented a first image: what is slow once is behind it."""
+    threads = engine_threads(request.threads, FEW)
+    bundle = open_bundle(request.bundle, keys_in(request.trust))
+    choice = choose(bundle, request.engine, request.precision, Speeds(threads, idle_timer()))
+    cascade = Cascade.chosen(bundle, choice, LoadSettings(threads), request.engine == AUTO)
+    size = cascade.spec.stage1
+    with suppress(GraphError, ImageError):  # a plan need not cover this size
+        cascade(np.zeros((size.height, size.width), np.uint8))
+    return cascade
+
+
+def _plan(cascade: Cascade, request: ServeRequest) -> WorkPlan:
+    threads = engine_threads(request.threads, FEW)
+    return plan_for(cascade, Wish(request.workers, request.batch, threads), FEW, available_cores())

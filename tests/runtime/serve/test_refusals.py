@@ -1,0 +1,274 @@
+"""Bad requests, too many of them, and slow ones: each is answered, and none stops the server."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from foveate.benchmarks.soak.folders import spot
+from foveate.runtime.errors import EngineError
+from foveate.runtime.serve.answers import ANSWERS, Answer
+from foveate.runtime.serve.limits import Limits
+from foveate.runtime.serve.run import ServeRequest, serve_run
+from foveate.runtime.work_plan import WorkPlan
+from tests.runtime.serve.served import LONGEST_S, Held, Served, served, together
+
+PNG = cv2.imencode(".png", spot(64, np.random.default_rng(1)))[1].tobytes()
+
+JPEG = cv2.imencode(".jpg", spot(64, np.random.default_rng(1)))[1].tobytes()
+
+
+def header_only(width: int, height: int) -> bytes:
+    """Return a PNG that promises a size and has no pixels."""
+    ihdr = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [ihdr, b"IDAT" + zlib.compress(b"0"), b"IEND"]
+    coded = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(coded)
+
+
+def coded(kind: str, mode: str = "L", **more: object) -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, (30, 20)).save(file, kind, **more)
+    return file.getvalue()
+
+
+STACK = coded("TIFF", save_all=True, append_images=[Image.new("L", (9, 9))])
+
+BAD = [
+    ("empty", b"", "/mask", 422, "the image is empty (0 bytes); wanted .png"),
+    ("cut short", PNG[:-5], "/mask", 422, "the image is cut short: its end is missing"),
+    ("a damaged one", PNG[:60] + b"?" + PNG[61:], "/mask", 422, "the image is damaged"),
+    ("a JPEG cut short", JPEG[:-9], "/result", 422, "the image is cut short"),
+    ("text", b"no image", "/overlay", 422, "the image is not an image in a format known here"),
+    ("a GIF", coded("GIF"), "/mask", 422, "the image is not an image in a format known here"),
+    ("CMYK", coded("JPEG", "CMYK"), "/all", 422, 'the image has pixels of mode "CMYK"'),
+    ("float", coded("TIFF", "F"), "/mask", 422, 'the image has pixels of mode "F"'),
+    ("two pages", STACK, "/mask", 422, "the image has 2 pages; wanted one"),
+    ("no such page", STACK, "/mask?page=3", 422, "the image page 3 is not there"),
+    ("a bomb", header_only(60000, 60000), "/mask", 413, "the image is 60000x60000 pixels"),
+    ("too many pixels", header_only(1001, 1000), "/mask", 413, "the limit is 1000000 in all"),
+    ("too many bytes", PNG + bytes(20_000), "/mask", 413, "more than 20000 bytes"),
+    ("another parameter", PNG, "/mask?pgae=2", 400, "no parameter but page=N"),
+    ("a page that is no number", PNG, "/mask?page=-1", 400, "no parameter but page=N"),
+    ("another path", PNG, "/masks", 404, "no such path; wanted POST to /mask"),
+    ("a path out of the tree", PNG, "/../etc/passwd", 404, "no such path"),
+]
+
+
+@pytest.fixture(scope="module")
+def there(thresholds: Path) -> Iterator[Served]:
+    limits = Limits(max_bytes=20_000, max_pixels=1_000_000, upload_s=1.0, idle_s=1.2)
+    with served(thresholds, limits) as found:
+        yield found
+
+
+@pytest.mark.parametrize("given, body, path, status, said", BAD, ids=lambda value: str(value)[:24])
+def test_a_bad_upload_is_answered(
+    there: Served, given: str, body: bytes, path: str, status: int, said: str
+) -> None:
+    reply = there.ask(path, body)
+    assert reply.status == status and said in reply.text, reply
+    assert reply.text.count("\n") == 1 and reply.text.endswith("\n")
+    assert there.ask("/mask", PNG).status == 200
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "text/plain", "video/mp4"])
+def test_a_body_that_says_it_is_no_image(there: Served, kind: str) -> None:
+    reply = there.ask("/mask", PNG, Content_Type=kind)
+    assert reply.status == 415 and "curl --data-binary" in reply.text
+
+
+@pytest.mark.parametrize("method, path", [("GET", "/mask"), ("DELETE", "/mask"), ("POST", "/")])
+def test_a_method_that_a_path_has_not(there: Served, method: str, path: str) -> None:
+    reply = there.ask(path, method=method)
+    assert reply.status == 405 and f"not by {method}; wanted" in reply.text
+    assert reply.headers["allow"]
+
+
+def exchange(there: Served, data: bytes) -> bytes:
+    """Send bytes and nothing more; return what comes back until the server ends it."""
+    with socket.create_connection(there.address, LONGEST_S) as connection:
+        connection.sendall(data)
+        found = b""
+        while part := connection.recv(65536):
+            found += part
+        return found
+
+
+def test_slow_clients_are_ended(there: Served) -> None:
+    asked = b"POST /mask HTTP/1.1\r\nHost: x\r\n"
+    assert exchange(there, b"") == b""  # no headers at all
+    assert exchange(there, asked) == b""  # some of them
+    late = exchange(there, asked + b"Content-Length: 5000\r\n\r\nabc")
+    assert late.startswith(b"HTTP/1.1 408") and b"took longer than 1 s" in late
+    assert exchange(there, b"no HTTP\r\n\r\n").startswith(b"HTTP/1.1 400")
+    waits = exchange(there, asked + b"Content-Length: 30000\r\nExpect: 100-continue\r\n\r\n")
+    assert waits.startswith(b"HTTP/1.1 413")  # and not one byte of it was sent
+    assert there.metric('foveate_rejected_total{why="slow"}') == 1
+
+
+def test_more_connections_than_are_taken(thresholds: Path) -> None:
+    with served(thresholds, Limits(connections=4)) as there:
+        held = [socket.create_connection(there.address) for _ in range(4)]
+        wait_for(lambda: there.ask("/health/live").status == 503)
+        for connection in held:
+            connection.close()
+        wait_for(lambda: there.ask("/mask", PNG).status == 200)
+
+
+def test_answers_that_are_not_fetched_end_the_connection(thresholds: Path) -> None:
+    asked = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 500
+
+    def ended(connection: socket.socket) -> bool:
+        try:
+            connection.sendall(asked)
+        except TimeoutError:
+            return False  # it takes no more of us, and is there
+        except ConnectionError:
+            return True
+        return False
+
+    limits = Limits(upload_s=0.5, answer_s=0.5, idle_s=0.5)
+    with served(thresholds, limits) as there, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(0.1)
+        connection.connect(there.address)
+        wait_for(lambda: ended(connection))
+        assert there.ask("/health/live").status == 200
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + LONGEST_S
+    while not holds():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def test_a_full_queue_is_said_and_no_request_is_lost(
+    thresholds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    limits, plan = Limits(queue=3), WorkPlan(2)
+    with served(thresholds, limits, plan) as there, ThreadPoolExecutor(16) as pool:
+        replies = together(pool, there, [PNG] * 12)
+        wait_for(lambda: there.metric("foveate_rejected_total") == 7)
+        assert there.metric("foveate_queue_depth") == 3
+        assert there.metric("foveate_images_at_work") == 2
+        held.release.set()
+        found = [reply.result() for reply in replies]
+        assert sorted(reply.status for reply in found) == [200] * 5 + [429] * 7
+        assert len({reply.body for reply in found if reply.status == 200}) == 1
+        for reply in found:
+            if reply.status == 429:
+                assert int(reply.headers["retry-after"]) >= 1
+                assert reply.text == "3 images are waiting; that is the limit\n"
+        assert there.metric("foveate_batch_images_sum") == 5
+
+
+def test_uploads_have_no_more_memory_than_is_stated(
+    thresholds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    limits = Limits(max_bytes=len(PNG))  # eight of them may be held
+    with served(thresholds, limits, WorkPlan(1)) as there, ThreadPoolExecutor(16) as pool:
+        replies = together(pool, there, [PNG] * 10)
+        wait_for(lambda: there.metric('foveate_rejected_total{why="memory"}') == 2)
+        held.release.set()
+        assert sorted(r.result().status for r in replies) == [200] * 8 + [429] * 2
+        assert there.ask("/mask", PNG).status == 200
+
+
+def test_who_waits_too_long_is_told(thresholds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(monkeypatch)
+    with served(thresholds, Limits(answer_s=0.2), WorkPlan(1)) as there:
+        with ThreadPoolExecutor(2) as pool:
+            found = [reply.result() for reply in together(pool, there, [PNG] * 2)]
+        assert {reply.status for reply in found} == {503}
+        assert "was not segmented within 0.2 s" in found[0].text
+        assert int(found[0].headers["retry-after"]) >= 1
+        held.release.set()
+        wait_for(lambda: there.metric("foveate_images_at_work") == 0)
+        assert there.ask("/mask", PNG).status == 200
+
+
+def test_what_is_in_hand_is_answered_at_the_end(
+    thresholds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    with served(thresholds, plan=WorkPlan(1)) as there, ThreadPoolExecutor(4) as pool:
+        replies = together(pool, there, [PNG] * 4)
+        wait_for(lambda: there.metric("foveate_queue_depth") == 3)
+        ending = threading.Thread(target=there.server.close)
+        ending.start()
+        wait_for(lambda: refused(there))
+        held.release.set()
+        assert [reply.result().status for reply in replies] == [200] * 4
+        ending.join(LONGEST_S)
+        assert not there.server.alive
+
+
+def refused(there: Served) -> bool:
+    try:
+        socket.create_connection(there.address, 1).close()
+    except OSError:
+        return True
+    return False
+
+
+def test_an_engine_that_fails_is_told_and_no_longer_ready(
+    thresholds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: object) -> bytes:
+        raise EngineError("the GPU is gone")
+
+    monkeypatch.setitem(ANSWERS, "/mask", Answer("image/png", fails))
+    with served(thresholds) as there:
+        assert there.ask("/mask", PNG).text == "the engine failed: the GPU is gone\n"
+        reply = there.ask("/health/ready")
+        assert reply.status == 503 and "the GPU is gone" in reply.text
+        assert there.ask("/health/live").status == 200
+    urls: list[str] = []
+    request = ServeRequest(thresholds, port=0, engine="onnxruntime")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(serve_run, request, lambda at: urls.append(at.url), threading.Event())
+        wait_for(lambda: bool(urls))
+        asked = urllib.request.Request(f"{urls[0]}/mask", PNG)
+        with pytest.raises(urllib.error.HTTPError, match="500"):
+            urllib.request.urlopen(asked, timeout=LONGEST_S)
+        with pytest.raises(EngineError, match="the GPU is gone"):
+            run.result(LONGEST_S)
+
+
+def test_the_command(thresholds: Path) -> None:
+    command = [sys.executable, "-m", "foveate", "serve", str(thresholds), "--port", "0"]
+    command += ["--engine", "onnxruntime"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        url = said.split()[0]
+        assert url.startswith("http://127.0.0.1:") and "this machine alone can reach it" in said
+        asked = urllib.request.Request(f"{url}/result", PNG)
+        with urllib.request.urlopen(asked, timeout=LONGEST_S) as reply:
+            assert json.load(reply)["width"] == 64
+        process.send_signal(signal.SIGTERM)
+        out, errors = process.communicate(timeout=LONGEST_S)
+        assert process.returncode == 0 and out == "" and errors.startswith("Stopped; ")

@@ -1,0 +1,183 @@
+"""``foveate segment --watch``: files that come in every way, each done once it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from foveate.benchmarks.soak.folders import lines, spot, temporaries, written
+from foveate.runtime.segment_run import Outcome, Request, segment_run
+from tests.conftest import run
+
+LONGEST_S = 20.0
+QUIET_S = (0.15, 0.2, 0.3)
+
+
+def png(seed: int, side: int = 48) -> bytes:
+    return cv2.imencode(".png", spot(side, np.random.default_rng(seed)))[1].tobytes()
+
+
+class Inbox:
+    """A watched folder: ``watch`` and ``out`` in a folder, and the run that watches it."""
+
+    def __init__(self, root: Path, bundle: Path) -> None:
+        self.watch, self.out = root / "watch", root / "out"
+        self.watch.mkdir(exist_ok=True)
+        self.request = Request(bundle, (), self.out, watch=self.watch, recursive=True, resume=True)
+        self.outcome: Outcome | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Watch on another thread; what is in hand is finished at the end."""
+        stop = threading.Event()
+
+        def work() -> None:
+            self.outcome = segment_run(self.request, stop=stop)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(LONGEST_S)
+        assert not thread.is_alive() and self.outcome is not None
+
+    def inputs(self, name: str = "results.jsonl") -> list[str]:
+        """The names of the images that have a line, in the order of their lines."""
+        found = [os.path.relpath(line["input"], self.watch) for line in lines(self.out, name)]
+        return [name.replace(os.sep, "/") for name in found]
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + LONGEST_S
+    while not holds():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def inbox(thresholds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inbox:
+    """With quiet times that a test can wait for."""
+    monkeypatch.setattr("foveate.runtime.watch.QUIET_S", QUIET_S)
+    monkeypatch.setattr("foveate.runtime.watch.LOOK_S", 0.03)
+    return Inbox(tmp_path, thresholds)
+
+
+def test_files_that_come_in_every_way_are_done_once(inbox: Inbox, tmp_path: Path) -> None:
+    (inbox.watch / "there.png").write_bytes(png(0))
+    with inbox.running():
+        (tmp_path / "moved.png").write_bytes(png(1))
+        (inbox.watch / "sub").mkdir()
+        os.rename(tmp_path / "moved.png", inbox.watch / "sub" / "moved.png")
+        (inbox.watch / ".hidden.png").write_bytes(png(2))
+        (inbox.watch / "notes.txt").write_text("no image")
+        shutil.copy(inbox.watch / "there.png", inbox.watch / "there.bmp")
+        data = png(3, 200)
+        with (inbox.watch / "grows.png").open("wb", buffering=0) as file:
+            for start in range(0, len(data), len(data) // 8):
+                file.write(data[start : start + len(data) // 8])
+                time.sleep(0.05)
+        wait_for(lambda: len(inbox.inputs()) == 4)
+        time.sleep(0.3)
+    names = ["grows.png", "sub/moved.png", "there.bmp", "there.png"]
+    assert sorted(inbox.inputs()) == names
+    masks = written(inbox.out)
+    assert sorted(masks) == sorted(f"{name}.png" for name in names)
+    for number, name in enumerate(names):
+        single = tmp_path / "single" / str(number)
+        run("segment", inbox.request.bundle, inbox.watch / name, "--out", single)
+        assert masks[f"{name}.png"] == next(single.glob("*.png")).read_bytes()
+
+
+def test_a_stalled_copy_is_tried_again_and_a_broken_file_listed_once(inbox: Inbox) -> None:
+    data = png(4, 300)
+    with inbox.running():
+        (inbox.watch / "broken.png").write_bytes(data[:100])
+        (inbox.watch / "stalled.png").write_bytes(data[:-20])
+        time.sleep(QUIET_S[0] + 0.1)  # it has been tried by now, and failed
+        with (inbox.watch / "stalled.png").open("ab") as file:
+            file.write(data[-20:])
+        wait_for(lambda: inbox.inputs("failures.jsonl") == ["broken.png"])
+        wait_for(lambda: inbox.inputs() == ["stalled.png"])
+        (inbox.watch / "broken.png").write_bytes(data)  # mended: it is an image like any other
+        wait_for(lambda: inbox.inputs() == ["stalled.png", "broken.png"])
+    assert inbox.inputs("failures.jsonl") == ["broken.png"]
+
+
+def test_what_is_removed_stops_nothing(inbox: Inbox) -> None:
+    with inbox.running():
+        (inbox.watch / "gone.png").write_bytes(png(5)[:50])
+        (inbox.watch / "folder.png").mkdir()
+        os.mkfifo(inbox.watch / "pipe.png")
+        time.sleep(QUIET_S[0] + 0.1)
+        (inbox.watch / "gone.png").unlink()
+        os.rename(inbox.watch, inbox.watch.with_name("away"))
+        time.sleep(0.2)
+        os.rename(inbox.watch.with_name("away"), inbox.watch)
+        (inbox.watch / "after.png").write_bytes(png(6))
+        wait_for(lambda: inbox.inputs() == ["after.png"])
+    assert inbox.outcome is not None and not inbox.outcome.report.failures
+
+
+def test_a_changed_image_is_done_again(inbox: Inbox) -> None:
+    with inbox.running():
+        (inbox.watch / "a.png").write_bytes(png(7))
+        wait_for(lambda: len(inbox.inputs()) == 1)
+        before = written(inbox.out)
+        (inbox.watch / "a.png").write_bytes(png(8, 50))
+        wait_for(lambda: len(inbox.inputs()) == 2)
+    assert written(inbox.out) != before
+
+
+def test_pages_of_a_tiff(inbox: Inbox, tmp_path: Path) -> None:
+    pages = [spot(40 + page, np.random.default_rng(page)) for page in range(3)]
+    cv2.imwritemulti(str(tmp_path / "stack.tif"), pages)
+    with inbox.running():
+        os.rename(tmp_path / "stack.tif", inbox.watch / "stack.tif")
+        wait_for(lambda: len(inbox.inputs()) == 3)
+    assert sorted(written(inbox.out)) == [f"stack.tif.p{page}.png" for page in (1, 2, 3)]
+
+
+def test_after_a_kill_nothing_is_done_twice(thresholds: Path, tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path, thresholds)
+    command = [sys.executable, "-m", "foveate", "segment", thresholds, "--out", inbox.out]
+    command += ["--watch", inbox.watch, "--resume"]
+    for number in range(6):
+        (inbox.watch / f"{number}.png").write_bytes(png(number, 400))
+    first = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE)
+    assert first.stderr is not None and b"watching" in first.stderr.readline()
+    wait_for(lambda: len(inbox.inputs()) >= 2)
+    first.kill()
+    first.communicate()
+    done = inbox.inputs()
+    (inbox.watch / "late.png").write_bytes(png(9))
+    second = subprocess.Popen([*map(str, command), "--json"], stdout=subprocess.PIPE)
+    wait_for(lambda: len(set(inbox.inputs())) == 7)
+    second.send_signal(signal.SIGTERM)
+    said, _ = second.communicate(timeout=LONGEST_S)
+    summary = json.loads(said)
+    assert second.returncode == 143 and not temporaries(inbox.out)
+    assert (summary["resumed"], summary["written"]) == (len(done), 7 - len(done))
+    assert len(inbox.inputs()) == 7
+
+
+@pytest.mark.parametrize("inside", ["", "sub"])
+def test_masks_among_the_images_are_refused(thresholds: Path, tmp_path: Path, inside: str) -> None:
+    (tmp_path / "sub").mkdir()
+    watched = tmp_path / inside
+    result = run("segment", thresholds, "--watch", watched, "--out", tmp_path)
+    assert "is the folder of the images" in str(result.exception)
