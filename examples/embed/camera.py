@@ -56,7 +56,7 @@ def main(bundle: str, source: str, rate: float, out: Path | None, show: bool) ->
     camera, ms = Camera(source, rate), np.zeros(0)
     try:
         with Cascade.load(bundle, latency=True) as cascade, suppress(KeyboardInterrupt):
-            cascade(np.zeros([int(camera.capture.get(n)) for n in (4, 3)], np.uint8))  # warm up
+            cascade.warm_up([(int(camera.capture.get(4)), int(camera.capture.get(3)))])
             camera.start()
             for number, arrived, frame in camera:
                 mask = cascade(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8)).mask
