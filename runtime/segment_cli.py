@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from foveate.runtime.engine_options import (
+    engine_option,
+    precision_option,
+    trust_option,
+    workers_option,
+)
 from foveate.runtime.errors import one_line
 from foveate.runtime.progress import Bar
 from foveate.runtime.ray_address import address_filled_in
@@ -50,21 +56,10 @@ class WithRay(click.Command):
 @click.option("--resume", is_flag=True, help="Go on with an earlier run into OUT.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails.")
 @click.option("--shard", default="", metavar="I/N", help="Segment one share of the inputs.")
-@click.option("--engine", default="auto", show_default=True, help="auto, or one of foveate info.")
-@click.option(
-    "--precision",
-    default="auto",
-    show_default=True,
-    help="auto, fp32, fp16, int8 (a CPU), tf32 (TensorRT) or bf16 (OpenVINO).",
-)
-@click.option(
-    "--trust",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="KEY",
-    help="Take BUNDLE only if this public key, or another one given, signed it.",
-)
-@click.option("--workers", type=click.IntRange(0, 1024), default=0, help="Images in hand; 0: auto.")
+@engine_option
+@precision_option
+@trust_option
+@workers_option
 @click.option("--batch", type=click.IntRange(0, 1024), default=0, help="Images a call; 0: auto.")
 @click.option(
     "--threads",

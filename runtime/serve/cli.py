@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foveate.runtime.engine_options import (
+    engine_option,
+    precision_option,
+    trust_option,
+    workers_option,
+)
 from foveate.runtime.errors import one_line
 
 if TYPE_CHECKING:
@@ -49,21 +55,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds an image may wait and take; then 503.",
 )
-@click.option("--engine", default="auto", show_default=True, help="auto, or one of foveate info.")
-@click.option(
-    "--precision",
-    default="auto",
-    show_default=True,
-    help="auto, fp32, fp16, int8 (a CPU), tf32 (TensorRT) or bf16 (OpenVINO).",
-)
-@click.option(
-    "--trust",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="KEY",
-    help="Take BUNDLE only if this public key, or another one given, signed it.",
-)
-@click.option("--workers", type=click.IntRange(0, 1024), default=0, help="Images in hand; 0: auto.")
+@engine_option
+@precision_option
+@trust_option
+@workers_option
 @click.option(
     "--batch",
     type=click.IntRange(1, 1024),

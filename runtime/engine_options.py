@@ -1,0 +1,27 @@
+"""The options that every command which runs a bundle has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+engine_option = click.option(
+    "--engine", default="auto", show_default=True, help="auto, or one of foveate info."
+)
+precision_option = click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    help="auto, fp32, fp16, int8 (a CPU), tf32 (TensorRT) or bf16 (OpenVINO).",
+)
+trust_option = click.option(
+    "--trust",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="KEY",
+    help="Take BUNDLE only if this public key, or another one given, signed it.",
+)
+workers_option = click.option(
+    "--workers", type=click.IntRange(0, 1024), default=0, help="Images in hand; 0: auto."
+)
