@@ -74,17 +74,13 @@ def _geometry(settings: Settings) -> Steps:
         al.VerticalFlip(p=settings.vertical_flip),
         al.Rotate(limit=(-degrees, degrees), p=0.5 if degrees else 0.0, **LINEAR),
     ]
-    if name == "light":
-        steps.append(_zoom((0.95, 1.05), 0.03))
-    elif name != "none":
-        steps.append(_zoom((0.85, 1.2), 0.06))
+    if name in ZOOMS:
+        scale, shift, share = ZOOMS[name]
+        moved = (-shift, shift)
+        steps.append(al.Affine(scale=scale, translate_percent=moved, p=share, **LINEAR))
     if name == "medical":  # moves a pixel by two, in the mean, with its neighbours
         steps.append(al.ElasticTransform(alpha=60, sigma=8, p=0.3, **LINEAR))
     return steps
-
-
-def _zoom(scale: tuple[float, float], shift: float) -> Any:
-    return al.Affine(scale=scale, translate_percent=(-shift, shift), p=0.5, **LINEAR)
 
 
 def _turns(settings: Settings) -> Steps:
@@ -133,6 +129,13 @@ def _industrial(settings: Settings) -> Steps:
     ]
 
 
+ZOOMS = {
+    "light": ((0.95, 1.05), 0.03, 0.5),
+    "standard": ((0.85, 1.2), 0.06, 0.5),
+    "medical": ((0.7, 1.4), 0.1, 0.8),
+    "industrial": ((0.85, 1.2), 0.06, 0.5),
+}
+"""Preset -> range of the scale, largest shift as a share of the side, share of the views."""
 LIGHTS = ("linear", "corner", "gaussian")
 INTENSITIES: dict[str, Callable[[Settings], Steps]] = {
     "none": _brightness,

@@ -22,7 +22,7 @@ PRESETS = {
     "none": Preset(0.0, 0.0, 0.0, 0.0),
     "light": Preset(0.5, 0.0, 5.0, 0.1),
     "standard": Preset(0.5, 0.5, 15.0, 0.2),
-    "medical": Preset(0.5, 0.0, 10.0, 0.2),
+    "medical": Preset(0.5, 0.0, 20.0, 0.3),
     "industrial": Preset(0.5, 0.5, 10.0, 0.25),
 }
 

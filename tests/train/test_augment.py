@@ -74,7 +74,7 @@ def test_the_presets_of_an_upright_world_turn_nothing_over() -> None:
 
 def test_a_preset_sets_what_the_user_does_not() -> None:
     settings = load_settings(None, ["vertical_flip=0.25", "augmentation=medical"])
-    assert (settings.vertical_flip, settings.rotate_degrees) == (0.25, 10.0)
+    assert (settings.vertical_flip, settings.rotate_degrees) == (0.25, 20.0)
     assert load_settings(None, ["augmentation=medical"]).vertical_flip == 0
     assert load_settings(None, []) == load_settings(None, ["augmentation=standard"]) == Settings()
     turned_off = load_settings(None, ["augmentation=industrial", "vertical_flip=0"])
