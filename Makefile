@@ -8,9 +8,9 @@ RESULTS := benchmarks/results
 REFERENCE := .cache/reference
 GPU_PYTHON ?= $(PYTHON)
 REFERENCES := .gpu/references
-TRAIN_cascade := --set num_epochs=10 --set hint_folds=0
+TRAIN_cascade := --set num_epochs=10 --set hint_folds=0 --set val_fraction=0.05
 EXPORT_cascade := --precision fp32,fp16,int8
-TRAIN_single := --stages single --set single_input=full --set num_epochs=20
+TRAIN_single := --stages single --set single_input=full --set num_epochs=20 --set val_fraction=0.02
 
 TRAINING := tests/train tests/test_networks.py tests/test_notebook.py
 
@@ -70,7 +70,7 @@ $(REFERENCE)/data: | $(VENV)/.dev
 	$(VENV)/bin/foveate phantom $@ --count 600 --size 1024 --bits 8 --seed 4
 
 $(REFERENCE)/%.bundle: | $(VENV)/.dev $(REFERENCE)/data
-	$(VENV)/bin/foveate train $(REFERENCE)/data --out $(REFERENCE)/$* --set class_names=lesion --set data_licence=CC0 --set val_fraction=0.05 --set batch_size=4 --set augmentation=light $(TRAIN_$*)
+	$(VENV)/bin/foveate train $(REFERENCE)/data --out $(REFERENCE)/$* --set class_names=lesion --set data_licence=CC0 --set batch_size=4 --set augmentation=light $(TRAIN_$*)
 	$(VENV)/bin/foveate export $(REFERENCE)/$* --out $@ $(EXPORT_$*)
 
 wheel: $(VENV)/.dev  ## dist/*.whl, by way of the sdist, so that nothing stale is packed
