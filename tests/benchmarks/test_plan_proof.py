@@ -77,9 +77,7 @@ def test_a_plan_with_other_masks_is_recorded_and_not_taken(
             done.outputs["mask"] = np.roll(done.outputs["mask"], 3, axis=2)
             return done
 
-    monkeypatch.setattr(
-        TensorRtEngine, "submit", lambda self, feeds, names: Shifted(true(self, feeds, names))
-    )
+    monkeypatch.setattr(TensorRtEngine, "submit", lambda self, *given: Shifted(true(self, *given)))
     code, said = parity(place, data, "--engines", "tensorrt", "--precision", "fp32")
     assert code == 1 and "OUTSIDE its bounds" in said
     found = read_parity(place.cache, record, VERSION, GPU)
