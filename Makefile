@@ -10,7 +10,7 @@ GPU_PYTHON ?= $(PYTHON)
 REFERENCES := .gpu/references
 TRAIN_cascade := --set num_epochs=10 --set hint_folds=0 --set val_fraction=0.05
 EXPORT_cascade := --precision fp32,fp16,int8
-TRAIN_single := --stages single --set single_input=full --set num_epochs=20 --set val_fraction=0.02
+TRAIN_single := --stages single --set single_input=full --set num_epochs=12 --set val_fraction=0.02
 
 TRAINING := tests/train tests/test_networks.py tests/test_notebook.py
 
