@@ -10,9 +10,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from foveate.benchmarks.views import CASCADE, views
 from foveate.runtime.cascade import Cascade
+from foveate.runtime.engines.base import Pixels
 from foveate.runtime.image_files import image_paths, read_image
 from tests.conftest import run
 
@@ -28,6 +31,17 @@ def reference(bundle: Path) -> Cascade:
     return Cascade.load(bundle, "onnxruntime", threads=1)
 
 
+def undecided(reference: Cascade, image: Pixels) -> npt.NDArray[np.bool_]:
+    """Return where the probability is the threshold to five digits, (H, W).
+
+    An engine may take another kernel for a batch, whose sums end in other bits (5e-7 were seen).
+    """
+    found = views(reference(image, probabilities=True), reference.spec)[CASCADE]
+    close = np.abs(found.foreground - reference.spec.mask_threshold) < 1e-5
+    assert close.mean() < 1e-3
+    return close
+
+
 def test_a_line_for_every_image_says_what_was_found(
     bundle: Path, data: Path, reference: Cascade, tmp_path: Path
 ) -> None:
@@ -39,7 +53,8 @@ def test_a_line_for_every_image_says_what_was_found(
         row, image = found[path.name], read_image(path)
         result = reference(image)
         assert (row["height"], row["width"]) == image.shape
-        assert row["area"] == {"lesion": int(result.mask.sum())}
+        close = int(np.count_nonzero(undecided(reference, image)))
+        assert row["area"] == {"lesion": pytest.approx(int(result.mask.sum()), abs=close)}
         assert row["box_xyxy"] == [result.box_xyxy[0].tolist()]
         assert row["score"] == pytest.approx(result.score, abs=1e-5)
         assert ("empty" in row["flags"]) == (not result.mask.any())
@@ -99,16 +114,21 @@ def test_the_summary_says_where_the_time_went(bundle: Path, data: Path, tmp_path
 
 
 def test_masks_do_not_depend_on_workers_batch_or_threads(
-    bundle: Path, data: Path, tmp_path: Path
+    bundle: Path, data: Path, reference: Cascade, tmp_path: Path
 ) -> None:
     plans = [("1", "1", "1"), ("4", "1", "2"), ("6", "4", "1")]
-    found = []
+    folders = []
     for workers, batch, threads in plans:
-        out = tmp_path / f"{workers}-{batch}-{threads}"
+        folders.append(tmp_path / f"{workers}-{batch}-{threads}")
         options = ("--workers", workers, "--batch", batch, "--threads", threads)
+        out = folders[-1]
         assert run("segment", bundle, data / "images", "--out", out, *options).return_value == 0
-        found.append({name: row["mask_sha256"] for name, row in lines(out).items()})
-    assert found[0] == found[1] == found[2] and len(found[0]) == 12
+    paths = image_paths(data / "images")
+    assert len(paths) == 12
+    for path in paths:
+        first, *others = (cv2.imread(str(folder / f"{path.stem}.png"), -1) for folder in folders)
+        close = undecided(reference, read_image(path))
+        assert not any(((first != other) & ~close).any() for other in others)
 
 
 def test_progress_is_plain_lines_without_a_terminal(
