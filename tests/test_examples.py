@@ -24,7 +24,9 @@ def test_an_example_is_whole_and_small(
     folder = EXAMPLES / name
     result = run("info", folder)
     assert result.exception is None and "files match their sha256" in result.output
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= 6_100_000  # the repository stays under 20 MB
+    assert (
+        sum(path.stat().st_size for path in folder.iterdir()) <= 6_100_000
+    )  # the repository stays under 20 MB
     assert (folder / "picture.jpg").stat().st_size < 200_000
 
 
