@@ -71,10 +71,14 @@ class Bundle:
     def graph(self, precision: str) -> bytes:
         """Return the ONNX bytes of a precision, checked against the manifest."""
         self._check_precision(precision)
-        data = self.read(graph_name(precision))
-        problem = graph_problem(data)
+        return self.sound(graph_name(precision))
+
+    def sound(self, name: str) -> bytes:
+        """Return the bytes of a file, checked as by ``read``, and a graph for what it may hold."""
+        data = self.read(name)
+        problem = graph_problem(data) if name.endswith(".onnx") else ""
         if problem:
-            raise BundleError(f"{self.path / graph_name(precision)}: {problem}")
+            raise BundleError(f"{self.path / name}: {problem}")
         return data
 
     def graph_sha256(self, precision: str) -> str:

@@ -19,13 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from foveate.runtime.cuda_bound import BoundDriver, BoundEvent, BoundStream
+from foveate.runtime.cuda_bound import NON_BLOCKING, BoundDriver, BoundEvent, BoundStream
 from foveate.runtime.device import Bytes, Event, MemoryInfo, Stream
 from foveate.runtime.driver_errors import Doing
 from foveate.runtime.errors import EngineError
-
-NON_BLOCKING = 1
-"""CU_STREAM_NON_BLOCKING: the stream does not wait for the legacy default stream."""
 
 _contexts: dict[int, Any] = {}
 _contexts_lock = threading.Lock()

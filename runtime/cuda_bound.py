@@ -12,7 +12,7 @@ from foveate.runtime.device import Bytes
 from foveate.runtime.errors import EngineError
 
 NON_BLOCKING = 1
-"""CU_STREAM_NON_BLOCKING, as in ``cuda``."""
+"""CU_STREAM_NON_BLOCKING: the stream does not wait for the legacy default stream."""
 BLOCKING_SYNC, DISABLE_TIMING = 1, 2
 """CU_EVENT_BLOCKING_SYNC, CU_EVENT_DISABLE_TIMING."""
 

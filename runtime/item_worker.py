@@ -13,14 +13,13 @@ from foveate.runtime.cascade import Cascade
 from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError
 from foveate.runtime.image_files import read_image
 from foveate.runtime.inputs import Item
+from foveate.runtime.limits import PIXELS
 from foveate.runtime.outputs import OutputSettings, write_outputs
 from foveate.runtime.result_lines import result_line
 from foveate.runtime.resume import stamp
 from foveate.runtime.stage_times import ImageTimes
 from foveate.runtime.work_plan import WorkPlan
 
-PIXELS = 1 << 26
-"""67 million pixels at a time: sixteen images of 2048 x 2048, or one of any size by itself."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors of a folder that no other file would escape."""
 

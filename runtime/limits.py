@@ -9,8 +9,8 @@ from foveate.runtime.spec import CascadeSpec
 
 MAX_ELEMENTS = 2**31
 """No tensor of a call may have more elements than this; engines index with 32 bits."""
-
-
+PIXELS = 1 << 26
+"""67 million pixels at a time: sixteen images of 2048 x 2048, or one of any size by itself."""
 LARGE = 1 << 26
 """Bytes of a call's images, 8192 x 8192 pixels of 8 bits, from which ONNX Runtime has no arena."""
 

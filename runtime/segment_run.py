@@ -158,7 +158,8 @@ def _locked_run(
     stop: threading.Event,
 ) -> Outcome:
     earlier = (journal.earlier_job() if request.resume else None) or {}
-    bundle = open_bundle(request.bundle, keys_in(request.trust))
+    trusted = keys_in(request.trust)
+    bundle = open_bundle(request.bundle, trusted)
     choice = _choice(bundle, request, _expected(items), earlier)
     job = {
         "bundle": bundle.manifest["manifest_sha256"],
@@ -172,7 +173,7 @@ def _locked_run(
         items, resumed = _left(journal, items)
     batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
-    settled = _Settled(replace(request, batch=batch), bundle, choice, begin)
+    settled = _Settled(replace(request, batch=batch), bundle, choice, trusted, begin)
     work = Job(items, journal, request.outputs, request.fail_fast)
     run = _on_ray if request.ray else _here
     report, plan = run(settled, work, progress, stop)
@@ -196,11 +197,15 @@ def _expected(items: Items) -> int:
 
 @dataclass(frozen=True)
 class _Settled:
-    """A request with all that was open in it decided; ``begin`` is told the plan before work."""
+    """A request with all that was open in it decided; ``begin`` is told the plan before work.
+
+    ``trusted`` are the keys that the bundle was opened with.
+    """
 
     request: Request
     bundle: Bundle
     choice: Choice
+    trusted: tuple[bytes, ...] | None
     begin: Callable[[Plan], None]
 
 
@@ -236,8 +241,9 @@ def _on_ray(
         settled.begin(plan.as_dict())
         paths = [request.bundle, request.out, *(item.path for item in items)]
         folder = "" if all(path.is_absolute() for path in paths) else os.getcwd()
-        trusted = keys_in(request.trust)
-        task = ActorJob(request.bundle, choice, request.out, request.outputs, plan, folder, trusted)
+        task = ActorJob(
+            request.bundle, choice, request.out, request.outputs, plan, folder, settled.trusted
+        )
         outcomes = ray_outcomes(ray, task, part, items, stop)
         return tally(outcomes, job, part.actors * part.cores, progress, stop), plan
 

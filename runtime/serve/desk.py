@@ -20,7 +20,7 @@ from foveate.runtime.errors import (
     SizeError,
 )
 from foveate.runtime.image_files import image_in_memory
-from foveate.runtime.item_worker import PIXELS
+from foveate.runtime.limits import PIXELS
 from foveate.runtime.serve.answers import Make
 from foveate.runtime.serve.limits import Limits
 from foveate.runtime.serve.metrics import Metrics

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from foveate.runtime.limits import PIXELS
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -11,7 +13,7 @@ class Limits:
 
     max_bytes: int = 64 << 20
     """Of an upload: an undeflated 16-bit image of 5,700 x 5,700 fits."""
-    max_pixels: int = 1 << 26
+    max_pixels: int = PIXELS
     """Of an image, told from its header: as many as are segmented at a time."""
     queue: int = 64
     """Images that wait beside those at work; one more is answered 429."""

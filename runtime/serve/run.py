@@ -68,8 +68,10 @@ def serve_run(
         raise EngineError(f"serve needs more ({error}): pip install 'foveate[serve]'") from None
 
     limits, metrics = request.limits, Metrics()
-    with _cascade(request) as cascade:
-        plan = _plan(cascade, request)
+    threads = engine_threads(request.threads, FEW)
+    with _cascade(request, threads) as cascade:
+        wish = Wish(request.workers, request.batch, threads)
+        plan = plan_for(cascade, wish, FEW, available_cores())
         with Desk(cascade, plan, limits, metrics) as desk:
             app = app_of(Service(desk, Uploads(limits), metrics))
             with Server(app, request.host, request.port, limits) as server:
@@ -80,9 +82,8 @@ def serve_run(
             raise desk.fault
 
 
-def _cascade(request: ServeRequest) -> Cascade:
+def _cascade(request: ServeRequest, threads: int) -> Cascade:
     """Return the cascade, once it has segmented a first image: what is slow once is behind it."""
-    threads = engine_threads(request.threads, FEW)
     bundle = open_bundle(request.bundle, keys_in(request.trust))
     choice = choose(bundle, request.engine, request.precision, Speeds(threads, idle_timer()))
     cascade = Cascade.chosen(bundle, choice, LoadSettings(threads), request.engine == AUTO)
@@ -90,8 +91,3 @@ def _cascade(request: ServeRequest) -> Cascade:
     with suppress(GraphError, ImageError):  # a plan need not cover this size
         cascade(np.zeros((size.height, size.width), np.uint8))
     return cascade
-
-
-def _plan(cascade: Cascade, request: ServeRequest) -> WorkPlan:
-    threads = engine_threads(request.threads, FEW)
-    return plan_for(cascade, Wish(request.workers, request.batch, threads), FEW, available_cores())
