@@ -34,6 +34,9 @@ def test_what_breaks_a_bar_is_said() -> None:
     assert "resident size grew by 3.00%" in judged(seen(resident=103), STILL)[1][0]
     assert "open files grew" in judged(seen(), [*STILL, (4, 10)])[1][0]
     assert "open files grew" in judged(seen(), [*STILL, (5, 9)])[1][0]
+    switching = seen()
+    switching.bare_ms[::BARE] = 2.0
+    assert judged(switching, STILL)[0]["bare engine, by turns"]["p99/p50"] == 1.0
     wrong = seen()
     wrong.wrong_masks = 2
     assert "2 masks" in judged(wrong, STILL)[1][0]
