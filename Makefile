@@ -33,9 +33,10 @@ lint: $(VENV)/.dev  ## ruff check and ruff format --check
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-types: $(VENV)/.dev  ## mypy reads the package as it installs; it cannot follow an editable install
-	rm -rf build
-	$(PIP) install --quiet --no-deps --target build/types .
+types: $(VENV)/.dev  ## mypy reads the folders as one package; it cannot follow an editable install
+	rm -rf build && mkdir -p build/types
+	cp -r src/foveate build/types/foveate
+	cp -r train export runtime benchmarks build/types/foveate
 	$(VENV)/bin/mypy | sed 's|build/types/foveate/||'
 
 reference: $(REFERENCE)/cascade.bundle  ## train the reference pair on phantoms, under 20 minutes

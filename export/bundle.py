@@ -89,7 +89,7 @@ def export(job: ExportJob) -> dict[str, Any]:
 def check_precisions(names: Sequence[str]) -> None:
     """Raise SettingsError unless the precisions can be exported."""
     unknown = [name for name in names if name not in PRECISIONS]
-    if unknown or not names:
+    if unknown:
         raise SettingsError(
             f"--precision {','.join(unknown)}: this version exports {', '.join(PRECISIONS)}"
         )

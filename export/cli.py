@@ -73,7 +73,11 @@ def export(model: Path, out: Path | None, triton: Path | None, **options: Any) -
 
 
 def _names(precision: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in precision.split(",") if name.strip()))
+    """Return the precisions of an option; SettingsError where it names none."""
+    names = tuple(dict.fromkeys(name.strip() for name in precision.split(",") if name.strip()))
+    if not names:
+        raise SettingsError("--precision is empty; wanted fp32, fp16, int8, with commas between")
+    return names
 
 
 def _check_options(

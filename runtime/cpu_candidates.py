@@ -8,13 +8,12 @@ export measured with that engine. A record made here goes before everything else
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from foveate.runtime.bundle import PARITY, Bundle
+from foveate.runtime.bundle import Bundle
+from foveate.runtime.bundle_check import parity_rows
 from foveate.runtime.cpu_place import CpuPlace
 from foveate.runtime.engine_parity import parity_path, read_engine_parity
 from foveate.runtime.errors import BundleError
-from foveate.runtime.json_files import parse_json
 from foveate.runtime.plan_record import BF16, graph_of
 
 ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
@@ -95,7 +94,4 @@ def _held_in_export(bundle: Bundle, here: CpuPlace, item: Candidate) -> bool:
     """Say whether the bundle's own record counts here; export ran int8 in ONNX Runtime alone."""
     if item != Candidate(ONNXRUNTIME, INT8) or not here.processor.exact_int8:
         return False
-    text = bundle.read(PARITY).decode(errors="replace")
-    rows: Any = parse_json(bundle.path / PARITY, text).get("precisions")
-    row = rows.get(INT8) if isinstance(rows, dict) else None
-    return isinstance(row, dict) and row.get("held") is True
+    return parity_rows(bundle).get(INT8, {}).get("held") is True

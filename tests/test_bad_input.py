@@ -11,6 +11,7 @@ import pytest
 from foveate.cli import main
 from tests.bad.builds import BUILDS
 from tests.bad.bundles import BUNDLES
+from tests.bad.calls import CALLS, Mistake
 from tests.bad.case import Case, Place
 from tests.bad.engines import ENGINES
 from tests.bad.images import IMAGES
@@ -60,9 +61,20 @@ def test_a_bad_input_is_told(
         assert (place.folder / "out" / "failures.jsonl").read_text().count("\n") == 1
 
 
+@pytest.mark.parametrize("mistake", CALLS, ids=lambda mistake: mistake.given)
+def test_a_mistake_in_a_program_is_told(
+    mistake: Mistake, bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(mistake.error) as raised:
+        mistake.make(bundle)
+    assert type(raised.value) is mistake.error and mistake.matches(str(raised.value))
+    assert capfd.readouterr().out == ""
+
+
 def test_the_page_quotes_what_is_said() -> None:
     """Every message of the page is one that a case produces, and every case is on the page."""
-    rows = re.findall(r"^\| ([^|]+) \| `([^`]+)` \| (\d) \|$", PAGE.read_text(), re.MULTILINE)
-    assert {(given, said, int(code)) for given, said, code in rows} == {
-        (case.given, case.said.replace("|", "/"), case.code) for case in CASES
+    row = r"^\| ([^|]+) \| `([^`]+)` \| `?(\d|\w+Error)`? \|$"
+    assert set(re.findall(row, PAGE.read_text(), re.MULTILINE)) == {
+        *((case.given, case.said.replace("|", "/"), str(case.code)) for case in CASES),
+        *((mistake.given, mistake.said, mistake.error.__name__) for mistake in CALLS),
     }

@@ -42,15 +42,7 @@ class OpenVinoEngine : public Engine {
 };
 
 int main(int argc, char** argv) {
-  if (argc < 6) {
-    std::cerr << "usage: " << argv[0] << " BUNDLE fp32|int8 THREADS OUT IMAGE.pgm...\n";
-    return 2;
-  }
-  try {
-    OpenVinoEngine engine(graph_file(argv[1], argv[2]), thread_count(argv[3]));
-    return segment_all(engine, 5, argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << argv[0] << ": " << one_line(error) << '\n';
-    return 2;
-  }
+  return run(argc, argv, 5, "BUNDLE fp32|int8 THREADS OUT IMAGE.pgm...", [&] {
+    return std::make_unique<OpenVinoEngine>(graph_file(argv[1], argv[2]), thread_count(argv[3]));
+  });
 }

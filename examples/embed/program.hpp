@@ -89,3 +89,20 @@ inline int segment_all(Engine& engine, int first, int argc, char** argv) {
   }
   return failed;
 }
+
+// What every program does: make() gives the engine, argv[first] is the first image. Returns the exit
+// code, 2 for a mistake.
+template <typename Make>
+int run(int argc, char** argv, int first, const char* usage, Make make) {
+  if (argc <= first) {
+    std::cerr << "usage: " << argv[0] << ' ' << usage << '\n';
+    return 2;
+  }
+  try {
+    const std::unique_ptr<Engine> engine = make();
+    return segment_all(*engine, first, argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << argv[0] << ": " << one_line(error) << '\n';
+    return 2;
+  }
+}

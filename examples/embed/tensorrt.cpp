@@ -153,15 +153,6 @@ class TensorRtEngine : public Engine {
 };
 
 int main(int argc, char** argv) {
-  if (argc < 4) {
-    std::cerr << "usage: " << argv[0] << " FILE.plan OUT IMAGE.pgm...\n";
-    return 2;
-  }
-  try {
-    TensorRtEngine engine(argv[1]);
-    return segment_all(engine, 3, argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << argv[0] << ": " << one_line(error) << '\n';
-    return 2;
-  }
+  return run(argc, argv, 3, "FILE.plan OUT IMAGE.pgm...",
+             [&] { return std::make_unique<TensorRtEngine>(argv[1]); });
 }

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from foveate.runtime.bundle import open_bundle
 from foveate.runtime.cascade import Cascade
@@ -16,7 +13,7 @@ from foveate.runtime.choice import AUTO, choose
 from foveate.runtime.cpu_choice import Speeds
 from foveate.runtime.engine_times import idle_timer
 from foveate.runtime.engines.base import available_cores
-from foveate.runtime.errors import EngineError, GraphError, ImageError
+from foveate.runtime.errors import EngineError
 from foveate.runtime.load_settings import LoadSettings
 from foveate.runtime.serve.limits import Limits
 from foveate.runtime.signature import keys_in
@@ -83,11 +80,10 @@ def serve_run(
 
 
 def _cascade(request: ServeRequest, threads: int) -> Cascade:
-    """Return the cascade, once it has segmented a first image: what is slow once is behind it."""
+    """Return the cascade, once what is slow in its first runs is behind it."""
     bundle = open_bundle(request.bundle, keys_in(request.trust))
     choice = choose(bundle, request.engine, request.precision, Speeds(threads, idle_timer()))
     cascade = Cascade.chosen(bundle, choice, LoadSettings(threads), request.engine == AUTO)
     size = cascade.spec.stage1
-    with suppress(GraphError, ImageError):  # a plan need not cover this size
-        cascade(np.zeros((size.height, size.width), np.uint8))
+    cascade.warm_up([(size.height, size.width)])  # a plan need not cover this size
     return cascade

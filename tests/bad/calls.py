@@ -1,0 +1,114 @@
+"""Mistakes in a program that embeds the runtime."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from foveate.runtime.cascade import Cascade
+from foveate.runtime.errors import EngineError, FoveateError, ImageError, SettingsError
+from tests.bad.case import fits
+
+IMAGE = np.zeros((80, 100), np.uint8)
+FORKED = """
+import os, sys
+import numpy as np
+from foveate.runtime import Cascade
+from foveate.runtime.errors import EngineError
+cascade = Cascade.load(sys.argv[1], "onnxruntime", threads=1)
+child = os.fork()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+try:
+    cascade(np.zeros((80, 100), np.uint8))
+except EngineError as error:
+    print(error, flush=True)
+os._exit(0)
+"""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """``make`` does something wrong with a bundle; … in ``said`` stands for any text."""
+
+    given: str
+    said: str
+    error: type[FoveateError]
+    make: Callable[[Path], object]
+
+    def matches(self, text: str) -> bool:
+        return fits(self.said, text)
+
+
+class OnAnotherGpu:
+    """An array of a library whose GPU is not CUDA's, as DLPack tells it."""
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 10, 0
+
+    def __dlpack__(self, **options: object) -> object:
+        raise AssertionError("is not asked for what cannot be read")
+
+
+def used(use: Callable[[Cascade], object]) -> Callable[[Path], object]:
+    def make(bundle: Path) -> None:
+        with Cascade.load(bundle, "onnxruntime", threads=1) as cascade:
+            use(cascade)
+
+    return make
+
+
+def budgeted(nbytes: int, engine: str = "onnxruntime", side: int = 64) -> Callable[[Path], object]:
+    def make(bundle: Path) -> None:
+        with Cascade.load(bundle, engine, threads=1, memory_budget=nbytes) as cascade:
+            cascade(np.zeros((side, side), np.uint8))
+
+    return make
+
+
+def closed(cascade: Cascade) -> None:
+    cascade.close()
+    cascade.submit(IMAGE)
+
+
+def in_a_fork(bundle: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED, str(bundle)],
+        check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    raise EngineError(told.stdout)
+
+
+CALLS = [
+    Mistake("an image in colours", "the image is (80, 100, 3); wanted a (H, W) array with at …",
+            ImageError, used(lambda cascade: cascade(np.zeros((80, 100, 3), np.uint8)))),
+    Mistake("an image of another type", "the image is float32; wanted uint8 or uint16. Convert …",
+            ImageError, used(lambda cascade: cascade(IMAGE.astype(np.float32)))),
+    Mistake("what is no image, submitted", "the image is str; wanted a (H, W) array with at …",
+            ImageError, used(lambda cascade: cascade.submit("scan.png").result())),
+    Mistake("an array on a GPU that cannot be reached",
+            "on a GPU that has no __cuda_array_interface__; wanted one that has, or a copy on …",
+            ImageError, used(lambda cascade: cascade(OnAnotherGpu()))),
+    Mistake("out of another shape", "out is (100, 80) uint8; wanted (80, 100) uint8, as the …",
+            ImageError, used(lambda cascade: cascade(IMAGE, out=np.zeros((100, 80), np.uint8)))),
+    Mistake("a shape to warm up that is none", "the shape (80,) to warm up; wanted (H, W) or …",
+            SettingsError, used(lambda cascade: cascade.warm_up([(80,)]))),
+    Mistake("submit after close", "this engine has been closed; load the bundle again",
+            EngineError, used(closed)),
+    Mistake("a cascade in a fork", "a fork of it: load the bundle after the fork, or start …",
+            EngineError, in_a_fork),
+    Mistake("a negative memory_budget", "memory_budget is -1; wanted bytes, or 0 for no limit",
+            SettingsError, budgeted(-1)),
+    Mistake("a memory_budget that no image fits into",
+            "memory_budget is 0 MB; this bundle's networks alone take …",
+            SettingsError, budgeted(1000)),
+    Mistake("a memory_budget for OpenVINO", "memory_budget is known for tensorrt, and on …",
+            SettingsError, budgeted(10**9, "openvino")),
+    Mistake("an image over the memory_budget", "MB of working memory; memory_budget … has room …",
+            ImageError, budgeted(30_000_000, side=2000)),
+]  # fmt: skip
