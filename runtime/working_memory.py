@@ -17,12 +17,19 @@ from foveate.runtime.errors import SettingsError
 from foveate.runtime.limits import LARGE
 from foveate.runtime.spec import CascadeSpec
 
-MEASURED = ("unet", "threshold")
-"""Networks whose layers were measured; encoders have other ones of the same width."""
+NETWORKS = {
+    "threshold": (256, 56),
+    "unet": (256, 56),
+    "residual": (560, 46),
+    "attention": (560, 46),
+    "residual_attention": (560, 46),
+}
+"""Bytes of a stage's pixel, and of one of its channels, at most, of networks that were measured
+(``benchmarks.network_memory``). Encoders have other layers of the same width."""
+A_CLASS = 16
+"""Bytes of a class in a stage's pixel, at most."""
 A_PIXEL = 36
 """Bytes of a pixel in the arena, at most: 9 to 30 were measured, as its regions happen to fall."""
-AN_ELEMENT = 64
-"""Bytes of a number in the networks' widest layer, at most: 57 to 62 were measured."""
 A_LARGE_BYTE = 12
 """Bytes of a byte of an image that goes past the arena, at most: 7.1 to 9.7 were measured."""
 
@@ -56,15 +63,18 @@ class WorkingMemory:
 
 def working_memory(engine: str, spec: CascadeSpec, network: Mapping[str, Any]) -> WorkingMemory:
     """Return what a call of a bundle takes; SettingsError where nobody has measured it."""
-    known = network["name"] in MEASURED and spec.region.mode != "tiles" and not spec.pad_multiple
+    known = network["name"] in NETWORKS and spec.region.mode != "tiles" and not spec.pad_multiple
     if engine != CPU_ENGINE or not known:
         raise SettingsError(
-            "memory_budget is known for tensorrt, and on onnxruntime for U-Nets of a fixed size "
-            f"without tiles; this is {network['name']}, regions {spec.region.mode}, on {engine}. "
+            "memory_budget is known for tensorrt, and on onnxruntime for networks without an "
+            "encoder, of a fixed size, without tiles; "
+            f"this is {network['name']}, regions {spec.region.mode}, on {engine}. "
             "Load without it, or with engine onnxruntime"
         )
     sizes = [spec.stage1] if spec.stage2 is None else [spec.stage1, spec.stage2]
     cells = max(size.height * size.width for size in sizes)
     nbytes = np.dtype(spec.input_type).itemsize
-    an_image = AN_ELEMENT * network["width"] * cells
+    a_cell, a_channel = NETWORKS[network["name"]]
+    classes = len(spec.classes) - 1
+    an_image = cells * (a_cell + a_channel * network["width"] + A_CLASS * classes)
     return WorkingMemory(A_PIXEL, an_image, LARGE // nbytes, A_LARGE_BYTE * nbytes)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import foveate
 from foveate.runtime.bundle import MANIFEST, SCHEMA, file_sha256, graph_name
@@ -46,17 +48,18 @@ def write_threshold_bundle(
     model = cascade_model(spec, threshold(1), threshold(2), "fp32")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / graph_name("fp32")).write_bytes(model.SerializeToString())
-    _write_manifest(folder, spec)
+    write_manifest(folder, spec, {"name": "threshold", "width": 1, "depth": 0})
     return folder
 
 
-def _write_manifest(folder: Path, spec: CascadeSpec) -> None:
+def write_manifest(folder: Path, spec: CascadeSpec, network: Mapping[str, Any]) -> None:
+    """Write the manifest of a bundle whose float32 graph is there, of no data and no training."""
     graph = folder / graph_name("fp32")
     manifest = {
         "schema": SCHEMA,
         "kind": "cascade",
         "cascade": spec.as_dict(),
-        "network": {"name": "threshold", "width": 1, "depth": 0},
+        "network": network,
         "precisions": ["fp32"],
         "files": {graph.name: {"sha256": file_sha256(graph), "bytes": graph.stat().st_size}},
         "data": {"name": "none", "licence": "CC0", "fingerprint": ""},
