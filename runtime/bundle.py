@@ -116,7 +116,8 @@ def open_bundle(path: Path, trusted: Sequence[bytes] | None = None) -> Bundle:
     """Return a bundle whose manifest is sound; BundleError gives the file and the reason.
 
     Each file's sha256 is checked when it is read. ``trusted`` are public keys in PEM: unless one
-    of them signed the bundle it is refused before its manifest is parsed. None wants no signature.
+    of them signed the bundle it is refused before its manifest is parsed, and unless every file is
+    the one that was signed, also those that nobody will use. None wants no signature.
     """
     files = _files(path)
     check_size(path / MANIFEST, files.size(MANIFEST))
@@ -131,7 +132,11 @@ def open_bundle(path: Path, trusted: Sequence[bytes] | None = None) -> Bundle:
         spec = CascadeSpec.from_dict(manifest["cascade"])
     except BundleError as error:
         raise BundleError(f"{path / MANIFEST}: {error}") from None
-    return Bundle(files, spec, manifest, content, signature)
+    bundle = Bundle(files, spec, manifest, content, signature)
+    if trusted is not None:
+        for name in manifest["files"]:
+            bundle.read(name)
+    return bundle
 
 
 def is_bundle(path: Path) -> bool:

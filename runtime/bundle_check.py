@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from foveate.runtime.bundle import MANIFEST, PARITY, Bundle
+from foveate.runtime.errors import BundleError
 from foveate.runtime.json_files import check_shape, parse_bytes
 from foveate.runtime.signature import SIGNATURE
 
@@ -18,6 +19,18 @@ def check_bundle(bundle: Bundle) -> dict[str, int]:
     sizes = {name: len(bundle.sound(name)) for name in bundle.manifest["files"]}
     parity_rows(bundle)
     return sizes
+
+
+def check_signed(bundle: Bundle) -> None:
+    """Raise BundleError where the bundle's signature is of another manifest: no key is wanted.
+
+    Whose it is only ``open_bundle`` with keys says.
+    """
+    if bundle.signature is not None and bundle.signature.manifest != bundle.content_sha256:
+        raise BundleError(
+            f"{bundle.path / SIGNATURE}: is of another manifest, so whoever trusts a key refuses "
+            "this bundle; sign it again, or remove the signature"
+        )
 
 
 def parity_rows(bundle: Bundle) -> dict[str, Any]:

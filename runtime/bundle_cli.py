@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import click
 
 from foveate.runtime.bundle import open_bundle
-from foveate.runtime.bundle_check import check_bundle, unlisted
+from foveate.runtime.bundle_check import check_bundle, check_signed, unlisted
 from foveate.runtime.bundle_facts import bundle_facts, bundle_values
 from foveate.runtime.bundle_pack import pack, sign_bundle
 from foveate.runtime.errors import SettingsError, one_line
-from foveate.runtime.signature import SHOWN
+from foveate.runtime.signature import SHOWN, SIGNATURE
 from foveate.runtime.signing_keys import (
     fingerprint,
     is_encrypted,
@@ -64,7 +65,8 @@ def show(bundle: Path, as_json: bool) -> None:
 def verify(bundle: Path) -> None:
     """Check every file of BUNDLE: manifest, sha256, and what its graphs must not hold.
 
-    Exit code 2 with the file and the reason where one is not sound. A signature is not checked.
+    Exit code 2 with the file and the reason where one is not sound. Of a signature only that it is
+    of this manifest: whose it is foveate bundle verify-signature says.
 
     \b
     Example:
@@ -73,6 +75,10 @@ def verify(bundle: Path) -> None:
     opened = open_bundle(bundle)
     for name, size in check_bundle(opened).items():
         click.echo(f"{name}: {size} bytes, sound")
+    check_signed(opened)
+    if opened.signature is not None:
+        key = opened.signature.key[:SHOWN]
+        click.echo(one_line(f"{SIGNATURE}: of this manifest; names the key {key}, unchecked"))
     for name in unlisted(opened):
         click.echo(one_line(f"{name}: not of the bundle, never read"))
 
@@ -160,8 +166,14 @@ def verify_signature(bundle: Path, keys: tuple[Path, ...]) -> None:
 def _password(confirm: bool) -> bytes:
     """Return the password of the environment, or the one typed."""
     given = os.environ.get(PASSWORD)
-    if not given:
-        given = click.prompt("Password", hide_input=True, confirmation_prompt=confirm)
+    try:
+        given = given or click.prompt("Password", hide_input=True, confirmation_prompt=confirm)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise SettingsError(
+            f"the key wants a password, and there is nobody to ask; give it as {PASSWORD}"
+        ) from None
     return str(given).encode()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle import MANIFEST, Bundle
-from foveate.runtime.bundle_check import check_bundle
+from foveate.runtime.bundle_check import check_bundle, check_signed
 from foveate.runtime.errors import BundleError
 from foveate.runtime.packed_file import PackedFile, write_packed
 from foveate.runtime.signature import SIGNATURE, Signature, sign
@@ -23,6 +23,7 @@ def pack(bundle: Bundle, out: Path) -> int:
     same bytes. BundleError where ``out`` is there and is no packed bundle. Raises OSError.
     """
     check_bundle(bundle)
+    check_signed(bundle)
     if out.exists():
         try:
             PackedFile(out)
@@ -40,7 +41,7 @@ def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey) -> Signature:
     check_bundle(bundle)
     signature = sign(bundle.manifest_bytes, key)
     if isinstance(bundle.files, PackedFile):
-        write_packed(bundle.path, _contents(bundle, signature))
+        write_packed(bundle.path.resolve(), _contents(bundle, signature))  # not over a link to it
     else:
         content = signature.content()
         write_atomically(bundle.path / SIGNATURE, lambda file: file.write(content))

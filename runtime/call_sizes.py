@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 
 from foveate.runtime.engines.base import Engine, Submitting
-from foveate.runtime.foreign_arrays import Taken
+from foveate.runtime.foreign_arrays import Taken, shape_of
 from foveate.runtime.gpu_array import GpuArray
 from foveate.runtime.memory_budget import MemoryBudget
 
@@ -30,7 +30,7 @@ class CallSizes:
         groups: dict[tuple[Shape, int], list[int]] = {}
         for index, image in enumerate(images):
             alone = index if isinstance(image, GpuArray) else -1
-            groups.setdefault((image.shape, alone), []).append(index)
+            groups.setdefault((shape_of(image), alone), []).append(index)
         for (shape, _), indices in groups.items():
             while indices:
                 step = self.most_images(len(indices), shape)

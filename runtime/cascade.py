@@ -102,9 +102,9 @@ class Cascade(Closing):
         ``segment`` have kept. Raises BundleError, EngineError, and SettingsError for a
         memory_budget of an engine or a network that was never measured.
         """
+        settings = LoadSettings(threads, latency, memory_budget, priority)
         bundle = open_bundle(Path(path), trusted)
         choice = choose(bundle, engine, precision, Speeds(threads))
-        settings = LoadSettings(threads, latency, memory_budget, priority)
         return cls.chosen(bundle, choice, settings, spare=engine == AUTO)
 
     @classmethod
@@ -203,7 +203,8 @@ class Cascade(Closing):
     ) -> Iterator[Result]:
         """Yield one result per image, in order, reading two images ahead of the one yielded.
 
-        While the caller works on a result the next images are being segmented. With
+        While the caller works on a result the next images are being segmented. What ``images``
+        raises comes after the results of all before. With
         ``copy=False`` the arrays of a result may be overwritten when the next one is taken, or
         when another thread uses this cascade.
         """
@@ -212,13 +213,17 @@ class Cascade(Closing):
         ahead = self.beside if isinstance(self.engine, Submitting) else READ_AHEAD
         waiting: deque[Future[Call]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="foveate-stream") as feeder:
+            given, end = iter(images), None
             try:
-                for image in images:
-                    waiting.append(feeder.submit(self.begin, image, probabilities))
-                    if len(waiting) > ahead:
+                while end is None:
+                    try:
+                        waiting.append(feeder.submit(self.begin, next(given), probabilities))
+                    except Exception as error:  # StopIteration, or what the source raises
+                        end = error
+                    while len(waiting) > (ahead if end is None else 0):
                         yield waiting.popleft().result().finish(copy)[0]
-                while waiting:
-                    yield waiting.popleft().result().finish(copy)[0]
+                if not isinstance(end, StopIteration):
+                    raise end
             finally:
                 for future in waiting:
                     future.cancel()
@@ -232,11 +237,17 @@ class Cascade(Closing):
         """Finish what was submitted and free the engine; calling it again does nothing.
 
         No thread of the cascade is left then. In a fork of its process it frees nothing, for that
-        would wait for threads that are not there.
+        would wait for threads that are not there. Raises EngineError in the callback of a future,
+        and closes nothing: its thread cannot wait for itself.
         """
         if not self._home.here:
             return
         with self._lock:
+            if self._submissions is not None and self._submissions.in_its_thread:
+                raise EngineError(
+                    "close was called by the callback of a future, whose thread it would wait "
+                    "for; call it in another thread"
+                )
             self._closed = True
             submissions, self._submissions = self._submissions, None
         with ExitStack() as ends:

@@ -5,7 +5,8 @@ FoveateError
 ├── DataError       a data set that cannot be trained on or evaluated
 ├── OutputError     a folder that nothing more can be written to
 ├── ImageError      one image that cannot be read or is outside the limits
-│   └── SizeError   an image of too many pixels
+│   ├── SizeError   an image of too many pixels
+│   └── PagesError  an image of several pages, none of which was asked for
 ├── BundleError     a bundle or run that is missing, damaged or from another version
 └── EngineError     an engine, provider or device that is not there
     ├── GraphError  a graph that an engine refuses or cannot run
@@ -38,6 +39,10 @@ class ImageError(FoveateError):
 
 class SizeError(ImageError):
     """One image has too many pixels, or too many on a side."""
+
+
+class PagesError(ImageError):
+    """One image has several pages, and none of them was asked for."""
 
 
 class BundleError(FoveateError):

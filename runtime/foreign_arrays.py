@@ -60,6 +60,11 @@ def taken(image: Image) -> Taken:
     return _on_host(image)
 
 
+def shape_of(image: Taken) -> tuple[int, ...]:
+    """Return the shape of what is taken for an image, () where it is none and will be refused."""
+    return tuple(getattr(image, "shape", ()))
+
+
 def target(out: Image, shape: tuple[int, ...]) -> Taken:
     """Return where a mask of a shape is to be written; ImageError where it cannot be."""
     found = taken(out)
@@ -67,7 +72,10 @@ def target(out: Image, shape: tuple[int, ...]) -> Taken:
         kind = f"{getattr(found, 'shape', type(out).__name__)} {getattr(found, 'dtype', '')}"
         raise ImageError(f"out is {kind}; wanted {shape} uint8, as the mask will be")
     if isinstance(found, np.ndarray) and not found.flags.writeable:
-        raise ImageError("out cannot be written to; wanted an array that can")
+        raise ImageError(
+            "out cannot be written to; wanted an array that can, and of DLPack 1.0 or later: "
+            "numpy only reads what comes by an older one"
+        )
     return found
 
 

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
-from foveate.runtime.errors import ImageError, SizeError
+from foveate.runtime.errors import ImageError, PagesError, SizeError
 from foveate.runtime.tiff_pages import count_pages, open_page, open_page_in_memory
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -180,7 +180,7 @@ def orientation(image: Image.Image) -> int:
 
 def _check_header(header: Header, pages: int) -> None:
     if pages > 1:
-        raise ImageError(f"has {pages} pages; wanted one. Save each page as its own file")
+        raise PagesError(f"has {pages} pages; wanted one. Save each page as its own file")
     if max(header.height, header.width) > MAX_SIDE or header.height * header.width > MAX_PIXELS:
         raise SizeError(
             f"is {header.width}x{header.height} pixels; the limits are {MAX_SIDE} a side and "

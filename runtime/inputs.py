@@ -82,8 +82,13 @@ def items_of(entry: Found) -> list[Item]:
 
 def check_apart(folder: Path, out: Path) -> None:
     """Raise SettingsError when a folder that will be looked at again is OUT, or lies in it."""
-    if within(os.path.realpath(folder), os.path.realpath(out)):
+    if os.path.realpath(folder) == os.path.realpath(out):
         raise SettingsError(_among(out, str(folder)))
+    if within(os.path.realpath(folder), os.path.realpath(out)):
+        raise SettingsError(
+            f"--watch {folder} lies in --out {out}, and what lies there is no input; wanted two "
+            "folders, or --out in the watched one"
+        )
 
 
 def is_kept_free(folder: str) -> bool:

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
+
+from foveate.runtime.errors import SettingsError
+
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
 class LoadSettings:
-    """The keywords of ``Cascade.load``, which says what they mean."""
+    """The keywords of ``Cascade.load``, which says what they mean; SettingsError for others."""
 
     threads: int = 0
     latency: bool = False
     memory_budget: int = 0
     priority: bool = False
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.threads) or not 0 <= self.threads <= MOST_THREADS:
+            raise SettingsError(
+                f"threads is {self.threads!r}; wanted 0 to {MOST_THREADS}, 0 for all cores"
+            )
+        if not is_whole(self.memory_budget) or self.memory_budget < 0:
+            raise SettingsError(
+                f"memory_budget is {self.memory_budget!r}; wanted whole bytes, or 0 for no limit"
+            )
+
+
+def is_whole(value: object) -> bool:
+    """Say whether a value is a whole number, Python's or numpy's; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)

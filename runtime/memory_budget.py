@@ -29,8 +29,8 @@ class MemoryBudget:
         self._small_calls, self._large_calls = Budget(self._shared), Budget(max(1, self._large))
         if memory.nbytes(1, 1) > nbytes:
             raise SettingsError(
-                f"memory_budget is {nbytes / MB:.0f} MB; this bundle's networks alone take "
-                f"{memory.an_image / MB:.0f} MB. Give more"
+                f"memory_budget is {nbytes} bytes; this bundle's networks alone take "
+                f"{memory.nbytes(1, 1)}. Give more"
             )
 
     def most_images(self, pixels: int) -> int:
@@ -71,8 +71,6 @@ def memory_budget_of(bundle: Bundle, engine: str, nbytes: int) -> MemoryBudget |
 
     SettingsError for bytes that are too few, and for what nobody has measured.
     """
-    if nbytes < 0:
-        raise SettingsError(f"memory_budget is {nbytes}; wanted bytes, or 0 for no limit")
     if not nbytes or engine == PLANNED:
         return None
     memory = working_memory(engine, bundle.spec, bundle.manifest["network"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,6 +86,7 @@ class Tally(Closing):
         else:
             self._results.add(done.line)
             self._stages.add(done.core_ms)
+            self._mended(done.line)
             report.written += 1
             report.empty += "empty" in done.line["flags"]
             engine = done.line["engine"]
@@ -93,6 +94,13 @@ class Tally(Closing):
         failed = len(report.failures)
         total, bottleneck = len(self._job.items), self._stages.bottleneck
         self._progress(Progress(report.written + failed, total, failed, bottleneck))
+
+    def _mended(self, line: Mapping[str, Any]) -> None:
+        """Take what had failed and was done now, in a folder that is watched, off the failures."""
+        failures = self.report.failures
+        if isinstance(self._job.items, Watch) and failures:
+            done = (line["input"], line["page"])
+            self.report.failures = [one for one in failures if (one.input, one.page) != done]
 
     def close(self) -> None:
         """Close the journal and complete the report."""

@@ -11,14 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
-from foveate.runtime.call_sizes import CallSizes, Shape
+from foveate.runtime.call_sizes import CallSizes
 from foveate.runtime.calls import Call, Caller
 from foveate.runtime.engines.base import Submitting
 from foveate.runtime.errors import DeviceMemoryError, LessMemory
-from foveate.runtime.foreign_arrays import Image, Taken
-from foveate.runtime.gpu_array import GpuArray
+from foveate.runtime.foreign_arrays import Image, Taken, shape_of
 from foveate.runtime.home_process import HomeProcess
 from foveate.runtime.limits import check_elements
 from foveate.runtime.memory_budget import MemoryBudget
@@ -55,7 +52,7 @@ class Runs:
 
     def begin(self, images: Sequence[Taken], probabilities: bool, out: Image | None = None) -> Call:
         """Return the call of images of one shape, run as one batch, after it was begun."""
-        bounds, shape = self._bounds, _shape(images[0])
+        bounds, shape = self._bounds, shape_of(images[0])
         bounds.home.check()
         check_elements(self._caller.spec, bounds.width, len(images), shape)
         if bounds.spare is not None and not self._sizes.planned(len(images), shape):
@@ -68,7 +65,7 @@ class Runs:
     def works_ahead(self, image: Taken) -> bool:
         """Say whether a run of an image is under way when its call was begun, and not yet over."""
         submitting = isinstance(self._caller.engine, Submitting)
-        return submitting and self._sizes.planned(1, _shape(image))
+        return submitting and self._sizes.planned(1, shape_of(image))
 
     def finished(self, call: Call, images: Sequence[Taken], probabilities: bool) -> list[Result]:
         """Return the results of a call, in two halves where the device has no room for it."""
@@ -103,8 +100,3 @@ class Runs:
         while waiting:
             take()
         return [results[index] for index in range(len(images))]
-
-
-def _shape(image: Taken) -> Shape:
-    """Return the shape of what is taken for an image, also where that will be refused."""
-    return image.shape if isinstance(image, GpuArray) else np.shape(image)

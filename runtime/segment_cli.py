@@ -95,7 +95,8 @@ def segment(as_json: bool, **options: Any) -> int:
     hand; --resume goes on from there.
 
     --watch FOLDER takes images as they come, each once it has not changed for two seconds; a mask
-    is named after the whole file name (scan.tif.png). It ends by Ctrl-C or SIGTERM alone.
+    is named after the whole file name (scan.tif.png). It ends by Ctrl-C or SIGTERM, when nothing
+    more can be written, or by --fail-fast.
 
     \b
     Example:
@@ -115,12 +116,14 @@ def segment(as_json: bool, **options: Any) -> int:
     cv2.utils.logging.setLogLevel(0)  # what is wrong with a file is said once, in our words
     cv2.setNumThreads(1)  # every core has a worker
     bar, request = Bar(PLAIN_S), Request(**options)
-    verb = "watching" if request.watch else "segmenting"
-    if request.watch:
-        click.echo(one_line(f"watching {request.watch}; Ctrl-C or SIGTERM ends it"), err=True)
     with stopping() as stop:
         try:
-            outcome = segment_run(request, lambda at: _show(bar, at, verb), stop.event)
+            outcome = segment_run(
+                request,
+                lambda at: _show(bar, at, request.watch),
+                stop.event,
+                begun=lambda: _greet(request.watch),
+            )
         except KeyboardInterrupt:
             _leave_at_once(bar)
     bar.clear()
@@ -143,10 +146,18 @@ def _leave_at_once(bar: Bar) -> NoReturn:
     os._exit(130)
 
 
-def _show(bar: Bar, at: Progress, verb: str) -> None:
+def _greet(watched: Path | None) -> None:
+    if watched is not None:
+        click.echo(one_line(f"watching {watched}; Ctrl-C or SIGTERM ends it"), err=True)
+
+
+def _show(bar: Bar, at: Progress, watched: Path | None) -> None:
     notes = [f"{at.failed} failed"] if at.failed else []
     notes += [f"{at.bottleneck}-bound"] if at.bottleneck else []
-    bar.update(verb, at.done, at.total, ", ".join(notes))
+    if watched is None:
+        bar.update("segmenting", at.done, at.total, ", ".join(notes))
+    else:  # there is no time left to be told: it has no end
+        bar.update("watching", at.done, at.done, ", ".join(notes))
 
 
 def _tell(outcome: Outcome, out: Path) -> None:

@@ -24,6 +24,7 @@ SIGNATURE = "signature.json"
 SCHEMA, ALGORITHM = 1, "ed25519"
 SHOWN = 16
 """Digits of a key's fingerprint that a person is shown."""
+WANTED = "wanted a list of public keys, each the bytes of a PEM: Path(KEY).read_bytes()"
 _SHAPE = {"schema": int, "algorithm": str, "key": str, "manifest": str, "signature": str}
 
 
@@ -99,6 +100,11 @@ def check_signature(
     """
     from foveate.runtime.signing_keys import fingerprint, is_signed_by, public_key
 
+    if isinstance(trusted, str | bytes) or not isinstance(trusted, Sequence):
+        raise SettingsError(f"trusted is a {type(trusted).__name__}; {WANTED}")
+    for pem in trusted:
+        if not isinstance(pem, bytes):
+            raise SettingsError(f"trusted has a {type(pem).__name__}; {WANTED}")
     keys = {fingerprint(key): key for key in map(public_key, trusted)}
     if not keys:
         raise SettingsError("no key is trusted, so no bundle can be; give a public key in PEM")

@@ -48,6 +48,11 @@ def is_encrypted(pem: bytes) -> bool:
 
 def private_key(pem: bytes, password: bytes | None = None) -> Ed25519PrivateKey:
     """Return the private key in a PEM; SettingsError where it holds none, or not this password."""
+    if b"PUBLIC KEY" in pem:
+        raise SettingsError(
+            "a public key was given where the private one is wanted: bundles are signed with the "
+            "key that foveate bundle keys wrote beside it"
+        )
     unknown = _library("exceptions").UnsupportedAlgorithm
     try:
         key = _library(_FORMS).load_pem_private_key(pem, password)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -18,9 +18,16 @@ class Stop:
     signal: int = 0
 
 
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 @contextmanager
-def stopping() -> Iterator[Stop]:
-    """Give what the signals set; elsewhere than on the main thread they are left as they are."""
+def stopping(again: Callable[[], object] = _interrupt) -> Iterator[Stop]:
+    """Give what the signals set; elsewhere than on the main thread they are left as they are.
+
+    ``again`` is called, on the main thread, by a Ctrl-C that is not the first signal.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -28,7 +35,7 @@ def stopping() -> Iterator[Stop]:
 
     def take(number: int, frame: FrameType | None) -> None:
         if stop.signal and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            again()
         stop.signal = number
         stop.event.set()
 

@@ -26,7 +26,16 @@ class Submissions(Closing):
     def __init__(self, runs: Runs, most: int) -> None:
         self._runs = runs
         self._room = threading.BoundedSemaphore(most)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="foveate-submit")
+        self._worker = ThreadPoolExecutor(1, "foveate-submit", self._note_thread)
+        self._thread = 0
+
+    @property
+    def in_its_thread(self) -> bool:
+        """Whether this is called by the thread that sees to the images: by a callback."""
+        return threading.get_ident() == self._thread
+
+    def _note_thread(self) -> None:
+        self._thread = threading.get_ident()
 
     def __call__(self, image: Image, probabilities: bool) -> Future[Result]:
         """Return the future of a result; waits only while as many as may be are in hand."""

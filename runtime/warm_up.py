@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError, SettingsError
+from foveate.runtime.load_settings import is_whole
 
 if TYPE_CHECKING:
     from foveate.runtime.cascade import Cascade
@@ -31,14 +32,22 @@ class Refused:
 def warm_up(cascade: Cascade, shapes: Sequence[Shape]) -> list[Refused]:
     """Run every shape, (H, W) or (N, H, W), until its runs cost alike; return those refused."""
     found = []
-    for shape in shapes:
-        if len(shape) not in (2, 3) or min(shape) < 1:
-            raise SettingsError(f"the shape {shape} to warm up; wanted (H, W) or (N, H, W)")
+    for shape in [_checked(shape) for shape in shapes]:
         try:
             _run(cascade, shape)
         except (ImageError, GraphError, DeviceMemoryError) as error:
-            found.append(Refused(tuple(shape), str(error)))
+            found.append(Refused(shape, str(error)))
     return found
+
+
+def _checked(shape: Shape) -> Shape:
+    """Return a shape of (H, W) or (N, H, W) from 1; SettingsError for anything else."""
+    sides = tuple(shape) if isinstance(shape, Sequence) else ()
+    if len(sides) not in (2, 3) or not all(is_whole(side) and side > 0 for side in sides):
+        raise SettingsError(
+            f"the shape {shape!r} to warm up; wanted a list of (H, W) or (N, H, W), from 1"
+        )
+    return sides
 
 
 def _run(cascade: Cascade, shape: Shape) -> None:

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 
@@ -78,9 +79,13 @@ inline void segment(Engine& engine, const std::filesystem::path& path,
 inline int segment_all(Engine& engine, int first, int argc, char** argv) {
   const std::filesystem::path folder = argv[first - 1];
   std::filesystem::create_directories(folder);
+  std::set<std::string> stems;
   int failed = 0;
   for (int index = first; index < argc; ++index) {
     try {
+      if (!stems.insert(std::filesystem::path(argv[index]).stem().string()).second) {
+        throw std::runtime_error("its mask would overwrite that of another image of its name");
+      }
       segment(engine, argv[index], folder);
     } catch (const std::exception& error) {
       std::cerr << "failed: " << argv[index] << ": " << one_line(error) << '\n';

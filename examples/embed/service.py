@@ -109,7 +109,7 @@ def read(path: Path) -> Pixels:
 @click.argument("bundle", type=Path)
 @click.argument("images", nargs=-1, required=True, type=Path)
 @click.option("--producers", type=click.IntRange(1), default=4, show_default=True)
-@click.option("--seconds", type=float, default=5.0, show_default=True)
+@click.option("--seconds", type=click.FloatRange(0), default=5.0, show_default=True)
 def main(bundle: Path, images: tuple[Path, ...], producers: int, seconds: float) -> None:
     """Let some producers bring IMAGES to one cascade of BUNDLE for some seconds; say how it went.
 

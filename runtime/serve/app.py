@@ -68,7 +68,9 @@ def app_of(service: Service) -> ASGIApp:
     routes = [Route(path, call, methods=["GET"]) for path, call in gets.items()]
     routes += [Route(path, segment, methods=["POST", "PUT"]) for path in ANSWERS]
     handlers = {Refusal: refused, HTTPException: _no_such, ClientDisconnect: _left}
-    return Counted(Starlette(routes=routes, exception_handlers=handlers), service.metrics)
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False  # a client that does not follow would think it has a mask
+    return Counted(app, service.metrics)
 
 
 class Counted:
@@ -108,9 +110,11 @@ async def _page(request: Request) -> Response:
 
 def _page_number(request: Request) -> int:
     """Return the page of a TIFF that is asked for, 0 for none; Refusal for another parameter."""
-    given = dict(request.query_params)
-    text = given.pop("page", "0")
-    if given or not (text.isascii() and text.isdigit() and len(text) < 6):
+    given = request.query_params.multi_items()
+    if not given:
+        return 0
+    text = given[0][1] if [name for name, _ in given] == ["page"] else ""
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) < 100_000):
         raise Refusal(400, "parameter", "wanted no parameter but page=N, a TIFF's page from 1")
     return int(text)
 
@@ -124,7 +128,7 @@ def _refused(error: Refusal) -> Response:
 
 async def _no_such(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    wanted = f"POST to {', '.join(ANSWERS)}; GET {', '.join(PATHS[:4])}"
+    wanted = f"POST or PUT to {', '.join(ANSWERS)}; GET {', '.join(PATHS[:4])}"
     said = "no such path" if error.status_code == 404 else f"not by {request.method[:20]}"
     return _text(f"{said}; wanted {wanted}", error.status_code, dict(error.headers or {}))
 

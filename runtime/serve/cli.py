@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -17,6 +19,13 @@ from foveate.runtime.errors import one_line
 
 if TYPE_CHECKING:
     from foveate.runtime.serve.run import Listening
+
+
+def _number(context: click.Context, option: click.Parameter, value: float) -> float:
+    """Return a number that is one: nan is in every range."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number")
+    return value
 
 
 @click.command()
@@ -50,7 +59,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1),
+    type=click.FloatRange(0.1, 86_400),
+    callback=_number,
     default=60.0,
     show_default=True,
     help="Seconds an image may wait and take; then 503.",
@@ -81,7 +91,7 @@ def serve(bundle: Path, **options: Any) -> int:
 
     It listens on this machine alone unless --host says otherwise, and has neither TLS nor
     passwords: put a proxy in front. SIGTERM and Ctrl-C answer what is in hand, then end it with
-    exit code 0.
+    exit code 0; a second Ctrl-C ends it at once, with 130.
 
     \b
     Example:
@@ -104,10 +114,16 @@ def serve(bundle: Path, **options: Any) -> int:
         answer_s=options.pop("timeout"),
     )
     request = ServeRequest(bundle, limits=limits, **options)
-    with stopping() as stop:
+    with stopping(_leave_at_once) as stop:
         serve_run(request, lambda there: _tell(there, request.host), stop.event)
     click.echo("Stopped; the requests in hand were answered.", err=True)
     return 0
+
+
+def _leave_at_once() -> NoReturn:
+    """End the process in the midst of requests; an ordinary end would wait for those at work."""
+    click.echo("Stopped at once; the requests in hand were not answered.", err=True)
+    os._exit(130)
 
 
 def _tell(there: Listening, host: str) -> None:

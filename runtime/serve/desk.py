@@ -17,6 +17,7 @@ from foveate.runtime.errors import (
     EngineError,
     GraphError,
     ImageError,
+    PagesError,
     SizeError,
 )
 from foveate.runtime.image_files import image_in_memory
@@ -55,7 +56,7 @@ class Desk(Closing):
             raise Refusal(
                 429,
                 "queue_full",
-                f"{self._limits.queue} images are waiting; that is the limit",
+                f"the queue is full: places for images that wait: {self._limits.queue}",
                 math.ceil(self._in_hand / self._workers * self._mean_s),
             )
         self._count(1)  # by this thread alone, so that no two take the last place
@@ -72,6 +73,10 @@ class Desk(Closing):
             raise Refusal(503, "timeout", reason, math.ceil(limit / 10)) from None
         except SizeError as error:
             raise Refusal(413, "too_large", f"the image {error}") from None
+        except PagesError as error:
+            raise Refusal(
+                422, "image", f"the image {error}, or ask for ?page=N of a TIFF"
+            ) from None
         except ImageError as error:
             raise Refusal(422, "image", f"the image {error}") from None
         except GraphError as error:

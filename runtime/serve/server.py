@@ -33,6 +33,7 @@ class Server(Closing):
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="error",  # warnings are of what single clients do, a line for each
             access_log=False,
             proxy_headers=False,
             server_header=False,

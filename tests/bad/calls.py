@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.errors import EngineError, FoveateError, ImageError, SettingsError
+from foveate.runtime.result import Result
 from tests.bad.case import fits
 
 IMAGE = np.zeros((80, 100), np.uint8)
@@ -63,7 +66,7 @@ def used(use: Callable[[Cascade], object]) -> Callable[[Path], object]:
     return make
 
 
-def budgeted(nbytes: int, engine: str = "onnxruntime", side: int = 64) -> Callable[[Path], object]:
+def budgeted(nbytes: Any, engine: str = "onnxruntime", side: int = 64) -> Callable[[Path], object]:
     def make(bundle: Path) -> None:
         with Cascade.load(bundle, engine, threads=1, memory_budget=nbytes) as cascade:
             cascade(np.zeros((side, side), np.uint8))
@@ -74,6 +77,26 @@ def budgeted(nbytes: int, engine: str = "onnxruntime", side: int = 64) -> Callab
 def closed(cascade: Cascade) -> None:
     cascade.close()
     cascade.submit(IMAGE)
+
+
+def closed_by_a_callback(bundle: Path) -> None:
+    told: list[BaseException] = []
+
+    def close(future: Future[Result]) -> None:
+        try:
+            cascade.close()
+        except EngineError as error:
+            told.append(error)
+
+    with Cascade.load(bundle, "onnxruntime", threads=1) as cascade:
+        future = cascade.submit(np.zeros((3000, 3000), np.uint8))
+        future.add_done_callback(close)
+        assert cascade.submit(IMAGE).result().mask.shape == IMAGE.shape  # nothing was closed
+    raise told[0]
+
+
+def trusting(keys: Any) -> Callable[[Path], object]:
+    return lambda bundle: Cascade.load(bundle, "onnxruntime", trusted=keys)
 
 
 def in_a_fork(bundle: Path) -> None:
@@ -96,17 +119,31 @@ CALLS = [
             ImageError, used(lambda cascade: cascade(OnAnotherGpu()))),
     Mistake("out of another shape", "out is (100, 80) uint8; wanted (80, 100) uint8, as the …",
             ImageError, used(lambda cascade: cascade(IMAGE, out=np.zeros((100, 80), np.uint8)))),
-    Mistake("a shape to warm up that is none", "the shape (80,) to warm up; wanted (H, W) or …",
+    Mistake("a shape to warm up that is none", "the shape (80,) to warm up; wanted a list of (H, …",
             SettingsError, used(lambda cascade: cascade.warm_up([(80,)]))),
+    Mistake("a shape to warm up that is not in a list", "the shape 80 to warm up; wanted a list …",
+            SettingsError, used(lambda cascade: cascade.warm_up((80, 80)))),
+    Mistake("what is no image, in a batch", "the image is str; wanted a (H, W) array with at …",
+            ImageError, used(lambda cascade: cascade.batch([IMAGE, "scan.png"]))),
+    Mistake("close in a callback", "close was called by the callback of a future, whose thread …",
+            EngineError, closed_by_a_callback),
     Mistake("submit after close", "this engine has been closed; load the bundle again",
             EngineError, used(closed)),
     Mistake("a cascade in a fork", "a fork of it: load the bundle after the fork, or start …",
             EngineError, in_a_fork),
-    Mistake("a negative memory_budget", "memory_budget is -1; wanted bytes, or 0 for no limit",
+    Mistake("a negative memory_budget", "memory_budget is -1; wanted whole bytes, or 0 for no …",
             SettingsError, budgeted(-1)),
+    Mistake("a memory_budget with a unit", "memory_budget is '400MB'; wanted whole bytes, or 0 …",
+            SettingsError, budgeted("400MB")),
     Mistake("a memory_budget that no image fits into",
-            "memory_budget is 0 MB; this bundle's networks alone take …",
+            "memory_budget is 1000 bytes; this bundle's networks alone take …",
             SettingsError, budgeted(1000)),
+    Mistake("threads that are no number of threads", "threads is -1; wanted 0 to 1024, 0 for all …",
+            SettingsError, lambda bundle: Cascade.load(bundle, "onnxruntime", threads=-1)),
+    Mistake("the name of a key in place of the key", "trusted has a str; wanted a list of public …",
+            SettingsError, trusting(["maker.pub.pem"])),
+    Mistake("one key that is not in a list", "trusted is a bytes; wanted a list of public keys, …",
+            SettingsError, trusting(b"-----BEGIN PUBLIC KEY-----")),
     Mistake("a memory_budget for OpenVINO", "memory_budget is known for tensorrt, and on …",
             SettingsError, budgeted(10**9, "openvino")),
     Mistake("an image over the memory_budget", "MB of working memory; memory_budget … has room …",

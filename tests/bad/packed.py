@@ -42,11 +42,19 @@ def trusted(given: str, said: str, spoil: Callable[[Path], object], key: bytes =
 
 
 def command(given: str, said: str, *arguments: str) -> Case:
-    """Return the case of a command on ``a.pem``, which holds a key, and on a bundle, ``BUNDLE``."""
+    """Return the case of a command on ``a.pem`` and ``a.pub.pem``, a pair of keys, and on bundles.
+
+    ``BUNDLE`` is a sound one, ``EDITED`` was signed before its manifest was changed.
+    """
 
     def make(place: Place) -> list[object]:
         (place.folder / "a.pem").write_bytes(MAKER[0])
-        names = {"BUNDLE": place.bundle, "a.pem": place.folder / "a.pem"}
+        (place.folder / "a.pub.pem").write_bytes(MAKER[1])
+        edited = place.copy(place.bundle)
+        sign_bundle(open_bundle(edited), private_key(MAKER[0]))
+        changed("manifest.json")(edited)
+        names = {"BUNDLE": place.bundle, "EDITED": edited}
+        names |= {name: place.folder / name for name in ("a.pem", "a.pub.pem")}
         return [names.get(word, word) for word in arguments]
 
     return Case(given, said, 2, make)
@@ -105,6 +113,8 @@ PACKED = [
             "its manifest is not the one that was signed; …", changed("manifest.json")),
     trusted("a file changed after it was signed",
             "cascade.fp32.onnx: does not match its sha256 in …", changed("cascade.fp32.onnx")),
+    trusted("a file changed that is not used", "weights.safetensors: does not match its sha256 …",
+            changed("weights.safetensors")),
     trusted("a signature under another's name",
             "its signature is not of the key … that it names; …", forged),
     trusted("a signature.json that is none", "signature.json: has no schema",
@@ -117,6 +127,13 @@ PACKED = [
             "bundle", "keys", "--out", "a.pem"),
     command("pack over another file", "a.pem: exists and is no packed bundle; choose another",
             "bundle", "pack", "BUNDLE", "--out", "a.pem"),
+    command("a public key where the private one is wanted",
+            "a public key was given where the private one is wanted: …",
+            "bundle", "sign", "BUNDLE", "--key", "a.pub.pem"),
+    command("a signature of another manifest, verified", "signature.json: is of another …",
+            "bundle", "verify", "EDITED"),
+    command("a signature of another manifest, packed", "signature.json: is of another …",
+            "bundle", "pack", "EDITED", "--out", "b.foveate"),
     command("export without --out or --triton", "wanted --out BUNDLE, --triton REPO, or both",
             "export", "BUNDLE"),
 ]  # fmt: skip

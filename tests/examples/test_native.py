@@ -169,6 +169,19 @@ def test_an_image_that_fails_is_named_and_the_others_are_written(
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
+def test_a_mask_is_not_written_over_another(
+    program: Path, thresholds: Path, tmp_path: Path
+) -> None:
+    for folder, value in (("one", 200), ("two", 10)):
+        (tmp_path / folder).mkdir()
+        write_pgm(tmp_path / folder / "scan.pgm", np.full((5, 7), value, np.uint8))
+    files = [tmp_path / folder / "scan.pgm" for folder in ("one", "two")]
+    done = called(program, thresholds, "fp32", 1, tmp_path / "out", *files)
+    assert done.returncode == 1 and f"{files[1]}: its mask would overwrite" in done.stderr
+    mask = cv2.imread(str(tmp_path / "out" / "scan.mask.pgm"), cv2.IMREAD_UNCHANGED)
+    assert mask is not None and (mask == 1).all()
+
+
 def test_a_graph_of_another_bundle_is_run_as_the_readme_warns(
     program: Path, thresholds: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,6 +71,18 @@ def test_a_stream_passes_an_error_on(cascade: Cascade) -> None:
     assert next(stream).mask.shape == (4, 4)
     with pytest.raises(ImageError, match="float32"):
         next(stream)
+
+
+def test_a_source_that_fails_loses_none_of_the_results_before(cascade: Cascade) -> None:
+    def source() -> Iterator[npt.NDArray[np.uint8]]:
+        yield from [np.zeros((4, 4), np.uint8), np.zeros((5, 5), np.uint8)]
+        raise OSError("the camera is gone")
+
+    shapes = []
+    with pytest.raises(OSError, match="the camera is gone"):
+        for result in cascade.stream(source()):
+            shapes.append(result.mask.shape)
+    assert shapes == [(4, 4), (5, 5)]
 
 
 def test_threads_get_the_same_masks(cascade: Cascade, images: list[npt.NDArray[np.uint8]]) -> None:

@@ -159,7 +159,7 @@ def test_warm_up_says_what_is_refused(thresholds: Path) -> None:
         assert [item.shape for item in refused] == [(4000, 4000)]
         assert isinstance(refused[0], Refused) and "memory_budget 50 MB" in refused[0].reason
         for wrong in [(4,), (0, 4), (1, 2, 3, 4)]:
-            with pytest.raises(SettingsError, match=r"wanted \(H, W\) or \(N, H, W\)"):
+            with pytest.raises(SettingsError, match=r"wanted a list of \(H, W\) or \(N, H, W\)"):
                 cascade.warm_up([wrong])
     with pytest.raises(EngineError, match="closed"):
         cascade.warm_up([(64, 64)])

@@ -74,6 +74,14 @@ def test_a_packed_bundle_is_signed_where_it_lies(signed: Path, maker: Path, tmp_
     assert (tmp_path / "a.foveate").read_bytes() == (tmp_path / "b.foveate").read_bytes()
 
 
+def test_a_link_to_a_packed_bundle_stays_one(maker: Path, tmp_path: Path) -> None:
+    pack(open_bundle(DEMO), tmp_path / "real.foveate")
+    (tmp_path / "link.foveate").symlink_to(tmp_path / "real.foveate")
+    assert run("bundle", "sign", tmp_path / "link.foveate", "--key", maker).exit_code == 0
+    assert (tmp_path / "link.foveate").is_symlink()
+    open_bundle(tmp_path / "real.foveate", [public(maker)])
+
+
 def test_who_asks_for_no_signature_takes_any(signed: Path) -> None:
     for path in (signed, DEMO):
         with Cascade.load(path, threads=1):
@@ -178,6 +186,9 @@ def test_an_encrypted_key_wants_its_password(
     monkeypatch.setenv("FOVEATE_KEY_PASSWORD", "open sesame")
     assert run("bundle", "sign", signed, "--key", key).exit_code == 0
     open_bundle(signed, [public(key)])
+    monkeypatch.delenv("FOVEATE_KEY_PASSWORD")
+    told = str(run("bundle", "sign", signed, "--key", key).exception)  # there is no terminal
+    assert "nobody to ask; give it as FOVEATE_KEY_PASSWORD" in told
 
 
 def test_keys_of_another_kind() -> None:

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -61,14 +62,23 @@ BAD = [
     ("a GIF", coded("GIF"), "/mask", 422, "the image is not an image in a format known here"),
     ("CMYK", coded("JPEG", "CMYK"), "/all", 422, 'the image has pixels of mode "CMYK"'),
     ("float", coded("TIFF", "F"), "/mask", 422, 'the image has pixels of mode "F"'),
-    ("two pages", STACK, "/mask", 422, "the image has 2 pages; wanted one"),
+    (
+        "two pages",
+        STACK,
+        "/mask",
+        422,
+        "its own file, or ask for ?page=N",
+    ),
     ("no such page", STACK, "/mask?page=3", 422, "the image page 3 is not there"),
     ("a bomb", header_only(60000, 60000), "/mask", 413, "the image is 60000x60000 pixels"),
     ("too many pixels", header_only(1001, 1000), "/mask", 413, "the limit is 1000000 in all"),
     ("too many bytes", PNG + bytes(20_000), "/mask", 413, "more than 20000 bytes"),
     ("another parameter", PNG, "/mask?pgae=2", 400, "no parameter but page=N"),
     ("a page that is no number", PNG, "/mask?page=-1", 400, "no parameter but page=N"),
-    ("another path", PNG, "/masks", 404, "no such path; wanted POST to /mask"),
+    ("page 0", STACK, "/mask?page=0", 400, "page=N, a TIFF's page from 1"),
+    ("two pages asked for", STACK, "/mask?page=1&page=2", 400, "no parameter but page=N"),
+    ("a slash too many", PNG, "/mask/", 404, "no such path; wanted POST or PUT to /mask"),
+    ("another path", PNG, "/masks", 404, "no such path; wanted POST or PUT to /mask"),
     ("a path out of the tree", PNG, "/../etc/passwd", 404, "no such path"),
 ]
 
@@ -179,7 +189,7 @@ def test_a_full_queue_is_said_and_no_request_is_lost(
         for reply in found:
             if reply.status == 429:
                 assert int(reply.headers["retry-after"]) >= 1
-                assert reply.text == "3 images are waiting; that is the limit\n"
+                assert reply.text == "the queue is full: places for images that wait: 3\n"
         assert there.metric("foveate_batch_images_sum") == 5
 
 
@@ -272,3 +282,23 @@ def test_the_command(thresholds: Path) -> None:
         process.send_signal(signal.SIGTERM)
         out, errors = process.communicate(timeout=LONGEST_S)
         assert process.returncode == 0 and out == "" and errors.startswith("Stopped; ")
+
+
+def test_a_second_ctrl_c_ends_it_at_once(thresholds: Path) -> None:
+    """While an upload hangs; what is said is not about files, and nothing is a traceback."""
+    command = [sys.executable, "-m", "foveate", "serve", str(thresholds), "--port", "0"]
+    command += ["--engine", "onnxruntime"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        assert process.stdout is not None
+        address = urlsplit(process.stdout.readline().split()[0])
+        assert address.hostname and address.port
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(b"POST /mask HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1.0)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=LONGEST_S)
+    assert process.returncode == 130
+    assert errors == "Stopped at once; the requests in hand were not answered.\n"
