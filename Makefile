@@ -23,9 +23,13 @@ help:  ## this list
 demo: $(VENV)/.cpu  ## segment synthetic images with the shipped bundle, write demo/index.html
 	$(VENV)/bin/foveate demo --out demo
 
-test: $(VENV)/.dev  ## all tests, in two processes; those that need a GPU are deselected, pytest says how many
-	$(VENV)/bin/python -m pytest $(TRAINING:%=--ignore=%)
-	$(VENV)/bin/python -m pytest $(TRAINING)
+test: $(VENV)/.dev  ## all tests, in two processes at once; those that need a GPU are deselected, pytest says how many
+	@log=$$(mktemp); \
+	$(VENV)/bin/python -m pytest $(TRAINING) > "$$log" 2>&1 & training=$$!; \
+	trap 'kill $$training; exit 130' INT TERM; \
+	$(VENV)/bin/python -m pytest $(TRAINING:%=--ignore=%); status=$$?; \
+	wait $$training || status=1; \
+	cat "$$log"; rm "$$log"; exit $$status
 
 check: lint types test  ## everything: ruff, format, mypy --strict, tests
 
