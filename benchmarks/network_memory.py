@@ -1,6 +1,6 @@
 """What networks of many widths take in ONNX Runtime, beside the bound that memory budgets go by.
 
-``python -m foveate.benchmarks.network_memory``, six minutes, on Linux, with PyTorch. The networks
+``python -m foveate.benchmarks.network_memory``, three minutes, on Linux, with PyTorch. The networks
 are untrained, for weights do not change what a layer takes; images are small, so that they hardly
 count. Each call is in a process of its own.
 """
@@ -17,11 +17,10 @@ from typing import Any
 
 import click
 
-from foveate.benchmarks.soak.threshold_bundle import write_manifest
+from foveate.benchmarks.soak.threshold_bundle import write_bundle
 from foveate.benchmarks.soak.verdict import conclude
 from foveate.export.folding import folded
-from foveate.export.graph import cascade_model
-from foveate.runtime.bundle import graph_name, open_bundle
+from foveate.runtime.bundle import open_bundle
 from foveate.runtime.choice import CPU_ENGINE
 from foveate.runtime.spec import CascadeSpec, Normalisation, Size
 from foveate.runtime.working_memory import working_memory
@@ -62,10 +61,7 @@ def write_untrained(
     )
     stage1, stage2 = networks(spec, choice)
     assert stage2 is not None
-    model = cascade_model(spec, folded(stage1.eval()), folded(stage2.eval()), "fp32")
-    folder.mkdir()
-    (folder / graph_name("fp32")).write_bytes(model.SerializeToString())
-    write_manifest(folder, spec, choice.as_dict())
+    write_bundle(folder, spec, choice.as_dict(), folded(stage1.eval()), folded(stage2.eval()))
 
 
 def taken_mb(bundle: Path, count: int) -> float:

@@ -217,9 +217,11 @@ class Cascade(Closing):
             try:
                 while end is None:
                     try:
-                        waiting.append(feeder.submit(self.begin, next(given), probabilities))
+                        image = next(given)
                     except Exception as error:  # StopIteration, or what the source raises
                         end = error
+                    else:
+                        waiting.append(feeder.submit(self.begin, image, probabilities))
                     while len(waiting) > (ahead if end is None else 0):
                         yield waiting.popleft().result().finish(copy)[0]
                 if not isinstance(end, StopIteration):

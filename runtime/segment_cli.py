@@ -118,12 +118,7 @@ def segment(as_json: bool, **options: Any) -> int:
     bar, request = Bar(PLAIN_S), Request(**options)
     with stopping() as stop:
         try:
-            outcome = segment_run(
-                request,
-                lambda at: _show(bar, at, request.watch),
-                stop.event,
-                begun=lambda: _greet(request.watch),
-            )
+            outcome = segment_run(request, lambda at: _show(bar, at, request.watch), stop.event)
         except KeyboardInterrupt:
             _leave_at_once(bar)
     bar.clear()
@@ -146,16 +141,14 @@ def _leave_at_once(bar: Bar) -> NoReturn:
     os._exit(130)
 
 
-def _greet(watched: Path | None) -> None:
-    if watched is not None:
-        click.echo(one_line(f"watching {watched}; Ctrl-C or SIGTERM ends it"), err=True)
-
-
 def _show(bar: Bar, at: Progress, watched: Path | None) -> None:
     notes = [f"{at.failed} failed"] if at.failed else []
     notes += [f"{at.bottleneck}-bound"] if at.bottleneck else []
     if watched is None:
         bar.update("segmenting", at.done, at.total, ", ".join(notes))
+        return
+    if not at.done:  # all is checked, and the first image can come
+        click.echo(one_line(f"watching {watched}; Ctrl-C or SIGTERM ends it"), err=True)
     else:  # there is no time left to be told: it has no end
         bar.update("watching", at.done, at.done, ", ".join(notes))
 

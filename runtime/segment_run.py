@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,10 @@ def segment_run(
     progress: Callable[[Progress], None] = lambda progress: None,
     stop: threading.Event | None = None,
     listed: Callable[[], Iterable[str]] | None = None,
-    begun: Callable[[], object] = lambda: None,
 ) -> Outcome:
     """Segment what a request names and return what came of it.
 
-    ``begun`` is called when all is checked and the first image can come. Raises FoveateError for
+    ``progress`` is first called, with nothing done, when all is checked. Raises FoveateError for
     what the user can mend, before any image or, when the folder of the masks has no room left,
     between two.
     """
@@ -126,7 +126,7 @@ def segment_run(
     with _saying_what_to_do(), locked(out, journal.part):
         if not part:  # the other shards may be at work, on other machines too
             sweep(_folders(request, items))
-        return _locked_run(request, items, journal, progress, stop, begun)
+        return _locked_run(request, items, journal, progress, stop)
 
 
 def _watching(request: Request) -> Watching:
@@ -157,7 +157,6 @@ def _locked_run(
     journal: Journal,
     progress: Callable[[Progress], None],
     stop: threading.Event,
-    begun: Callable[[], object],
 ) -> Outcome:
     earlier = (journal.earlier_job() if request.resume else None) or {}
     trusted = keys_in(request.trust)
@@ -174,12 +173,7 @@ def _locked_run(
         check_same_job(journal, job)
         items, resumed = _left(journal, items)
     batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
-
-    def begin(plan: Plan) -> None:
-        if not earlier:
-            journal.begin(job, plan)
-        begun()
-
+    begin = partial(journal.begin, job) if not earlier else lambda plan: None
     settled = _Settled(replace(request, batch=batch), bundle, choice, trusted, begin)
     work = Job(items, journal, request.outputs, request.fail_fast)
     run = _on_ray if request.ray else _here

@@ -7,18 +7,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from zipfile import ZipFile
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PARTS = (
-    "train", "export", "runtime", "benchmarks", "src", "setup.py", "pyproject.toml", "README.md",
-    "LICENSE",
-)  # fmt: skip
+from tests.test_layout import MAY_IMPORT, ROOT
+
+PARTS = (*MAY_IMPORT, "src", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 MOST_BYTES = 2_550_000
-"""Twice as much again is bytecode, and 5 MB are what foveate may add to its dependencies."""
+"""As much again is bytecode, and 5 MB are what foveate may add to its dependencies."""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +62,7 @@ def mentioned(code: bytes) -> Iterator[str]:
 def own_modules() -> set[str]:
     """Return the import names of all modules of the checkout."""
     found = set()
-    for folder in ("train", "export", "runtime", "benchmarks"):
+    for folder in MAY_IMPORT:
         for path in (ROOT / folder).rglob("*.py"):
             dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             found.add(f"foveate.{dotted}".removesuffix(".__init__"))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import foveate
 from foveate.runtime.bundle import MANIFEST, SCHEMA, file_sha256, graph_name
 from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.spec import CascadeSpec, Normalisation, Size
+
+if TYPE_CHECKING:
+    from torch import nn
 
 GAIN = 20.0
 SIDE = 64
@@ -26,8 +29,6 @@ def write_threshold_bundle(
     """
     import torch
     from torch import nn
-
-    from foveate.export.graph import cascade_model
 
     def threshold(inputs: int) -> nn.Conv2d:
         network = nn.Conv2d(inputs, channels, 1)
@@ -45,16 +46,25 @@ def write_threshold_bundle(
         classes=("background", *("bright" + "+" * n for n in range(max(1, channels - 1)))),
         normalisation=Normalisation("constants", 0.0, 1.0),
     )
-    model = cascade_model(spec, threshold(1), threshold(2), "fp32")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / graph_name("fp32")).write_bytes(model.SerializeToString())
-    write_manifest(folder, spec, {"name": "threshold", "width": 1, "depth": 0})
+    network = {"name": "threshold", "width": 1, "depth": 0}
+    write_bundle(folder, spec, network, threshold(1), threshold(2))
     return folder
 
 
-def write_manifest(folder: Path, spec: CascadeSpec, network: Mapping[str, Any]) -> None:
-    """Write the manifest of a bundle whose float32 graph is there, of no data and no training."""
+def write_bundle(
+    folder: Path,
+    spec: CascadeSpec,
+    network: Mapping[str, Any],
+    stage1: nn.Module,
+    stage2: nn.Module,
+) -> None:
+    """Write a float32 bundle of two networks, of no data and no training."""
+    from foveate.export.graph import cascade_model
+
+    folder.mkdir(parents=True, exist_ok=True)
     graph = folder / graph_name("fp32")
+    model = cascade_model(spec, stage1, stage2, "fp32")
+    graph.write_bytes(model.SerializeToString())
     manifest = {
         "schema": SCHEMA,
         "kind": "cascade",

@@ -16,6 +16,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -267,13 +268,19 @@ def test_an_engine_that_fails_is_told_and_no_longer_ready(
             run.result(LONGEST_S)
 
 
-def test_the_command(thresholds: Path) -> None:
-    command = [sys.executable, "-m", "foveate", "serve", str(thresholds), "--port", "0"]
-    command += ["--engine", "onnxruntime"]
+@contextmanager
+def command(bundle: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command on a free port; give its process and the line that it has printed."""
+    words = [sys.executable, "-m", "foveate", "serve", str(bundle), "--port", "0"]
+    words += ["--engine", "onnxruntime"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as process:
+    with subprocess.Popen(words, text=True, **pipes) as process:
         assert process.stdout is not None
-        said = process.stdout.readline()
+        yield process, process.stdout.readline()
+
+
+def test_the_command(thresholds: Path) -> None:
+    with command(thresholds) as (process, said):
         url = said.split()[0]
         assert url.startswith("http://127.0.0.1:") and "this machine alone can reach it" in said
         asked = urllib.request.Request(f"{url}/result", PNG)
@@ -286,12 +293,8 @@ def test_the_command(thresholds: Path) -> None:
 
 def test_a_second_ctrl_c_ends_it_at_once(thresholds: Path) -> None:
     """While an upload hangs; what is said is not about files, and nothing is a traceback."""
-    command = [sys.executable, "-m", "foveate", "serve", str(thresholds), "--port", "0"]
-    command += ["--engine", "onnxruntime"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as process:
-        assert process.stdout is not None
-        address = urlsplit(process.stdout.readline().split()[0])
+    with command(thresholds) as (process, said):
+        address = urlsplit(said.split()[0])
         assert address.hostname and address.port
         with socket.create_connection((address.hostname, address.port)) as connection:
             connection.sendall(b"POST /mask HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
