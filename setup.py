@@ -7,7 +7,7 @@ FOLDERS = ("train", "export", "runtime", "benchmarks")
 CHECKOUT_PACKAGES = ("benchmarks.gpu", "benchmarks.soak")
 CHECKOUT_MODULES = {
     "folder_ceiling", "gpu_check", "gpu_references", "gpu_soak", "large_images", "mask_encoders",
-    "minimal_install", "network_memory", "paired", "readme_table", "serve_load", "working_memory",
+    "minimal_install", "paired", "readme_table", "serve_load",
 }  # fmt: skip
 """Of benchmarks. These measure the checkout they lie in, and no command of foveate needs them: an
 editable install has them, a wheel has not, for half a megabyte counts on a device."""

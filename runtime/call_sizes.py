@@ -8,7 +8,6 @@ from math import prod
 from foveate.runtime.engines.base import Engine, Submitting
 from foveate.runtime.foreign_arrays import Taken, shape_of
 from foveate.runtime.gpu_array import GpuArray
-from foveate.runtime.memory_budget import MemoryBudget
 
 BATCH_PIXELS = 1 << 22
 """Images of one size run together while they have no more pixels than this in all, on a CPU."""
@@ -18,8 +17,8 @@ Shape = tuple[int, ...]
 class CallSizes:
     """Divides images into calls. ``spare``: what no plan covers goes to another engine."""
 
-    def __init__(self, engine: Engine, spare: bool, memory: MemoryBudget | None) -> None:
-        self._engine, self._spare, self._memory = engine, spare, memory
+    def __init__(self, engine: Engine, spare: bool) -> None:
+        self._engine, self._spare = engine, spare
         self._fitting: dict[Shape, int] = {}
 
     def parts(self, images: Sequence[Taken]) -> Iterator[list[int]]:
@@ -44,8 +43,6 @@ class CallSizes:
             planned = self._engine.most_images(count, *shape)
             if planned or not self._spare:
                 return max(1, planned)
-        if self._memory is not None:
-            count = min(count, self._memory.most_images(prod(shape)))
         return max(1, min(count, BATCH_PIXELS // max(1, prod(shape))))
 
     def halve(self, count: int, shape: Shape) -> int:

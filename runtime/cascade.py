@@ -22,7 +22,6 @@ from foveate.runtime.foreign_arrays import Image, taken
 from foveate.runtime.graph_check import check_signature
 from foveate.runtime.home_process import HomeProcess
 from foveate.runtime.load_settings import LoadSettings
-from foveate.runtime.memory_budget import MemoryBudget, memory_budget_of
 from foveate.runtime.plan_record import graph_of
 from foveate.runtime.result import Result
 from foveate.runtime.runs import Bounds, Runs
@@ -59,7 +58,6 @@ class Cascade(Closing):
         engine: Engine,
         choice: Choice,
         spare: Callable[[], Cascade] | None = None,
-        memory: MemoryBudget | None = None,
     ) -> None:
         self.bundle, self.engine, self.choice = bundle, engine, choice
         self._home, self._lock = HomeProcess(), Lock()
@@ -70,7 +68,7 @@ class Cascade(Closing):
         check_signature(engine, bundle.spec, graph)
         caller = Caller(engine, bundle.spec, graph, choice.label)
         width = int(bundle.manifest["network"]["width"])
-        self.runs = Runs(caller, Bounds(self._home, self._spare, memory, width))
+        self.runs = Runs(caller, Bounds(self._home, self._spare, width))
 
     @classmethod
     def load(
@@ -80,8 +78,7 @@ class Cascade(Closing):
         precision: str = AUTO,
         threads: int = 0,
         latency: bool = False,
-        memory_budget: int = 0,
-        priority: bool = False,
+        gpu: int = 0,
         trusted: Sequence[bytes] | None = None,
     ) -> Cascade:
         """Return the cascade of a bundle, a folder or a packed file, its files verified.
@@ -89,22 +86,16 @@ class Cascade(Closing):
         ``engine`` is auto or a name of ``foveate.runtime.engines.engine_names``, ``precision`` auto
         or one of the bundle's, tf32 or bf16; ``choice.choose`` says what auto takes. ``threads`` 0
         takes the cores this process may use. ``latency``: on a GPU one run at a time, answered as
-        soon as it is over. ``priority``: on a GPU streams of the highest priority.
-
-        ``memory_budget``, in bytes, 0 for none, bounds what runs take beyond the loaded graph; the
-        images and masks of the caller are not in it. onnxruntime: by bytes a pixel that were
-        measured, not by a limit that the system would hold; calls wait until they fit, and an
-        ImageError refuses what never will. tensorrt: plans, contexts and largest images, by what
-        TensorRT says of them; fewer slots are made, and an EngineError says where none fits.
+        soon as it is over. ``gpu``: the number of the GPU to use, as CUDA counts them (of those
+        that ``CUDA_VISIBLE_DEVICES`` shows); engines on the CPU ignore it.
 
         ``trusted`` are public keys in PEM: a bundle that none of them signed is refused; None takes
         any. Nothing is timed here: on a CPU auto goes by the times that ``foveate info`` or
-        ``segment`` have kept. Raises BundleError, EngineError, and SettingsError for a
-        memory_budget of an engine or a network that was never measured.
+        ``segment`` have kept. Raises BundleError, EngineError and SettingsError.
         """
-        settings = LoadSettings(threads, latency, memory_budget, priority)
+        settings = LoadSettings(threads, latency, gpu)
         bundle = open_bundle(Path(path), trusted)
-        choice = choose(bundle, engine, precision, Speeds(threads))
+        choice = choose(bundle, engine, precision, Speeds(threads), gpu)
         return cls.chosen(bundle, choice, settings, spare=engine == AUTO)
 
     @classmethod
@@ -121,16 +112,15 @@ class Cascade(Closing):
         EngineError and SettingsError.
         """
         name, second = choice.engine, None
-        memory = memory_budget_of(bundle, name, settings.memory_budget)
         loaded = engine_from_bundle(bundle, name, choice.precision, settings)
         if spare and name == PLANNED:
             second = partial(cls._on_the_cpu, bundle, settings)
-        return cls(bundle, loaded, choice, second, memory)
+        return cls(bundle, loaded, choice, second)
 
     @classmethod
     def _on_the_cpu(cls, bundle: Bundle, settings: LoadSettings) -> Cascade:
         """Return the spare of a cascade on a GPU; the bundle was checked when it was opened."""
-        own = LoadSettings(settings.threads, memory_budget=settings.memory_budget)
+        own = LoadSettings(settings.threads)
         return cls.chosen(bundle, choose(bundle, CPU_ENGINE, "fp32"), own)
 
     @property

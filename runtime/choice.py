@@ -53,12 +53,17 @@ class Place:
 
 
 def choose(
-    bundle: Bundle, engine: str = AUTO, precision: str = AUTO, speeds: Speeds | None = None
+    bundle: Bundle,
+    engine: str = AUTO,
+    precision: str = AUTO,
+    speeds: Speeds | None = None,
+    gpu: int = 0,
 ) -> Choice:
     """Return what is to run. What is named is taken as it is; EngineError comes when it is loaded.
 
     Without a plan of the bundle in the cache neither TensorRT nor CUDA is asked for anything.
-    Without ``speeds`` nothing is timed: the times kept for all cores count.
+    ``gpu``: the number of the GPU that plans would run on. Without ``speeds`` nothing is timed:
+    the times kept for all cores count.
     """
     if AUTO not in (engine, precision):
         return Choice(engine, precision, "it was asked for")
@@ -66,7 +71,7 @@ def choose(
         return Choice("openvino", BF16, "bf16 was asked for, and openvino alone computes in it")
     if engine not in (AUTO, "tensorrt"):
         return Choice(engine, "fp32", f"{engine} was asked for, and fp32 is the reference")
-    proven, reason = _proven(bundle, precision)
+    proven, reason = _proven(bundle, precision, gpu)
     if proven is not None:
         return Choice("tensorrt", proven, reason)
     if engine == "tensorrt":
@@ -76,13 +81,13 @@ def choose(
     return Choice(taken.engine, taken.precision, why, cpu.ms, cpu.left_out)
 
 
-def _proven(bundle: Bundle, precision: str) -> tuple[str | None, str]:
+def _proven(bundle: Bundle, precision: str, number: int) -> tuple[str | None, str]:
     """Return the first precision whose plans are proven here and why, or None and why not."""
     cache, records = plan_cache(), _plans(bundle, precision)
     if not records:
         return None, f"there is no TensorRT plan of it in {cache.folder}"
     try:
-        place = _place()
+        place = _place(number)
     except EngineError as error:
         return None, f"TensorRT plans of it are there, but cannot run here: {error}"
     reasons = []
@@ -117,12 +122,12 @@ def _judge(cache: PlanCache, place: Place, bundle: Bundle, precision: str) -> tu
     return True, f"a plan for {place.gpu.name} is there: {parity}"
 
 
-def _place() -> Place:
+def _place(number: int) -> Place:
     from foveate.runtime.gpu import gpu
     from foveate.runtime.toolkit import toolkit
 
     kit = toolkit()
-    return Place(kit.flavour, kit.version, gpu())
+    return Place(kit.flavour, kit.version, gpu(number))
 
 
 def _plans(bundle: Bundle, precision: str) -> list[PlanRecord]:

@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from foveate.runtime.cuda_bound import NON_BLOCKING, BoundDriver, BoundEvent, BoundStream
-from foveate.runtime.device import Bytes, Event, MemoryInfo, Stream
+from foveate.runtime.cuda_bound import BoundDriver
+from foveate.runtime.device import Bytes, MemoryInfo, Stream
 from foveate.runtime.driver_errors import Doing
 from foveate.runtime.errors import EngineError
 
+NON_BLOCKING = 1
+"""CU_STREAM_NON_BLOCKING: the stream does not wait for the legacy default stream."""
 _contexts: dict[int, Any] = {}
 _contexts_lock = threading.Lock()
 _pushed = threading.local()
@@ -32,14 +34,13 @@ _pushed = threading.local()
 class CudaDevice:
     """The GPU of an index. Its primary context, shared with TensorRT, is kept until the end.
 
-    ``priority``: its streams go before others of the GPU, wherever a multiprocessor gets free. Its
-    streams and events are those of cuda-bindings then: pycuda has no priorities.
+    Captured graphs, foreign streams and foreign pointers go through cuda-bindings, for which pycuda
+    has no words.
     """
 
-    def __init__(self, index: int = 0, priority: bool = False) -> None:
+    def __init__(self, index: int = 0) -> None:
         self.driver = _driver()
-        self._graphs = _graph_driver()
-        self.name = f"GPU {index}"
+        self.name, self.index = f"GPU {index}", index
         self.memory_error, self.error = self.driver.MemoryError, self.driver.Error
         with Doing(self, "opening it"):
             device = _device(self.driver, index)
@@ -47,7 +48,8 @@ class CudaDevice:
             self.name, self.sm = name_and_sm(index)
             integrated = self.driver.device_attribute.INTEGRATED
             self.integrated = bool(device.get_attribute(integrated))
-        self._bound = BoundDriver(self._bindings(), self.name) if priority else None
+        bindings = _bindings()
+        self._bound = None if bindings is None else BoundDriver(bindings, self.name)
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -62,8 +64,9 @@ class CudaDevice:
         try:
             yield
         finally:
-            self.driver.Context.pop()
             _pushed.depth -= 1
+            with Doing(self, "leaving its context"):
+                self.driver.Context.pop()
 
     def memory(self) -> MemoryInfo:
         with Doing(self, "asking for its free memory"):
@@ -75,40 +78,28 @@ class CudaDevice:
     def device_buffer(self, nbytes: int) -> CudaDeviceBuffer:
         return CudaDeviceBuffer(self, nbytes)
 
-    def stream(self) -> Stream:
-        return CudaStream(self) if self._bound is None else BoundStream(self, self._bound)
+    def stream(self) -> CudaStream:
+        return CudaStream(self)
 
-    def event(self, spin: bool) -> Event:
-        return CudaEvent(self, spin) if self._bound is None else BoundEvent(self, self._bound, spin)
+    def event(self, spin: bool) -> CudaEvent:
+        return CudaEvent(self, spin)
 
-    def follow(self, mine: int, other: int) -> None:
-        """Let a stream wait for what another one holds now; both by their handles."""
-        driver = self._bound or BoundDriver(self._bindings(), self.name)
-        driver.follow(mine, other)
+    def gpu_of(self, address: int) -> int | None:
+        """Return the number of the GPU that holds an address, or None where no GPU does."""
+        return self.bound().gpu_of(address)
 
-    def _bindings(self) -> Any:
-        if self._graphs is None:
-            raise EngineError(
-                "arrays on the GPU and streams of high priority need cuda-bindings: "
-                "pip install 'foveate[cuda]'"
-            )
-        return self._graphs
+    def bound(self) -> BoundDriver:
+        """Return the driver by way of cuda-bindings; EngineError where they are missing."""
+        if self._bound is None:
+            raise EngineError("arrays on the GPU need cuda-bindings: pip install 'foveate[cuda]'")
+        return self._bound
 
     def capture(self, stream: Stream, work: Callable[[], None]) -> CudaGraph | None:
         """Return the graph of what ``work`` enqueues; None without cuda-bindings or if refused."""
-        if self._graphs is None:
+        if self._bound is None:
             return None
-        handle = self._graphs.CUstream(stream.handle)
-        mode = self._graphs.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        if int(self._graphs.cuStreamBeginCapture(handle, mode)[0]):
-            return None
-        try:
-            work()
-        except EngineError:
-            self._graphs.cuStreamEndCapture(handle)
-            return None
-        status, graph = self._graphs.cuStreamEndCapture(handle)
-        return None if int(status) else CudaGraph(self, self._graphs, graph)
+        held = self._bound.captured(stream.handle, work)
+        return None if held is None else CudaGraph(self, self._bound, held)
 
 
 class _Held:
@@ -134,7 +125,7 @@ class _Pinned(_Held):
         super().__init__(device)
         flags = device.driver.host_alloc_flags
         mode = int(flags.DEVICEMAP) if device.integrated else 0
-        with Doing(device, f"{nbytes} bytes of page-locked host memory"):
+        with Doing(device, f"{nbytes} bytes of page-locked host memory", on_host=True):
             self._held = device.driver.pagelocked_empty(nbytes, np.uint8, mem_flags=mode)
         where = (self._held.ctypes.data, False)
         self.__array_interface__ = {
@@ -193,7 +184,7 @@ class CudaStream(_Held):
             self._device.driver.memcpy_dtod_async(target, source, nbytes, self._held)
 
     def follow(self, handle: int) -> None:
-        self._device.follow(self.handle, handle)
+        self._device.bound().follow(self.handle, handle)
 
     def mark(self, event: Any) -> None:
         event.record(self._held)
@@ -226,33 +217,20 @@ class CudaEvent(_Held):
 
 
 class CudaGraph(_Held):
-    """A captured graph, by way of cuda-bindings: pycuda has none."""
+    """A captured graph, by way of cuda-bindings."""
 
-    def __init__(self, device: CudaDevice, graphs: Any, graph: Any) -> None:
+    def __init__(self, device: CudaDevice, driver: BoundDriver, held: Any) -> None:
         super().__init__(device)
-        self._graphs = graphs
-        status, made = graphs.cuGraphInstantiate(graph, 0)
-        graphs.cuGraphDestroy(graph)
-        self._check(status)
-        self._held = made
+        self._driver, self._held = driver, held
 
-    def launch(self, stream: CudaStream) -> None:
-        self._check(self._graphs.cuGraphLaunch(self._held, self._graphs.CUstream(stream.handle))[0])
-
-    def _check(self, status: Any) -> None:
-        if int(status):
-            raise EngineError(f"{self._device.name}: a CUDA graph failed: {status.name}")
+    def launch(self, stream: Stream) -> None:
+        self._driver.launch(self._held, stream.handle)
 
     def close(self) -> None:
         held, self._held = self._held, None
         if held is not None:
             with self._device.current():
-                self._graphs.cuGraphExecDestroy(held)
-
-
-def open_gpu(priority: bool) -> CudaDevice:
-    """Return the first GPU, its streams of high priority if so wished."""
-    return CudaDevice(priority=priority)
+                self._driver.destroy(held)
 
 
 def name_and_sm(index: int = 0) -> tuple[str, str]:
@@ -277,7 +255,7 @@ def _driver() -> Any:
     return driver
 
 
-def _graph_driver() -> Any:
+def _bindings() -> Any:
     """Return the driver of cuda-bindings, or None where it is not installed."""
     try:
         return importlib.import_module("cuda.bindings.driver")

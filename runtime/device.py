@@ -103,19 +103,24 @@ class Graph(Protocol):
 
 
 class Device(Protocol):
-    """One GPU. What it makes belongs to it and is closed before it.
+    """One GPU, ``index`` as CUDA counts them. What it makes belongs to it and is closed before it.
 
     Running out of memory raises DeviceMemoryError, anything else the driver refuses EngineError.
     """
 
     name: str
     sm: str
+    index: int
 
     def current(self) -> AbstractContextManager[None]:
         """Return a guard that makes the device current on this thread; it may be nested."""
         ...
 
     def memory(self) -> MemoryInfo: ...
+
+    def gpu_of(self, address: int) -> int | None:
+        """Return the number of the GPU that holds an address, or None where no GPU does."""
+        ...
 
     def host_buffer(self, nbytes: int) -> HostBuffer: ...
 

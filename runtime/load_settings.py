@@ -16,18 +16,15 @@ class LoadSettings:
 
     threads: int = 0
     latency: bool = False
-    memory_budget: int = 0
-    priority: bool = False
+    gpu: int = 0
 
     def __post_init__(self) -> None:
         if not is_whole(self.threads) or not 0 <= self.threads <= MOST_THREADS:
             raise SettingsError(
                 f"threads is {self.threads!r}; wanted 0 to {MOST_THREADS}, 0 for all cores"
             )
-        if not is_whole(self.memory_budget) or self.memory_budget < 0:
-            raise SettingsError(
-                f"memory_budget is {self.memory_budget!r}; wanted whole bytes, or 0 for no limit"
-            )
+        if not is_whole(self.gpu) or self.gpu < 0:
+            raise SettingsError(f"gpu is {self.gpu!r}; expected the number of a GPU, from 0")
 
 
 def is_whole(value: object) -> bool:

@@ -24,8 +24,6 @@ class RingSettings:
 
     slots: int = 3  # one copies in, one executes, one copies out
     spin: bool = False  # a sleeping wait costs latency, a spinning one a core
-    priority: bool = False  # of the device's streams over other work on the GPU
-    memory_bytes: int = 0  # what plans and slots may take on the GPU; 0 for no limit
 
 
 LATENCY = RingSettings(slots=1, spin=True)

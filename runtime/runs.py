@@ -1,6 +1,6 @@
 """From images to calls of an engine and back: of what fits together, and halves where it does not.
 
-What bounds a call is here: the process, the size of its tensors, plans, and a memory budget.
+What bounds a call is here: the process, the size of its tensors, plans.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import warnings
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 from foveate.runtime.call_sizes import CallSizes
 from foveate.runtime.calls import Call, Caller
@@ -18,7 +17,6 @@ from foveate.runtime.errors import DeviceMemoryError, LessMemory
 from foveate.runtime.foreign_arrays import Image, Taken, shape_of
 from foveate.runtime.home_process import HomeProcess
 from foveate.runtime.limits import check_elements
-from foveate.runtime.memory_budget import MemoryBudget
 from foveate.runtime.result import Result
 from foveate.runtime.spare import Spare
 
@@ -27,13 +25,11 @@ from foveate.runtime.spare import Spare
 class Bounds:
     """What bounds the runs of an engine beside the engine itself.
 
-    ``spare`` takes what no plan covers; ``memory`` is what calls on a CPU stay within; ``width`` is
-    the networks'.
+    ``spare`` takes what no plan covers; ``width`` is the networks'.
     """
 
     home: HomeProcess
     spare: Spare | None
-    memory: MemoryBudget | None
     width: int
 
 
@@ -42,7 +38,7 @@ class Runs:
 
     def __init__(self, caller: Caller, bounds: Bounds) -> None:
         self._caller, self._bounds = caller, bounds
-        self._sizes = CallSizes(caller.engine, bounds.spare is not None, bounds.memory)
+        self._sizes = CallSizes(caller.engine, bounds.spare is not None)
 
     @property
     def beside(self) -> int:
@@ -57,10 +53,7 @@ class Runs:
         check_elements(self._caller.spec, bounds.width, len(images), shape)
         if bounds.spare is not None and not self._sizes.planned(len(images), shape):
             return bounds.spare.cascade().runs.begin(images, probabilities, out)
-        if bounds.memory is None:
-            return self._caller.begin(images, probabilities, out)
-        with bounds.memory.room(len(images), prod(shape)):
-            return self._caller.begin(images, probabilities, out)
+        return self._caller.begin(images, probabilities, out)
 
     def works_ahead(self, image: Taken) -> bool:
         """Say whether a run of an image is under way when its call was begun, and not yet over."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import replace
 
 from foveate.runtime.bundle import Bundle, graph_name
 from foveate.runtime.engines.base import Engine
@@ -42,11 +41,14 @@ def engine_names() -> tuple[str, ...]:
     return (*ENGINES, PLANNED)
 
 
-def engine_from_onnx(name: str, graph: bytes, threads: int = 0, bf16: bool = False) -> Engine:
+def engine_from_onnx(
+    name: str, graph: bytes, threads: int = 0, bf16: bool = False, gpu: int = 0
+) -> Engine:
     """Return an engine for the bytes of a fused graph.
 
     ``threads`` 0 leaves the choice to the engine. ``bf16``: of openvino, which then computes the
-    networks of a float32 graph in bfloat16. EngineError carries the install line.
+    networks of a float32 graph in bfloat16. ``gpu``: of onnxruntime-cuda, the number of
+    the GPU. EngineError carries the install line.
     """
     if name not in ENGINES:
         known = ", ".join(engine_names())
@@ -58,16 +60,18 @@ def engine_from_onnx(name: str, graph: bytes, threads: int = 0, bf16: bool = Fal
         raise EngineError(
             f"the {name} engine cannot be loaded ({error}): pip install 'foveate[{extra}]'"
         ) from None
-    rounding = {"bf16": True} if bf16 else {}
-    engine: Engine = module.engine_from_onnx(graph, threads, **rounding)
+    options: dict[str, object] = {"bf16": True} if bf16 else {}
+    if name == "onnxruntime-cuda":
+        options["gpu"] = gpu
+    engine: Engine = module.engine_from_onnx(graph, threads, **options)
     return engine
 
 
 def engine_from_bundle(bundle: Bundle, name: str, precision: str, settings: LoadSettings) -> Engine:
     """Return an engine for a precision of a bundle.
 
-    All settings but the threads are TensorRT's alone: with ``latency`` one run at a time, its end
-    waited for by a busy core, where else several are under way. Raises BundleError and EngineError.
+    ``latency`` is TensorRT's alone: one run at a time, its end waited for by a busy core, where
+    else several are under way. Raises BundleError and EngineError.
     """
     owner = ROUNDED.get(precision, name)
     if name != owner:
@@ -80,14 +84,11 @@ def engine_from_bundle(bundle: Bundle, name: str, precision: str, settings: Load
         from foveate.runtime.engines.planned import PlannedEngine, plan_source
         from foveate.runtime.ring import LATENCY, RingSettings
 
-        ring = replace(
-            LATENCY if settings.latency else RingSettings(),
-            priority=settings.priority,
-            memory_bytes=settings.memory_budget,
-        )
-        return PlannedEngine(plan_source(bundle, precision), ring)
+        ring = LATENCY if settings.latency else RingSettings()
+        return PlannedEngine(plan_source(bundle, precision, settings.gpu), ring)
     graph = graph_of(precision)
     try:
-        return engine_from_onnx(name, bundle.graph(graph), settings.threads, precision == BF16)
+        onnx = bundle.graph(graph)
+        return engine_from_onnx(name, onnx, settings.threads, precision == BF16, settings.gpu)
     except GraphError as error:
         raise BundleError(f"{bundle.path / graph_name(graph)}: {error}") from error

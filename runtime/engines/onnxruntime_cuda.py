@@ -26,7 +26,7 @@ from foveate.runtime.gpu_query import driver_problem
 from foveate.runtime.install_lines import install_lines
 from foveate.runtime.machine import jetson
 
-OPTIONS = {"device_id": "0", "use_tf32": "0"}
+OPTIONS = {"use_tf32": "0"}
 """Of the provider. float32 means float32: TF32 rounds the factors of products to 10 bits."""
 CPU = "CPUExecutionProvider"
 
@@ -45,10 +45,10 @@ class OnnxRuntimeCudaEngine(Closing):
 
     name = "onnxruntime-cuda"
 
-    def __init__(self, graph: bytes, threads: int = 0) -> None:
-        session = cuda_session(graph, threads)
+    def __init__(self, graph: bytes, threads: int = 0, gpu: int = 0) -> None:
+        session = cuda_session(graph, threads, gpu)
         self.providers: list[str] = session.get_providers()
-        self._bound = BoundSession(session, host_memory())
+        self._bound = BoundSession(session, host_memory(gpu))
         self.inputs, self.outputs = self._bound.inputs, self._bound.outputs
 
     def run(self, feeds: dict[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
@@ -59,12 +59,12 @@ class OnnxRuntimeCudaEngine(Closing):
         self._bound.close()
 
 
-def engine_from_onnx(graph: bytes, threads: int = 0) -> OnnxRuntimeCudaEngine:
+def engine_from_onnx(graph: bytes, threads: int = 0, gpu: int = 0) -> OnnxRuntimeCudaEngine:
     """Return the engine for the bytes of a fused graph; EngineError says what is missing."""
-    return OnnxRuntimeCudaEngine(graph, threads)
+    return OnnxRuntimeCudaEngine(graph, threads, gpu)
 
 
-def cuda_session(graph: bytes, threads: int = 0) -> onnxruntime.InferenceSession:
+def cuda_session(graph: bytes, threads: int = 0, gpu: int = 0) -> onnxruntime.InferenceSession:
     """Return a session on the GPU; EngineError where there would be one on the CPU."""
     if not has_provider():
         raise EngineError(
@@ -72,12 +72,13 @@ def cuda_session(graph: bytes, threads: int = 0) -> onnxruntime.InferenceSession
             f"is here without its CUDA provider: {install_lines(jetson())['onnxruntime-gpu']}"
         )
     load_libraries()
+    provider = (PROVIDER, {**OPTIONS, "device_id": str(gpu)})
     options = session_options(threads)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         with quiet():
             session = onnxruntime.InferenceSession(
-                graph, options, providers=[(PROVIDER, OPTIONS)], enable_fallback=0
+                graph, options, providers=[provider], enable_fallback=0
             )
     except Exception as error:  # ONNX Runtime raises many types of its own, all unnamed here
         if _sound(graph):
@@ -105,10 +106,10 @@ def check_convolutions(session: onnxruntime.InferenceSession, provider: str = PR
             )
 
 
-def host_memory() -> Callable[[], HostMemory]:
+def host_memory(gpu: int = 0) -> Callable[[], HostMemory]:
     """Return what makes the memory of a run: page-locked where pycuda is installed."""
     try:
-        return partial(PinnedMemory, CudaDevice(int(OPTIONS["device_id"])))
+        return partial(PinnedMemory, CudaDevice(gpu))
     except EngineError:
         return PlainMemory
 

@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from foveate.runtime.bundle import Bundle
 from foveate.runtime.closing import Closing
-from foveate.runtime.cuda import open_gpu
+from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.device import Device
 from foveate.runtime.engines.base import HOST, Array, Feed
 from foveate.runtime.engines.tensorrt import TensorRtEngine
@@ -37,14 +38,13 @@ class PlanSource:
 
     cache: PlanCache
     wanted: Wanted
-    open_device: Callable[[bool], Device] = open_gpu
+    open_device: Callable[[], Device]
 
 
 class PlannedEngine(Closing):
     """Plans of one graph, each loaded when a call first needs it. Safe from several threads.
 
     The newest plan is loaded at once, so that what is missing is said before the first image.
-    Plans that are loaded later have what earlier ones have left of the settings' memory.
     """
 
     name = "tensorrt"
@@ -57,7 +57,7 @@ class PlannedEngine(Closing):
             raise no_plan(source.cache, source.wanted, None)
         self._engines: dict[str, TensorRtEngine] = {}
         self._closed = False
-        self.device = source.open_device(settings.priority)
+        self.device = source.open_device()
         first = self._engine(self._records[0])
         self.inputs, self.outputs = first.inputs, first.outputs
 
@@ -136,9 +136,8 @@ class PlannedEngine(Closing):
         plan, kernels = cache.read(record, bundle), read_kernels(cache, record)
         recipe = record.recipe
         facts = PlanFacts(recipe.flavour, recipe.version, record.build_line(bundle))
-        left = self._memory_left()
         for slots in range(self._settings.slots, 0, -1):
-            settings = replace(self._settings, slots=slots, memory_bytes=left)
+            settings = replace(self._settings, slots=slots)
             try:
                 return TensorRtEngine(plan, facts, self.device, settings, kernels)
             except DeviceMemoryError as error:
@@ -148,13 +147,6 @@ class PlannedEngine(Closing):
                 warnings.warn(LessMemory(text), stacklevel=2)
         raise AssertionError("a ring has at least one slot")
 
-    def _memory_left(self) -> int:
-        """Return the bytes that a further plan may take; 0 for no limit."""
-        if not self._settings.memory_bytes:
-            return 0
-        taken = sum(engine.memory_bytes for engine in self._engines.values())
-        return max(1, self._settings.memory_bytes - taken)
-
     def _keep_kernels(self, record: PlanRecord, engine: TensorRtEngine) -> None:
         kernels = engine.runtime_cache()
         if kernels and kernels != read_kernels(self.source.cache, record):
@@ -162,9 +154,9 @@ class PlannedEngine(Closing):
                 write_kernels(self.source.cache, record, kernels)
 
 
-def plan_source(bundle: Bundle, precision: str) -> PlanSource:
-    """Return where plans of a bundle come from here; EngineError says what is missing."""
+def plan_source(bundle: Bundle, precision: str, number: int = 0) -> PlanSource:
+    """Return where a bundle's plans for a GPU come from; EngineError says what is missing."""
     kit = toolkit()
     graph = bundle.graph_sha256(graph_of(precision))
-    wanted = Wanted(kit.flavour, kit.version, gpu(), str(bundle.path), precision, graph)
-    return PlanSource(plan_cache(), wanted)
+    wanted = Wanted(kit.flavour, kit.version, gpu(number), str(bundle.path), precision, graph)
+    return PlanSource(plan_cache(), wanted, partial(CudaDevice, number))

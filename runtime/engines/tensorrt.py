@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 
 from foveate.runtime.closing import Closing
 from foveate.runtime.cuda import CudaDevice
@@ -18,14 +17,11 @@ from foveate.runtime.gpu_array import GpuArray
 from foveate.runtime.ring import RingSettings, SlotRing
 from foveate.runtime.ticket import Ticket
 
-MB = 1_000_000
-
 
 class TensorRtEngine(Closing):
     """A plan on a device. Safe from several threads; ``submit`` keeps several runs under way.
 
-    What it holds is freed by ``close``, or when it is forgotten, or at exit. Where
-    settings limit its memory ``memory_bytes`` is what that is at most, else 0.
+    What it holds is freed by ``close``, or when it is forgotten, or at exit.
     """
 
     name = "tensorrt"
@@ -38,12 +34,10 @@ class TensorRtEngine(Closing):
         settings: RingSettings = RingSettings(),  # noqa: B008  # frozen
         runtime_cache: bytes = b"",
     ) -> None:
-        self.device, self.memory_bytes = device, 0
+        self.device = device
         with ExitStack() as made, device.current():
             self._plan = Plan(plan, facts, runtime_cache)
             made.callback(_free, device, self._plan)
-            if settings.memory_bytes:
-                settings, self.memory_bytes = _within(settings, len(plan), self._plan)
             self._ring = SlotRing(device, self._plan.executor, settings)
             made.callback(self._ring.close)
             self._end = weakref.finalize(self, made.pop_all().close)
@@ -85,22 +79,6 @@ def engine_from_plan(
 ) -> TensorRtEngine:
     """Return the engine of a verified plan on a GPU; EngineError says what is missing."""
     return TensorRtEngine(plan, facts, CudaDevice(gpu), settings, runtime_cache)
-
-
-def _within(settings: RingSettings, weights: int, plan: Plan) -> tuple[RingSettings, int]:
-    """Return the settings with as many slots as their memory has room for, and what is taken.
-
-    ``weights``: the bytes of the plan, which is little else. EngineError where no slot fits.
-    """
-    left, each = settings.memory_bytes - weights, plan.slot_bytes()
-    if left < each:
-        raise EngineError(
-            f"a plan and one slot of it take {(weights + each) / MB:.0f} MB of the GPU; "
-            f"memory_budget leaves {settings.memory_bytes / MB:.0f} MB. Raise it, or build a plan "
-            f"for smaller batches or sizes: {plan.facts.build_line}"
-        )
-    slots = min(settings.slots, left // each)
-    return replace(settings, slots=slots), weights + slots * each
 
 
 def _free(device: Device, plan: Plan) -> None:

@@ -94,24 +94,6 @@ class Plan:
             f"Build one that covers it: {self.facts.build_line}"
         )
 
-    def slot_bytes(self) -> int:
-        """Return what one slot takes on the GPU at most: its context, and the largest images.
-
-        TensorRT says what a context takes, from version 10 on. Tiles beyond the first, which are
-        small, are not counted.
-        """
-        context = int(self._engine.device_memory_size_v2)
-        return context + max(self._tensor_bytes(limits) for limits in self.profiles)
-
-    def _tensor_bytes(self, limits: Mapping[str, tuple[Shape, Shape]]) -> int:
-        """Return the bytes of all inputs and outputs of a run at the upper end of a profile."""
-        (_, most), *_ = limits.values()
-        total = 0
-        for item in (*self.inputs, *self.outputs):
-            sides = (most[at] if side is None else side for at, side in enumerate(item.shape))
-            total += prod(sides) * np.dtype(item.dtype).itemsize
-        return total
-
     def reason(self) -> str:
         """Return what TensorRT said when something failed."""
         return self._log.take()

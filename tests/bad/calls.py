@@ -66,14 +66,6 @@ def used(use: Callable[[Cascade], object]) -> Callable[[Path], object]:
     return make
 
 
-def budgeted(nbytes: Any, engine: str = "onnxruntime", side: int = 64) -> Callable[[Path], object]:
-    def make(bundle: Path) -> None:
-        with Cascade.load(bundle, engine, threads=1, memory_budget=nbytes) as cascade:
-            cascade(np.zeros((side, side), np.uint8))
-
-    return make
-
-
 def closed(cascade: Cascade) -> None:
     cascade.close()
     cascade.submit(IMAGE)
@@ -131,21 +123,12 @@ CALLS = [
             EngineError, used(closed)),
     Mistake("a cascade in a fork", "a fork of it: load the bundle after the fork, or start …",
             EngineError, in_a_fork),
-    Mistake("a negative memory_budget", "memory_budget is -1; wanted whole bytes, or 0 for no …",
-            SettingsError, budgeted(-1)),
-    Mistake("a memory_budget with a unit", "memory_budget is '400MB'; wanted whole bytes, or 0 …",
-            SettingsError, budgeted("400MB")),
-    Mistake("a memory_budget that no image fits into",
-            "memory_budget is 1000 bytes; this bundle's networks alone take …",
-            SettingsError, budgeted(1000)),
     Mistake("threads that are no number of threads", "threads is -1; wanted 0 to 1024, 0 for all …",
             SettingsError, lambda bundle: Cascade.load(bundle, "onnxruntime", threads=-1)),
     Mistake("the name of a key in place of the key", "trusted has a str; wanted a list of public …",
             SettingsError, trusting(["maker.pub.pem"])),
     Mistake("one key that is not in a list", "trusted is a bytes; wanted a list of public keys, …",
             SettingsError, trusting(b"-----BEGIN PUBLIC KEY-----")),
-    Mistake("a memory_budget for OpenVINO", "memory_budget is known for tensorrt, and on …",
-            SettingsError, budgeted(10**9, "openvino")),
-    Mistake("an image over the memory_budget", "MB of working memory; memory_budget … has room …",
-            ImageError, budgeted(30_000_000, side=2000)),
+    Mistake("a GPU with a negative number", "gpu is -1; expected the number of a GPU, from 0",
+            SettingsError, lambda bundle: Cascade.load(bundle, "onnxruntime", gpu=-1)),
 ]  # fmt: skip

@@ -53,7 +53,7 @@ def on_device(
     def make(place: Place) -> list[object]:
         here = PlannedPlace(place.bundle, place.folder / "plans", place.patch)
 
-        def source(bundle: Bundle, precision: str) -> planned.PlanSource:
+        def source(bundle: Bundle, precision: str, gpu: int) -> planned.PlanSource:
             return here.source(precision)
 
         place.patch.setattr(planned, "plan_source", source)

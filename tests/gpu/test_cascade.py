@@ -12,7 +12,6 @@ import pytest
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.engines.base import Pixels
-from foveate.runtime.errors import EngineError
 from foveate.runtime.overlap import BOUNDS, Disagreement, compare_masks
 from foveate.train.phantom import PhantomSettings, phantoms
 from tests.conftest import run
@@ -80,9 +79,8 @@ def test_auto_takes_what_parity_has_measured(cache: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("priority", [False, True])
-def test_images_and_masks_stay_on_the_gpu(images: list[Pixels], priority: bool) -> None:
-    with Cascade.load(DEMO, "tensorrt", "fp32", priority=priority) as cascade:
+def test_images_and_masks_stay_on_the_gpu(images: list[Pixels]) -> None:
+    with Cascade.load(DEMO, "tensorrt", "fp32") as cascade:
         device = CudaDevice()
         for image in images:
             mask = cascade(image).mask
@@ -100,14 +98,6 @@ def test_images_and_masks_stay_on_the_gpu(images: list[Pixels], priority: bool) 
                 stream.wait()
                 np.testing.assert_array_equal(back.reshape(mask.shape), mask)
             assert result.score == cascade.submit(image).result().score
-
-
-@pytest.mark.usefixtures("cache")
-def test_a_budget_of_what_tensorrt_says_bounds_the_slots() -> None:
-    with Cascade.load(DEMO, "tensorrt", "fp32", memory_budget=1 << 30) as cascade:
-        assert cascade.beside in (0, 1, 2)
-    with pytest.raises(EngineError, match="memory_budget leaves"):
-        Cascade.load(DEMO, "tensorrt", "fp32", memory_budget=1 << 20)
 
 
 @pytest.mark.usefixtures("cache")

@@ -278,8 +278,8 @@ def many_rings_on_threads() -> None:
 def graphs_or_plain() -> None:
     """Where capture is refused, or cuda-bindings missing, runs go on plainly."""
     device = CudaDevice()
-    for graphs in (device._graphs, None):
-        device._graphs = graphs
+    for bound in (device._bound, None):
+        device._bound = bound
         ring_on(device)
 
 
@@ -327,7 +327,7 @@ def demo_bundle_by_its_plans() -> None:
         cache = PlanCache(Path(folder))
         cache.build_once(recipe, "demo", "fp32", lambda log: bundle.graph("fp32"), lambda: None)
         wanted = Wanted("tensorrt_rtx", "0", gpu(), "demo", "fp32", sha256)
-        engine = PlannedEngine(PlanSource(cache, wanted), RingSettings())
+        engine = PlannedEngine(PlanSource(cache, wanted, CudaDevice), RingSettings())
         masks = [reference(image).mask for image in images]
         with Cascade(bundle, engine, Choice("tensorrt", "fp32", "")) as cascade:
             for result, mask in zip(cascade.stream(images, copy=False), masks, strict=True):
@@ -373,22 +373,6 @@ def demo_images_on_the_gpu() -> None:
     np.testing.assert_array_equal(back.reshape(wanted.shape), wanted)
     for part in (*buffers, stream):
         part.close()
-
-
-def streams_of_high_priority() -> None:
-    """All that a ring does, by cuda-bindings; a driver without priorities is named."""
-    device = CudaDevice(priority=True)
-    try:
-        with device.current():
-            device.stream().close()
-    except EngineError as error:
-        assert "cuCtxGetStreamPriorityRange failed" in str(error), error
-        return
-    with device.current():
-        round_trip(device)
-    ring_on(device)
-    with device.current():
-        KEPT.extend([device.stream(), device.event(True)])
 
 
 def engine_left_open_at_exit() -> None:
@@ -449,7 +433,6 @@ REHEARSALS: dict[str, Callable[[], None]] = {
         demo_masks,
         demo_bundle_by_its_plans,
         demo_images_on_the_gpu,
-        streams_of_high_priority,
         engine_left_open_at_exit,
         engine_freed_by_another_thread_in_mid_run,
         bound_session,

@@ -50,6 +50,7 @@ class FakeDevice:
 
     name = "fake device"
     sm = "sm00"
+    index = 0
 
     def __init__(
         self,
@@ -63,9 +64,9 @@ class FakeDevice:
         self.journal: list[tuple[int, str, str]] = []
         self.allocations = 0
         self.live: dict[int, Bytes] = {}
+        self.elsewhere: dict[int, int] = {}
         self.open: set[object] = set()
         self.streams: list[FakeStream] = []
-        self.priority = False
         self._depth = threading.local()
         self._next = 4096
         self.lock = threading.Lock()
@@ -108,6 +109,11 @@ class FakeDevice:
         memory = self.live[address]
         assert nbytes <= len(memory), f"{nbytes} bytes in a buffer of {len(memory)}"
         return memory[:nbytes]
+
+    def gpu_of(self, address: int) -> int | None:
+        if address in self.elsewhere:
+            return self.elsewhere[address]
+        return 0 if address in self.live else None
 
     def host_buffer(self, nbytes: int) -> FakeHostBuffer:
         return FakeHostBuffer(self, nbytes)

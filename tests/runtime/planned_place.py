@@ -54,11 +54,7 @@ class PlannedPlace:
         self._patch.setitem(sys.modules, "tensorrt_rtx", self.trt.module())
         sha256 = self.bundle.graph_sha256(precision)
         wanted = Wanted("tensorrt_rtx", VERSION, GPU, "l.bundle", precision, sha256)
-        return PlanSource(self.cache, wanted, self._opened)
-
-    def _opened(self, priority: bool) -> FakeDevice:
-        self.device.priority = priority
-        return self.device
+        return PlanSource(self.cache, wanted, lambda: self.device)
 
     def engine(self, settings: RingSettings = RingSettings()) -> PlannedEngine:  # noqa: B008
         return PlannedEngine(self.source(), settings)

@@ -39,7 +39,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlanCache:
 
 @pytest.fixture
 def on_a10(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice_module, "_place", lambda: Place("tensorrt_rtx", "1.7", A10))
+    monkeypatch.setattr(choice_module, "_place", lambda gpu: Place("tensorrt_rtx", "1.7", A10))
 
 
 def plan(cache: PlanCache, bundle: Bundle, precision: str) -> PlanRecord:
@@ -57,7 +57,7 @@ def prove(cache: PlanCache, record: PlanRecord, proof: PlanParity = PROOF) -> No
 def test_without_a_plan_it_is_onnx_runtime_and_no_gpu_is_asked_for(
     opened: Bundle, cache: PlanCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice_module, "_place", lambda: pytest.fail("the GPU was asked for"))
+    monkeypatch.setattr(choice_module, "_place", lambda gpu: pytest.fail("the GPU was asked for"))
     found = choose(opened)
     assert found.label == "onnxruntime fp32"
     assert found.why.endswith(f"there is no TensorRT plan of it in {cache.folder}")
@@ -66,7 +66,7 @@ def test_without_a_plan_it_is_onnx_runtime_and_no_gpu_is_asked_for(
 def test_with_a_plan_and_no_gpu_the_reason_is_what_is_missing(
     opened: Bundle, cache: PlanCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nothing() -> Place:
+    def nothing(gpu: int) -> Place:
         raise EngineError("pycuda cannot be loaded")
 
     monkeypatch.setattr(choice_module, "_place", nothing)

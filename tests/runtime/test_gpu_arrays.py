@@ -1,4 +1,4 @@
-"""Arrays on the GPU in and out, priority and memory, over the fake device. No GPU is shown here."""
+"""Arrays on the GPU in and out, over the fake device. No GPU is shown here."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ import pytest
 
 from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.cascade import Cascade
-from foveate.runtime.errors import EngineError, ImageError
+from foveate.runtime.errors import ImageError
 from foveate.runtime.foreign_arrays import taken
-from foveate.runtime.ring import RingSettings
 from tests.runtime.fake_device import FakeGpuArray
-from tests.runtime.planned_place import SMALL, Image, PlannedPlace
-from tests.runtime.standin_tensorrt import CONTEXT_BYTES
+from tests.runtime.planned_place import Image, PlannedPlace
 
 LARGE = BuildOptions(((200, 200), (32, 32)), (1, 1, 2))
 
@@ -146,47 +144,3 @@ def test_a_default_stream_is_waited_for_where_none_is_named() -> None:
         }  # fmt: skip
 
     assert taken(Old()).producer == 1  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("priority", [True, False])
-def test_a_device_is_opened_with_the_priority_asked_for(
-    place: PlannedPlace, priority: bool
-) -> None:
-    with place.engine(RingSettings(priority=priority)):
-        assert place.device.priority is priority
-
-
-def plan_bytes(place: PlannedPlace) -> tuple[int, int]:
-    """Return the bytes of the plan, and of one slot: two images of 4096 x 4096, masks, the rest."""
-    plan = len(place.bundle.graph("fp32"))
-    images = 64 * 4096 * 4096 * 2
-    small = 64 * (16 + 4 + 2 * 4 * 64 * 64)
-    return plan, CONTEXT_BYTES + images + small
-
-
-@pytest.mark.parametrize("slots", [1, 2, 3])
-def test_a_budget_bounds_the_slots(place: PlannedPlace, slots: int) -> None:
-    plan, each = plan_bytes(place)
-    with place.engine(RingSettings(memory_bytes=plan + slots * each)) as engine:
-        assert engine.ahead == slots
-    with place.engine(RingSettings(memory_bytes=plan + (slots + 1) * each - 1)) as engine:
-        assert engine.ahead == slots
-
-
-def test_a_budget_with_no_room_for_a_slot_is_refused(place: PlannedPlace) -> None:
-    plan, each = plan_bytes(place)
-    with pytest.raises(EngineError, match=r"one slot of it take .* MB.*foveate build"):
-        place.engine(RingSettings(memory_bytes=plan + each - 1))
-
-
-def test_a_second_plan_has_what_the_first_has_left(place: PlannedPlace) -> None:
-    plan, each = plan_bytes(place)
-    place.build(SMALL)
-    small, large = np.zeros((1, 64, 64), np.uint8), np.zeros((1, 200, 200), np.uint8)
-    with (
-        place.engine(RingSettings(memory_bytes=plan + 3 * each - 1)) as engine,
-        pytest.raises(EngineError, match="memory_budget leaves"),
-    ):
-        assert engine.ahead == 2
-        for image in (small, large):  # either plan may be the newer one, which is loaded first
-            engine.run({"image": image}, ["mask"])
