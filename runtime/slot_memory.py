@@ -86,8 +86,10 @@ class SlotMemory:
     def close(self) -> None:
         """Free everything, also what comes after a failure."""
         with ExitStack() as parts:
-            for buffer in (*self._pinned.values(), *self._memory.values()):
-                parts.callback(buffer.close)
+            for pinned in self._pinned.values():
+                parts.callback(pinned.close)
+            for memory in self._memory.values():
+                parts.callback(memory.close)
             self._pinned, self._memory = {}, {}
 
     def _runs(self, fetched: Collection[str]) -> Iterator[tuple[int, int]]:

@@ -6,7 +6,12 @@ This shows shapes, names, errors and ends. What TensorRT computes is shown on a 
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
+import threading
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,6 +228,27 @@ def test_a_forgotten_engine_frees_what_it_held(place: Place) -> None:
     del engine
     gc.collect()
     assert place.device.clean
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_frees_nothing_and_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    place = Place(monkeypatch, FakeDevice(pause=lambda: gate.wait(20)))
+    with place.engine() as engine, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        ticket = engine.submit(x(1), ["y"])
+        child = os.fork()
+        if not child:
+            engine.close()
+            os._exit(7)
+        ends = time.monotonic() + 10
+        while not (found := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < ends:
+            time.sleep(0.01)
+        if not found[0]:
+            os.kill(child, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(found[1]) == 7 and found[0]
+        gate.set()
+        assert ticket.result().outputs["y"].tolist() == [3]
 
 
 def test_rtx_replays_its_own_graphs_and_keeps_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
