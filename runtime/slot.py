@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 
 import numpy as np
 
 from foveate.runtime.device import Device
 from foveate.runtime.engines.base import HOST, Feed
-from foveate.runtime.errors import EngineError
+from foveate.runtime.errors import DeviceMemoryError, EngineError
 from foveate.runtime.executor import Executor, Tensor, tensor_of
 from foveate.runtime.gpu_array import GpuArray
 from foveate.runtime.slot_contexts import SlotContext, SlotContexts
@@ -121,9 +122,15 @@ class Slot:
         with self._enqueueing:
             context = self._contexts.take(inputs)
             found = context.executor.outputs_for(inputs, self._stream)
-            addresses = self._memory.place(
-                inputs, feeds.keys() - given.keys(), found, self._fetched
+            place = partial(
+                self._memory.place, inputs, feeds.keys() - given.keys(), found, self._fetched
             )
+            try:
+                addresses = place()
+            except DeviceMemoryError:
+                if not self._contexts.keep_only(context):
+                    raise
+                addresses = place()
         self._fill(feeds, inputs)
         self._lent = (given, into)
         with self._enqueueing:

@@ -89,6 +89,14 @@ class SlotContexts:
         self._contexts.append(chosen)
         return chosen
 
+    def keep_only(self, context: SlotContext) -> bool:
+        """Free every other context, for good; return whether there was one."""
+        others = [other for other in self._contexts if other is not context]
+        self._contexts, self._most = [context], 1
+        for other in others:
+            other.close()
+        return bool(others)
+
     def forget(self) -> None:
         """Drop all graphs."""
         for context in self._contexts:

@@ -365,6 +365,23 @@ def test_no_room_for_a_second_context_leaves_one() -> None:
     assert device.clean
 
 
+def test_further_contexts_give_way_to_a_larger_run() -> None:
+    """Four buffers were made; the fifth finds no room until the second context is gone."""
+    device, made = FakeDevice(Faults(allocation=5), graphs=True), []
+
+    def executor() -> FakeExecutor:
+        made.append(FakeExecutor(device))
+        return made[-1]
+
+    with SlotRing(device, executor, RingSettings(1)) as runs:
+        for count in (3, 2, 3, 2, 3):
+            runs.submit(x(count), ["y"]).result()
+        assert len(made) == 2 and device.allocations == 4
+        assert y(runs.submit(x(500), ["y"])) == [3] * 500
+        assert [item in device.open for item in made].count(True) == 1
+    assert device.clean
+
+
 def test_a_refused_capture_leaves_plain_runs_for_good() -> None:
     device = FakeDevice(graphs=True)
     device.refuse_graphs = True
