@@ -52,7 +52,7 @@ def build_into(cache: PlanCache, job: PlanJob) -> tuple[PlanRecord, bool]:
         job.kit.version,
         job.bundle.graph_sha256(precision),
         options,
-        None if job.kit.rtx else gpu(),
+        None if job.kit.rtx and not options.for_this_gpu else gpu(),
     )
     return cache.build_once(
         recipe,
