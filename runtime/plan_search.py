@@ -22,8 +22,9 @@ Shape = tuple[int, int, int]
 class Wanted:
     """What plans are looked for: by which TensorRT, on which GPU, of which graph.
 
-    ``bundle`` is the bundle's path, for the line that builds what is missing. ``precision`` is
-    fp32, fp16 or tf32; ``graph_sha256`` is that of the graph it runs (``plan_record.graph_of``).
+    ``bundle``, its path, and ``gpu``, the number of the GPU, are for the line that builds what is
+    missing. ``precision`` is fp32, fp16 or tf32; ``graph_sha256`` is that of the graph it runs
+    (``plan_record.graph_of``).
     """
 
     flavour: str
@@ -32,6 +33,7 @@ class Wanted:
     bundle: str
     precision: str
     graph_sha256: str
+    gpu: int = 0
 
     def refusal(self, record: PlanRecord) -> str:
         """Return why a plan of the graph does not run here, in words; nothing when it does."""
@@ -54,10 +56,11 @@ class Wanted:
 
     def build_line(self, options: BuildOptions | None) -> str:
         """Return the command that builds a plan; without options the size is left to be filled."""
+        where = f" --gpu {self.gpu}" if self.gpu and self.flavour == "tensorrt" else ""
         if options is not None:
-            return build_line(self.bundle, self.precision, options)
+            return build_line(self.bundle, self.precision, options) + where
         line = build_line(self.bundle, self.precision, BuildOptions(((1, 1),)))
-        return line.split(" --batch ")[0] + " --size HEIGHTxWIDTH"
+        return line.split(" --batch ")[0] + " --size HEIGHTxWIDTH" + where
 
     def adapted(self, options: BuildOptions) -> BuildOptions:
         """Return options of a plan for elsewhere as they build one for here."""

@@ -158,5 +158,6 @@ def plan_source(bundle: Bundle, precision: str, number: int = 0) -> PlanSource:
     """Return where a bundle's plans for a GPU come from; EngineError says what is missing."""
     kit = toolkit()
     graph = bundle.graph_sha256(graph_of(precision))
-    wanted = Wanted(kit.flavour, kit.version, gpu(number), str(bundle.path), precision, graph)
+    path = str(bundle.path)
+    wanted = Wanted(kit.flavour, kit.version, gpu(number), path, precision, graph, number)
     return PlanSource(plan_cache(), wanted, partial(CudaDevice, number))

@@ -60,6 +60,13 @@ def test_no_plan_names_the_line_that_builds_one(cache: PlanCache) -> None:
     )
 
 
+def test_the_line_builds_on_the_gpu_that_was_asked_for(cache: PlanCache) -> None:
+    full = replace(WANTED, flavour="tensorrt", gpu=1)
+    assert refused(cache, full).endswith("--size 1024x1024 --gpu 1")
+    assert str(no_plan(cache, full, None)).endswith("--size HEIGHTxWIDTH --gpu 1")
+    assert refused(cache, replace(WANTED, gpu=1)).endswith("--size 1024x1024")
+
+
 @pytest.mark.parametrize(
     ("shape", "outside", "arguments"),
     [
