@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from foveate.runtime.build_options import BuildOptions, in_order
 from foveate.runtime.errors import PlanError
-from foveate.runtime.plan_record import TF32, Gpu, PlanRecord, build_line
+from foveate.runtime.plan_record import TF32, Gpu, PlanRecord, build_line, this_platform
 from foveate.runtime.plans import PlanCache
 
 AMPERE = 80
@@ -44,6 +44,8 @@ class Wanted:
             recipe.version, recipe.options
         ):
             return f"was built by {recipe.flavour} {recipe.version}; {self.version} is installed"
+        if not record.for_this_platform:
+            return f"was built for {record.platform}; here is {this_platform()}"
         if not self._runs_here(recipe.options, recipe.device):
             built_for = recipe.device.name if recipe.device else ", ".join(recipe.options.targets)
             return (
@@ -115,7 +117,8 @@ def no_plan(cache: PlanCache, wanted: Wanted, shape: Shape | None) -> PlanError:
 
     It says what there is, what lies outside, and the line that builds what is missing.
     """
-    of_graph, here = _of_graph(cache, wanted), usable(cache, wanted)
+    of_graph = _of_graph(cache, wanted)
+    here = [record for record in of_graph if not wanted.refusal(record)]
     what = f"the {wanted.precision} graph of {wanted.bundle}"
     options: BuildOptions | None = None
     if here and shape:
