@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from foveate.runtime.engine_options import gpu_option
 from foveate.runtime.errors import EngineError, SettingsError, one_line
 from foveate.runtime.progress import Bar
 
@@ -63,6 +64,7 @@ def target_options(command: Command) -> Command:
                 "--threads", type=click.IntRange(0), default=0, show_default=True,
                 help="Engine threads; 0: all cores.",
             ),
+            gpu_option,
             click.option(
                 "--size", "sizes", type=Numbers(128, 4096), default="1024", show_default=True,
                 help="Side of the phantoms, when there is no DATA.",
@@ -233,7 +235,11 @@ def _measure() -> Any:
 
 def _target(options: dict[str, Any]) -> Any:
     """Return what is measured, and the command as it was given, without folders in it."""
-    return _measure().Target(**options, command=_words(click.get_current_context()))
+    measure = _measure()
+    from foveate.benchmarks.machine import show_only
+
+    show_only(options.pop("gpu"))
+    return measure.Target(**options, command=_words(click.get_current_context()))
 
 
 def _words(context: click.Context) -> str:

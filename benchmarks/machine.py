@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 import foveate
+from foveate.runtime.errors import SettingsError
 from foveate.runtime.processor import processor
 
 PACKAGES = (
@@ -21,6 +22,20 @@ PACKAGES = (
 )  # fmt: skip
 BUSY = 0.5
 """Processor load by others, in cores, from which a warning is given."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def show_only(gpu: int) -> None:
+    """Hide every GPU but one from CUDA, which has not started yet; 0 leaves all as it is.
+
+    PyTorch, every engine and fresh processes then run on it too.
+    """
+    shown = os.environ.get(VISIBLE, "")
+    names = shown.split(",") if shown else []
+    if names and gpu >= len(names):
+        raise SettingsError(f"--gpu is {gpu}; {VISIBLE} shows {len(names)}, counted from 0")
+    if gpu:
+        os.environ[VISIBLE] = names[gpu] if names else str(gpu)
 
 
 def machine_facts() -> dict[str, Any]:

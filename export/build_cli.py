@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foveate.runtime.engine_options import gpu_option
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.progress import Bar
 
@@ -63,8 +64,11 @@ SAME_NAMES = (
 )
 @click.option("--version-compatible", is_flag=True, help="TensorRT: run in later versions too.")
 @click.option(
-    "--hardware-compatible", is_flag=True, help="TensorRT: run on every GPU from Ampere on."
+    "--hardware-compatible",
+    is_flag=True,
+    help="TensorRT: run on every GPU from Ampere on; not for Jetson.",
 )
+@gpu_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -85,13 +89,14 @@ def build(bundle: Path | None, **given: Any) -> int:
     """Build a TensorRT plan of BUNDLE for this device into the cache.
 
     With TensorRT-RTX no GPU is needed, and the plan runs on the GPUs of its targets (all from sm80
-    on when none is given). A plan that is in the cache already is not built again. The cache is in
-    FOVEATE_CACHE, else in the user's cache folder. --list, --verify, --prune and --import take no
-    BUNDLE.
+    on when none is given); the full TensorRT builds on the GPU of --gpu, and for it. A plan that is
+    in the cache already is not built again. The cache is in FOVEATE_CACHE, else in the user's cache
+    folder. --list, --verify, --prune and --import take no BUNDLE.
 
     \b
     Example:
       foveate build lung.bundle --precision fp16 --batch 1,1,8 --size 1024x1024,512x512
+      foveate build lung.bundle --size 1024x1024 --gpu 1
       foveate build lung.bundle --size 1024x1024 --target sm86,sm89 --out lung.plan
       foveate build --import lung.plan
     """
@@ -127,6 +132,7 @@ def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
         kit,
         bar.update,
         lambda: bar.log(f"another process is building into {cache.folder}; waiting for it"),
+        given["gpu"],
     )
     record, built = build_into(cache, job)
     bar.log(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from foveate.export.tensorrt import build_plan, check_options
 from foveate.export.tensorrt_watch import Progress
 from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.bundle import Bundle
+from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.engines import PLANNED, REFUSED
 from foveate.runtime.errors import EngineError
 from foveate.runtime.gpu import gpu
@@ -20,7 +23,11 @@ from foveate.runtime.toolkit import Toolkit
 
 @dataclass(frozen=True)
 class PlanJob:
-    """What to build; ``progress`` is told phases, ``waiting`` that another process builds."""
+    """What to build; ``progress`` is told phases, ``waiting`` that another process builds.
+
+    ``gpu`` is the number of the GPU to build on and for: of the full TensorRT, and of RTX's target
+    ``current``.
+    """
 
     bundle: Bundle
     precision: str
@@ -28,6 +35,7 @@ class PlanJob:
     kit: Toolkit
     progress: Progress
     waiting: Callable[[], object]
+    gpu: int = 0
 
 
 def check_shapes(bundle: Bundle, options: BuildOptions) -> None:
@@ -52,12 +60,20 @@ def build_into(cache: PlanCache, job: PlanJob) -> tuple[PlanRecord, bool]:
         job.kit.version,
         job.bundle.graph_sha256(precision),
         options,
-        None if job.kit.rtx and not options.for_this_gpu else gpu(),
+        None if job.kit.rtx and not options.for_this_gpu else gpu(job.gpu),
     )
     return cache.build_once(
         recipe,
         job.bundle.path.name,
         job.precision,
-        lambda log: build_plan(job.kit, graph, options, log, job.progress),
+        lambda log: _built(job, graph, options, log),
         job.waiting,
     )
+
+
+def _built(job: PlanJob, graph: bytes, options: BuildOptions, log: Path) -> bytes:
+    """Return the plan; what is built for one GPU is built where that GPU is current."""
+    anywhere = job.kit.rtx and not options.for_this_gpu
+    place = nullcontext() if anywhere else CudaDevice(job.gpu).current()
+    with place:
+        return build_plan(job.kit, graph, options, log, job.progress)

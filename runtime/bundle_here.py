@@ -10,16 +10,17 @@ from foveate.runtime.engines.base import available_cores
 from foveate.runtime.plans import plan_cache
 
 
-def facts_here(bundle: Bundle) -> dict[str, str]:
+def facts_here(bundle: Bundle, gpu: int = 0) -> dict[str, str]:
     """Return what ``auto`` takes here, what it does not consider, and the plans in the cache.
 
     The engines of a CPU are timed for it, with all cores and with one, unless they were before or
-    the machine is busy.
+    the machine is busy. ``gpu``: the number of the GPU that plans would run on.
     """
-    one_by_one = choose(bundle, speeds=Speeds(available_cores(), idle_timer()))
+    one_by_one = choose(bundle, speeds=Speeds(available_cores(), idle_timer()), gpu=gpu)
     facts = {"auto": _words(one_by_one)}
     if one_by_one.engine_ms and available_cores() > 1:
-        facts["auto, a folder"] = _words(choose(bundle, speeds=Speeds(1, idle_timer())))
+        folder = choose(bundle, speeds=Speeds(1, idle_timer()), gpu=gpu)
+        facts["auto, a folder"] = _words(folder)
     for label, reason in one_by_one.left_out.items():
         facts[f"auto without {label}"] = reason
     return facts | _plans(bundle)

@@ -19,6 +19,7 @@ from foveate.runtime.engines import PLANNED, engine_from_bundle
 from foveate.runtime.engines.base import Engine, Submitting
 from foveate.runtime.errors import EngineError
 from foveate.runtime.foreign_arrays import Image, taken
+from foveate.runtime.gpu_array import GpuArray
 from foveate.runtime.graph_check import check_signature
 from foveate.runtime.home_process import HomeProcess
 from foveate.runtime.load_settings import LoadSettings
@@ -30,7 +31,7 @@ from foveate.runtime.spare import Spare
 from foveate.runtime.spec import CascadeSpec
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from foveate.runtime.submissions import Submissions
     from foveate.runtime.warm_up import Refused, Shape
@@ -211,7 +212,7 @@ class Cascade(Closing):
                     except Exception as error:  # StopIteration, or what the source raises
                         end = error
                     else:
-                        waiting.append(feeder.submit(self.begin, image, probabilities))
+                        waiting.append(self._ahead(feeder, waiting, image, probabilities))
                     while len(waiting) > (ahead if end is None else 0):
                         yield waiting.popleft().result().finish(copy)[0]
                 if not isinstance(end, StopIteration):
@@ -219,6 +220,31 @@ class Cascade(Closing):
             finally:
                 for future in waiting:
                     future.cancel()
+
+    def _ahead(
+        self,
+        feeder: ThreadPoolExecutor,
+        earlier: Sequence[Future[Call]],
+        image: Image,
+        probabilities: bool,
+    ) -> Future[Call]:
+        """Return the future of a call that the feeder begins, after the earlier ones.
+
+        An image on a GPU is looked at and its call begun by the calling thread: its stream may be
+        the default stream of that thread alone.
+        """
+        from concurrent.futures import Future, wait
+
+        begun: Future[Call] = Future()
+        try:
+            found = taken(image)
+            if not isinstance(found, GpuArray):
+                return feeder.submit(self.runs.begin, [found], probabilities)
+            wait(earlier)
+            begun.set_result(self.runs.begin([found], probabilities))
+        except Exception as error:
+            begun.set_exception(error)
+        return begun
 
     @property
     def beside(self) -> int:

@@ -15,6 +15,14 @@ precision_option = click.option(
     show_default=True,
     help="auto, fp32, fp16, int8 (a CPU), tf32 (TensorRT) or bf16 (OpenVINO).",
 )
+gpu_option = click.option(
+    "--gpu",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Number of the GPU, as CUDA counts them.",
+)
 trust_option = click.option(
     "--trust",
     type=click.Path(path_type=Path),

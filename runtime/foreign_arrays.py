@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import prod
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +15,8 @@ LEGACY_STREAM = 1
 """CUDA's default stream, on which libraries work unless they were told otherwise."""
 GPU_KINDS = (2, 10)
 """DLPack's numbers of memory that a host cannot read: of CUDA, of ROCm."""
+NEWEST_INTERFACE = 3
+"""The newest version of ``__cuda_array_interface__`` known here."""
 
 
 class OnHost(Protocol):
@@ -46,7 +47,13 @@ def taken(image: Image) -> Taken:
     """
     if isinstance(image, np.ndarray | GpuArray):
         return image
-    interface = getattr(image, "__cuda_array_interface__", None)
+    try:
+        interface = getattr(image, "__cuda_array_interface__", None)
+    except RuntimeError as error:  # PyTorch's, of a tensor that requires grad
+        raise ImageError(
+            f"the image, a {type(image).__name__}, does not give its memory on the GPU ({error}); "
+            "expected an array without a gradient: tensor.detach()"
+        ) from error
     if interface is not None:
         return _on_gpu(interface, image)
     place = getattr(image, "__dlpack_device__", None)
@@ -76,6 +83,8 @@ def target(out: Image, shape: tuple[int, ...]) -> Taken:
             "out cannot be written to; wanted an array that can, and of DLPack 1.0 or later: "
             "numpy only reads what comes by an older one"
         )
+    if isinstance(found, GpuArray) and found.read_only:
+        raise ImageError("out is a read-only array on the GPU; expected one that can be written to")
     return found
 
 
@@ -90,13 +99,26 @@ def _on_host(image: Any) -> Array:
 
 def _on_gpu(interface: Mapping[str, Any], owner: object) -> GpuArray:
     dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
+    if interface.get("version", 0) > NEWEST_INTERFACE:
+        raise ImageError(
+            f"the array on the GPU has version {interface['version']} of "
+            f"__cuda_array_interface__; expected {NEWEST_INTERFACE} or older"
+        )
+    if interface.get("mask") is not None:
+        raise ImageError("the array on the GPU has a mask of valid elements; expected one without")
     strides = interface.get("strides")
-    if strides is not None and prod(shape) and tuple(strides) != _packed(shape, dtype.itemsize):
+    if strides is not None and not _is_contiguous(shape, strides, dtype.itemsize):
         raise ImageError(f"the array on the GPU has strides {strides}; wanted it contiguous")
     producer = interface["stream"] if "stream" in interface else LEGACY_STREAM
-    return GpuArray(shape, dtype, int(interface["data"][0]), producer, owner)
+    address, read_only = interface["data"]
+    return GpuArray(shape, dtype, int(address), producer, owner, bool(read_only))
 
 
-def _packed(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Return the strides of a C-contiguous array."""
-    return tuple(itemsize * prod(shape[place + 1 :]) for place in range(len(shape)))
+def _is_contiguous(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> bool:
+    """Say whether strides are those of a C-contiguous array; those of a side of 1 may be any."""
+    expected = itemsize
+    for length, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if length > 1 and stride != expected:
+            return False
+        expected *= length
+    return True

@@ -13,7 +13,8 @@ import numpy as np
 class GpuArray:
     """Somebody's C-contiguous array at an ``address`` of the GPU; ``owner`` keeps it there.
 
-    ``producer`` is the stream whose work must be over before it is touched, None for none.
+    ``producer`` is the stream whose work must be over before it is touched, None for none: its
+    handle 2 is the default stream of the thread that asked for it.
     """
 
     shape: tuple[int, ...]
@@ -21,6 +22,7 @@ class GpuArray:
     address: int
     producer: int | None
     owner: object
+    read_only: bool = False
 
     @property
     def nbytes(self) -> int:

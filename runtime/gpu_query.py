@@ -42,6 +42,16 @@ def gpus() -> list[GpuFacts]:
     return [_facts(driver, index) for index in range(count.value)]
 
 
+def driver_cuda() -> str:
+    """Return the newest CUDA that the NVIDIA driver runs, 12.8 for example; "" without a driver."""
+    version = ctypes.c_int()
+    try:
+        _call(_library(), "cuDriverGetVersion", ctypes.byref(version))
+    except NoGpu:
+        return ""
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
 def driver_problem() -> str:
     """Return why the NVIDIA driver finds no GPU, or an empty text where it finds one."""
     try:
@@ -51,11 +61,15 @@ def driver_problem() -> str:
     return ""
 
 
-def _driver() -> Any:
+def _library() -> Any:
     try:
-        driver = ctypes.CDLL(LIBRARY)
+        return ctypes.CDLL(LIBRARY)
     except OSError as error:
         raise NoGpu(f"the NVIDIA driver is not here ({error})") from None
+
+
+def _driver() -> Any:
+    driver = _library()
     _call(driver, "cuInit", 0)
     return driver
 

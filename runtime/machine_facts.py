@@ -10,7 +10,7 @@ from typing import Any
 
 from foveate import __version__
 from foveate.runtime.engine_facts import EngineFacts, Piece, engine_facts
-from foveate.runtime.gpu_query import GpuFacts, NoGpu, gpus
+from foveate.runtime.gpu_query import GpuFacts, NoGpu, driver_cuda, gpus
 from foveate.runtime.install_lines import install_lines
 from foveate.runtime.machine import ROOT, jetson
 
@@ -22,7 +22,8 @@ def machine_facts(root: Path = ROOT, architecture: str = "") -> dict[str, Any]:
     """
     here = jetson(root, architecture)
     found, reason = _gpus()
-    engines = engine_facts(install_lines(here), found[0].name if found else "")
+    cuda = driver_cuda()
+    engines = engine_facts(install_lines(here, cuda), found[0].name if found else "")
     return {
         "foveate": __version__,
         "python": platform.python_version(),
@@ -30,6 +31,7 @@ def machine_facts(root: Path = ROOT, architecture: str = "") -> dict[str, Any]:
         "jetson": asdict(here) | {"jetpack": here.jetpack, "name": str(here)} if here else None,
         "gpus": [asdict(item) | {"text": str(item)} for item in found],
         "no_gpu": reason,
+        "driver_cuda": cuda,
         "engines": {item.name: _engine(item) for item in engines},
     }
 
@@ -43,6 +45,8 @@ def machine_lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"GPU: {item['text']}"
     if facts["no_gpu"]:
         yield f"no GPU: {facts['no_gpu']}"
+    if facts["driver_cuda"]:
+        yield f"NVIDIA driver: runs CUDA {facts['driver_cuda']} and older"
     for name, engine in facts["engines"].items():
         yield f"engine {name}: {'ready' if engine['ready'] else 'not ready'}"
         for piece in engine["pieces"]:

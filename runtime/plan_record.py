@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from platform import machine
 from typing import Any
 
 from foveate.runtime.build_options import BuildOptions
@@ -65,7 +67,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """A plan that was built: ``plan_sha256`` is the only content that may stand in its file."""
+    """A plan that was built: ``plan_sha256`` is the only content that may stand in its file.
+
+    ``platform`` is where it runs (``this_platform``), empty in records of earlier versions.
+    """
 
     recipe: Recipe
     bundle: str
@@ -74,10 +79,15 @@ class PlanRecord:
     plan_bytes: int
     created: str
     build_seconds: float
+    platform: str = ""
 
     @property
     def key(self) -> str:
         return self.recipe.key
+
+    @property
+    def for_this_platform(self) -> bool:
+        return self.platform in ("", this_platform())
 
     def build_line(self, bundle: str = "") -> str:
         """Return the command that builds the plan again; ``bundle`` is the path to write in it."""
@@ -99,6 +109,11 @@ class PlanRecord:
         values = {**asdict(self), **self.recipe.as_dict(), "schema": SCHEMA}
         del values["recipe"]
         return {**values, OWN_HASH: canonical_sha256(values)}
+
+
+def this_platform() -> str:
+    """Return the system and processor that a plan built here runs on, linux-x86_64 for example."""
+    return f"{sys.platform}-{machine()}"
 
 
 def graph_of(precision: str) -> str:
@@ -142,4 +157,5 @@ def _record(path: Path, values: Mapping[str, Any]) -> PlanRecord:
         device,
     )
     own = ("bundle", "precision", "plan_sha256", "plan_bytes", "created", "build_seconds")
-    return PlanRecord(recipe, **{name: values[name] for name in own})
+    built_for = str(values.get("platform", ""))
+    return PlanRecord(recipe, **{name: values[name] for name in own}, platform=built_for)

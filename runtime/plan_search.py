@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from foveate.runtime.build_options import BuildOptions, in_order
 from foveate.runtime.errors import PlanError
-from foveate.runtime.plan_record import TF32, Gpu, PlanRecord, build_line
+from foveate.runtime.plan_record import TF32, Gpu, PlanRecord, build_line, this_platform
 from foveate.runtime.plans import PlanCache
 
 AMPERE = 80
@@ -22,8 +22,9 @@ Shape = tuple[int, int, int]
 class Wanted:
     """What plans are looked for: by which TensorRT, on which GPU, of which graph.
 
-    ``bundle`` is the bundle's path, for the line that builds what is missing. ``precision`` is
-    fp32, fp16 or tf32; ``graph_sha256`` is that of the graph it runs (``plan_record.graph_of``).
+    ``bundle``, its path, and ``gpu``, the number of the GPU, are for the line that builds what is
+    missing. ``precision`` is fp32, fp16 or tf32; ``graph_sha256`` is that of the graph it runs
+    (``plan_record.graph_of``).
     """
 
     flavour: str
@@ -32,6 +33,7 @@ class Wanted:
     bundle: str
     precision: str
     graph_sha256: str
+    gpu: int = 0
 
     def refusal(self, record: PlanRecord) -> str:
         """Return why a plan of the graph does not run here, in words; nothing when it does."""
@@ -42,6 +44,8 @@ class Wanted:
             recipe.version, recipe.options
         ):
             return f"was built by {recipe.flavour} {recipe.version}; {self.version} is installed"
+        if not record.for_this_platform:
+            return f"was built for {record.platform}; here is {this_platform()}"
         if not self._runs_here(recipe.options, recipe.device):
             built_for = recipe.device.name if recipe.device else ", ".join(recipe.options.targets)
             return (
@@ -54,10 +58,11 @@ class Wanted:
 
     def build_line(self, options: BuildOptions | None) -> str:
         """Return the command that builds a plan; without options the size is left to be filled."""
+        where = f" --gpu {self.gpu}" if self.gpu and self.flavour == "tensorrt" else ""
         if options is not None:
-            return build_line(self.bundle, self.precision, options)
+            return build_line(self.bundle, self.precision, options) + where
         line = build_line(self.bundle, self.precision, BuildOptions(((1, 1),)))
-        return line.split(" --batch ")[0] + " --size HEIGHTxWIDTH"
+        return line.split(" --batch ")[0] + " --size HEIGHTxWIDTH" + where
 
     def adapted(self, options: BuildOptions) -> BuildOptions:
         """Return options of a plan for elsewhere as they build one for here."""
@@ -114,7 +119,8 @@ def no_plan(cache: PlanCache, wanted: Wanted, shape: Shape | None) -> PlanError:
 
     It says what there is, what lies outside, and the line that builds what is missing.
     """
-    of_graph, here = _of_graph(cache, wanted), usable(cache, wanted)
+    of_graph = _of_graph(cache, wanted)
+    here = [record for record in of_graph if not wanted.refusal(record)]
     what = f"the {wanted.precision} graph of {wanted.bundle}"
     options: BuildOptions | None = None
     if here and shape:

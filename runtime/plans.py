@@ -20,7 +20,7 @@ from pathlib import Path
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.cache_folder import cache_folder
 from foveate.runtime.errors import BundleError, EngineError
-from foveate.runtime.plan_record import PlanRecord, Recipe, read_record
+from foveate.runtime.plan_record import PlanRecord, Recipe, read_record, this_platform
 
 LOCK = "cache.lock"
 KEY_FILE = re.compile(r"([0-9a-f]{64})\.[A-Za-z.-]{1,40}")
@@ -45,6 +45,13 @@ class PlanCache:
 
     def path(self, key: str, suffix: str) -> Path:
         return self.folder / f"{key}{suffix}"
+
+    def changed_ns(self) -> int:
+        """Return when the folder last gained or lost a file, 0 where it is not there."""
+        try:
+            return self.folder.stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def entries(self) -> list[Entry]:
         """Return what the cache holds, by key; the plans themselves are not read."""
@@ -98,7 +105,7 @@ class PlanCache:
         """
         with self.locked(waiting):
             found = self.get(recipe.key)
-            if found:
+            if found and found.for_this_platform:
                 return found, False
             started = time.monotonic()
             plan = build(self.path(recipe.key, ".log"))
@@ -110,6 +117,7 @@ class PlanCache:
                 len(plan),
                 datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 round(time.monotonic() - started, 3),
+                this_platform(),
             )
             self.write(record, plan)
             return record, True

@@ -39,6 +39,14 @@ def check_address(text: str) -> None:
         )
 
 
+def check_no_gpu(number: int) -> None:
+    """Raise SettingsError for a GPU chosen by its number: Ray gives each actor one of its own."""
+    if number:
+        raise SettingsError(
+            f"--gpu is {number}, and --ray gives every actor a GPU of its own; leave --gpu out"
+        )
+
+
 def place(text: str) -> tuple[str, int] | None:
     """Return the host and port of an address; None for LOCAL and AUTO."""
     match = _PLACE.fullmatch(text)

@@ -12,6 +12,7 @@ import click
 
 from foveate.runtime.engine_options import (
     engine_option,
+    gpu_option,
     precision_option,
     trust_option,
     workers_option,
@@ -58,6 +59,7 @@ class WithRay(click.Command):
 @click.option("--shard", default="", metavar="I/N", help="Segment one share of the inputs.")
 @engine_option
 @precision_option
+@gpu_option
 @trust_option
 @workers_option
 @click.option("--batch", type=click.IntRange(0, 1024), default=0, help="Images a call; 0: auto.")
@@ -105,6 +107,7 @@ def segment(as_json: bool, **options: Any) -> int:
       foveate segment lung.bundle 'scans/*.tif' 'more/**/*.png' --out masks --resume
       find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks --recursive
       foveate segment lung.bundle @list.txt --out masks --shard 2/8
+      foveate segment lung.bundle scans/ --out masks --gpu 1
       foveate segment lung.bundle scans/ --out masks --ray auto
       foveate segment lung.bundle --watch inbox/ --out masks --resume
     """

@@ -27,7 +27,7 @@ from foveate.runtime.leftovers import sweep
 from foveate.runtime.load_settings import LoadSettings
 from foveate.runtime.outputs import OutputSettings, assemble_coco
 from foveate.runtime.pipeline import Job, Progress, Report, segment_files, tally
-from foveate.runtime.ray_address import check_address
+from foveate.runtime.ray_address import check_address, check_no_gpu
 from foveate.runtime.resume import check_same_job, done_before, remaining
 from foveate.runtime.run_lock import locked
 from foveate.runtime.shards import shard
@@ -60,6 +60,7 @@ class Request:
     workers: int = 0
     batch: int = 0
     threads: int = 0
+    gpu: int = 0
     ray: str = ""
     trust: Sequence[Path] = ()
     watch: Path | None = None
@@ -114,6 +115,7 @@ def segment_run(
     request.outputs.check()
     if request.ray:
         check_address(request.ray)
+        check_no_gpu(request.gpu)
     stop = stop or threading.Event()
     items: Items
     if request.watch is not None or not request.inputs:
@@ -216,7 +218,8 @@ def _here(
     """Segment the items in this process."""
     request, count, cores = settled.request, _expected(job.items), available_cores()
     threads, spare = engine_threads(request.threads, count), request.engine == AUTO
-    with Cascade.chosen(settled.bundle, settled.choice, LoadSettings(threads), spare) as cascade:
+    load = LoadSettings(threads, gpu=request.gpu)
+    with Cascade.chosen(settled.bundle, settled.choice, load, spare) as cascade:
         wish = Wish(request.workers, request.batch, threads)
         sample = None if request.batch else _sample(job.items)
         plan = plan_for(cascade, wish, count, cores, sample)
@@ -272,12 +275,12 @@ def _choice(bundle: Bundle, request: Request, count: int, earlier: Mapping[str, 
     engine = _settled(request.engine, earlier.get("engine"))
     precision = _settled(request.precision, earlier.get("precision"))
     if earlier:
-        choice = choose(bundle, engine, precision)
+        choice = choose(bundle, engine, precision, gpu=request.gpu)
         return replace(choice, why="the run that is resumed had it")
     timer = idle_timer() if count >= FEW else None
     shared = bool(request.ray or request.shard)
     speeds = Speeds(engine_threads(request.threads, count), timer, shared)
-    return choose(bundle, engine, precision, speeds)
+    return choose(bundle, engine, precision, speeds, request.gpu)
 
 
 def _settled(asked: str, earlier: Any) -> str:

@@ -23,8 +23,7 @@ from foveate.runtime.engines.onnxruntime_provider import (
 from foveate.runtime.engines.onnxruntime_session import session_options, short
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.runtime.gpu_query import driver_problem
-from foveate.runtime.install_lines import install_lines
-from foveate.runtime.machine import jetson
+from foveate.runtime.install_lines import lines_here
 
 OPTIONS = {"use_tf32": "0"}
 """Of the provider. float32 means float32: TF32 rounds the factors of products to 10 bits."""
@@ -69,7 +68,7 @@ def cuda_session(graph: bytes, threads: int = 0, gpu: int = 0) -> onnxruntime.In
     if not has_provider():
         raise EngineError(
             f"the onnxruntime-cuda engine cannot be loaded: ONNX Runtime {onnxruntime.__version__} "
-            f"is here without its CUDA provider: {install_lines(jetson())['onnxruntime-gpu']}"
+            f"is here without its CUDA provider: {lines_here()['onnxruntime-gpu']}"
         )
     load_libraries()
     provider = (PROVIDER, {**OPTIONS, "device_id": str(gpu)})
@@ -130,7 +129,7 @@ def _trouble(error: Exception | None = None) -> str:
 
     ``error`` is what ONNX Runtime raised: a long text, with CUDA's own words somewhere in it.
     """
-    lines = install_lines(jetson())
+    lines = lines_here()
     reasons = []
     libraries, driver = missing_libraries(), driver_problem()
     if libraries:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import itertools
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import onnxruntime
 
 PROVIDER = "CUDAExecutionProvider"
 WARNING, FATAL = 2, 4
+LIBRARIES = ("cudart", "cublasLt", "cublas", "nvrtc", "curand", "cufft", "cudnn")
+"""Of CUDA and cuDNN, as the provider needs them."""
 NOT_LOADED = re.compile(r"Failed to load (\S+):")
 NOT_FOUND = re.compile(r"^(\S+): cannot open shared object file")
 
@@ -23,12 +27,42 @@ def has_provider() -> bool:
     return PROVIDER in onnxruntime.get_available_providers()
 
 
+def wheel_libraries() -> list[Path]:
+    """Return NVIDIA's libraries in their wheels, wherever on sys.path those lie.
+
+    Those that others need come first. Wheels of CUDA 13 share the folder cu13, those of CUDA 12
+    have one each; cuDNN has its own beside both.
+    """
+    folders = [
+        folder
+        for entry in sys.path
+        for folder in sorted(Path(entry).glob("nvidia/*/lib"))
+        if _fits(folder.parent.name)
+    ]
+    found: dict[str, Path] = {}
+    for library, folder in itertools.product(LIBRARIES, folders):
+        for path in folder.glob(f"lib{library}.so.*"):
+            found.setdefault(path.name, path.resolve())
+    return list(found.values())
+
+
+def _fits(wheel: str) -> bool:
+    """Say whether the wheels of a folder are for the CUDA that this ONNX Runtime was built with."""
+    major = str(getattr(onnxruntime, "cuda_version", "")).partition(".")[0]
+    if major.isdigit() and int(major) >= 13:
+        return wheel in (f"cu{major}", "cudnn")
+    return re.fullmatch(r"cu\d+", wheel) is None
+
+
 def load_libraries() -> list[str]:
     """Load NVIDIA's libraries from their wheels and return the names of those not found.
 
-    Newer versions of ONNX Runtime have a function for it; it prints what it misses, which is
-    caught here. An older one finds the libraries of the system alone.
+    ``preload_dlls`` of newer versions of ONNX Runtime looks beside ONNX Runtime and where the
+    system does. What it misses it prints, which is caught here.
     """
+    for path in wheel_libraries():
+        with contextlib.suppress(OSError):  # the loader says so of what needs it
+            ctypes.CDLL(str(path))
     said = io.StringIO()
     if hasattr(onnxruntime, "preload_dlls"):
         with contextlib.redirect_stdout(said):

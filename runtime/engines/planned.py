@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -30,6 +31,7 @@ from foveate.runtime.ticket import Ticket
 from foveate.runtime.toolkit import toolkit
 
 IMAGE = "image"
+SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class PlannedEngine(Closing):
     def __init__(self, source: PlanSource, settings: RingSettings) -> None:
         self.source, self._settings = source, settings
         self._lock = threading.Lock()
+        self._looked_ns = 0
         self._records = usable(source.cache, source.wanted)
         if not self._records:
             raise no_plan(source.cache, source.wanted, None)
@@ -119,6 +122,14 @@ class PlannedEngine(Closing):
         return max((n for n, p in counts if not p.outside(n, height, width)), default=0)
 
     def _look_again(self) -> None:
+        """Take up plans that were built since; the records are read where the folder has changed.
+
+        A change of the last second counts again: another may follow with the same time.
+        """
+        changed_ns = self.source.cache.changed_ns()
+        if changed_ns == self._looked_ns:
+            return
+        self._looked_ns = changed_ns if time.time_ns() - changed_ns > SECOND_NS else 0
         known = {record.key for record in self._records}
         fresh = usable(self.source.cache, self.source.wanted)
         self._records += [record for record in fresh if record.key not in known]
@@ -163,5 +174,6 @@ def plan_source(bundle: Bundle, precision: str, number: int = 0) -> PlanSource:
     """Return where a bundle's plans for a GPU come from; EngineError says what is missing."""
     kit = toolkit()
     graph = bundle.graph_sha256(graph_of(precision))
-    wanted = Wanted(kit.flavour, kit.version, gpu(number), str(bundle.path), precision, graph)
+    path = str(bundle.path)
+    wanted = Wanted(kit.flavour, kit.version, gpu(number), path, precision, graph, number)
     return PlanSource(plan_cache(), wanted, partial(CudaDevice, number))

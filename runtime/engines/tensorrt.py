@@ -13,7 +13,7 @@ from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.device import Device
 from foveate.runtime.engines.base import HOST, Array, Feed, TensorSpec
 from foveate.runtime.engines.tensorrt_plan import Plan, PlanFacts
-from foveate.runtime.errors import EngineError
+from foveate.runtime.errors import EngineError, ImageError
 from foveate.runtime.executor import tensor_of
 from foveate.runtime.gpu_array import GpuArray
 from foveate.runtime.ring import RingSettings, SlotRing
@@ -61,6 +61,7 @@ class TensorRtEngine(Closing):
         """Return the ticket of a run; several may be under way, and they end in order."""
         _check_feeds(self.inputs, feeds)
         _check_names("output", [item.name for item in self.outputs], outputs)
+        _check_gpu(self.device, [*feeds.values(), *into.values()])
         return self._ring.submit(feeds, outputs, into)
 
     def runtime_cache(self) -> bytes:
@@ -103,6 +104,26 @@ def _check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Feed]) -> None
         found = str(tensor_of(feeds[item.name]).dtype)
         if found != item.dtype:
             raise EngineError(f'input "{item.name}" is {found}; wanted {item.dtype}')
+
+
+def _check_gpu(device: Device, arrays: Sequence[Feed]) -> None:
+    """Raise ImageError for an array that is not in the memory of the device."""
+    foreign = [array for array in arrays if isinstance(array, GpuArray)]
+    if not foreign:
+        return
+    with device.current():
+        places = [device.gpu_of(array.address) for array in foreign]
+    for array, place in zip(foreign, places, strict=True):
+        if place is None:
+            raise ImageError(
+                f"no GPU holds the address {array.address:#x} of an image or its mask; expected "
+                f"memory of GPU {device.index}"
+            )
+        if place != device.index:
+            raise ImageError(
+                f"an image or its mask is on GPU {place}, and this cascade runs on GPU "
+                f"{device.index}: copy it there, or load the bundle with gpu={place}"
+            )
 
 
 def _check_names(kind: str, known: Sequence[str], wanted: Sequence[str]) -> None:

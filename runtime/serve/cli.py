@@ -11,6 +11,7 @@ import click
 
 from foveate.runtime.engine_options import (
     engine_option,
+    gpu_option,
     precision_option,
     trust_option,
     workers_option,
@@ -67,6 +68,7 @@ def _number(context: click.Context, option: click.Parameter, value: float) -> fl
 )
 @engine_option
 @precision_option
+@gpu_option
 @trust_option
 @workers_option
 @click.option(

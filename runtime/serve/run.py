@@ -35,6 +35,7 @@ class ServeRequest:
     workers: int = 0
     batch: int = 1
     threads: int = 0
+    gpu: int = 0
     trust: Sequence[Path] = ()
 
 
@@ -82,8 +83,9 @@ def serve_run(
 def _cascade(request: ServeRequest, threads: int) -> Cascade:
     """Return the cascade, once what is slow in its first runs is behind it."""
     bundle = open_bundle(request.bundle, keys_in(request.trust))
-    choice = choose(bundle, request.engine, request.precision, Speeds(threads, idle_timer()))
-    cascade = Cascade.chosen(bundle, choice, LoadSettings(threads), request.engine == AUTO)
+    speeds, settings = Speeds(threads, idle_timer()), LoadSettings(threads, gpu=request.gpu)
+    choice = choose(bundle, request.engine, request.precision, speeds, request.gpu)
+    cascade = Cascade.chosen(bundle, choice, settings, request.engine == AUTO)
     size = cascade.spec.stage1
     cascade.warm_up([(size.height, size.width)])  # a plan need not cover this size
     return cascade

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,22 @@ class Mistake:
 
     def matches(self, text: str) -> bool:
         return fits(self.said, text)
+
+
+class OnGpu:
+    """An array on a GPU that nobody may write to."""
+
+    __cuda_array_interface__ = {
+        "shape": IMAGE.shape, "typestr": "|u1", "data": (4096, True), "version": 3,
+    }  # fmt: skip
+
+
+class WithGradient:
+    """A tensor of PyTorch on a GPU that requires grad."""
+
+    @property
+    def __cuda_array_interface__(self) -> Mapping[str, Any]:
+        raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.")
 
 
 class OnAnotherGpu:
@@ -109,6 +125,15 @@ CALLS = [
     Mistake("an array on a GPU that cannot be reached",
             "on a GPU that has no __cuda_array_interface__; wanted one that has, or a copy on …",
             ImageError, used(lambda cascade: cascade(OnAnotherGpu()))),
+    Mistake("a tensor on a GPU that requires grad",
+            "does not give its memory on the GPU (…); expected an array without a gradient: …",
+            ImageError, used(lambda cascade: cascade(WithGradient()))),
+    Mistake("an array on the GPU, on a CPU",
+            "is in a GPU's memory, and onnxruntime fp32 works on the host's: copy it there, or …",
+            ImageError, used(lambda cascade: cascade(OnGpu()))),
+    Mistake("out that is read-only on the GPU",
+            "out is a read-only array on the GPU; expected one that can be written to",
+            ImageError, used(lambda cascade: cascade(IMAGE, out=OnGpu()))),
     Mistake("out of another shape", "out is (100, 80) uint8; wanted (80, 100) uint8, as the …",
             ImageError, used(lambda cascade: cascade(IMAGE, out=np.zeros((100, 80), np.uint8)))),
     Mistake("a shape to warm up that is none", "the shape (80,) to warm up; wanted a list of (H, …",

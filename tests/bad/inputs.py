@@ -95,6 +95,8 @@ INPUTS = [
     Case("--ray without Ray", "--ray needs Ray (…): pip install 'foveate[ray]'", 2, without_ray),
     Case("--ray and no address", '--ray is "head"; wanted HOST:PORT of a cluster, auto …', 2,
          lambda place: [*given(place, place.image()), "--ray=head"]),
+    Case("--ray and --gpu", "--gpu is 1, and --ray gives every actor a GPU of its own; leave …", 2,
+         lambda place: [*given(place, place.image()), "--ray=auto", "--gpu", "1"]),
     Case("--ray where nobody listens",
          "--ray 127.0.0.1:1: no Ray cluster answers there; start one with: ray start --head …", 2,
          lambda place: [*given(place, place.image()), "--ray", "127.0.0.1:1"]),

@@ -47,7 +47,11 @@ class Faults:
 
 
 class FakeDevice:
-    """``journal`` lists (stream, what, "begin" or "end") as it happens."""
+    """``journal`` lists (stream, what, "begin" or "end") as it happens.
+
+    ``elsewhere`` are addresses of other GPUs, with their numbers; ``followers`` the threads that
+    made a stream follow another one.
+    """
 
     name = "fake device"
     sm = "sm00"
@@ -69,6 +73,7 @@ class FakeDevice:
         self.elsewhere: dict[int, int] = {}
         self.open: set[object] = set()
         self.streams: list[FakeStream] = []
+        self.followers: list[int] = []
         self._depth = threading.local()
         self._next = 4096
         self.lock = threading.Lock()
@@ -150,10 +155,14 @@ class FakeDevice:
 
 
 class FakeGpuArray:
-    """Another library's array in the fake device's memory, by the interface of CUDA arrays."""
+    """Another library's array in the fake device's memory, by the interface of CUDA arrays.
+
+    ``changed`` are parts of the interface that are not as usual.
+    """
 
     def __init__(self, device: FakeDevice, values: npt.NDArray[Any], stream: int | None) -> None:
         self._device, self._values, self._stream = device, values, stream
+        self.changed: dict[str, Any] = {}
         with device.current():
             self.address, memory = device.allocate(values.nbytes)
         memory[:] = np.frombuffer(values.tobytes(), np.uint8)
@@ -166,6 +175,7 @@ class FakeGpuArray:
             "data": (self.address, False),
             "version": 3,
             "stream": self._stream,
+            **self.changed,
         }
 
     def on_host(self) -> npt.NDArray[Any]:
@@ -235,6 +245,7 @@ class FakeStream:
 
     def follow(self, handle: int) -> None:
         """Wait in the stream until another one has passed what it holds now."""
+        self.device.followers.append(threading.get_ident())
         passed = threading.Event()
         self.device.streams[handle].put("", passed.set)
         self.put("", passed.wait)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,12 +96,20 @@ def test_an_array_is_kept_until_its_run_is_over(place: PlannedPlace) -> None:
     given.free()
 
 
-class Strided:
-    """An array on the GPU that is every other column of another one."""
+class Described:
+    """An array on the GPU of (8, 8) or another shape, described as told."""
 
-    __cuda_array_interface__ = {
-        "shape": (8, 8), "typestr": "|u1", "data": (4096, False), "strides": (16, 2), "version": 3,
-    }  # fmt: skip
+    def __init__(self, shape: tuple[int, ...] = (8, 8), **more: object) -> None:
+        data = {"shape": shape, "typestr": "|u1", "data": (16, False), "version": 3}
+        self.__cuda_array_interface__ = data | more
+
+
+class WithGradient:
+    """A tensor of PyTorch on a GPU that requires grad."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, object]:
+        raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.")
 
 
 class OnlyDlpack:
@@ -125,8 +134,15 @@ def test_what_cannot_be_taken_on_the_gpu_is_named(place: PlannedPlace, threshold
         with pytest.raises(ImageError, match=r"out is \(40, 40\) uint16; wanted \(40, 40\) uint8"):
             cascade(fine, out=wide)
         assert cascade(fine).mask.shape == (40, 40)
-    with pytest.raises(ImageError, match="strides"):
-        taken(Strided())
+    for array, said in (
+        (Described(strides=(16, 2)), "has strides"),
+        (Described((8, 8), strides=(1, 8)), "has strides"),
+        (Described(version=4), "version 4 of __cuda_array_interface__; expected 3 or older"),
+        (Described(mask=Described()), "has a mask of valid elements"),
+        (WithGradient(), r"expected an array without a gradient: tensor.detach\(\)"),
+    ):
+        with pytest.raises(ImageError, match=said):
+            taken(array)  # type: ignore[arg-type]  # it has no interface
     with pytest.raises(ImageError, match="has no __cuda_array_interface__"):
         taken(OnlyDlpack())
     with Cascade.load(thresholds, "onnxruntime", threads=1) as cpu:
@@ -137,10 +153,69 @@ def test_what_cannot_be_taken_on_the_gpu_is_named(place: PlannedPlace, threshold
         array.free()
 
 
-def test_a_default_stream_is_waited_for_where_none_is_named() -> None:
-    class Old:
-        __cuda_array_interface__ = {
-            "shape": (4, 4), "typestr": "|u1", "data": (4096, False), "version": 2,
-        }  # fmt: skip
+def test_strides_of_a_side_of_one_pixel_may_be_any() -> None:
+    for shape, strides in (((1, 8), (999, 1)), ((8, 1), (1, 999)), ((1, 1), (7, 7))):
+        assert taken(Described(shape, strides=strides)).shape == shape  # type: ignore[arg-type]
 
-    assert taken(Old()).producer == 1  # type: ignore[union-attr]
+
+def test_a_read_only_mask_is_refused(place: PlannedPlace) -> None:
+    image = np.zeros((40, 40), np.uint8)
+    given, out = (FakeGpuArray(place.device, image, None) for _ in range(2))
+    for array in (given, out):
+        array.changed["data"] = (array.address, True)
+    with place.cascade() as cascade:
+        with pytest.raises(ImageError, match="out is a read-only array on the GPU"):
+            cascade(image, out=out)
+        assert cascade(given).mask.shape == (40, 40)
+    given.free()
+    out.free()
+
+
+def test_memory_of_another_gpu_or_of_none_is_refused(place: PlannedPlace) -> None:
+    image = spotted(60, 60)
+    other, unknown = Described((60, 60), data=(0x77000, False)), Described((60, 60))
+    place.device.elsewhere[0x77000] = 1
+    with place.cascade() as cascade:
+        wanted = cascade(image).mask
+        for given, out in ((other, None), (image, other)):
+            with pytest.raises(ImageError, match="on GPU 1, .* on GPU 0: .* gpu=1"):
+                cascade(given, out=out)  # type: ignore[arg-type]
+        with pytest.raises(ImageError, match="no GPU holds the address 0x10 .* memory of GPU 0"):
+            cascade(unknown)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(cascade(image).mask, wanted)
+
+
+def test_a_stream_begins_images_on_the_gpu_in_the_thread_that_gives_them(
+    place: PlannedPlace,
+) -> None:
+    """Handle 2, the per-thread default stream, is of the thread that asks for the interface."""
+    images = [spotted(60 + n, 70) for n in range(12)]
+    with place.device.current():
+        theirs = place.device.stream()
+    mixed = [FakeGpuArray(place.device, i, theirs.handle) if n % 3 else i
+             for n, i in enumerate(images)]  # fmt: skip
+    with place.cascade() as cascade:
+        wanted = [cascade(image).mask for image in images]
+        for found, mask in zip(cascade.stream(mixed, copy=False), wanted, strict=True):
+            np.testing.assert_array_equal(found.mask, mask)
+    assert place.device.followers == [threading.get_ident()] * 8
+    for array in mixed:
+        if isinstance(array, FakeGpuArray):
+            array.free()
+    with place.device.current():
+        theirs.close()
+
+
+def test_a_stream_raises_what_is_wrong_with_an_image_after_those_before(
+    place: PlannedPlace,
+) -> None:
+    images = [spotted(60, 60), spotted(60, 60), WithGradient(), spotted(60, 60)]
+    done = []
+    with place.cascade() as cascade, pytest.raises(ImageError, match="detach"):
+        for result in cascade.stream(images):  # type: ignore[arg-type]
+            done.append(result.mask.any())
+    assert done == [True, True]
+
+
+def test_a_default_stream_is_waited_for_where_none_is_named() -> None:
+    assert taken(Described(version=2)).producer == 1  # type: ignore[arg-type, union-attr]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime
 import pytest
 
-from foveate.runtime.gpu_query import GpuFacts, NoGpu, gpus
+from foveate.runtime.gpu_query import GpuFacts, NoGpu, driver_cuda, gpus
+from foveate.runtime.install_lines import install_lines
 from foveate.runtime.machine import Jetson, jetson
 from foveate.runtime.machine_facts import machine_facts, machine_lines
 from foveate.runtime.toolkit import installed_toolkits
@@ -74,6 +77,40 @@ def test_elsewhere_the_lines_are_pip_s(architecture: str, tmp_path: Path) -> Non
     assert "pip install 'foveate[rtx]'" in found["TensorRT"]["install"]
     assert "foveate[gpu]" in pieces(facts, "onnxruntime-cuda")[CUDA_PROVIDER]["install"]
     assert facts["jetson"] is None
+
+
+@pytest.mark.parametrize(
+    ("version", "cuda", "lines"),
+    [
+        (12060, "12.6", {"onnxruntime-gpu": "'onnxruntime-gpu<1.27'", "tensorrt": "tensorrt-cu12>=",
+                         "cuda-libraries": "[cuda,cudnn]<1.27'", "pycuda": "'cuda-bindings<13'",
+                         "cuda-bindings": "'cuda-bindings<13'"}),
+        (13010, "13.1", {}),
+    ],
+)  # fmt: skip
+def test_the_versions_are_those_that_the_driver_runs(
+    version: int, cuda: str, lines: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(found: Any) -> int:
+        found._obj.value = version
+        return 0
+
+    driver = SimpleNamespace(cuDriverGetVersion=ask, cuInit=lambda flags: 100)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
+    assert driver_cuda() == cuda
+    facts = machine_facts()
+    assert f"NVIDIA driver: runs CUDA {cuda} and older" in machine_lines(facts)
+    named = {name: line for name, line in install_lines(None, cuda).items() if "<" in line}
+    assert named.keys() == lines.keys() - {"tensorrt"}
+    assert all(words in install_lines(None, cuda)[name] for name, words in lines.items())
+
+
+def test_jetpack_6_has_a_driver_of_cuda_12() -> None:
+    for release, old in (("36.4.3", True), ("38.2.1", False)):
+        lines = install_lines(Jetson("Orin", release), "")
+        assert ("'cuda-bindings<13'" in lines["pycuda"]) is old
+        assert ("'cuda-bindings<13'" in lines["cuda-bindings"]) is old
+        assert "Jetson index" in lines["onnxruntime-gpu"]
 
 
 CUDA_PROVIDER = "ONNX Runtime with its CUDA provider"

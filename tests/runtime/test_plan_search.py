@@ -10,7 +10,7 @@ import pytest
 
 from foveate.runtime.build_options import BuildOptions
 from foveate.runtime.errors import PlanError
-from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe
+from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe, this_platform
 from foveate.runtime.plan_search import Shape, Wanted, find, no_plan, usable
 from foveate.runtime.plans import PlanCache
 
@@ -58,6 +58,22 @@ def test_no_plan_names_the_line_that_builds_one(cache: PlanCache) -> None:
         "Build one: foveate build 'my lung.bundle' --engine tensorrt --precision fp16 "
         "--batch 1,4,4 --size 1024x1024"
     )
+
+
+def test_a_plan_for_another_system_or_processor_is_refused_by_name(cache: PlanCache) -> None:
+    record = replace(built(cache, RTX), platform="linux-s390x")
+    cache.write(record, b"")
+    said = refused(cache, WANTED)
+    assert f"was built for linux-s390x; here is {this_platform()}. Build one: " in said
+    again, new = cache.build_once(RTX, "l.bundle", "fp16", lambda log: b"own", lambda: None)
+    assert new and find(cache, WANTED, SHAPE) == again
+
+
+def test_the_line_builds_on_the_gpu_that_was_asked_for(cache: PlanCache) -> None:
+    full = replace(WANTED, flavour="tensorrt", gpu=1)
+    assert refused(cache, full).endswith("--size 1024x1024 --gpu 1")
+    assert str(no_plan(cache, full, None)).endswith("--size HEIGHTxWIDTH --gpu 1")
+    assert refused(cache, replace(WANTED, gpu=1)).endswith("--size 1024x1024")
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,13 @@ def test_a_record_says_all_that_the_key_is_made_of(cache: PlanCache) -> None:
     assert values["plan_bytes"] == 4 and values["precision"] == "fp16"
 
 
+def test_a_record_of_an_earlier_version_has_no_platform_and_is_for_all(cache: PlanCache) -> None:
+    record = built(cache)
+    sign(cache.path(record.key, ".json"), lambda values: values.pop("platform"))
+    assert cache.records() == [replace(record, platform="")]
+    assert cache.build_once(RECIPE, "lung.bundle", "fp16", never, lambda: None)[1] is False
+
+
 @pytest.mark.parametrize("content", [b"plam", b"pla", b""])
 def test_a_damaged_plan_is_refused_with_the_line_that_builds_it(
     cache: PlanCache, content: bytes

@@ -6,6 +6,9 @@ the provider itself.
 
 from __future__ import annotations
 
+import _ctypes
+import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,7 +26,7 @@ from foveate.runtime.engines.host_memory import HostMemory, PinnedMemory, PlainM
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.engines.onnxruntime_binding import BoundSession
 from foveate.runtime.engines.onnxruntime_cuda import check_convolutions
-from foveate.runtime.engines.onnxruntime_provider import has_provider
+from foveate.runtime.engines.onnxruntime_provider import has_provider, load_libraries
 from foveate.runtime.engines.onnxruntime_session import session_options
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.train.phantom import PhantomSettings, phantoms
@@ -68,6 +71,37 @@ def test_without_the_provider_it_is_refused_and_not_run_on_the_cpu(precision: st
 def test_a_damaged_graph_does_not_hide_that_the_provider_is_missing() -> None:
     with pytest.raises(EngineError, match="without its CUDA provider"):
         engine_from_onnx("onnxruntime-cuda", b"no graph")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nvidia_s_wheels_are_found_wherever_they_lie_on_sys_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any shared library does: what is shown is which files are loaded."""
+    made = {}
+    for place, name in (
+        ("first/nvidia/cu13/lib", "libcublasLt.so.13"),
+        ("second/nvidia/cu13/lib", "libcublasLt.so.13"),
+        ("second/nvidia/cudnn/lib", "libcudnn.so.9"),
+        ("second/nvidia/cublas/lib", "libcublas.so.12"),
+        ("second/nvidia/curand/lib", "libcurand.so.10"),
+        ("second/nvidia/nccl/lib", "libnccl.so.2"),
+    ):
+        path = tmp_path / place / name
+        path.parent.mkdir(parents=True)
+        made[place] = shutil.copy(_ctypes.__file__, path)
+        monkeypatch.syspath_prepend(tmp_path / place.split("/")[0])
+
+    def loaded(cuda: str) -> set[str]:
+        monkeypatch.setattr(onnxruntime, "cuda_version", cuda, raising=False)
+        load_libraries()
+        maps = Path("/proc/self/maps").read_text()
+        return {place for place, path in made.items() if str(path) in maps}
+
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), *sys.path])
+    of_13 = {"first/nvidia/cu13/lib", "second/nvidia/cudnn/lib"}
+    assert loaded("13.0") == of_13
+    assert loaded("12.8") - of_13 == {"second/nvidia/cublas/lib", "second/nvidia/curand/lib"}
 
 
 class TestBoundSession:

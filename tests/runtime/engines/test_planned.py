@@ -5,6 +5,7 @@ Shown here: which plan a call gets, order, memory and ends. What a GPU computes:
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foveate.runtime import plans
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.planned import PlannedEngine
@@ -22,6 +24,7 @@ from foveate.runtime.inputs import Item
 from foveate.runtime.journal import Journal
 from foveate.runtime.pipeline import Job, segment_files
 from foveate.runtime.plan_kernels import SUFFIX, read_kernels
+from foveate.runtime.plan_record import PlanRecord, read_record
 from foveate.runtime.ring import LATENCY, RingSettings
 from foveate.runtime.work_plan import WorkPlan
 from tests.runtime.planned_place import LARGE, SMALL, Image, PlannedPlace
@@ -278,6 +281,26 @@ def test_a_closed_cascade_says_so(place: PlannedPlace) -> None:
     cascade.close()
     with pytest.raises(EngineError, match="has been closed"):
         cascade(images((64, 64))[0])
+
+
+def test_the_records_are_read_again_only_where_the_cache_has_changed(
+    place: PlannedPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> PlanRecord:
+        read.append(path)
+        return read_record(path)
+
+    place.build(SMALL)
+    monkeypatch.setattr(plans, "read_record", counted)
+    with place.engine() as engine:
+        os.utime(place.cache.folder, (1e9, 1e9))
+        read.clear()
+        assert [engine.most_images(1, 200, 200) for _ in range(5)] == [0] * 5
+        assert len(read) == 1
+        place.build(LARGE)
+        assert engine.most_images(1, 200, 200) == 1
 
 
 def test_a_folder_with_one_size_that_no_plan_covers(place: PlannedPlace, tmp_path: Path) -> None:
