@@ -8,7 +8,6 @@ the sha256 of each image's pixels. PyTorch is needed where the folder is written
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from PIL import Image
 
 from foveate.benchmarks.images import Images
 from foveate.benchmarks.parity import Box, Reference
-from foveate.runtime.atomic_files import write_atomically
+from foveate.benchmarks.result_files import write_result
 from foveate.runtime.bundle import WEIGHTS, Bundle
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import BundleError, DataError
@@ -80,8 +79,7 @@ def write_reference(
         "bundle": identity(bundle),
         "images": written,
     }
-    text = json.dumps(values, indent=1) + "\n"
-    write_atomically(folder / INDEX, lambda file: file.write(text.encode()))
+    write_result(folder / INDEX, values)
 
 
 def stored_reference(folder: Path, bundle: Bundle) -> Reference:
