@@ -107,11 +107,12 @@ def plan(masks: Path, every: str, option: str, few: bool) -> Iterator[tuple[str,
         bundle = "{temp}/phantoms" if name == "phantoms" else f"{{tree}}/examples/{name}"
         images = json.loads((masks / name / "reference.json").read_bytes())["images"].values()
         sizes = Counter("x".join(map(str, item["size"])) for item in images).most_common()
-        shapes = f"--size {','.join(size for size, _ in sizes)} {option} --batch 1,1,"
-        for precision in ("fp16", "fp32", "tf32") if main == "tensorrt" else ():
-            most = 64 if (name, precision, few) == ("phantoms", "fp16", False) else 2
-            words = f"foveate build {bundle} --precision {precision} {shapes}{most}"
-            yield f"build-{name}-{precision}", 60, words
+        shapes = f"--size {','.join(size for size, _ in sizes)} {option}"
+        plans = [("fp16", "1,1,1"), ("fp32", "1,1,1"), ("tf32", "1,1,1"), ("fp16", "2,16,64")]
+        for precision, batch in plans[: 4 if name == "phantoms" else 3]:
+            words = f"{bundle} --precision {precision} --batch {batch} {shapes}"
+            if main == "tensorrt":
+                yield f"build-{name}-{precision}-{batch}", 60, f"foveate build {words}"
         own = f"{bundle} --reference {{masks}}/{name} --engines {every}"
         yield f"parity-{name}", 90, f"{bench} parity {own}"
         if name == "phantoms":
