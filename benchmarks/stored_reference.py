@@ -8,6 +8,7 @@ the sha256 of each image's pixels. PyTorch is needed where the folder is written
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,13 @@ def write_reference(
     write_result(folder / INDEX, values)
 
 
+def stored_sizes(folder: Path) -> str:
+    """Return a folder's image sizes, the usual first, as ``foveate build --size`` takes them."""
+    images = read_json(folder / INDEX, "a folder of reference masks")["images"].values()
+    found = Counter("x".join(map(str, item["size"])) for item in images)
+    return ",".join(size for size, _ in found.most_common())
+
+
 def stored_reference(folder: Path, bundle: Bundle) -> Reference:
     """Return the reference of a folder; its masks are found by an image's pixels.
 
@@ -112,7 +120,7 @@ def stored_reference(folder: Path, bundle: Bundle) -> Reference:
 def pixels_sha256(image: Pixels) -> str:
     """Return the sha256 of an image's type, size and pixels."""
     digest = hashlib.sha256(f"{image.dtype} {image.shape}".encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(image.tobytes())
     return digest.hexdigest()
 
 
