@@ -96,7 +96,9 @@ def test_a_refusal_is_kept_word_by_word_and_the_other_engine_is_measured(
     assert {"onnxruntime-cuda fp16", "onnxruntime-cuda fp32"} == set(
         found["results"]["parity-phantoms"]["parity"]
     )
-    assert (tmp_path / "gpu-check.html").exists()
+    compared = found["results"]["compare-1"]["results"]
+    assert [method["key"] for method in compared["methods"]] == ["foveate"], "nothing of the CPU"
+    assert compared["parts"] == [] and (tmp_path / "gpu-check.html").exists()
 
 
 def test_a_budget_too_short_is_kept_and_what_was_skipped_is_listed(
