@@ -30,11 +30,11 @@ def place(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path))
     made = PlannedPlace(bundle, tmp_path / "plans", monkeypatch)
 
-    def source(bundle: Bundle, precision: str) -> planned.PlanSource:
+    def source(bundle: Bundle, precision: str, gpu: int) -> planned.PlanSource:
         return made.source(precision)
 
     monkeypatch.setattr(planned, "plan_source", source)
-    monkeypatch.setattr(choice_module, "_place", lambda: Place("tensorrt_rtx", VERSION, GPU))
+    monkeypatch.setattr(choice_module, "_place", lambda gpu: Place("tensorrt_rtx", VERSION, GPU))
     yield made
     assert made.device.clean
 

@@ -7,5 +7,5 @@ from tensorrt_rtx import without_float16
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
 
-def engine_from_onnx(graph: bytes, threads: int = 0) -> OnnxRuntimeEngine:
+def engine_from_onnx(graph: bytes, threads: int = 0, gpu: int = 0) -> OnnxRuntimeEngine:
     return OnnxRuntimeEngine(without_float16(graph), threads)

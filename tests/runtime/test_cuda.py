@@ -20,6 +20,8 @@ from tests.runtime.cuda_rehearsals import REHEARSALS
 
 ROOT = Path(__file__).parents[2]
 STANDIN = "FOVEATE_CUDA_STANDIN"
+DISCOVERY = "GPU device discovery failed"
+"""What ONNX Runtime says on standard error in a virtual machine without a graphics card."""
 
 
 @pytest.fixture
@@ -42,7 +44,8 @@ def test_rehearsal(name: str, standin: Path) -> None:
         timeout=120,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    said = [line for line in done.stderr.splitlines() if DISCOVERY not in line]
+    assert (done.returncode, said) == (0, []), done.stderr
 
 
 def test_without_pycuda_the_install_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
