@@ -8,6 +8,8 @@ RESULTS := benchmarks/results
 REFERENCE := .cache/reference
 GPU_PYTHON ?= $(PYTHON)
 REFERENCES := .gpu/references
+OUT := gpu-check
+BUDGET_S := 500
 TRAIN_cascade := --set num_epochs=10 --set hint_folds=0 --set val_fraction=0.05
 EXPORT_cascade := --precision fp32,fp16,int8
 TRAIN_single := --stages single --set single_input=full --set num_epochs=12 --set val_fraction=0.02
@@ -15,7 +17,7 @@ TRAIN_single := --stages single --set single_input=full --set num_epochs=12 --se
 TRAINING := tests/train tests/test_networks.py tests/test_notebook.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types reference bench soak gpu-references gpu-check gpu-soak wheel clean
+.PHONY: help demo test check lint types reference bench soak gpu-references gpu-check wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -61,15 +63,12 @@ soak: $(VENV)/.dev  ## 200 kills, 10,000 spoilt files, 50,000 images, one of 20,
 	$(VENV)/bin/python -m foveate.benchmarks.soak.frames --out $(RESULTS)/soak/frames.json
 
 gpu-references: $(REFERENCE)/cascade.bundle  ## DATA=folder of usgra and bsdata: what a GPU's masks are compared with
-	$(VENV)/bin/python -m foveate.benchmarks.gpu_references $(REFERENCES) --phantoms $(REFERENCE)/cascade.bundle 6 \
-	  --set usgra examples/usgra $(DATA)/usgra $(DATA)/usgra/test.txt 0 \
-	  --set bsdata examples/bsdata $(DATA)/bsdata $(DATA)/bsdata/test.txt 5
+	$(VENV)/bin/python benchmarks/scripts/gpu_references.py $(REFERENCES) $(REFERENCE)/cascade.bundle 6 \
+	  --set usgra $(DATA)/usgra $(DATA)/usgra/test.txt 0 \
+	  --set bsdata $(DATA)/bsdata $(DATA)/bsdata/test.txt 5
 
-gpu-check:  ## on a machine with a GPU, with its own Python: masks, speeds, ceilings, PyTorch, in six minutes
-	$(GPU_PYTHON) -m foveate.benchmarks.gpu_check $(REFERENCES)
-
-gpu-soak:  ## on a machine with a GPU: 50,000 images with flat memory, and compute-sanitizer
-	$(GPU_PYTHON) -m foveate.benchmarks.gpu_soak $(REFERENCES)
+gpu-check:  ## on a machine with a GPU, with its own Python: tests, masks, speeds, ceilings, PyTorch, in BUDGET_S seconds
+	$(GPU_PYTHON) benchmarks/scripts/gpu_check.py $(REFERENCES) $(OUT) $(BUDGET_S)
 
 $(REFERENCE)/data: | $(VENV)/.dev
 	$(VENV)/bin/foveate phantom $@ --count 600 --size 1024 --bits 8 --seed 4

@@ -4,9 +4,9 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 FOLDERS = ("train", "export", "runtime", "benchmarks")
-CHECKOUT_PACKAGES = ("benchmarks.gpu", "benchmarks.soak")
+CHECKOUT_PACKAGES = ("benchmarks.soak",)
 CHECKOUT_MODULES = {
-    "folder_ceiling", "gpu_check", "gpu_references", "gpu_soak", "large_images", "mask_encoders",
+    "folder_ceiling", "gpu_aims", "large_images", "limited_process", "mask_encoders",
     "minimal_install", "paired", "readme_table", "serve_load",
 }  # fmt: skip
 """Of benchmarks. These measure the checkout they lie in, and no command of foveate needs them: an

@@ -50,8 +50,10 @@ def contender(bundle: Bundle, variant: Variant) -> Contender:
 
 
 @contextmanager
-def bare_engine(bundle: Bundle, variant: Variant, threads: int) -> Iterator[BareCall]:
-    """Give a call of the engine with nothing of ours around it.
+def bare_engine(
+    bundle: Bundle, variant: Variant, threads: int, latency: bool = False
+) -> Iterator[BareCall]:
+    """Give a call of the engine with nothing of ours around it; ``latency`` as in ``Cascade.load``.
 
     For onnxruntime a session of its own with default options, so that a wait or a slow setting in
     our engine shows; for others our engine, called directly.
@@ -62,7 +64,6 @@ def bare_engine(bundle: Bundle, variant: Variant, threads: int) -> Iterator[Bare
         session = BareSession(bundle.graph(variant.precision), threads)
         yield lambda image: session.run(image, OUTPUTS)
         return
-    with engine_from_bundle(
-        bundle, variant.engine, variant.precision, LoadSettings(threads)
-    ) as loaded:
+    settings = LoadSettings(threads, latency)
+    with engine_from_bundle(bundle, variant.engine, variant.precision, settings) as loaded:
         yield lambda image: loaded.run({"image": image}, OUTPUTS)

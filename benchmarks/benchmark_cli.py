@@ -55,6 +55,10 @@ def target_options(command: Command) -> Command:
             click.argument("bundle", type=_PATH),
             click.argument("data", type=_PATH, required=False),
             click.option("--list", "stem_list", type=_PATH, help="File of stems of DATA."),
+            click.option(
+                "--reference", type=_PATH,
+                help="Folder of stored reference masks; its images where there is no DATA.",
+            ),
             click.option("--engines", type=Names(), default=(), help="Default: all here."),
             click.option(
                 "--precision", "precisions", type=Names(), default=(),
@@ -102,8 +106,9 @@ def parity(pictures: Path | None, out: Path | None, as_json: bool, **options: An
     """Are the masks the same? Every engine and precision against the PyTorch fp32 cascade.
 
     Foreground disagreement, change of the mean Dice, masks that are empty on one side only, boxes
-    that moved. Without PyTorch the reference is ONNX Runtime fp32. Exit code 1 when a bound does
-    not hold. --pictures marks the pixels that differ.
+    that moved. Without PyTorch the reference is ONNX Runtime fp32, or the masks that PyTorch made
+    elsewhere: --reference. Exit code 1 when a bound does not hold. --pictures marks the pixels that
+    differ.
 
     \b
     Example:
@@ -134,7 +139,8 @@ def latency(
     """How long does a mask take? Percentiles, stage by stage, against the bare engine.
 
     A call is array in, mask out; a whole is file in, file out, with its stages: decode, h2d,
-    execute, d2h, encode. Cold start and memory are those of fresh processes.
+    execute, d2h, encode. Cold start and memory are those of fresh processes. TensorRT runs in its
+    latency mode.
 
     \b
     Example:
@@ -169,8 +175,9 @@ def throughput(
 
     All cores busy, over batch sizes and workers, beside the bare engine in the same run. From
     files to files: the share of the ceiling that decoding, engine and encoding leave, each
-    measured alone, and which is the bottleneck. The least time that the machine's measured peaks
-    allow for the graph's arithmetic and memory (roofline).
+    measured alone, and which is the bottleneck. For TensorRT, what its plan and the GPU allow with
+    and without copies. The least time that the machine's measured peaks allow for the graph's
+    arithmetic and memory (roofline).
 
     \b
     Example:

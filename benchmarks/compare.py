@@ -21,8 +21,8 @@ from foveate.benchmarks.bare_session import BareSession
 from foveate.benchmarks.contest import OURS, Contest, Method, Part, Segment, hold
 from foveate.benchmarks.graph_cost import multiply_adds
 from foveate.benchmarks.images import Images
-from foveate.benchmarks.parity import find_reference
-from foveate.benchmarks.peers.catalogue import peers
+from foveate.benchmarks.parity import Reference
+from foveate.benchmarks.peers.catalogue import Peer, WholePeer, cpu_peers, gpu_peers
 from foveate.benchmarks.peers.glue import GlueCascade
 from foveate.benchmarks.peers.networks import (
     Stages,
@@ -59,12 +59,14 @@ class Opponents:
 def compare(
     found: Variants,
     images: Images,
+    reference: Reference,
     opponents: Opponents,
     progress: Callable[[str, int, int], None],
 ) -> tuple[dict[str, Any], list[Method]]:
     """Return the results of a comparison, and the methods with their totals.
 
-    Each image is segmented at least once, and there are 40 rounds or as many as asked for.
+    Each image is segmented at least once, and there are 40 rounds or as many as asked for. What
+    the time is made of is measured on the CPU, where foveate runs on it.
     """
     if found.bundle.spec.stage2 is None:
         raise BundleError(
@@ -84,16 +86,14 @@ def compare(
     cases = [images.load(index) for index in range(taken)]
     with ExitStack() as stack:
         singles = [(path, _single(path, found, threads, stack)) for path in opponents.singles]
-        methods = [
-            *_ours(found),
-            *_peers(stages, threads, opponents.batch),
-            *_singles(stages, singles, threads),
-        ]
-        bundles = [cascade.bundle for _, cascade in singles]
-        parts = _parts(stages, bundles, cases, threads) if opponents.batch == 1 else []
-        reference = find_reference(found)
-        contest = Contest(methods, parts, reference, cases, rounds, opponents.batch)
-        results = {"reference": contest.reference.name, **hold(contest, progress)}
+        first = [case.image for case in cases[: opponents.batch]]
+        methods = [*_ours(found), *_peers(stages, opponents, found.on_cpu, first)]
+        bundles, parts = [cascade.bundle for _, cascade in singles], []
+        if singles or found.on_cpu:
+            methods += _singles(stages, singles, threads)
+        if opponents.batch == 1 and found.on_cpu:
+            parts = _parts(stages, bundles, cases, threads)
+        results = hold(Contest(methods, parts, reference, cases, rounds, opponents.batch), progress)
     bundles = [found.bundle, *(cascade.bundle for _, cascade in singles)]
     results["multiply_adds"] = _multiply_adds(bundles, cases[0])
     return results, methods
@@ -116,12 +116,21 @@ def _segment(cascade: Cascade) -> Segment:
     ]
 
 
-def _peers(stages: Stages, threads: int, batch: int) -> list[Method]:
-    """Return the peers that run the same two networks; those that cannot, with the reason."""
+def _peers(
+    stages: Stages, opponents: Opponents, on_cpu: bool, images: Sequence[Pixels]
+) -> list[Method]:
+    """Return the peers that run the same two networks; those that cannot, with the reason.
+
+    Peers on the CPU only where foveate runs on it too, peers on the GPU where PyTorch sees one.
+    """
+    how = opponents.threads, opponents.batch
+    peers: list[Peer | WholePeer] = [*cpu_peers(stages, *how)] if on_cpu else []
+    if torch.cuda.is_available():
+        peers += gpu_peers(stages, *how)
     found = []
-    for peer in peers(stages, threads, batch):
+    for peer in peers:
         try:
-            found.append(Method(peer.key, peer.name, peer.how, peer.cascade(stages).batch))
+            found.append(Method(peer.key, peer.name, peer.how, peer.open(stages, images)))
         except EngineError as error:
             found.append(Method(peer.key, peer.name, peer.how, None, str(error)))
     return found

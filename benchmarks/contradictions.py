@@ -162,6 +162,8 @@ def _throughput(results: Mapping[str, Any]) -> Iterator[str]:
         yield from _files(results["files"])
     for row in results["grid"]:
         yield from _grid_row(row)
+    for row in listed(results.get("ceilings")):
+        yield from _ceiling_row(row)
     roofline = results.get("roofline")
     if roofline and roofline["share"] > 1.05:
         yield (
@@ -188,6 +190,17 @@ def _grid_row(row: Mapping[str, Any]) -> Iterator[str]:
             f"{name}: a share of {share:.3g}, but the two rates give {expected:.3g}: one of them "
             "is in another unit"
         )
+
+
+def _ceiling_row(row: Mapping[str, Any]) -> Iterator[str]:
+    name, share = f"{row['variant']}, batch {row['batch']}", row["of_ceiling"]["low"]
+    if row["differing_pixels"]:
+        yield (
+            f"{name}: {row['differing_pixels']} pixels of the masks behind the ceiling are not the "
+            "cascade's: one of the two computed something else"
+        )
+    if share > 1.1:
+        yield f"{name}: {share:.2f} times the ceiling with transfers: one of the two is wrong"
 
 
 def _files(files: Mapping[str, Any]) -> Iterator[str]:

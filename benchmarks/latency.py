@@ -20,7 +20,14 @@ from foveate.benchmarks.file_throughput import write_pngs
 from foveate.benchmarks.images import Images
 from foveate.benchmarks.machine import resident_mb
 from foveate.benchmarks.result_shapes import STAGES
-from foveate.benchmarks.timing import Ratio, distribution, interleaved, ratio, warm_up
+from foveate.benchmarks.timing import (
+    PAUSE_SECONDS,
+    Ratio,
+    distribution,
+    interleaved,
+    ratio,
+    warm_up,
+)
 from foveate.benchmarks.variants import Variant, Variants
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Array, Pixels
@@ -66,7 +73,7 @@ def latency_rows(
     paths = write_pngs(pixels, folder)
     rows = []
     for variant, cascade in found.cascades.items():
-        with bare_engine(found.bundle, variant, plan.threads) as raw:
+        with bare_engine(found.bundle, variant, plan.threads, latency=True) as raw:
             subject = Subject(cascade, variant, raw, pixels, paths, folder)
             for batch in plan.batches:
                 shown = partial(progress, f"{variant.name}, batch {batch}")
@@ -100,8 +107,13 @@ def _row(
     for stage in STAGES:
         marks[stage].clear()
     elapsed = 0.0
-    calls = {"call": call, "raw": lambda number: subject.raw(feeds[number % len(feeds)])}
-    times = interleaved({**calls, "whole": whole}, plan.runs, progress=progress)
+    calls: dict[str, Callable[[int], Any]] = {
+        "call": call,
+        "raw": lambda number: subject.raw(feeds[number % len(feeds)]),
+        "whole": whole,
+    }
+    pause_s = 0.0 if subject.variant.on_gpu else PAUSE_SECONDS
+    times = interleaved(calls, plan.runs, progress=progress, pause_s=pause_s)
     height, width = pixels[0].shape
     return {
         "variant": subject.variant.name,

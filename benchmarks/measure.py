@@ -11,6 +11,7 @@ from typing import Any
 
 from foveate.benchmarks import advice
 from foveate.benchmarks.bare import contender
+from foveate.benchmarks.ceiling_rates import ceiling_rows
 from foveate.benchmarks.cold_start import cold_starts
 from foveate.benchmarks.engine_proof import write_engine_proofs
 from foveate.benchmarks.file_throughput import file_throughput, write_pngs
@@ -18,12 +19,22 @@ from foveate.benchmarks.images import Images, find_images
 from foveate.benchmarks.latency import LatencyPlan, latency_rows
 from foveate.benchmarks.machine import disturbances
 from foveate.benchmarks.offered_load import offered_load
-from foveate.benchmarks.parity import Parity, each_image, measure_parity, parity_row, write_pictures
+from foveate.benchmarks.parity import (
+    Parity,
+    Reference,
+    each_image,
+    find_reference,
+    measure_parity,
+    parity_row,
+    write_pictures,
+)
 from foveate.benchmarks.plan_proof import write_proofs
 from foveate.benchmarks.result_files import new_result
 from foveate.benchmarks.roofline import roofline
+from foveate.benchmarks.stored_reference import stored_reference
 from foveate.benchmarks.throughput import best_cell, grid
 from foveate.benchmarks.variants import Variants, open_variants
+from foveate.runtime.engines import PLANNED
 from foveate.runtime.engines.base import available_cores
 
 Progress = Callable[[str, int, int], None]
@@ -31,11 +42,15 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Target:
-    """What is measured on what. Empty names mean all; ``sizes`` are those of the phantoms."""
+    """What is measured on what. Empty names mean all; ``sizes`` are those of the phantoms.
+
+    ``reference`` is a folder of stored reference masks, and the data set where no other is given.
+    """
 
     bundle: Path
     data: Path | None = None
     stem_list: Path | None = None
+    reference: Path | None = None
     engines: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
     threads: int = 0
@@ -47,11 +62,25 @@ class Target:
     def cores(self) -> int:
         return self.threads or available_cores()
 
+    @property
+    def dataset(self) -> Path | None:
+        return self.data or self.reference
+
     def images(self, found: Variants) -> list[Images]:
         """Return the data set's images, or phantoms of each size."""
-        spec = found.bundle.spec
-        sizes = self.sizes if self.data is None else self.sizes[:1]
-        return [find_images(spec, self.data, self.stem_list, self.count, size) for size in sizes]
+        spec, data = found.bundle.spec, self.dataset
+        sizes = self.sizes if data is None else self.sizes[:1]
+        return [find_images(spec, data, self.stem_list, self.count, size) for size in sizes]
+
+    def find_reference(self, found: Variants) -> Reference:
+        """Return the reference whose masks are stored, or one that computes them here."""
+        if self.reference is None:
+            return find_reference(found)
+        return stored_reference(self.reference, found.bundle)
+
+    def parity(self, found: Variants, images: Sequence[Images], progress: Progress) -> Parity:
+        """Return the parity of every variant on these images."""
+        return measure_parity(found, self.find_reference(found), images, progress)
 
 
 def _result(
@@ -84,9 +113,9 @@ def parity_result(
     """
     with open_variants(target.bundle, target.engines, target.precisions, target.threads) as found:
         images = target.images(found)
-        parity = measure_parity(found, images, progress)
+        parity = target.parity(found, images, progress)
         proofs = write_proofs(found, parity, images)
-        if target.data is not None:
+        if target.dataset is not None:
             proofs += write_engine_proofs(found, parity, images[0].name)
         written = write_pictures(pictures, parity, found, images[0]) if pictures else []
         rows = parity.as_json()
@@ -120,11 +149,15 @@ class LatencySettings:
 
 
 def latency_result(target: Target, settings: LatencySettings, progress: Progress) -> dict[str, Any]:
-    """Return latency, stage times, cold start and memory of every variant here."""
+    """Return latency, stage times, cold start and memory of every variant here.
+
+    TensorRT runs in its latency mode.
+    """
     warnings = disturbances()
-    with open_variants(target.bundle, target.engines, target.precisions, target.threads) as found:
+    names = target.engines, target.precisions
+    with open_variants(target.bundle, *names, target.threads, latency=True) as found:
         images = [part.of_one_size() for part in target.images(found)]
-        parity = measure_parity(found, images, progress)
+        parity = target.parity(found, images, progress)
         plan = LatencyPlan(settings.batches, settings.runs, target.cores)
         rows, loads = [], []
         for part in images:
@@ -133,9 +166,9 @@ def latency_result(target: Target, settings: LatencySettings, progress: Progress
         for rate in settings.rates:
             loads += _loads(found, images[0], rate, settings.runs, progress)
         height, width = images[0].sizes[0]
-        names = [(item.engine, item.precision) for item in found.cascades]
+        pairs = [(item.engine, item.precision) for item in found.cascades]
         shown = partial(progress, "cold starts")
-        starts = cold_starts(target.bundle, names, target.cores, (height, width), shown)
+        starts = cold_starts(target.bundle, pairs, target.cores, (height, width), shown)
         results = {
             "rows": rows,
             "cold_start": starts,
@@ -180,7 +213,7 @@ def throughput_result(
     workers = settings.workers or tuple(sorted({1, min(2, target.cores), target.cores}))
     with open_variants(target.bundle, target.engines, target.precisions, target.threads) as found:
         images = target.images(found)[0].of_one_size()
-        parity = measure_parity(found, [images], progress)
+        parity = target.parity(found, [images], progress)
     pixels = [case.image for case in images]
     contenders = {item.name: contender(found.bundle, item) for item in found.cascades}
     rows: list[dict[str, Any]] = []
@@ -192,9 +225,20 @@ def throughput_result(
         paths = write_pngs(pixels, Path(folder))
         one, shown = contenders[best["variant"]], partial(progress, "files")
         files = file_throughput(one, paths, best, target.cores, settings.seconds, shown)
+    ceilings = []
+    for variant in found.cascades:
+        if variant.engine == PLANNED:
+            with contenders[variant.name].cascade(target.cores) as cascade:
+                ceilings += ceiling_rows(cascade, pixels, settings.batches, settings.seconds)
     floor, reason = _roofline(target, found, rows, images.sizes[0])
     warnings += [f"no roofline: {reason}"] if reason else []
-    results = {"grid": rows, "files": files, "roofline": floor, "skipped": found.skipped}
+    results = {
+        "grid": rows,
+        "files": files,
+        "ceilings": ceilings,
+        "roofline": floor,
+        "skipped": found.skipped,
+    }
     kept = {**_listed(settings), "workers": list(workers)}
     return _result("throughput", target, found, [images], parity.as_json(), results, kept, warnings)
 
@@ -226,12 +270,12 @@ def compare_result(
     with open_variants(target.bundle, target.engines, target.precisions, target.threads) as found:
         images = target.images(found)[0]
         opponents = Opponents(singles, target.cores, rounds, batch)
-        results, methods = compare(found, images, opponents, progress)
-        reference = results.pop("reference")
+        reference = target.find_reference(found)
+        results, methods = compare(found, images, reference, opponents, progress)
         ours = [method for method in methods if method.key.startswith("foveate")]
         names = list(found.cascades)
         parity = {
-            variant.name: parity_row(reference, variant.precision, method.total)
+            variant.name: parity_row(reference.name, variant.precision, method.total)
             for variant, method in zip(names, ours, strict=True)
         }
         kept = {

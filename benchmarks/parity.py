@@ -125,16 +125,19 @@ def each_image(total: Disagreement) -> list[dict[str, Any]]:
 
 
 def measure_parity(
-    found: Variants, images: Sequence[Images], progress: Callable[[str, int, int], None]
+    found: Variants,
+    reference: Reference,
+    images: Sequence[Images],
+    progress: Callable[[str, int, int], None],
 ) -> Parity:
-    """Return every variant's parity on every image, each image read once.
+    """Return every variant's parity with a reference on every image, each image read once.
 
     A variant whose plans do not take every image is left out, with the reason.
     """
     found.leave_out_uncovered(sorted({size for part in images for size in part.sizes}))
     segments = {item.name: cascade_segment(loaded) for item, loaded in found.cascades.items()}
     precisions = {item.name: item.precision for item in found.cascades}
-    parity = Parity(find_reference(found), {name: Disagreement() for name in segments}, precisions)
+    parity = Parity(reference, {name: Disagreement() for name in segments}, precisions)
     count = sum(len(part) for part in images)
     for number, case in enumerate(chain.from_iterable(images)):
         add_case(parity.totals, parity.reference.segment(case.image), case, segments)

@@ -63,6 +63,14 @@ FILES = {
     "stages": dict.fromkeys(FILE_STAGES, {"core_ms": float, "images_per_second": float}),
     "bottleneck": str, "bottleneck_share": float,
 }  # fmt: skip
+CEILINGS = {
+    "variant": str, "batch": int, "height": int, "width": int, "lanes": int, "runs": int,
+    "images_per_second": {
+        "cascade": float, "with_transfers": float, "enqueue_one_stream": float,
+        "enqueue_all_streams": float,
+    },
+    "of_ceiling": RATIO, "differing_pixels": int,
+}  # fmt: skip
 ROOFLINE = {
     "height": int, "width": int, "peak_gflops": float, "copy_gb_s": float, "floor_ms": float,
     "measured_ms": float, "share": float,
@@ -103,7 +111,7 @@ _RESULTS: dict[str, Any] = {
 _OPTIONAL: dict[str, dict[str, Any]] = {
     "parity": {"skipped": dict},
     "latency": {"cold_start": COLD_START, "offered_load": OFFERED_LOAD, "skipped": dict},
-    "throughput": {"files": FILES, "roofline": ROOFLINE, "skipped": dict},
+    "throughput": {"files": FILES, "ceilings": CEILINGS, "roofline": ROOFLINE, "skipped": dict},
     "compare": {"parts": {"name": str, "ms": TIMES, "ratio": RATIO}, "multiply_adds": dict},
 }
 """The parts of a kind that may be null or left out, with the shape of each."""

@@ -188,12 +188,30 @@ def _throughput(results: Mapping[str, Any]) -> Iterator[str]:
             ]
         )  # fmt: skip
     yield from table(head, shown)
+    if results.get("ceilings"):
+        yield ""
+        yield from _ceilings(results["ceilings"])
     if results["files"]:
         yield ""
         yield _files(results["files"])
     if results["roofline"]:
         yield ""
         yield from _roofline(results["roofline"])
+
+
+def _ceilings(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    head = ["ceilings", "batch", "images/s", "with copies", "share", "1 stream", "all streams"]
+    shown = []
+    for row in rows:
+        rates, share = row["images_per_second"], row["of_ceiling"]
+        shown.append(
+            [
+                row["variant"], str(row["batch"]), f"{rates['cascade']:.1f}",
+                f"{rates['with_transfers']:.1f}", f"{share['median']:.1%}",
+                f"{rates['enqueue_one_stream']:.1f}", f"{rates['enqueue_all_streams']:.1f}",
+            ]
+        )  # fmt: skip
+    yield from table(head, shown)
 
 
 def _files(files: Mapping[str, Any]) -> str:

@@ -23,7 +23,8 @@ def throughput_section(file: ResultFile, album: Album) -> str:
     roofline = "".join(map(_roofline, listed(results.get("roofline"))))
     return (
         f"<h3>Throughput, arrays in, masks out</h3>{_grid(results['grid'], parity)}"
-        f"<h4>Parity</h4>{parity_table(parity)}{files}{roofline}{skipped(results)}"
+        f"<h4>Parity</h4>{parity_table(parity)}{_ceilings(listed(results.get('ceilings')), parity)}"
+        f"{files}{roofline}{skipped(results)}"
     )
 
 
@@ -43,6 +44,31 @@ def _grid(rows: Sequence[Row], parity: Mapping[str, Any]) -> str:
             units.spread(row["share"]),
         ])  # fmt: skip
     return pages.table(head, cells)
+
+
+def _ceilings(rows: Sequence[Row], parity: Mapping[str, Any]) -> str:
+    """Return what the cascade reaches of what its plan and the GPU allow; nothing for none."""
+    if not rows:
+        return ""
+    head = (
+        "variant", "parity", "batch", "images/s", "ceiling with copies", "share", "10% to 90%",
+        "without copies, one stream", "all streams",
+    )  # fmt: skip
+    cells: list[list[str | Cell]] = []
+    for row in rows:
+        rate, share = row["images_per_second"], row["of_ceiling"]
+        cells.append([
+            row["variant"], mark(parity, row["variant"]), str(row["batch"]),
+            units.figure(rate["cascade"]), units.figure(rate["with_transfers"]),
+            units.ratio(share), units.spread(share), units.figure(rate["enqueue_one_stream"]),
+            units.figure(rate["enqueue_all_streams"]),
+        ])  # fmt: skip
+    words = (
+        f"{units.size(rows[0])}. Ceiling: page-locked memory to the GPU, execution and back, on "
+        f"{rows[0]['lanes']} streams, with nothing of the cascade around it."
+    )
+    table = pages.table(head, cells)
+    return f"<h3>Ceilings of the GPU</h3><p>{html.escape(words)}</p>{table}"
 
 
 def _files(files: Row, parity: Mapping[str, Any], album: Album) -> str:

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from foveate.runtime.bundle import Bundle, open_bundle
 from foveate.runtime.cascade import Cascade
-from foveate.runtime.engines import REFUSED, ROUNDED, engine_names
+from foveate.runtime.engines import PLANNED, REFUSED, ROUNDED, engine_names
 from foveate.runtime.engines.planned import PlannedEngine
 from foveate.runtime.errors import EngineError, PlanError
 from foveate.runtime.plan_record import graph_of
+
+GPU_ENGINES = (PLANNED, "onnxruntime-cuda")
+"""Engines on an NVIDIA GPU. They leave no idle threads that spin on the cores of the next call."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Variant:
     def name(self) -> str:
         return f"{self.engine} {self.precision}"
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.engine in GPU_ENGINES
+
 
 @dataclass
 class Variants:
@@ -34,6 +41,11 @@ class Variants:
     bundle: Bundle
     cascades: dict[Variant, Cascade] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Say whether any of them runs on the CPU."""
+        return not all(variant.on_gpu for variant in self.cascades)
 
     def leave_out_uncovered(self, sizes: Sequence[tuple[int, int]]) -> None:
         """Skip the variants whose TensorRT plans do not take images of all these (height, width).
@@ -54,9 +66,13 @@ class Variants:
 
 @contextmanager
 def open_variants(
-    path: Path, engines: Sequence[str] = (), precisions: Sequence[str] = (), threads: int = 0
+    path: Path,
+    engines: Sequence[str] = (),
+    precisions: Sequence[str] = (),
+    threads: int = 0,
+    latency: bool = False,
 ) -> Iterator[Variants]:
-    """Yield the variants of a bundle, loaded.
+    """Yield the variants of a bundle, loaded; ``latency`` is that of ``Cascade.load``.
 
     Without names every engine and every precision of the bundle is tried, and what does not run
     is skipped with its reason. An engine or precision that was named and does not run raises
@@ -69,7 +85,7 @@ def open_variants(
             for precision in precisions or _precisions(found.bundle, engine):
                 variant = Variant(engine, precision)
                 try:
-                    cascade = Cascade.load(path, engine, precision, threads)
+                    cascade = Cascade.load(path, engine, precision, threads, latency)
                 except EngineError as error:
                     named = bool(engines and precisions)
                     if named and not _is_anothers(engine, precision, engines):

@@ -55,7 +55,9 @@ SAME_NAMES = (
     help="0 to 5: quick to build, to quick to run.",
 )
 @click.option(
-    "--target", default="", help="TensorRT-RTX: compute capabilities, for example sm86,sm89."
+    "--target",
+    default="",
+    help="TensorRT-RTX: compute capabilities, for example sm86,sm89; or current: this GPU alone.",
 )
 @click.option(
     "--timing-cache", is_flag=True, help="TensorRT: keep kernel timings for the next build."

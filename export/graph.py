@@ -15,7 +15,7 @@ from torch import nn
 
 import foveate
 from foveate.export.operators import GraphWriter
-from foveate.export.paste import decided, paste
+from foveate.export.paste import decided, paste, write_mask
 from foveate.export.precision import network_nodes
 from foveate.export.region import box_spans, find_box, least_box, whole_box
 from foveate.export.resample import Plane, Span, fixed_plane, image_plane, resample, whole_span
@@ -46,8 +46,7 @@ def cascade_model(
         _network_at_own_size(w, spec, stage1, pixels, precision)
         w.op("Unsqueeze", whole_box(w, image), w.ints(1), name="box")
         refined = w.op("Identity", "coarse", name="refined")
-        labels = decided(w, spec, refined)
-        w.op("Cast", labels, name="mask", to=TensorProto.UINT8)
+        write_mask(w, spec, decided(w, spec, refined))
         _score(w, spec, refined)
         return _model(w, spec, precision)
     everything = whole_span(w, image.rows), whole_span(w, image.columns)

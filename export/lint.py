@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import onnx
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from foveate.export.layers import nodes_of_networks
 from foveate.export.network_operators import NEAREST
@@ -27,6 +27,7 @@ FORBIDDEN = {
     "Resize": "engines differ in its modes; use the matrix products",
 }
 NARROW = (TensorProto.BOOL, TensorProto.UINT8)
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 QUANTISING = {"QuantizeLinear", "DequantizeLinear"}
 CARRIERS = {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice"}
 """Operators that move values and compute nothing: labels travel as float16 through them."""
@@ -44,6 +45,7 @@ def lint(model: onnx.ModelProto) -> list[str]:
     types = _element_types(model)
     return [
         *_narrow_types(model, types),
+        *_byte_casts(model, types),
         *_half_geometry(model, types),
         *_signed_values(model, types),
         *_weight_zero_points(model),
@@ -98,6 +100,17 @@ def _narrow_types(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str
             yield f"ReduceMax ({node.name}) on bool or uint8: TensorRT-RTX rejects it; cast first"
         if node.op_type == "Where" and types.get(node.output[0]) in NARROW:
             yield f"Where ({node.name}) of uint8: TensorRT-RTX rejects it; cast first"
+
+
+def _byte_casts(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str]:
+    """TensorRT's headers of 10.3 and 11.1: kUINT8 conversions are only supported for floats."""
+    for node in model.graph.node:
+        if node.op_type != "Cast":
+            continue
+        kinds = types.get(node.input[0], 0), helper.get_node_attr_value(node, "to")
+        if TensorProto.UINT8 in kinds and not any(kind in FLOATS for kind in kinds):
+            names = " to ".join(TensorProto.DataType.Name(kind).lower() for kind in kinds)
+            yield f"Cast ({node.name}) of {names}: TensorRT has none; cast to float16 in between"
 
 
 def _half_geometry(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str]:

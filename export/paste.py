@@ -80,7 +80,13 @@ def paste(
     labels = w.op("Flatten", joined(w, [decided(w, spec, band) for band in products]), axis=3)
     rows = w.op("Mul", w.op("Reshape", image.numbers, w.ints(-1, 1)), tall.rows)
     labels = w.op("Gather", labels, w.op("Add", tall.places, rows), axis=0)
-    w.op("Cast", labels, name="mask", to=TensorProto.UINT8)
+    write_mask(w, spec, labels)
+
+
+def write_mask(w: GraphWriter, spec: CascadeSpec, labels: str) -> None:
+    """Write ``mask`` of (N, H, W) labels: TensorRT converts nothing but floats to uint8."""
+    floats = w.op("Cast", labels, to=TensorProto.FLOAT16) if spec.binary else labels
+    w.op("Cast", floats, name="mask", to=TensorProto.UINT8)
 
 
 def decided(w: GraphWriter, spec: CascadeSpec, probability: str) -> str:

@@ -25,7 +25,8 @@ from foveate.runtime.toolkit import Toolkit
 class PlanJob:
     """What to build; ``progress`` is told phases, ``waiting`` that another process builds.
 
-    ``gpu`` is the number of the GPU that the full TensorRT builds on and for.
+    ``gpu`` is the number of the GPU to build on and for: of the full TensorRT, and of RTX's target
+    ``current``.
     """
 
     bundle: Bundle
@@ -59,7 +60,7 @@ def build_into(cache: PlanCache, job: PlanJob) -> tuple[PlanRecord, bool]:
         job.kit.version,
         job.bundle.graph_sha256(precision),
         options,
-        None if job.kit.rtx else gpu(job.gpu),
+        None if job.kit.rtx and not options.for_this_gpu else gpu(job.gpu),
     )
     return cache.build_once(
         recipe,
@@ -71,7 +72,8 @@ def build_into(cache: PlanCache, job: PlanJob) -> tuple[PlanRecord, bool]:
 
 
 def _built(job: PlanJob, graph: bytes, options: BuildOptions, log: Path) -> bytes:
-    """Return the plan; the full TensorRT builds on the GPU that is current."""
-    place = nullcontext() if job.kit.rtx else CudaDevice(job.gpu).current()
+    """Return the plan; what is built for one GPU is built where that GPU is current."""
+    anywhere = job.kit.rtx and not options.for_this_gpu
+    place = nullcontext() if anywhere else CudaDevice(job.gpu).current()
     with place:
         return build_plan(job.kit, graph, options, log, job.progress)

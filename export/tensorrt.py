@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.export.tensorrt_watch import BuildLog, Progress, interruptible, logger, monitor
-from foveate.runtime.build_options import BuildOptions, in_order
+from foveate.runtime.build_options import TARGET, BuildOptions, in_order
 from foveate.runtime.errors import EngineError, GraphError, SettingsError
 from foveate.runtime.toolkit import Toolkit
 
@@ -32,7 +32,8 @@ def build_plan(
         with interruptible(stop):
             network, builder = _network(kit, graph, log, log_path)
             config = _config(kit, builder, options, log_path)
-            config.add_optimization_profile(_profile(builder, network, options))
+            index = config.add_optimization_profile(_profile(builder, network, options))
+            _accepted(kit, index >= 0, "the shapes of --batch and --size", log_path)
             config.progress_monitor = monitor(kit.module, progress, stop)
             plan = builder.build_serialized_network(network, config)
             if plan is None:
@@ -84,13 +85,18 @@ def check_options(kit: Toolkit, options: BuildOptions) -> None:
 
 def rtx_targets(kit: Toolkit) -> list[str]:
     """Return the targets that the installed TensorRT-RTX can build for."""
-    names = kit.module.ComputeCapability.__members__
-    return sorted((name.lower() for name in names if name.startswith("SM")), key=in_order)
+    names = (name.lower() for name in kit.module.ComputeCapability.__members__)
+    return sorted((name for name in names if TARGET.fullmatch(name)), key=in_order)
 
 
 def _config(kit: Toolkit, builder: Any, options: BuildOptions, log_path: Path) -> Any:
-    """Return the builder's configuration; TF32 is on unless it is cleared."""
+    """Return the builder's configuration; TF32 is on unless it is cleared.
+
+    EngineError for a setting that TensorRT does not accept.
+    """
     trt, config = kit.module, builder.create_builder_config()
+    if kit.rtx and hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # else no CUDA graph, silently
     if not options.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     config.builder_optimization_level = options.optimisation_level
@@ -104,13 +110,22 @@ def _config(kit: Toolkit, builder: Any, options: BuildOptions, log_path: Path) -
         config.num_compute_capabilities = len(options.targets)
         for index, name in enumerate(options.targets):
             capability = getattr(trt.ComputeCapability, name.upper())
-            config.set_compute_capability(capability, index)
+            done = config.set_compute_capability(capability, index)
+            _accepted(kit, done, f"--target {name}", log_path)
     if options.timing_cache:
         path = _timing_path(kit, log_path)
-        config.set_timing_cache(
-            config.create_timing_cache(path.read_bytes() if path.is_file() else b""), False
+        timings = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+        done = timings is not None and config.set_timing_cache(timings, False)
+        _accepted(
+            kit, done, f"the timing cache {path} (remove it if it is of another GPU)", log_path
         )
     return config
+
+
+def _accepted(kit: Toolkit, done: bool, what: str, log_path: Path) -> None:
+    """Raise EngineError unless TensorRT accepted a setting."""
+    if not done:
+        raise EngineError(f"{kit} does not accept {what}; its log is {log_path}")
 
 
 def _strongly_typed(trt: Any) -> int:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from onnx import TensorProto
 
 from foveate.export.operators import GraphWriter
-from foveate.export.paste import decided
+from foveate.export.paste import decided, write_mask
 from foveate.export.resample import steps
 from foveate.export.tiles import ChosenTiles, GridLine, as_float, as_int, seen
 from foveate.runtime.spec import CascadeSpec
@@ -57,7 +56,7 @@ def tile_mask(
     sides = w.op("Concat", w.ints(0), _reach(w, tiles.rows), w.ints(-1), axis=0)
     ends = w.op("Concat", tiles.rows.size, tiles.columns.size, axis=0)
     inside = w.op("Slice", w.op("Reshape", whole, sides), w.ints(0, 0), ends, w.ints(1, 2))
-    w.op("Cast", inside, name="mask", to=TensorProto.UINT8)
+    write_mask(w, spec, inside)
 
 
 def _blended(

@@ -13,7 +13,9 @@ from foveate.runtime.limits import MAX_ELEMENTS
 
 MAX_BATCH, MAX_SIDE = 4096, 32768
 MAX_WORKSPACE_MB = 1 << 20
-TARGET = re.compile(r"sm\d{2,3}")
+CURRENT = "current"
+"""The target of TensorRT-RTX that is the GPU of the build, and no other."""
+TARGET = re.compile(rf"sm\d{{2,3}}|{CURRENT}")
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class BuildOptions:
     and largest of each side bound the profile, the first is what it is tuned for.
     ``workspace_mb`` 0 leaves the limit to TensorRT; ``optimisation_level`` 3 is TensorRT's own.
     ``tf32`` lets float32 products round to 10 bits: the precision of that name. ``targets`` are
-    compute capabilities such as sm86, for TensorRT-RTX; ``timing_cache``, ``version_compatible``
-    and ``hardware_compatible`` are for full TensorRT.
+    compute capabilities such as sm86, or ``current`` alone, for TensorRT-RTX; ``timing_cache``,
+    ``version_compatible`` and ``hardware_compatible`` are for full TensorRT.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -82,6 +84,11 @@ class BuildOptions:
         heights = [height for height, _ in self.sizes]
         widths = [width for _, width in self.sizes]
         return Profile(Span(*self.batch), _span(heights), _span(widths))
+
+    @property
+    def for_this_gpu(self) -> bool:
+        """Whether TensorRT-RTX builds for the GPU at hand alone."""
+        return CURRENT in self.targets
 
     def check(self, channels: int) -> None:
         """Raise SettingsError unless the options can be built for.
@@ -118,7 +125,9 @@ class BuildOptions:
             problems.append(f"--workspace is {self.workspace_mb} MB; wanted 0 (TensorRT's) or more")
         for name in self.targets:
             if not TARGET.fullmatch(name):
-                problems.append(f'--target "{name}"; wanted compute capabilities such as sm86')
+                problems.append(f'--target "{name}"; expected compute capabilities such as sm86')
+        if self.for_this_gpu and len(self.targets) > 1:
+            problems.append(f"--target {','.join(self.targets)}; {CURRENT} goes with no other")
         return problems
 
     def arguments(self) -> list[str]:

@@ -11,6 +11,8 @@ from foveate.runtime.gpu_array import GpuArray
 
 BATCH_PIXELS = 1 << 22
 """Images of one size run together while they have no more pixels than this in all, on a CPU."""
+PART_IMAGES = 8
+"""A batch is divided for several slots into multiples of so many images."""
 Shape = tuple[int, ...]
 
 
@@ -31,8 +33,9 @@ class CallSizes:
             alone = index if isinstance(image, GpuArray) else -1
             groups.setdefault((shape_of(image), alone), []).append(index)
         for (shape, _), indices in groups.items():
+            part = self._part(len(indices), shape)
             while indices:
-                step = self.most_images(len(indices), shape)
+                step = min(part, self.most_images(len(indices), shape))
                 yield indices[:step]
                 indices = indices[step:]
 
@@ -44,6 +47,16 @@ class CallSizes:
             if planned or not self._spare:
                 return max(1, planned)
         return max(1, min(count, BATCH_PIXELS // max(1, prod(shape))))
+
+    def _part(self, count: int, shape: Shape) -> int:
+        """Return how many of ``count`` images of a shape run at once where slots share them.
+
+        Copies of one part overlap with the execution of another; parts are of one size as far as
+        they go, so that each slot repeats it.
+        """
+        slots = self._engine.ahead if isinstance(self._engine, Submitting) else 1
+        part = max(PART_IMAGES, count // slots // PART_IMAGES * PART_IMAGES)
+        return part if slots > 1 and part < count and self.planned(part, shape) else count
 
     def halve(self, count: int, shape: Shape) -> int:
         """Return half of what was too many; no more than that will be tried again."""

@@ -24,6 +24,8 @@ from foveate.runtime.ticket import Finished, StageTimes
 
 OUTPUTS = ("mask", "box", "score")
 PROBABILITIES = ("coarse", "refined")
+Wait = Callable[[bool, Mapping[str, Array] | None], Finished]
+"""Waits for a run: whether its arrays are to be copied, and where outputs are to be written."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class Caller:
         if isinstance(written, GpuArray):
             call = self._begin(images, probabilities, {"mask": written})
             return replace(call, out=out)
-        return replace(self._begin(images, probabilities), out=out, host_out=written)
+        return replace(
+            self._begin(images, probabilities), out=out, host_out={"mask": written[None]}
+        )
 
     def _begin(
         self,
@@ -94,11 +98,9 @@ class Caller:
 
     def results(self, call: Call, copy: bool) -> list[Result]:
         with self._named():
-            done = call.wait(copy)
+            done = call.wait(copy, call.host_out)
         received = time.perf_counter()
         check_values(done.outputs, call.shape, self.spec, self.graph)
-        if call.host_out is not None:
-            np.copyto(call.host_out, done.outputs["mask"][0])
         times = done.times
         d2h_ms = times.d2h_ms + 1000 * (time.perf_counter() - received)
         timings = Timings(call.fed_ms + times.h2d_ms, times.execute_ms, d2h_ms)
@@ -120,15 +122,16 @@ class Caller:
 class Call:
     """A call under way. ``shape`` is (N, H, W).
 
-    ``out`` is what a caller gave for the mask, ``host_out`` the same where it is on the host.
+    ``out`` is what a caller gave for the mask, ``host_out`` the same by the output's name where it
+    is on the host.
     """
 
     caller: Caller
     shape: tuple[int, int, int]
     fed_ms: float
-    wait: Callable[[bool], Finished]
+    wait: Wait
     out: Any = None
-    host_out: Array | None = None
+    host_out: Mapping[str, Array] | None = None
 
     def finish(self, copy: bool = True) -> list[Result]:
         """Return its results, waiting for them; without ``copy`` they may be views (``Ticket``)."""
@@ -153,5 +156,8 @@ def _stacked(images: Sequence[Pixels]) -> Pixels:
     return np.stack(images)  # type: ignore[return-value]  # one type for all
 
 
-def _done(finished: Finished, copy: bool) -> Finished:
+def _done(finished: Finished, copy: bool, out: Mapping[str, Array] | None) -> Finished:
+    """Return what an engine on the CPU gave, which nobody else holds."""
+    for name, place in (out or {}).items():
+        np.copyto(place, finished.outputs[name])
     return finished

@@ -45,7 +45,10 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a plan is. TensorRT-RTX has targets in place of a device."""
+    """Everything that decides what a plan is.
+
+    ``device`` is the GPU it is for; None where TensorRT-RTX builds for targets instead.
+    """
 
     flavour: str
     version: str
@@ -94,7 +97,7 @@ class PlanRecord:
         options = self.recipe.options
         profile, (least, _, most) = options.profile, options.batch
         device = self.recipe.device
-        where = ", ".join(options.targets) or (device.name if device else "sm80 on")
+        where = device.name if device else ", ".join(options.targets) or "sm80 on"
         return (
             f"{self.bundle} {self.precision}, batch {least} to {most}, "
             f"{profile.height.min}x{profile.width.min} to "

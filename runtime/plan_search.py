@@ -68,6 +68,8 @@ class Wanted:
         """Return options of a plan for elsewhere as they build one for here."""
         if self.flavour == "tensorrt":
             return replace(options, targets=())
+        if options.for_this_gpu:
+            return options
         named = options.targets or _capability(self.device) < AMPERE
         targets = sorted({*options.targets, self.device.sm}, key=in_order) if named else []
         return BuildOptions(

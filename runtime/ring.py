@@ -24,9 +24,10 @@ class RingSettings:
 
     slots: int = 3  # one copies in, one executes, one copies out
     spin: bool = False  # a sleeping wait costs latency, a spinning one a core
+    eager: bool = False  # RTX compiles a shape's kernels before its first run
 
 
-LATENCY = RingSettings(slots=1, spin=True)
+LATENCY = RingSettings(slots=1, spin=True, eager=True)
 """One run at a time, answered as soon as it is over."""
 
 
@@ -48,7 +49,7 @@ class SlotRing(Closing):
         self._slots: list[Slot] = []
         with ExitStack() as made, device.current():
             for _ in range(settings.slots):
-                self._slots.append(Slot(device, make_executor(), settings.spin, enqueueing))
+                self._slots.append(Slot(device, make_executor, settings.spin, enqueueing))
                 made.callback(self._slots[-1].close)
             self._made = made.pop_all()
 

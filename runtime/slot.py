@@ -1,19 +1,22 @@
-"""A slot: the memory, stream, events and executor of one run at a time."""
+"""A slot: the memory, stream, events and execution contexts of one run at a time."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 
 import numpy as np
 
-from foveate.runtime.device import Bytes, Device, DeviceBuffer, Graph, HostBuffer
-from foveate.runtime.engines.base import HOST, Array, Feed
-from foveate.runtime.errors import EngineError
+from foveate.runtime.device import Device
+from foveate.runtime.engines.base import HOST, Feed
+from foveate.runtime.errors import DeviceMemoryError, EngineError
 from foveate.runtime.executor import Executor, Tensor, tensor_of
 from foveate.runtime.gpu_array import GpuArray
+from foveate.runtime.slot_contexts import SlotContext, SlotContexts
+from foveate.runtime.slot_memory import SlotMemory
 from foveate.runtime.ticket import Finished, StageTimes, Ticket
 
 CLOSED = "this engine has been closed; load the bundle again"
@@ -22,32 +25,33 @@ CLOSED = "this engine has been closed; load the bundle again"
 class Slot:
     """One run at a time; a second thread waits for the first to have its run in the stream.
 
-    Images are copied into page-locked memory by the thread that brings them, beside those of other
-    slots; what goes to the device is put there under ``enqueueing``, one slot at a time. Memory
-    grows when a larger run comes and is never given back before ``close``. On a device that shares
-    its memory with the CPU nothing is copied to it. What is on the device already is copied there,
-    from and to arrays that the slot keeps until the run is over.
+    Images are copied into page-locked memory by the thread that brings them, at the same time as
+    those of other slots; what goes to the device is put there under ``enqueueing``, one slot at a
+    time. Memory grows when a larger run comes and is never given back before ``close``. What is on
+    the device already is copied there, from and to arrays that the slot keeps until the run is
+    over.
     """
 
     def __init__(
-        self, device: Device, executor: Executor, spin: bool, enqueueing: threading.Lock
+        self,
+        device: Device,
+        make_executor: Callable[[], Executor],
+        spin: bool,
+        enqueueing: threading.Lock,
     ) -> None:
-        self._device, self._executor = device, executor
+        self._device = device
         self._busy, self._enqueueing = threading.Lock(), enqueueing
         self._closed = False
         self._filled_ms = 0.0
         self._ticket: Ticket | None = None
-        self._pinned: dict[str, HostBuffer] = {}
-        self._memory: dict[str, DeviceBuffer] = {}
-        self._key: object = None
-        self._graph: Graph | None = None
-        self._capturable = executor.capturable
-        self._fetched: dict[str, Tensor] = {}
+        self._fetched: tuple[str, ...] = ()
         self._lent: tuple[Mapping[str, GpuArray], Mapping[str, GpuArray]] = (HOST, HOST)
         self._replayed = False
         with ExitStack() as made:
-            made.callback(executor.close)
-            made.callback(self._free)
+            self._contexts = SlotContexts(device, make_executor)
+            made.callback(self._contexts.close)
+            self._memory = SlotMemory(device)
+            made.callback(self._memory.close)
             self._stream = device.stream()
             made.callback(self._stream.close)
             self._marks = []
@@ -93,7 +97,7 @@ class Slot:
                 raise
             finally:
                 self._lent = (HOST, HOST)
-        views = {name: _view(self._pinned[name], kind) for name, kind in self._fetched.items()}
+        views = {name: self._memory.output_view(name) for name in self._fetched}
         return Finished(views, times)
 
     def close(self) -> None:
@@ -114,18 +118,23 @@ class Slot:
     ) -> None:
         given = {name: v for name, v in feeds.items() if isinstance(v, GpuArray)}
         inputs = {name: tensor_of(value) for name, value in feeds.items()}
+        self._fetched = tuple(name for name in outputs if name not in into)
         with self._enqueueing:
-            found = self._executor.outputs_for(inputs, self._stream)
-            self._fetched = {name: found[name] for name in outputs if name not in into}
-            pinned = (feeds.keys() - given.keys()) | self._fetched.keys()
-            addresses = {
-                name: self._address(name, kind, name in pinned)
-                for name, kind in (inputs | found).items()
-            }
+            context = self._contexts.take(inputs)
+            found = context.executor.outputs_for(inputs, self._stream)
+            place = partial(
+                self._memory.place, inputs, feeds.keys() - given.keys(), found, self._fetched
+            )
+            try:
+                addresses = place()
+            except DeviceMemoryError:
+                if not self._contexts.keep_only(context):
+                    raise
+                addresses = place()
         self._fill(feeds, inputs)
         self._lent = (given, into)
         with self._enqueueing:
-            self._put(inputs, addresses)
+            self._put(context, inputs, addresses)
 
     def _fill(self, feeds: Mapping[str, Feed], inputs: Mapping[str, Tensor]) -> None:
         """Copy what was given into page-locked memory; images of a batch row by row."""
@@ -133,7 +142,7 @@ class Slot:
         for name, value in feeds.items():
             if isinstance(value, GpuArray):
                 continue
-            target = _view(self._pinned[name], inputs[name])
+            target = self._memory.input_view(name, inputs[name])
             if isinstance(value, np.ndarray):
                 np.copyto(target, value)
                 continue
@@ -141,7 +150,9 @@ class Slot:
                 np.copyto(row, part)
         self._filled_ms = 1000 * (time.perf_counter() - started)
 
-    def _put(self, inputs: Mapping[str, Tensor], addresses: Mapping[str, int]) -> None:
+    def _put(
+        self, context: SlotContext, inputs: Mapping[str, Tensor], addresses: Mapping[str, int]
+    ) -> None:
         """Put copies in, execution and copies out into the stream, with marks between."""
         started, fed, executed, fetched = self._marks
         given, into = self._lent
@@ -149,13 +160,13 @@ class Slot:
         for name, source in given.items():
             self._follow(source)
             self._stream.within(addresses[name], source.address, source.nbytes)
-        for name in self._copied([name for name in inputs if name not in given]):
-            self._stream.to_device(addresses[name], self._bytes(name, inputs[name]))
+        for name, kind in inputs.items():
+            if name not in given:
+                self._memory.copy_in(self._stream, name, kind, addresses[name])
         fed.record(self._stream)
-        self._execute(addresses, (tuple(inputs.items()), tuple(addresses.items())))
+        self._replayed = context.run(addresses, self._stream)
         executed.record(self._stream)
-        for name in self._copied(self._fetched):
-            self._stream.to_host(self._bytes(name, self._fetched[name]), addresses[name])
+        self._memory.copy_out(self._stream, self._fetched)
         for name, target in into.items():
             self._follow(target)
             self._stream.within(target.address, addresses[name], target.nbytes)
@@ -165,71 +176,8 @@ class Slot:
         if array.producer is not None:
             self._stream.follow(array.producer)
 
-    def _execute(self, addresses: Mapping[str, int], key: object) -> None:
-        """Run the executor: plainly the first time, captured the second, replayed from then on.
-
-        The first run of a shape lets an engine settle what a graph must not contain.
-        """
-        again = key == self._key
-        if not again:
-            self._drop_graph()
-        elif self._graph is None and self._capturable:
-            self._graph = self._device.capture(
-                self._stream, lambda: self._executor.enqueue(addresses, self._stream)
-            )
-            self._capturable = self._graph is not None
-        self._replayed = self._graph is not None
-        if self._graph is not None:
-            self._graph.launch(self._stream)
-        else:
-            self._executor.enqueue(addresses, self._stream)
-        self._key = key
-
-    def _address(self, name: str, kind: Tensor, pinned: bool) -> int:
-        """Return where the device finds a tensor, growing what is too small."""
-        if pinned:
-            host = self._pinned.get(name)
-            if host is None or len(host.array) < kind.nbytes:
-                if host is not None:
-                    self._pinned.pop(name).close()
-                host = self._pinned[name] = self._device.host_buffer(kind.nbytes)
-            if host.address is not None:
-                return host.address
-        held = self._memory.get(name)
-        if held is None or held.nbytes < kind.nbytes:
-            if held is not None:
-                self._memory.pop(name).close()
-            held = self._memory[name] = self._device.device_buffer(kind.nbytes)
-        return held.address
-
-    def _copied(self, names: Iterable[str]) -> list[str]:
-        return [name for name in names if self._pinned[name].address is None]
-
-    def _bytes(self, name: str, kind: Tensor) -> Bytes:
-        return self._pinned[name].array[: kind.nbytes]
-
     def _recover(self) -> None:
         """Wait until nothing of a failed run is under way, so that the next one starts afresh."""
         with suppress(EngineError):  # the failure itself is what is raised
             self._stream.wait()
-        self._drop_graph()
-
-    def _drop_graph(self) -> None:
-        graph, self._graph, self._key = self._graph, None, None
-        if graph is not None:
-            graph.close()
-
-    def _free(self) -> None:
-        with ExitStack() as parts:
-            for host in self._pinned.values():
-                parts.callback(host.close)
-            for memory in self._memory.values():
-                parts.callback(memory.close)
-            parts.callback(self._drop_graph)
-            self._pinned, self._memory = {}, {}
-
-
-def _view(buffer: HostBuffer, kind: Tensor) -> Array:
-    """Return the bytes of a buffer as a tensor, without a copy."""
-    view: Array = buffer.array[: kind.nbytes].view(kind.dtype).reshape(kind.shape)
-    return view
+        self._contexts.forget()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
+
+import numpy as np
 
 from foveate.runtime.engines.base import Array
 from foveate.runtime.errors import EngineError
@@ -53,22 +56,26 @@ class Ticket:
         self._error: Exception | None = None
         self._lent = False
 
-    def result(self, copy: bool = True) -> Finished:
+    def result(self, copy: bool = True, out: Mapping[str, Array] | None = None) -> Finished:
         """Return what came of the run, waiting for it; its error is raised here.
 
         With ``copy`` the arrays are the caller's. Without, they are views of page-locked memory,
         valid until the slot is used again: that is when as many runs as the ring has slots have
-        been submitted after this one, or the ring is closed.
+        been submitted after this one, or the ring is closed. An output named in ``out`` is written
+        there in place of an array of its own.
         """
         with self._lock:
             self._settle()
-            if copy:
-                self._own()
+            if copy or out:
+                self._own(out or {})
             self._lent = self._lent or self._slot is not None
             if self._error is not None:
                 raise self._error
             if self._finished is None:
-                raise EngineError("the views of this run were lent out, and its slot used again")
+                raise EngineError(
+                    "these result views have expired: a later run reused their buffer. "
+                    "Call result(copy=True)"
+                )
             return self._finished
 
     def leave(self) -> None:
@@ -78,7 +85,7 @@ class Ticket:
             if self._lent and self._slot is not None:
                 self._slot, self._finished = None, None
             try:
-                self._own()
+                self._own({})
             except MemoryError as error:  # it is this run's, not the next one's
                 self.fail(error)
 
@@ -95,11 +102,18 @@ class Ticket:
         except EngineError as error:
             self.fail(error)
 
-    def _own(self) -> None:
+    def _own(self, out: Mapping[str, Array]) -> None:
         """Turn the views into arrays that live on; the slot is no longer needed."""
-        if self._slot is not None and self._finished is not None:
-            started = time.perf_counter()
-            copies = {name: array.copy() for name, array in self._finished.outputs.items()}
-            spent_ms = 1000 * (time.perf_counter() - started)
-            times = replace(self._finished.times, d2h_ms=self._finished.times.d2h_ms + spent_ms)
-            self._slot, self._finished = None, Finished(copies, times)
+        if self._finished is None or (self._slot is None and not out):
+            return
+        started, found = time.perf_counter(), self._finished
+        copies = {}
+        for name, array in found.outputs.items():
+            if name in out:
+                np.copyto(out[name], array)
+                copies[name] = out[name]
+            else:
+                copies[name] = array if self._slot is None else array.copy()
+        spent_ms = 1000 * (time.perf_counter() - started)
+        times = replace(found.times, d2h_ms=found.times.d2h_ms + spent_ms)
+        self._slot, self._finished = None, Finished(copies, times)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import onnxruntime
 import torch
@@ -15,9 +16,13 @@ from foveate.benchmarks.peers.glue import GlueCascade, Network
 from foveate.benchmarks.peers.networks import Stages
 from foveate.benchmarks.peers.onnxruntime_networks import CUDA, has_cuda, onnxruntime_network
 from foveate.benchmarks.peers.torch_networks import TorchWay, torch_network
+from foveate.benchmarks.peers.torch_whole import whole_cascade
+from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import EngineError
 
 GLUE = "numpy + OpenCV glue"
+Batch = Callable[[Sequence[Pixels]], Sequence[tuple[Any, Any]]]
+"""Images to the mask (H, W) and the box (4,) of each."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,23 @@ class Peer:
     how: str
     network: Callable[[str], Network]
 
-    def cascade(self, stages: Stages) -> GlueCascade:
-        """Return the peer's cascade, ready to run."""
-        return GlueCascade(stages.spec, self.network("stage1"), self.network("stage2"))
+    def open(self, stages: Stages, images: Sequence[Pixels]) -> Batch:
+        """Return the peer's cascade, ready to run; EngineError where it cannot."""
+        return GlueCascade(stages.spec, self.network("stage1"), self.network("stage2")).batch
+
+
+@dataclass(frozen=True)
+class WholePeer:
+    """The whole cascade in PyTorch on a GPU, geometry included."""
+
+    key: str
+    name: str
+    how: str
+    way: TorchWay
+
+    def open(self, stages: Stages, images: Sequence[Pixels]) -> Batch:
+        """Return the cascade, compiled for these images; EngineError where it cannot run."""
+        return whole_cascade(copy.deepcopy(stages.cascade), self.way, images)
 
 
 @dataclass(frozen=True)
@@ -49,14 +68,11 @@ class _Batch:
         return self.stages.shape(stage, self.images)
 
 
-def peers(stages: Stages, threads: int, batch: int = 1) -> list[Peer]:
-    """Return every peer with two networks, made for so many images a call.
-
-    Those for a GPU only where PyTorch sees one.
-    """
+def cpu_peers(stages: Stages, threads: int, batch: int = 1) -> list[Peer]:
+    """Return every peer on the CPU, made for so many images a call."""
     shapes = _Batch(stages, batch)
     best = TorchWay(channels_last=True, compiled=True)
-    found = [
+    return [
         _torch(shapes, "a", "PyTorch eager loop", TorchWay(), "as in a notebook"),
         _torch(shapes, "b-fp32", "PyTorch compiled fp32", best, "channels_last, torch.compile"),
         _torch(
@@ -68,12 +84,30 @@ def peers(stages: Stages, threads: int, batch: int = 1) -> list[Peer]:
         _openvino(shapes, "d-fp32", "f32", threads),
         _openvino(shapes, "d-bf16", "bf16", threads),
     ]  # fmt: skip
-    if torch.cuda.is_available():
-        half = TorchWay("cuda", torch.float16, channels_last=True, compiled=True)
-        words = "channels_last, torch.compile, autocast float16, on the GPU"
-        found.append(_torch(shapes, "gpu-torch", "PyTorch compiled fp16, GPU", half, words))
-        found.append(_onnxruntime(stages, "gpu-ort", "ONNX Runtime CUDA", threads, CUDA))
-    return found
+
+
+def gpu_peers(stages: Stages, threads: int, batch: int = 1) -> list[Peer | WholePeer]:
+    """Return every peer on the GPU; those in PyTorch have keys that start with gpu-torch."""
+    half = TorchWay("cuda", torch.float16, channels_last=True)
+    compiled = replace(half, compiled=True)
+    words = f"PyTorch {_version('torch')}, the whole cascade on the GPU"
+    return [
+        _torch(
+            _Batch(stages, batch), "gpu-torch-glue", "PyTorch compiled fp16, GPU, glue", compiled,
+            "channels_last, torch.compile, autocast float16, on the GPU",
+        ),
+        WholePeer(
+            "gpu-torch-fp32", "PyTorch eager fp32, GPU", f"{words}, TF32 off", TorchWay("cuda")
+        ),
+        WholePeer(
+            "gpu-torch-fp16", "PyTorch eager fp16, GPU", f"{words}, channels_last", half
+        ),
+        WholePeer(
+            "gpu-torch-compiled", "PyTorch compiled fp16, GPU",
+            f"{words}, channels_last, torch.compile with CUDA graphs", compiled,
+        ),
+        _onnxruntime(stages, "gpu-ort", "two ONNX Runtime sessions, GPU", threads, CUDA),
+    ]  # fmt: skip
 
 
 def _torch(batch: _Batch, key: str, name: str, way: TorchWay, words: str) -> Peer:

@@ -1,24 +1,22 @@
-"""The whole cascade in PyTorch on a GPU, geometry included: what one gets without our runtime."""
+"""The whole cascade in PyTorch, geometry included: what one gets on a GPU without our runtime."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foveate.benchmarks.parity import Segment
-from foveate.benchmarks.peers.glue import GlueCascade
-from foveate.benchmarks.peers.torch_networks import TorchWay, torch_network
-from foveate.runtime.engines.base import Array, Pixels
+from foveate.benchmarks.peers.torch_networks import TorchWay
+from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import EngineError
 from foveate.runtime.input_types import as_input_type
 from foveate.train.cascade import TorchCascade
 
-Batch = Callable[[Sequence[Pixels]], tuple[Array, Array]]
-"""Images of one size to masks (N, H, W) uint8 and boxes (N, R, 4) float32, on the host."""
+Batch = Callable[[Sequence[Pixels]], Sequence[tuple[Any, Any]]]
 
 
 class Lowered(nn.Module):
@@ -36,13 +34,16 @@ class Lowered(nn.Module):
         return found.float()
 
 
-def whole_cascade(cascade: TorchCascade, way: TorchWay) -> Batch:
-    """Return a cascade's masks of host arrays, run wholly on a device; the module is changed.
+def whole_cascade(cascade: TorchCascade, way: TorchWay, images: Sequence[Pixels]) -> Batch:
+    """Return a cascade as a function of host arrays of one size, run once on ``images``.
 
-    float32 means TF32 off. Only the two networks change precision. Compiled is torch.compile with
-    CUDA graphs. EngineError when PyTorch does not see the device.
+    The module is changed: only the two networks change precision. TF32 is off. Compiled is
+    torch.compile, on a GPU with CUDA graphs. EngineError where PyTorch cannot run it.
     """
-    _prepare(way)
+    if way.device == "cuda" and not torch.cuda.is_available():
+        raise EngineError("PyTorch sees no CUDA device here")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
     cascade.stage1 = Lowered(cascade.stage1, way)
     cascade.stage2 = None if cascade.stage2 is None else Lowered(cascade.stage2, way)
 
@@ -53,47 +54,16 @@ def whole_cascade(cascade: TorchCascade, way: TorchWay) -> Batch:
     mode = "reduce-overhead" if way.device == "cuda" else "default"
     run = torch.compile(forward, mode=mode, dynamic=False) if way.compiled else forward
 
-    def batch(images: Sequence[Pixels]) -> tuple[Array, Array]:
-        stacked = np.stack([as_input_type(image, cascade.spec.input_type) for image in images])
+    def batch(given: Sequence[Pixels]) -> Sequence[tuple[Any, Any]]:
+        stacked = np.stack([as_input_type(image, cascade.spec.input_type) for image in given])
         with torch.inference_mode(), torch.device(way.device), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the compiler says of its own parts
             mask, box = run(torch.from_numpy(stacked).to(way.device))
-            return mask.cpu().numpy(), box.cpu().numpy()
+            return list(zip(mask.cpu().numpy(), box[:, 0].cpu().numpy(), strict=True))
 
+    try:
+        batch(images)
+    except Exception as error:  # torch.compile has exceptions of its own for a missing compiler
+        line = " ".join(str(error).split())[:200]
+        raise EngineError(f"PyTorch cannot run it here: {line}") from error
     return batch
-
-
-def one_by_one(batch: Batch) -> Segment:
-    """Return a batch function as one from an image to its mask and box."""
-
-    def segment(image: Pixels) -> tuple[Array, Array]:
-        masks, boxes = batch([image])
-        return masks[0], boxes[0]
-
-    return segment
-
-
-def glue_batch(cascade: TorchCascade, way: TorchWay) -> Batch:
-    """Return the networks alone on a device, image by image, with numpy and OpenCV around them."""
-    _prepare(way)
-    stage1, stage2 = cascade.spec.stage1, cascade.spec.stage2
-    assert stage2 is not None and cascade.stage2 is not None
-    glue = GlueCascade(
-        cascade.spec,
-        torch_network(cascade.stage1, way, [1, 1, stage1.height, stage1.width]),
-        torch_network(cascade.stage2, way, [1, 2, stage2.height, stage2.width]),
-    )
-
-    def batch(images: Sequence[Pixels]) -> tuple[Array, Array]:
-        masks, boxes = zip(*(glue(image) for image in images), strict=True)
-        return np.stack(masks), np.stack(boxes)[:, None]
-
-    return batch
-
-
-def _prepare(way: TorchWay) -> None:
-    """Turn TF32 off; EngineError when PyTorch does not see the device."""
-    if way.device == "cuda" and not torch.cuda.is_available():
-        raise EngineError("PyTorch sees no CUDA device here")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = True

@@ -1,11 +1,14 @@
 // A bundle's masks through TensorRT's C++ API, on an NVIDIA GPU: those of
 // foveate segment BUNDLE IMAGE... --out OUT --engine tensorrt, from the same plan.
 //
-// TensorRT 10, 11 or TensorRT-RTX. It has never been compiled against their headers, nor run.
+// TensorRT 10, 11 or TensorRT-RTX. It has never been linked, nor run.
 // A plan may hold code: take it from where you would take a program, and from nowhere else.
+// One of foveate build --version-compatible holds code for the host, which TensorRT refuses to load
+// without --host-code. Give that only for plans of your own.
 #include <NvInfer.h>
 #include <cuda_runtime_api.h>
 
+#include <cstring>
 #include <map>
 
 #include "program.hpp"
@@ -53,10 +56,11 @@ std::string content(const std::string& path) {
 
 class TensorRtEngine : public Engine {
  public:
-  explicit TensorRtEngine(const std::string& path) {
+  TensorRtEngine(const std::string& path, bool host_code) {
     const std::string plan = content(path);
     runtime_.reset(nvinfer1::createInferRuntime(log_));
     log_.must(runtime_ != nullptr);
+    runtime_->setEngineHostCodeAllowed(host_code);
     engine_.reset(runtime_->deserializeCudaEngine(plan.data(), plan.size()));
     log_.must(engine_ != nullptr);
     context_.reset(context());
@@ -70,7 +74,7 @@ class TensorRtEngine : public Engine {
 
   Image mask(Image& image) override {
     const nvinfer1::Dims sides = sides_of(image);
-    log_.must(context_->setOptimizationProfileAsync(profile_for(sides), stream_));
+    use(profile_for(sides));
     log_.must(context_->setInputShape("image", sides));
     for (std::int32_t index = 0; index < engine_->getNbIOTensors(); ++index) {
       const char* const name = engine_->getIOTensorName(index);
@@ -102,6 +106,13 @@ class TensorRtEngine : public Engine {
 #else
     return engine_->createExecutionContext();
 #endif
+  }
+
+  // Changing the profile costs TensorRT time in the next run, so only another one is set.
+  void use(std::int32_t profile) {
+    if (profile == profile_) return;
+    log_.must(context_->setOptimizationProfileAsync(profile, stream_));
+    profile_ = profile;
   }
 
   nvinfer1::Dims sides_of(const Image& image) const {
@@ -150,9 +161,12 @@ class TensorRtEngine : public Engine {
   std::map<std::string, Memory> memory_;
   cudaStream_t stream_ = nullptr;
   std::size_t depth_ = 1;
+  std::int32_t profile_ = 0;  // that of a new context
 };
 
 int main(int argc, char** argv) {
-  return run(argc, argv, 3, "FILE.plan OUT IMAGE.pgm...",
-             [&] { return std::make_unique<TensorRtEngine>(argv[1]); });
+  const bool host_code = argc > 1 && std::strcmp(argv[1], "--host-code") == 0;
+  const int plan = host_code ? 2 : 1;
+  return run(argc, argv, plan + 2, "[--host-code] FILE.plan OUT IMAGE.pgm...",
+             [&] { return std::make_unique<TensorRtEngine>(argv[plan], host_code); });
 }

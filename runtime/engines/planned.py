@@ -146,7 +146,12 @@ class PlannedEngine(Closing):
         cache, bundle = self.source.cache, self.source.wanted.bundle
         plan, kernels = cache.read(record, bundle), read_kernels(cache, record)
         recipe = record.recipe
-        facts = PlanFacts(recipe.flavour, recipe.version, record.build_line(bundle))
+        facts = PlanFacts(
+            recipe.flavour,
+            recipe.version,
+            record.build_line(bundle),
+            recipe.options.version_compatible,
+        )
         for slots in range(self._settings.slots, 0, -1):
             settings = replace(self._settings, slots=slots)
             try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from foveate.runtime.closing import Closing
 from foveate.runtime.cuda import CudaDevice
@@ -36,11 +38,11 @@ class TensorRtEngine(Closing):
     ) -> None:
         self.device = device
         with ExitStack() as made, device.current():
-            self._plan = Plan(plan, facts, runtime_cache)
+            self._plan = Plan(plan, facts, runtime_cache, settings.eager)
             made.callback(_free, device, self._plan)
-            self._ring = SlotRing(device, self._plan.executor, settings)
+            self._ring = SlotRing(device, partial(self._plan.executor, device), settings)
             made.callback(self._ring.close)
-            self._end = weakref.finalize(self, made.pop_all().close)
+            self._end = weakref.finalize(self, _end, os.getpid(), made.pop_all())
         self.inputs, self.outputs = self._plan.inputs, self._plan.outputs
         self.cache_loaded = self._plan.cache_loaded
 
@@ -80,6 +82,12 @@ def engine_from_plan(
 ) -> TensorRtEngine:
     """Return the engine of a verified plan on a GPU; EngineError says what is missing."""
     return TensorRtEngine(plan, facts, CudaDevice(gpu), settings, runtime_cache)
+
+
+def _end(process: int, parts: ExitStack) -> None:
+    """Free an engine's parts; not in a fork, which would wait for a context that is not its own."""
+    if os.getpid() == process:
+        parts.close()
 
 
 def _free(device: Device, plan: Plan) -> None:

@@ -7,6 +7,7 @@ share. What only RTX has, its run-time settings, is in ``_rtx_config``.
 from __future__ import annotations
 
 import importlib
+import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from foveate.runtime.device import Stream
+from foveate.runtime.device import Device, Stream
 from foveate.runtime.engines.base import TensorSpec
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 from foveate.runtime.executor import Tensor
@@ -24,6 +25,8 @@ from foveate.runtime.limits import MAX_ELEMENTS
 from foveate.runtime.toolkit import FLAVOURS
 
 Shape = tuple[int, ...]
+NO_MEMORY = re.compile("out ?of ?memory|insufficient memory|cudaMalloc", re.IGNORECASE)
+"""Words of TensorRT's log where memory is short."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class PlanFacts:
     """What is known of a plan beside its bytes.
 
     ``flavour`` is tensorrt or tensorrt_rtx, ``version`` the one that built it, ``build_line`` the
-    ``foveate build`` command that makes it anew.
+    ``foveate build`` command that makes it anew. ``host_code``: it carries code for the CPU, as
+    version-compatible plans do, and its verified record says so.
     """
 
     flavour: str
     version: str
     build_line: str
+    host_code: bool = False
 
 
 class Plan:
@@ -44,13 +49,18 @@ class Plan:
 
     ``runtime_cache`` is what ``cache_bytes`` gave in an earlier process (RTX compiles kernels
     when it runs); ``cache_loaded`` says whether it was of use, None where there is no such thing.
+    ``eager``: RTX compiles the kernels of a shape before its first run, not next to the runs.
     """
 
-    def __init__(self, plan: bytes, facts: PlanFacts, runtime_cache: bytes = b"") -> None:
+    def __init__(
+        self, plan: bytes, facts: PlanFacts, runtime_cache: bytes = b"", eager: bool = False
+    ) -> None:
         self.facts = facts
         self._trt = trt = _module(facts)
         self._log = _log(trt)
-        self._runtime = trt.Runtime(self._log.logger)
+        self._runtime = self._opened()
+        if facts.host_code:
+            self._runtime.engine_host_code_allowed = True
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise EngineError(
@@ -60,7 +70,7 @@ class Plan:
         self._config, self._cache, self.cache_loaded = None, None, None
         if facts.flavour == "tensorrt_rtx":
             self._config, self._cache, self.cache_loaded = _rtx_config(
-                trt, self._engine, runtime_cache
+                trt, self._engine, self._log, runtime_cache, eager
             )
         names = [self._engine.get_tensor_name(n) for n in range(self._engine.num_io_tensors)]
         modes = {name: self._engine.get_tensor_mode(name) for name in names}
@@ -71,14 +81,37 @@ class Plan:
             for index in range(self._engine.num_optimization_profiles)
         )
 
-    def executor(self) -> PlanExecutor:
-        """Return an execution context of its own."""
+    def _opened(self) -> Any:
+        """Return TensorRT's runtime; the bindings raise TypeError where it cannot start."""
+        try:
+            return self._trt.Runtime(self._log.logger)
+        except Exception as error:
+            version = f"{self.facts.flavour} {self._trt.__version__}"
+            raise EngineError(
+                f"{version} cannot start: {self._log.take(str(error))}. Is the driver new enough "
+                "for it? foveate info shows both"
+            ) from error
+
+    def executor(self, device: Device) -> PlanExecutor:
+        """Return an execution context of its own.
+
+        DeviceMemoryError where the GPU has no room for it, EngineError for any other reason: RTX
+        compiles for the GPU here, and an unsupported one is refused at this point too.
+        """
         settings = () if self._config is None else (self._config,)
         context = self._engine.create_execution_context(*settings)
         if context is None:
-            raise DeviceMemoryError(
-                f"TensorRT cannot make an execution context: {self._log.take()}. Use fewer slots, "
-                f"or a plan for smaller batches or sizes: {self.facts.build_line}"
+            said, free = self._log.take(), device.memory().free_bytes
+            needed = int(self._engine.device_memory_size_v2)
+            if needed > free or NO_MEMORY.search(said):
+                raise DeviceMemoryError(
+                    f"TensorRT cannot make an execution context: {said}. It takes "
+                    f"{needed >> 20} MiB, {free >> 20} MiB of {device.name} are free. Use a plan "
+                    f"for smaller batches or sizes: {self.facts.build_line}"
+                )
+            raise EngineError(
+                f"{self.facts.flavour} {self._trt.__version__} cannot run the plan on "
+                f"{device.name} ({device.sm}): {said}"
             )
         return PlanExecutor(self, context)
 
@@ -100,11 +133,17 @@ class Plan:
 
     def cache_bytes(self) -> bytes:
         """Return the kernels compiled so far, to be kept beside the plan; empty without RTX."""
-        return b"" if self._cache is None else bytes(memoryview(self._cache.serialize()))
+        kernels = None if self._cache is None else self._cache.serialize()
+        return b"" if kernels is None else bytes(memoryview(kernels))
 
     def close(self) -> None:
-        """Free the plan; its executors are closed before it."""
-        self._config = self._cache = self._engine = self._runtime = None
+        """Free the plan; its executors are closed before it.
+
+        In this order: RTX crashes where the kernels go before the settings that refer to them.
+        """
+        self._config = None
+        self._cache = None
+        self._engine = self._runtime = None
 
     def _specs(self, names: Any) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(name, str(self.dtype(name)), self._sides(name)) for name in names)
@@ -171,19 +210,24 @@ class PlanExecutor:
             raise EngineError(f"TensorRT cannot run the plan: {self._plan.reason()}")
 
 
-def _rtx_config(trt: Any, engine: Any, runtime_cache: bytes) -> tuple[Any, Any, bool | None]:
+def _rtx_config(
+    trt: Any, engine: Any, log: _Log, runtime_cache: bytes, eager: bool
+) -> tuple[Any, Any, bool | None]:
     """Return RTX's run-time settings, its kernel cache, and whether the given bytes were of use.
 
-    RTX replays its own graphs. Kernels are compiled when a shape first comes, not beside the runs:
-    the first masks of a shape are then made by the same kernels as the later ones.
+    RTX replays its own graphs. Kernels for a shape are compiled next to its first runs, which
+    general kernels do meanwhile; with ``eager`` before the first run, which waits for them.
     """
     config = engine.create_runtime_config()
+    if config is None:
+        raise EngineError(f"TensorRT-RTX cannot make its run-time settings: {log.take()}")
     config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
     kernels = trt.DynamicShapesKernelSpecializationStrategy
-    config.dynamic_shapes_kernel_specialization_strategy = kernels.EAGER
+    config.dynamic_shapes_kernel_specialization_strategy = kernels.EAGER if eager else kernels.LAZY
     kept = config.create_runtime_cache()
     loaded = bool(kept.deserialize(runtime_cache)) if runtime_cache else None
-    config.set_runtime_cache(kept)
+    if not config.set_runtime_cache(kept):
+        raise EngineError(f"TensorRT-RTX refuses its kernel cache: {log.take()}")
     return config, kept, loaded
 
 
@@ -216,11 +260,11 @@ class _Log:
 
         self.logger = Logger()
 
-    def take(self) -> str:
+    def take(self, otherwise: str = "it does not say why") -> str:
         """Return what was said since the last time, oldest first: the cause, then what followed."""
         said = "; ".join(self._said)
         self._said.clear()
-        return said or "it does not say why"
+        return said or otherwise
 
 
 @cache

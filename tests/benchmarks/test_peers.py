@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 import torch
 
 from foveate.benchmarks.bare_session import BareSession
-from foveate.benchmarks.peers.catalogue import Peer, peers
+from foveate.benchmarks.peers.catalogue import Peer, WholePeer, cpu_peers, gpu_peers
 from foveate.benchmarks.peers.glue import GlueCascade, find_box
 from foveate.benchmarks.peers.networks import Stages, open_stages, stage1_graph
 from foveate.benchmarks.peers.onnxruntime_networks import CUDA, has_cuda
 from foveate.benchmarks.peers.torch_networks import TorchWay, torch_network
+from foveate.benchmarks.peers.torch_whole import whole_cascade
+from foveate.export.parity import torch_masks
 from foveate.runtime.bundle import open_bundle
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.errors import EngineError
@@ -31,7 +34,7 @@ def stages(bundle: Path) -> Stages:
 
 @pytest.fixture(scope="module")
 def by_key(stages: Stages) -> dict[str, Peer]:
-    return {peer.key: peer for peer in peers(stages, 1)}
+    return {peer.key: peer for peer in cpu_peers(stages, 1)}
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -99,9 +102,30 @@ def test_every_engine_gives_the_networks_logits(
     np.testing.assert_allclose(found, wanted, atol=tolerance * np.abs(wanted).max())
 
 
-def test_a_module_that_cannot_run_is_said_by_name(stages: Stages) -> None:
-    from foveate.runtime.errors import EngineError
+def test_the_whole_cascade_in_pytorch_has_the_masks_of_the_reference(stages: Stages) -> None:
+    """On the CPU; what moves to a GPU is the same function."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (120, 150), np.uint8) for _ in range(2)]
+    wanted = [torch_masks(stages.cascade, image) for image in images]
+    batch = whole_cascade(copy.deepcopy(stages.cascade), TorchWay(), images)
+    for (mask, box), (mask_wanted, box_wanted) in zip(batch(images), wanted, strict=True):
+        np.testing.assert_array_equal(mask, mask_wanted)
+        np.testing.assert_array_equal(box, box_wanted[0])
 
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch sees a GPU")
+def test_peers_on_a_gpu_say_that_there_is_none(stages: Stages) -> None:
+    peers = gpu_peers(stages, 1)
+    assert [peer.key for peer in peers if isinstance(peer, WholePeer)] == [
+        "gpu-torch-fp32", "gpu-torch-fp16", "gpu-torch-compiled",
+    ]  # fmt: skip
+    for peer in peers:
+        if isinstance(peer, WholePeer):
+            with pytest.raises(EngineError, match="sees no CUDA device"):
+                peer.open(stages, [np.zeros((64, 64), np.uint8)])
+
+
+def test_a_module_that_cannot_run_is_said_by_name(stages: Stages) -> None:
     with pytest.raises(EngineError, match="PyTorch cannot run it here"):
         torch_network(torch.nn.Conv2d(3, 1, 1), TorchWay(), stages.shape("stage1"))
 

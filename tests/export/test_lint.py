@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -10,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from foveate.export.folding import folded
 from foveate.export.graph import cascade_model
 from foveate.export.lint import FORBIDDEN, lint
-from tests.drawing import random_network, small_spec
+from tests.drawing import random_network, small_spec, tiled
 
 
 def graph_of(
@@ -35,6 +37,19 @@ def test_our_graphs_are_clean(precision: str, classes: int, input_type: str) -> 
     assert lint(cascade_model(spec, networks[0], networks[1], precision)) == []
 
 
+@pytest.mark.parametrize("mode", ["tiles", "none", "own size"])
+@pytest.mark.parametrize("classes", [1, 2])
+def test_our_graphs_of_other_region_modes_are_clean(mode: str, classes: int) -> None:
+    spec = small_spec(classes=classes, single=mode != "tiles")
+    spec = {
+        "tiles": lambda: tiled(spec, 3, 0.25),
+        "none": lambda: spec,
+        "own size": lambda: replace(spec, pad_multiple=4),
+    }[mode]()
+    networks = [folded(random_network(n, spec.channels, n)) for n in (1, 2)]
+    assert lint(cascade_model(spec, networks[0], networks[1], "fp32")) == []
+
+
 @pytest.mark.parametrize("operator", FORBIDDEN)
 def test_forbidden_operators_are_found(operator: str) -> None:
     model = graph_of(helper.make_node(operator, ["x"], ["y"], name="trap"))
@@ -50,6 +65,20 @@ def test_reduce_max_on_uint8_and_where_of_uint8_are_found() -> None:
     )
     where.graph.initializer.append(numpy_helper.from_array(np.array(True), "c"))
     assert any("Where (trap) of uint8" in line for line in lint(where))
+
+
+@pytest.mark.parametrize("kind", ["BOOL", "INT8", "INT32", "INT64"])
+def test_a_cast_between_uint8_and_what_is_not_a_float_is_found(kind: str) -> None:
+    other = getattr(TensorProto, kind)
+    for source, target in ((other, TensorProto.UINT8), (TensorProto.UINT8, other)):
+        node = helper.make_node("Cast", ["x"], ["y"], name="trap", to=target)
+        assert [line.split(" of ")[0] for line in lint(graph_of(node, source))] == ["Cast (trap)"]
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16])
+def test_a_cast_of_floats_to_uint8_is_clean(kind: int) -> None:
+    node = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.UINT8)
+    assert lint(graph_of(node, kind)) == []
 
 
 def test_a_range_with_a_bound_that_has_an_axis_is_found() -> None:

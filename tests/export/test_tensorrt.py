@@ -182,6 +182,45 @@ def test_without_tensorrt_the_install_lines_are_said(monkeypatch: pytest.MonkeyP
         toolkit()
 
 
+def test_a_build_for_the_gpu_at_hand_asks_for_it(
+    rtx: Toolkit, cache: PlanCache, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    result = run("build", bundle, *SMALL, "--target", "current")
+    assert isinstance(result.exception, EngineError)
+    assert "it needs the NVIDIA driver, and pip install 'foveate[cuda]'" in str(result.exception)
+    assert cache.records() == []
+
+
+def test_the_gpu_at_hand_is_a_target_that_goes_alone(rtx: Toolkit, tmp_path: Path) -> None:
+    from foveate.export.tensorrt import _config
+
+    current = rtx.module.ComputeCapability.CURRENT
+    builder = rtx.module.Builder(rtx.module.Logger(rtx.module.Logger.INTERNAL_ERROR))
+    config = _config(rtx, builder, replace(OPTIONS, targets=("current",)), tmp_path / "log")
+    assert config.get_compute_capability(0) == current
+    with pytest.raises(EngineError, match="TensorRT-RTX .* does not accept --target current; its"):
+        _config(rtx, builder, replace(OPTIONS, targets=("sm86", "current")), tmp_path / "log")
+
+
+def test_plans_leave_memory_to_the_user_so_that_graphs_can_be_captured(
+    rtx: Toolkit, tmp_path: Path
+) -> None:
+    """That such plans build is held by every other test here; older versions have no such flag."""
+    from foveate.export.tensorrt import _config
+
+    flags = rtx.module.BuilderFlag
+    builder = rtx.module.Builder(rtx.module.Logger(rtx.module.Logger.ERROR))
+    config = _config(rtx, builder, OPTIONS, tmp_path / "log")
+    assert config.get_flag(flags.REQUIRE_USER_ALLOCATION)
+    older = Toolkit(
+        "tensorrt_rtx", "1.1", SimpleNamespace(BuilderFlag=SimpleNamespace(TF32=flags.TF32))
+    )
+    assert not _config(older, builder, OPTIONS, tmp_path / "log").get_flag(
+        flags.REQUIRE_USER_ALLOCATION
+    )
+
+
 def test_tf32_is_off_unless_asked_for(rtx: Toolkit) -> None:
     from foveate.export.tensorrt import _config
 

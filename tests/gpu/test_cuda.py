@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,19 @@ from foveate.runtime.cuda import CudaDevice, CudaGraph
 from foveate.runtime.errors import DeviceMemoryError
 from tests.runtime.cuda_rehearsals import REHEARSALS, ring_on, round_trip
 
+pytest.importorskip("pycuda")
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).parents[2]
 ON_HOST_MEMORY = {"mapped_memory", *(name for name in REHEARSALS if "demo" in name)}
 ON_HOST_MEMORY |= {name for name in REHEARSALS if "engine" in name}
 """Rehearsals that only a stand-in whose memory is the host's can pass."""
+AT_EXIT = [name for name in REHEARSALS if "left_open" in name and name not in ON_HOST_MEMORY]
+AT_EXIT += ["bound_session", "exit_inside_the_guard"]
+PRIORITY = "streams_of_high_priority"
+INTERRUPTED = "interrupted_after_the_push"
+HERE = sorted(set(REHEARSALS) - ON_HOST_MEMORY - {*AT_EXIT, INTERRUPTED, PRIORITY})
+DISCOVERY = "GPU device discovery failed"
+"""ONNX Runtime says so on import in virtual machines, in which /sys has no card."""
 MIB = 1 << 20
 
 
@@ -44,19 +52,33 @@ def test_the_ring_returns_what_went_in(device: CudaDevice) -> None:
     ring_on(device)
 
 
-@pytest.mark.parametrize("name", sorted(set(REHEARSALS) - ON_HOST_MEMORY))
-def test_rehearsal(name: str) -> None:
-    """Ends in every order, on every thread, at exit: rc 0 and not a word on standard error."""
+@pytest.mark.parametrize("name", HERE)
+def test_rehearsal(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """On a thread of its own, where no context is current: not a word on standard error."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(REHEARSALS[name]).result()
+    assert said(capfd.readouterr().err) == []
+
+
+@pytest.mark.parametrize("names", [AT_EXIT, [INTERRUPTED], [PRIORITY]], ids=lambda names: names[0])
+def test_what_is_open_when_the_process_ends(names: list[str]) -> None:
+    """Exit code 0, and not a word on standard error."""
+    if names == [PRIORITY]:
+        pytest.importorskip("cuda.bindings.driver")
+    code = f"from tests.runtime.cuda_rehearsals import REHEARSALS as r; [r[n]() for n in {names}]"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.runtime.cuda_rehearsals", name],
-        env=dict(os.environ),
+        [sys.executable, "-W", "error", "-c", code],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, said(done.stderr)) == (0, [])
+
+
+def said(errors: str) -> list[str]:
+    return [line for line in errors.splitlines() if line and DISCOVERY not in line]
 
 
 def test_pinned_copies_return_before_they_are_done(device: CudaDevice) -> None:

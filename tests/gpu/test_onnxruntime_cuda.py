@@ -19,8 +19,8 @@ from foveate.runtime.engines.onnxruntime_cuda import (
 from foveate.runtime.engines.onnxruntime_provider import has_provider
 from foveate.runtime.errors import GraphError
 from foveate.train.phantom import PhantomSettings, phantoms
+from tests.gpu.conftest import DEMO
 from tests.gpu.masks import disagreement
-from tests.gpu.plans import DEMO
 
 NOT_HERE = "this ONNX Runtime has no CUDA provider"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not has_provider(), reason=NOT_HERE)]

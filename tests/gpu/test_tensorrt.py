@@ -15,16 +15,12 @@ from foveate.runtime.engines.tensorrt_plan import PlanFacts
 from foveate.runtime.errors import EngineError
 from foveate.runtime.ring import LATENCY, RingSettings
 from foveate.train.phantom import PhantomSettings, phantoms
+from tests.gpu.conftest import DEMO
 from tests.gpu.masks import disagreement
-from tests.gpu.plans import DEMO, demo_plan
 
+pytest.importorskip("pycuda")
 pytestmark = pytest.mark.gpu
 OUTPUTS = ["mask", "box", "score"]
-
-
-@pytest.fixture(scope="module")
-def plan() -> tuple[bytes, PlanFacts]:
-    return demo_plan()
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +35,7 @@ def images() -> list[Array]:
 
 @pytest.fixture(scope="module")
 def wanted(images: list[Array]) -> list[dict[str, Array]]:
-    with Cascade.load(DEMO) as cascade:
+    with Cascade.load(DEMO, "onnxruntime") as cascade:
         return [cascade.engine.run({"image": image}, OUTPUTS) for image in images]
 
 
@@ -112,11 +108,11 @@ def test_the_kernels_of_rtx_are_of_use_to_the_next_engine(plan: tuple[bytes, Pla
 def test_ten_engines_one_after_the_other_give_their_memory_back(
     plan: tuple[bytes, PlanFacts], images: list[Array]
 ) -> None:
-    free = []
+    free, kernels = [], b""
     for _ in range(10):
-        with engine_from_plan(*plan) as engine:
+        with engine_from_plan(*plan, runtime_cache=kernels) as engine:
             engine.run({"image": images[0]}, ["mask"])
-            device = engine.device
+            device, kernels = engine.device, engine.runtime_cache()
         with device.current():
             free.append(device.memory().free_bytes)
     print("MiB free after each:", [value >> 20 for value in free])

@@ -9,15 +9,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from foveate.train.amp import half_type
-from foveate.train.run import load_run, read_run
 from tests.conftest import TINY, train
 
 pytestmark = pytest.mark.gpu
 SETTINGS = ("device=cuda", "num_epochs=6", "hint_folds=2")
 
 
+@pytest.fixture(autouse=True)
+def _needs() -> None:
+    """A machine that only runs bundles has not what training needs."""
+    for name in ("albumentations", "tomli_w", "safetensors", "threadpoolctl", "surface_distance"):
+        pytest.importorskip(name)
+
+
 def test_a_training_on_a_gpu_learns(data: Path, tmp_path: Path) -> None:
+    from foveate.train.amp import half_type
+    from foveate.train.run import load_run, read_run
+
     assert half_type(torch.device("cuda")) in (torch.bfloat16, torch.float16)
     settings = [item for value in SETTINGS for item in ("--set", value)]
     result = train(data, tmp_path / "r", *settings)
@@ -31,6 +39,8 @@ def test_a_training_on_a_gpu_learns(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_train_one_run(data: Path, tmp_path: Path) -> None:
+    from foveate.train.run import load_run
+
     settings = [item for value in (*TINY, *SETTINGS) for item in ("--set", value)]
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",

@@ -213,6 +213,30 @@ def no_room() -> None:
     assert "has no room for 123 bytes of GPU memory" in text and "MiB are free" in text, text
 
 
+class Stuck(Poor):
+    """A driver that does not let go of a context."""
+
+    @property
+    def Context(self) -> Stuck:
+        return self
+
+    def pop(self) -> None:
+        raise self._driver.Error("cuCtxPopCurrent failed: invalid device context")
+
+
+def a_pop_that_fails() -> None:
+    """It is an EngineError and leaves the count of pushed contexts right."""
+    device = CudaDevice()
+    driver, device.driver = device.driver, Stuck(device.driver)
+    try:
+        with device.current():
+            pass
+    except EngineError as error:
+        assert "leaving its context failed" in str(error), error
+    assert cuda._depth() == 0
+    driver.Context.pop()
+
+
 def no_such_gpu() -> None:
     try:
         CudaDevice(99)
@@ -425,6 +449,7 @@ REHEARSALS: dict[str, Callable[[], None]] = {
         interrupted_after_the_push,
         view_outlives_its_buffer,
         no_room,
+        a_pop_that_fails,
         no_such_gpu,
         a_call_without_a_context,
         mapped_memory,

@@ -34,6 +34,7 @@ class Faults:
     copy: int = 0
     execution: int = 0
     close: int = 0
+    capture: int = 0
     _counts: dict[str, int] = field(default_factory=dict)
 
     def count(self, what: str) -> int:
@@ -68,6 +69,7 @@ class FakeDevice:
         self.journal: list[tuple[int, str, str]] = []
         self.allocations = 0
         self.live: dict[int, Bytes] = {}
+        self.refuse_graphs = False
         self.elsewhere: dict[int, int] = {}
         self.open: set[object] = set()
         self.streams: list[FakeStream] = []
@@ -111,9 +113,12 @@ class FakeDevice:
 
     def at(self, address: int, nbytes: int) -> Bytes:
         """Return live device memory; a freed or foreign address fails."""
-        memory = self.live[address]
-        assert nbytes <= len(memory), f"{nbytes} bytes in a buffer of {len(memory)}"
-        return memory[:nbytes]
+        for start, memory in list(self.live.items()):
+            if start <= address < start + len(memory):
+                found = memory[address - start :][:nbytes]
+                assert len(found) == nbytes, f"{nbytes} bytes in a buffer of {len(memory)}"
+                return found
+        raise AssertionError(f"{address} is not an address of the device")
 
     def gpu_of(self, address: int) -> int | None:
         if address in self.elsewhere:
@@ -135,9 +140,12 @@ class FakeDevice:
     def capture(self, stream: FakeStream, work: Work) -> FakeGraph | None:
         if not self.graphs:
             return None
+        self.faults.due("capture")
         stream.captured = []
         work()
         captured, stream.captured = stream.captured, None
+        if self.refuse_graphs:
+            return None
         return FakeGraph(self, captured)
 
     @property

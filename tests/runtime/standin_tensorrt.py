@@ -67,12 +67,15 @@ class IRuntimeConfig:
     cuda_graph_strategy = CudaGraphStrategy.DISABLED
     dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
 
+    def __init__(self, refuses: bool) -> None:
+        self.refuses = refuses
+
     def create_runtime_cache(self) -> IRuntimeCache:
         return IRuntimeCache()
 
     def set_runtime_cache(self, cache: IRuntimeCache) -> bool:
         self.cache = cache
-        return True
+        return not self.refuses
 
 
 class IExecutionContext:
@@ -117,7 +120,7 @@ class ICudaEngine:
         )
         self.items = {i.name: i for i in (*self.session.get_inputs(), *self.session.get_outputs())}
         self.num_io_tensors = len(self.items)
-        self.device_memory_size_v2 = CONTEXT_BYTES
+        self.device_memory_size_v2 = standin.least_context_bytes
         self.num_optimization_profiles = len(standin.profiles)
         self._shapes: dict[tuple[tuple[str, Shape], ...], dict[str, Shape]] = {}
 
@@ -137,13 +140,19 @@ class ICudaEngine:
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Shape]:
         return list(self.standin.profiles[profile_index][name])
 
-    def create_runtime_config(self) -> IRuntimeConfig:
+    def create_runtime_config(self) -> IRuntimeConfig | None:
         assert self.standin.rtx, "only RTX is asked for its run-time settings"
-        return IRuntimeConfig()
+        if self.standin.fails == "config":
+            self.standin.say("no settings")
+            return None
+        return IRuntimeConfig(self.standin.fails == "cache")
 
     def create_execution_context(
         self, runtime_config: IRuntimeConfig | None = None
     ) -> IExecutionContext | None:
+        if self.standin.fails == "context":
+            self.standin.say("compute capability 9.0 is not supported")
+            return None
         if sum(context.engine is self for context in self.standin.contexts) == (
             self.standin.most_contexts
         ):
@@ -174,11 +183,15 @@ class ICudaEngine:
 
 
 class StandIn:
-    """The module's state: what it reads and runs on, and what it refuses."""
+    """The module's state: what it reads and runs on, and what it refuses.
+
+    ``fails`` is what cannot start: "runtime", "config", "cache" or "context".
+    """
 
     def __init__(self, profiles: Profiles, read: Read, put: Put, rtx: bool = True) -> None:
         self.profiles, self.read, self.put, self.rtx = profiles, read, put, rtx
-        self.refuse_runs = False
+        self.refuse_runs, self.fails, self.host_code = False, "", False
+        self.least_context_bytes = CONTEXT_BYTES
         self.most_contexts = -1
         self.contexts: list[IExecutionContext] = []
         self.loggers: list[ILogger] = []
@@ -191,10 +204,18 @@ class StandIn:
         standin = self
 
         class Runtime:
+            engine_host_code_allowed = False
+
             def __init__(self, logger: ILogger) -> None:
                 standin.loggers.append(logger)
+                if standin.fails == "runtime":
+                    standin.say("CUDA initialization failure with error: 35")
+                    raise TypeError("pybind11::init(): factory function returned nullptr")
 
             def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
+                if standin.host_code and not self.engine_host_code_allowed:
+                    standin.say("the plan carries host code, which is not allowed")
+                    return None
                 try:
                     return ICudaEngine(standin, serialized_engine)
                 except Exception:

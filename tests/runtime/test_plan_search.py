@@ -111,6 +111,8 @@ def test_a_shape_outside_the_profile_is_refused_by_name(
         (RTX, {"device": TURING}, "is for sm80 and later; here is NVIDIA T4 (sm75)"),
         (replace(RTX, options=replace(OPTIONS, targets=("sm89", "sm120"))), {},
          "is for sm89, sm120; here is NVIDIA A10 (sm86)"),
+        (replace(RTX, options=replace(OPTIONS, targets=("current",)), device=TURING), {},
+         "is for NVIDIA T4; here is NVIDIA A10 (sm86)"),
         (FULL, {"flavour": "tensorrt", "version": "10.3.0", "device": Gpu("A100", "sm80")},
          "is for NVIDIA A10; here is A100 (sm80)"),
     ],
@@ -124,7 +126,8 @@ def test_a_plan_for_elsewhere_is_refused_by_name(
     here = replace(WANTED, **wanted)  # type: ignore[arg-type]
     options = here.adapted(recipe.options)
     assert shlex.join(options.arguments()) in said
-    device = here.device if here.flavour == "tensorrt" else None
+    own = here.flavour == "tensorrt" or options.for_this_gpu
+    device = here.device if own else None
     built(cache, Recipe(here.flavour, here.version, here.graph_sha256, options, device))
     find(cache, here, SHAPE)  # the line leads out
 

@@ -148,14 +148,15 @@ def test_memory_is_fixed_after_the_largest_run() -> None:
             runs.submit(x(count), ["y", "z"]).result(copy=False)
         assert device.allocations == fixed
         assert {a: len(m) for a, m in device.live.items()} == live
-        assert len(live) == 3 * (3 + 3)  # a slot: x, y, z on the host and on the device
+        assert len(live) == 3 * (2 + 2)  # a slot: x, and y with z, on the host and on the device
 
 
 def test_an_output_not_asked_for_has_no_host_memory() -> None:
     device = FakeDevice()
     with ring(device, 1) as runs:
         runs.submit(x(5), ["y"]).result()
-        assert device.allocations == 2 + 3  # x and y on the host; x, y and z on the device
+        host_x, host_y, x_there, outputs_there = (len(m) for m in device.live.values())
+        assert sorted([host_x, host_y, x_there]) == [20, 20, 20] and outputs_there == 512
 
 
 def test_views_are_valid_until_the_slot_is_used_again() -> None:
@@ -166,7 +167,7 @@ def test_views_are_valid_until_the_slot_is_used_again() -> None:
         assert view.tolist() == [3, 3, 3]
         runs.submit(x(3, 9), ["y"]).result()
         assert view.tolist() == [19, 19, 19]
-        with pytest.raises(EngineError, match="its slot used again"):
+        with pytest.raises(EngineError, match="a later run reused their buffer"):
             first.result()
 
 
@@ -319,6 +320,84 @@ def test_a_repeated_shape_is_captured_at_its_second_run_and_replayed() -> None:
         other = [runs.submit(x(2, value), ["y"]).result() for value in range(2)]
         assert [d.times.replayed for d in other] == [False, True]
         assert [d.outputs["y"][1] for d in other] == [1, 3]
+
+
+@pytest.mark.parametrize("sizes", [(3, 2), (3, 2, 5)])
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_sizes_by_turns_are_replayed(sizes: tuple[int, ...], slots: int) -> None:
+    """A plain run, a second one in a context of its own and a captured one a size and slot."""
+    device = FakeDevice(graphs=True)
+    with ring(device, slots) as runs:
+        counts = [sizes[n % len(sizes)] for n in range(60)]
+        done = [runs.submit(x(count, n), ["y"]).result() for n, count in enumerate(counts)]
+        assert [d.outputs["y"].tolist() for d in done] == [
+            [2 * n + 1] * count for n, count in enumerate(counts)
+        ]
+        assert sum(d.times.replayed for d in done) >= 60 - 2 * slots * len(sizes)
+
+
+def test_sizes_that_come_once_share_one_context() -> None:
+    device, made = FakeDevice(graphs=True), []
+
+    def executor() -> FakeExecutor:
+        made.append(FakeExecutor(device))
+        return made[-1]
+
+    with SlotRing(device, executor, RingSettings(1)) as runs:
+        for count in range(1, 30):
+            runs.submit(x(count), ["y"]).result()
+    assert len(made) == 1 and device.clean
+
+
+def test_no_room_for_a_second_context_leaves_one() -> None:
+    device, made = FakeDevice(graphs=True), []
+
+    def executor() -> FakeExecutor:
+        if made:
+            raise DeviceMemoryError("no room for a context")
+        made.append(FakeExecutor(device))
+        return made[-1]
+
+    with SlotRing(device, executor, RingSettings(1)) as runs:
+        found = [y(runs.submit(x(count, count), ["y"])) for count in (3, 2, 3, 2, 3, 3, 3)]
+        assert [item[0] for item in found] == [7, 5, 7, 5, 7, 7, 7]
+        assert runs.submit(x(3), ["y"]).result().times.replayed
+    assert device.clean
+
+
+def test_further_contexts_give_way_to_a_larger_run() -> None:
+    """Four buffers were made; the fifth finds no room until the second context is gone."""
+    device, made = FakeDevice(Faults(allocation=5), graphs=True), []
+
+    def executor() -> FakeExecutor:
+        made.append(FakeExecutor(device))
+        return made[-1]
+
+    with SlotRing(device, executor, RingSettings(1)) as runs:
+        for count in (3, 2, 3, 2, 3):
+            runs.submit(x(count), ["y"]).result()
+        assert len(made) == 2 and device.allocations == 4
+        assert y(runs.submit(x(500), ["y"])) == [3] * 500
+        assert [item in device.open for item in made].count(True) == 1
+    assert device.clean
+
+
+def test_a_refused_capture_leaves_plain_runs_for_good() -> None:
+    device = FakeDevice(graphs=True)
+    device.refuse_graphs = True
+    with ring(device, 1) as runs:
+        done = [runs.submit(x(3, value), ["y"]).result() for value in range(6)]
+        assert [d.outputs["y"][0] for d in done] == [1, 3, 5, 7, 9, 11]
+        assert not any(d.times.replayed for d in done)
+        assert device.faults.count("capture") == 1
+
+
+def test_outputs_that_lie_together_come_in_one_copy() -> None:
+    device = FakeDevice()
+    with ring(device, 1) as runs:
+        found = runs.submit(x(70, 2), ["z", "y"]).result().outputs
+        assert found["y"].tolist() == [5] * 70 and found["z"].tolist() == [-2] * 70
+        assert [what for _, what, mark in device.journal if mark == "end"].count("d2h") == 1
 
 
 def test_a_device_without_graphs_runs_plainly() -> None:

@@ -66,6 +66,7 @@ class ICudaEngine {
 class IRuntime {
  public:
   virtual ~IRuntime() noexcept = default;
+  void setEngineHostCodeAllowed(bool allowed) noexcept;
   ICudaEngine* deserializeCudaEngine(void const* blob, std::size_t size) noexcept;
 };
 

@@ -70,10 +70,12 @@ class Config:
 
     def clear_flag(self, flag: BuilderFlag) -> None: ...
 
-    def add_optimization_profile(self, profile: Profile) -> None:
+    def add_optimization_profile(self, profile: Profile) -> int:
         self.profiles.append(profile)
+        return len(self.profiles) - 1
 
-    def set_compute_capability(self, capability: ComputeCapability, index: int) -> None: ...
+    def set_compute_capability(self, capability: ComputeCapability, index: int) -> bool:
+        return True
 
 
 class Network:

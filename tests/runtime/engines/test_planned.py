@@ -6,15 +6,19 @@ Shown here: which plan a call gets, order, memory and ends. What a GPU computes:
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from foveate.runtime import plans
 from foveate.runtime.cascade import Cascade
+from foveate.runtime.engines.base import feed
+from foveate.runtime.engines.planned import PlannedEngine
 from foveate.runtime.errors import EngineError, LessMemory, PlanError
 from foveate.runtime.inputs import Item
 from foveate.runtime.journal import Journal
@@ -24,6 +28,7 @@ from foveate.runtime.plan_record import PlanRecord, read_record
 from foveate.runtime.ring import LATENCY, RingSettings
 from foveate.runtime.work_plan import WorkPlan
 from tests.runtime.planned_place import LARGE, SMALL, Image, PlannedPlace
+from tests.runtime.standin_tensorrt import ICudaEngine
 
 
 @pytest.fixture
@@ -118,6 +123,80 @@ def test_batches_are_as_large_as_the_plan_takes(place: PlannedPlace, reference: 
     same(place, found, [reference(image) for image in given])
     executed = [entry for entry in place.device.journal if entry[1:] == ("execute", "begin")]
     assert len(executed) == 4  # two pairs, one single, the other size
+
+
+@pytest.mark.parametrize(
+    ("count", "parts"), [(7, [7]), (8, [8]), (20, [8, 8, 4]), (64, [16, 16, 16, 16])]
+)
+def test_a_batch_is_divided_over_the_slots(
+    place: PlannedPlace, count: int, parts: list[int]
+) -> None:
+    place.build(replace(LARGE, batch=(1, 1, 64)))
+    with place.cascade() as cascade:
+        results = cascade.batch(images(*[(40, 50)] * count))
+        assert len(results) == count
+        ran = [c.shapes["image"][0] for c in place.trt.contexts if c.shapes]
+        executed = [entry for entry in place.device.journal if entry[1:] == ("execute", "begin")]
+        assert len(executed) == len(parts) and set(ran) <= set(parts)
+    with place.cascade(LATENCY) as cascade:
+        before = len(place.device.journal)
+        cascade.batch(images(*[(40, 50)] * count))
+        ran_once = [e for e in place.device.journal[before:] if e[1:] == ("execute", "begin")]
+        assert len(ran_once) == 1
+
+
+def test_parts_of_one_batch_overlap(place: PlannedPlace) -> None:
+    """The second part is copied in before the first one has executed."""
+    place.build(replace(LARGE, batch=(1, 1, 64)))
+    with place.cascade() as cascade:
+        cascade.batch(images(*[(40, 50)] * 16))
+        place.device.journal.clear()
+        gate = threading.Event()
+        run = ICudaEngine.run
+
+        def held(*given: Any) -> None:
+            assert gate.wait(20)
+            run(*given)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ICudaEngine, "run", held)
+            opened = threading.Timer(0.2, gate.set)
+            opened.start()
+            cascade.batch(images(*[(40, 50)] * 16))
+        events = [entry[1:] for entry in place.device.journal]
+        assert events.count(("h2d", "end")) == 2
+        assert [e for e in events if e in (("h2d", "end"), ("execute", "end"))][:2] == [
+            ("h2d", "end"),
+            ("h2d", "end"),
+        ]
+
+
+def test_a_version_compatible_plan_is_loaded_with_its_host_code(
+    place: PlannedPlace, reference: Cascade
+) -> None:
+    place.build(replace(LARGE, version_compatible=True))
+    image = images((70, 90))[0]
+    source = place.source()
+    place.trt.host_code = True
+    with PlannedEngine(source, RingSettings()) as engine:
+        found = engine.run({"image": feed(image[None].astype(np.uint16))}, ["mask"])["mask"][0]
+        np.testing.assert_array_equal(found, reference(image.astype(np.uint16)).mask)
+
+
+def test_a_mask_for_the_caller_s_array_is_copied_once(
+    place: PlannedPlace, reference: Cascade
+) -> None:
+    place.build(LARGE)
+    image = images((70, 90))[0]
+    out = np.full((70, 90), 7, np.uint8)
+    with place.cascade() as cascade:
+        result = cascade(image, out=out)
+        assert result.mask is out and not np.shares_memory(result.box_xyxy, out)
+        kept = out.copy()
+        for other in images(*[(70, 90)] * 7):
+            cascade(other)  # every slot is used again
+        np.testing.assert_array_equal(out, kept)
+        np.testing.assert_array_equal(out, reference(image).mask)
 
 
 @pytest.mark.parametrize("copy", [True, False])

@@ -6,7 +6,12 @@ This shows shapes, names, errors and ends. What TensorRT computes is shown on a 
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
+import threading
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +25,7 @@ from foveate.runtime.engines.tensorrt import TensorRtEngine
 from foveate.runtime.engines.tensorrt_plan import PlanFacts
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 from foveate.runtime.graph_check import check_signature
-from foveate.runtime.ring import RingSettings
+from foveate.runtime.ring import LATENCY, RingSettings
 from tests.runtime.engines.test_engines import two_outputs
 from tests.runtime.fake_device import FakeDevice, Faults
 from tests.runtime.standin_tensorrt import CudaGraphStrategy, StandIn, over_fake
@@ -45,9 +50,14 @@ class Place:
         return self.trt
 
     def engine(
-        self, plan: bytes | None = None, slots: int = 2, runtime_cache: bytes = b""
+        self,
+        plan: bytes | None = None,
+        slots: int = 2,
+        runtime_cache: bytes = b"",
+        host_code: bool = False,
     ) -> TensorRtEngine:
-        facts = PlanFacts("tensorrt_rtx" if self._rtx else "tensorrt", "1.2.3", BUILD)
+        flavour = "tensorrt_rtx" if self._rtx else "tensorrt"
+        facts = PlanFacts(flavour, "1.2.3", BUILD, host_code)
         settings = RingSettings(slots)
         return TensorRtEngine(plan or two_outputs(), facts, self.device, settings, runtime_cache)
 
@@ -133,11 +143,75 @@ def test_a_run_that_is_refused_says_why(place: Place) -> None:
 
 def test_no_room_for_a_context_leaves_nothing(place: Place) -> None:
     place.trt.most_contexts = 2
-    with pytest.raises(
-        DeviceMemoryError, match="execution context: out of memory. Use fewer slots"
-    ):
+    with pytest.raises(DeviceMemoryError, match="execution context: out of memory. It takes 1 MiB"):
         place.engine(slots=3)
     assert place.device.clean
+
+
+def test_a_context_that_is_larger_than_the_free_memory_has_no_room(place: Place) -> None:
+    place.trt.fails, place.trt.least_context_bytes = "context", 1 << 31
+    with pytest.raises(DeviceMemoryError, match="takes 2048 MiB, 1024 MiB of fake device are free"):
+        place.engine()
+    assert place.device.clean
+
+
+def test_a_context_that_is_refused_for_another_reason_says_so(place: Place) -> None:
+    place.trt.fails = "context"
+    said = r"cannot run the plan on fake device \(sm00\): compute capability 9.0 is not supported"
+    with pytest.raises(EngineError, match=said) as raised:
+        place.engine()
+    assert not isinstance(raised.value, DeviceMemoryError) and place.device.clean
+
+
+def test_a_runtime_that_cannot_start_says_why(place: Place) -> None:
+    place.trt.fails = "runtime"
+    with pytest.raises(
+        EngineError, match="cannot start: CUDA initialization failure with error: 35"
+    ):
+        place.engine()
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [("config", "run-time settings: no settings"), ("cache", "refuses its kernel cache")],
+)
+def test_settings_that_rtx_refuses_are_an_engine_error(
+    fails: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(monkeypatch, FakeDevice())
+    place.trt.fails = fails
+    with pytest.raises(EngineError, match=said):
+        place.engine()
+    assert place.device.clean
+
+
+def test_host_code_is_allowed_only_where_the_record_says_so(place: Place) -> None:
+    place.trt.host_code = True
+    with pytest.raises(EngineError, match="carries host code, which is not allowed"):
+        place.engine()
+    with place.engine(host_code=True) as engine:
+        assert engine.run(x(1), ["y"])["y"].tolist() == [3]
+
+
+def test_kernels_that_rtx_does_not_give_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(monkeypatch, FakeDevice())
+    with place.engine() as engine:
+        config = place.trt.contexts[0].config
+        assert config is not None and engine.runtime_cache() == b"kernels"
+        monkeypatch.setattr(config.cache, "serialize", lambda: None)
+        assert engine.runtime_cache() == b""
+
+
+@pytest.mark.parametrize(("settings", "strategy"), [(RingSettings(), "LAZY"), (LATENCY, "EAGER")])
+def test_rtx_compiles_a_shape_first_only_for_latency(
+    settings: RingSettings, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(monkeypatch, FakeDevice())
+    facts = PlanFacts("tensorrt_rtx", "1.2.3", BUILD)
+    with TensorRtEngine(two_outputs(), facts, place.device, settings):
+        config = place.trt.contexts[0].config
+    assert config is not None
+    assert config.dynamic_shapes_kernel_specialization_strategy.name == strategy
 
 
 def test_no_room_for_a_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +228,27 @@ def test_a_forgotten_engine_frees_what_it_held(place: Place) -> None:
     del engine
     gc.collect()
     assert place.device.clean
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_frees_nothing_and_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    place = Place(monkeypatch, FakeDevice(pause=lambda: gate.wait(20)))
+    with place.engine() as engine, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        ticket = engine.submit(x(1), ["y"])
+        child = os.fork()
+        if not child:
+            engine.close()
+            os._exit(7)
+        ends = time.monotonic() + 10
+        while not (found := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < ends:
+            time.sleep(0.01)
+        if not found[0]:
+            os.kill(child, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(found[1]) == 7 and found[0]
+        gate.set()
+        assert ticket.result().outputs["y"].tolist() == [3]
 
 
 def test_rtx_replays_its_own_graphs_and_keeps_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

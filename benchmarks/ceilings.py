@@ -1,9 +1,9 @@
-"""What a plan and its GPU allow, with nothing of the cascade around: the ceilings of a rate.
+"""What a plan and its GPU allow with nothing of the cascade around them: the ceilings of a rate.
 
 Lanes are streams with an execution context and buffers of their own. *Enqueue only*: the input
 lies on the device and executions are put into the streams back to back. *With transfers*:
-page-locked input to the device, execution, the fetched outputs to page-locked memory. Nothing is
-read or written on the host, and nobody waits before the last run.
+page-locked input to the device, execution, the fetched outputs to page-locked memory. The host
+neither reads nor writes, and waits only after the last run.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Ceilings(Closing):
         self._lanes: list[Lane] = []
         with ExitStack() as made, device.current():
             for _ in range(lanes):
-                self._lanes.append(_lane(device, plan.executor(), image, made))
+                self._lanes.append(_lane(device, plan.executor(device), image, made))
             self._made = made.pop_all()
 
     def enqueue(self, runs: int, lanes: int = 1) -> int:

@@ -1,1 +1,0 @@
-"""The check of a GPU: steps in processes of their own, one JSON, one page."""

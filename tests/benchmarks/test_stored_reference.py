@@ -1,0 +1,125 @@
+"""``--reference FOLDER``: masks that PyTorch made elsewhere, and what does not belong to them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from foveate.runtime.bundle import open_bundle
+from tests.bad import bundles
+from tests.benchmarks.test_without_torch import benchmark
+from tests.conftest import run
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "benchmarks" / "scripts" / "gpu_references.py"
+DEMO = ROOT / "benchmarks" / "demo_bundle"
+
+
+@pytest.fixture(scope="module")
+def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two phantoms with the demo bundle, and two images of a data set with an example's bundle."""
+    folder = tmp_path_factory.mktemp("references")
+    stems = folder / "list.txt"
+    stems.write_text("\n".join(sorted(path.stem for path in (data / "images").iterdir())[:5]))
+    words = [folder / "r", DEMO, 2, "--size", 192, "--set", "bsdata", data, stems, 2]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "MiB in all" in done.stdout
+    return folder / "r"
+
+
+@pytest.fixture
+def phantoms(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made / "phantoms", tmp_path / "phantoms"))
+
+
+def parity(bundle: Path, folder: Path, *more: object) -> tuple[int, dict[str, Any]]:
+    words = ("benchmark", "parity", bundle, "--reference", folder, "--engines", "onnxruntime")
+    done = run(*words, "--precision", "fp32", *more, "--json")
+    if done.exception is not None:
+        raise done.exception
+    return done.return_value, json.loads(done.stdout)["parity"]["onnxruntime fp32"]
+
+
+@pytest.mark.parametrize(
+    ("name", "bundle"), [("phantoms", DEMO), ("bsdata", ROOT / "examples/bsdata")]
+)
+def test_onnx_runtime_has_the_masks_that_were_stored(made: Path, name: str, bundle: Path) -> None:
+    code, row = parity(bundle, made / name)
+    assert code == 0 and row["held"] and row["images"] == 2
+    assert row["reference"].startswith("PyTorch") and row["reference"].endswith("stored")
+
+
+def test_no_torch_is_needed(made: Path, tmp_path: Path) -> None:
+    words = ("--engines", "onnxruntime", "--precision", "fp32", "--out", tmp_path / "p.json")
+    done = benchmark("latency", DEMO, "--reference", made / "phantoms", "--runs", 3, *words)
+    assert done.returncode in (0, 1), done.stderr
+    row = json.loads((tmp_path / "p.json").read_text())["parity"]["onnxruntime fp32"]
+    assert row["held"] and row["reference"].startswith("PyTorch")
+
+
+def test_the_archive_is_the_bundle(made: Path, tmp_path: Path) -> None:
+    with tarfile.open(made / "bundle.tar.xz") as archive:
+        archive.extractall(tmp_path / "b", filter="data")
+    bundle = open_bundle(tmp_path / "b")
+    assert bundle.manifest == open_bundle(DEMO).manifest
+    assert bundle.graph("fp16") == open_bundle(DEMO).graph("fp16")
+    sizes = [path.stat().st_size for path in (tmp_path / "b").iterdir()]
+    assert (made / "bundle.tar.xz").stat().st_size < 0.65 * sum(sizes), "weights stored twice"
+
+
+def test_masks_of_other_weights_are_refused(phantoms: Path) -> None:
+    with pytest.raises(Exception, match="made with other weights .*make gpu-references"):
+        parity(ROOT / "examples" / "bsdata", phantoms)
+
+
+def test_another_export_of_the_same_weights_is_taken(phantoms: Path, tmp_path: Path) -> None:
+    """A graph may be exported anew: what decides the masks are weights and geometry."""
+    copy = Path(shutil.copytree(DEMO, tmp_path / "again"))
+    bundles.change_graph(copy, lambda model: setattr(model, "producer_name", "another export"))
+    assert open_bundle(copy).content_sha256 != open_bundle(DEMO).content_sha256
+    assert parity(copy, phantoms)[1]["held"]
+
+
+def test_other_masks_do_not_hold(phantoms: Path) -> None:
+    path = next((phantoms / "reference").iterdir())
+    cv2.imwrite(str(path), 255 - cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    code, row = parity(DEMO, phantoms)
+    assert code == 1 and not row["held"] and row["worst_image"] == path.stem
+
+
+def test_an_image_that_was_changed_has_no_mask(phantoms: Path) -> None:
+    path = next((phantoms / "images").iterdir())
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    image[0, 0] ^= 1
+    cv2.imwrite(str(path), image)
+    with pytest.raises(Exception, match="has no mask of this image"):
+        parity(DEMO, phantoms)
+
+
+def test_a_mask_of_another_size_is_refused(phantoms: Path) -> None:
+    path = next((phantoms / "reference").iterdir())
+    cv2.imwrite(str(path), np.zeros((10, 12), np.uint8))
+    with pytest.raises(Exception, match=r"is \(10, 12\); expected \(192, 192\)"):
+        parity(DEMO, phantoms)
+
+
+def test_a_folder_of_something_else_is_not_cleared(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(tmp_path), str(DEMO), "1"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "holds something else" in done.stderr
+    assert (tmp_path / "precious.txt").exists()
