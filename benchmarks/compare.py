@@ -32,6 +32,7 @@ from foveate.benchmarks.peers.networks import (
     stage1_graph,
 )
 from foveate.benchmarks.peers.onnxruntime_networks import onnxruntime_network
+from foveate.benchmarks.timing import PAUSE_SECONDS
 from foveate.benchmarks.variants import Variants
 from foveate.runtime.bundle import Bundle
 from foveate.runtime.cascade import Cascade
@@ -93,7 +94,9 @@ def compare(
             methods += _singles(stages, singles, threads)
         if opponents.batch == 1 and found.on_cpu:
             parts = _parts(stages, bundles, cases, threads)
-        results = hold(Contest(methods, parts, reference, cases, rounds, opponents.batch), progress)
+        pause_s = PAUSE_SECONDS if found.on_cpu else 0.0
+        contest = Contest(methods, parts, reference, cases, rounds, opponents.batch, pause_s)
+        results = hold(contest, progress)
     bundles = [found.bundle, *(cascade.bundle for _, cascade in singles)]
     results["multiply_adds"] = _multiply_adds(bundles, cases[0])
     return results, methods
@@ -123,10 +126,12 @@ def _peers(
 
     Peers on the CPU only where foveate runs on it too, peers on the GPU where PyTorch sees one.
     """
-    how = opponents.threads, opponents.batch
-    peers: list[Peer | WholePeer] = [*cpu_peers(stages, *how)] if on_cpu else []
+    threads = opponents.threads
+    peers: list[Peer | WholePeer] = []
+    if on_cpu:
+        peers += cpu_peers(stages, threads, opponents.batch)
     if torch.cuda.is_available():
-        peers += gpu_peers(stages, *how)
+        peers += gpu_peers(stages, threads)
     found = []
     for peer in peers:
         try:

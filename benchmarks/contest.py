@@ -8,7 +8,14 @@ from functools import partial
 from typing import Any
 
 from foveate.benchmarks.parity import Reference
-from foveate.benchmarks.timing import WarmUp, distribution, interleaved, ratio, warm_up
+from foveate.benchmarks.timing import (
+    PAUSE_SECONDS,
+    WarmUp,
+    distribution,
+    interleaved,
+    ratio,
+    warm_up,
+)
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.overlap import Disagreement, compare_masks, moved
 from foveate.train.dataset import Case
@@ -58,6 +65,7 @@ class Contest:
     cases: Sequence[Case]
     rounds: int
     batch: int = 1
+    pause_s: float = PAUSE_SECONDS
 
     def indices(self, number: int) -> list[int]:
         """Return which images a round takes."""
@@ -84,7 +92,8 @@ def hold(contest: Contest, progress: Callable[[str, int, int], None]) -> dict[st
             for index, pair in zip(contest.indices(number), found, strict=True):
                 methods[key].judge(cases[index], pair, wanted[index])
 
-    times = interleaved(calls, contest.rounds, judge, partial(progress, "comparing"))
+    shown = partial(progress, "comparing")
+    times = interleaved(calls, contest.rounds, judge, shown, contest.pause_s)
     return {
         "rounds": contest.rounds,
         "batch": contest.batch,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -14,12 +15,13 @@ END_S = 2.0
 """What a process has to end in after it was interrupted at its limit."""
 
 
-def run_limited(words: Sequence[str], limit_s: float) -> tuple[str, str]:
-    """Run ``python -m WORDS`` and return what it came to and what it said.
+def run_limited(words: Sequence[str], limit_s: float) -> tuple[str, str, float]:
+    """Run ``python -m WORDS``; return what it came to, what it said, and the seconds it took.
 
     It comes to passed, failed with its exit code, or stopped. What it leaves running is killed.
     """
     status, command = f"stopped after {limit_s:.0f} s", [sys.executable, "-m", *words]
+    began = time.monotonic()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
@@ -37,4 +39,5 @@ def run_limited(words: Sequence[str], limit_s: float) -> tuple[str, str]:
             with suppress(subprocess.TimeoutExpired):  # one that hangs in a driver stays
                 process.wait(0.5)
         said.seek(0)
-        return status, said.read().decode(errors="replace")
+        text = said.read().decode(errors="replace")
+        return status, text, round(time.monotonic() - began, 1)

@@ -86,25 +86,18 @@ def cpu_peers(stages: Stages, threads: int, batch: int = 1) -> list[Peer]:
     ]  # fmt: skip
 
 
-def gpu_peers(stages: Stages, threads: int, batch: int = 1) -> list[Peer | WholePeer]:
+def gpu_peers(stages: Stages, threads: int) -> list[Peer | WholePeer]:
     """Return every peer on the GPU; those in PyTorch have keys that start with gpu-torch."""
     half = TorchWay("cuda", torch.float16, channels_last=True)
-    compiled = replace(half, compiled=True)
     words = f"PyTorch {_version('torch')}, the whole cascade on the GPU"
     return [
-        _torch(
-            _Batch(stages, batch), "gpu-torch-glue", "PyTorch compiled fp16, GPU, glue", compiled,
-            "channels_last, torch.compile, autocast float16, on the GPU",
-        ),
         WholePeer(
             "gpu-torch-fp32", "PyTorch eager fp32, GPU", f"{words}, TF32 off", TorchWay("cuda")
         ),
-        WholePeer(
-            "gpu-torch-fp16", "PyTorch eager fp16, GPU", f"{words}, channels_last", half
-        ),
+        WholePeer("gpu-torch-fp16", "PyTorch eager fp16, GPU", f"{words}, channels_last", half),
         WholePeer(
             "gpu-torch-compiled", "PyTorch compiled fp16, GPU",
-            f"{words}, channels_last, torch.compile with CUDA graphs", compiled,
+            f"{words}, channels_last, torch.compile with CUDA graphs", replace(half, compiled=True),
         ),
         _onnxruntime(stages, "gpu-ort", "two ONNX Runtime sessions, GPU", threads, CUDA),
     ]  # fmt: skip

@@ -45,14 +45,15 @@ class Check:
     def run(self, name: str, limit_s: float, command: str) -> bool:
         """Run a command as a step; return whether it passed. Time for the page is kept back."""
         page_s = 0.0 if name == "report" else min(15.0, self.given.budget / 5)
-        left, began = self.end - time.monotonic() - END_S - page_s, time.monotonic()
-        status, said, result = "skipped", f"{left:.0f} s left", self.paths["temp"] / f"{name}.json"
+        left = max(0.0, self.end - time.monotonic() - END_S - page_s)
+        status, said, seconds = "skipped", f"{left:.0f} s left", 0.0
+        result = self.paths["temp"] / f"{name}.json"
         command += f" --out {{temp}}/{name}.json" if " benchmark " in command and page_s else ""
         self.json["steps"].append({"name": name, "command": command, "status": "running"})
         self.write()
         if left >= LEAST_S:
             words = [word.format(**self.paths) for word in command.split()]
-            status, said = run_limited(words, min(limit_s, left))
+            status, said, seconds = run_limited(words, min(limit_s, left))
         found = json.loads(result.read_bytes()) if result.exists() else {"parity": {}}
         lost = [variant for variant, row in found["parity"].items() if not row["held"]]
         self.broken += [f"{name}: the masks of {variant} do not hold" for variant in lost]
@@ -62,10 +63,9 @@ class Check:
         passed = status in ("passed", "doubted")
         if not passed and not name.startswith(("try", "compare")):
             self.broken.append(f"{name}: {status}: {said.strip()[-400:]}")
-        took = f"{time.monotonic() - began:.1f} s"
-        self.json["steps"][-1] |= {"status": status, "took": took, "said": said[-4000:]}
+        self.json["steps"][-1] |= {"status": status, "seconds": seconds, "said": said[-4000:]}
         self.write()
-        print(f"{name}: {status}, {took}", flush=True)
+        print(f"{name}: {status}, {seconds} s", flush=True)
         return passed and not lost
 
     def write(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foveate.benchmarks.limited_process import run_limited
+from foveate.benchmarks.limited_process import END_S, run_limited
 
 
 @pytest.mark.parametrize(
@@ -55,5 +55,6 @@ def run(
     """Run code as a module; the new process finds it by PYTHONPATH."""
     (tmp_path / "a_module_of_this_test.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    status, said = run_limited(["a_module_of_this_test"], limit_s)
+    status, said, seconds = run_limited(["a_module_of_this_test"], limit_s)
+    assert 0 <= seconds <= limit_s + END_S + 1
     return status, said.strip()
