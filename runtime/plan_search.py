@@ -58,7 +58,8 @@ class Wanted:
 
     def build_line(self, options: BuildOptions | None) -> str:
         """Return the command that builds a plan; without options the size is left to be filled."""
-        where = f" --gpu {self.gpu}" if self.gpu and self.flavour == "tensorrt" else ""
+        here_alone = self.flavour == "tensorrt" or (options is not None and options.for_this_gpu)
+        where = f" --gpu {self.gpu}" if self.gpu and here_alone else ""
         if options is not None:
             return build_line(self.bundle, self.precision, options) + where
         line = build_line(self.bundle, self.precision, BuildOptions(((1, 1),)))

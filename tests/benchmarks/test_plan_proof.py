@@ -72,8 +72,8 @@ def test_a_plan_with_other_masks_is_recorded_and_not_taken(
         def __init__(self, ticket: object) -> None:
             self._ticket = ticket
 
-        def result(self, copy: bool = True) -> object:
-            done = self._ticket.result(copy)  # type: ignore[attr-defined]
+        def result(self, *how: object) -> object:
+            done = self._ticket.result(*how)  # type: ignore[attr-defined]
             done.outputs["mask"] = np.roll(done.outputs["mask"], 3, axis=2)
             return done
 
