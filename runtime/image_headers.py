@@ -20,6 +20,9 @@ from typing import BinaryIO
 from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
 from foveate.runtime.errors import ImageError, PagesError, SizeError
+from foveate.runtime.image_limits import check_start
+from foveate.runtime.tiff_directory import read_directory
+from foveate.runtime.tiff_grey import deep_grey
 from foveate.runtime.tiff_pages import count_pages, open_page, open_page_in_memory
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -126,6 +129,15 @@ def header_of(file: BinaryIO, page: int) -> Header:
         _check_header(plain, 1)
         return plain
     file.seek(0)
+    check_start(file)
+    directory = read_directory(file)
+    grey = deep_grey(directory) if directory else None
+    if grey:
+        sides = (grey.height, grey.width)
+        height, width = sides[::-1] if grey.orientation in SIDEWAYS else sides
+        header = Header(height, width, "I;16", "TIFF", grey.bits)
+        _check_header(header, 1 if page else count_pages(file))
+        return header
     try:
         image = Image.open(file, formats=FORMATS)
         header = _header(image)
