@@ -22,7 +22,6 @@ from PIL import Image
 from foveate.runtime.errors import ImageError, SizeError
 from foveate.runtime.image_headers import (
     FORMATS,
-    MAX_PIXELS,
     SIDEWAYS,
     Header,
     header_of,
@@ -31,8 +30,8 @@ from foveate.runtime.image_headers import (
     opened_in_memory,
     orientation,
 )
-from foveate.runtime.image_limits import DAMAGED, jpeg_pixels, png_pixels
-from foveate.runtime.tiff_directory import read_directory
+from foveate.runtime.image_limits import DAMAGED, MAX_PIXELS, jpeg_pixels, png_pixels
+from foveate.runtime.tiff_directory import PLANES, read_directory
 from foveate.runtime.tiff_grey import deep_grey
 from foveate.runtime.tiff_pages import PageFile, patched
 
@@ -75,9 +74,7 @@ def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
     elif header.format == "BMP":
         pixels = _decode(data)
     elif header.format == "TIFF":
-        pixels = _tiff(file, data)
-        if colour_16:  # Pillow has eight bits of it; whether it is whole is known now
-            pixels = _decode(data or _content(file))
+        pixels = _tiff(file, data, colour_16)
     else:
         data = jpeg_pixels(data) if header.format in ("JPEG", "MPO") else data
         pixels = _decode_by_pillow(io.BytesIO(data))
@@ -93,18 +90,24 @@ def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
     raise ImageError(f"decodes to {pixels.dtype} pixels; wanted uint8 or uint16. Convert it first")
 
 
-def _tiff(file: BinaryIO, data: bytes) -> npt.NDArray[np.generic]:
+def _tiff(file: BinaryIO, data: bytes, colour_16: bool) -> npt.NDArray[np.generic]:
     """Decode a TIFF page; ``data`` is the whole file where it is in memory."""
     directory = read_directory(file)
+    if colour_16 and directory and directory[PLANES] != 1:  # OpenCV leaves memory as it was
+        raise ImageError(
+            "has colours of 16 bits in separate planes; expected them pixel by pixel. Convert it "
+            "first"
+        )
     grey = deep_grey(directory) if directory else None
     if grey is None:
-        return _decode_by_pillow(io.BytesIO(data) if data else file)
-    if grey.packed and not data:
-        data = _content(file)
-    if isinstance(file, PageFile) and not data:
+        pixels = _decode_by_pillow(io.BytesIO(data) if data else file)
+        # of 16-bit colours Pillow has eight bits; whether they are whole is known now
+        return _decode(data or _content(file)) if colour_16 else pixels
+    if isinstance(file, PageFile) and not grey.packed:
         file.patches |= grey.patches
         return grey.pixels(_decode_by_pillow(file))
-    pixels = grey.pixels(_decode_by_pillow(io.BytesIO(patched(data, grey.patches))))
+    data = patched(data or _content(file), grey.patches)
+    pixels = grey.pixels(_decode_by_pillow(io.BytesIO(data)))
     return _turned(pixels, grey.orientation) if grey.packed else pixels
 
 

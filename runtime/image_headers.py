@@ -20,7 +20,7 @@ from typing import BinaryIO
 from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
 from foveate.runtime.errors import ImageError, PagesError, SizeError
-from foveate.runtime.image_limits import check_start
+from foveate.runtime.image_limits import MAX_PIXELS, MAX_SIDE, check_start
 from foveate.runtime.tiff_directory import read_directory
 from foveate.runtime.tiff_grey import deep_grey
 from foveate.runtime.tiff_pages import count_pages, open_page, open_page_in_memory
@@ -30,9 +30,6 @@ FORMATS = ("PNG", "JPEG", TiffImagePlugin.TiffImageFile.format,
            "BMP", WebPImagePlugin.WebPImageFile.format)  # fmt: skip
 """What Pillow tries. Naming the two plugins loads them, and spares loading its other forty."""
 _EMPTY = f"is empty (0 bytes); wanted {', '.join(SUFFIXES)}"
-MAX_SIDE = 32_768
-MAX_PIXELS = 1 << 29
-"""Largest image read: 536 million pixels, so that a bomb is refused before it is decoded."""
 
 GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr")

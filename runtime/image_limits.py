@@ -19,6 +19,9 @@ from foveate.runtime.errors import ImageError
 CUT = "is cut short: its end is missing. Copy it again"
 DAMAGED = "is damaged: its header is sound, its pixels cannot be decoded"
 
+MAX_SIDE = 32_768
+MAX_PIXELS = 1 << 29
+"""Largest image read: 536 million pixels, so that a bomb is refused before it is decoded."""
 MAX_PARTS = 10_000
 """Chunks of a PNG, one more per KB of the file; segments of a JPEG outside its scans."""
 MAX_PROFILES = 8
@@ -41,6 +44,8 @@ _FILL = re.compile(rb"\xff+")
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _ALONE = (0x01, *range(0xD0, 0xD9))
 _FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+_LOOKAHEAD = b"\xfe" * 8
+"""What libjpeg reads ahead of the last code of a scan; long codes, so that no block fits in."""
 _ENDS_SCAN = np.array([byte not in (0, 0xFF, *range(0xD0, 0xD8)) for byte in range(256)])
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
 
@@ -215,9 +220,8 @@ def jpeg_pixels(data: bytes) -> bytes:
     """Return a JPEG as far as its end mark; ImageError over the limits or where scans are missing.
 
     A block takes two bits at least in a sequential scan, one in the first scan of a progressive
-    one: a scan of fewer bytes is cut. Where there is one sequential scan zeros replace the end
-    mark: libjpeg fills up a scan that ends in a marker with grey, but Pillow refuses to do without
-    bytes.
+    one: a scan of fewer bytes is cut. Of a single sequential scan the end mark is taken away, since
+    libjpeg fills up with grey what ends in a marker; without one Pillow says that bytes are missing.
     """
     walk = _Jpeg()
     while (marker := walk.next_marker(data)) != _EOI:
@@ -242,7 +246,7 @@ def jpeg_pixels(data: bytes) -> bytes:
     ):
         raise ImageError(CUT)
     if walk.frame in _SEQUENTIAL and walk.scans == 1:
-        return data[: walk.place - 2] + bytes(64)
+        return data[: walk.place - 2] + _LOOKAHEAD
     return data[: walk.place]
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from foveate.runtime import tiff_directory as tiff
 from foveate.runtime.errors import ImageError
+from foveate.runtime.image_limits import MAX_SIDE
 from foveate.runtime.tiff_directory import Directory
 
 _BYTEWISE = (1, 5, 8, 32773, 32946, 34925, 50000)
@@ -84,6 +85,8 @@ def deep_grey(page: Directory) -> DeepGrey | None:
                 f"has grey pixels of {bits} bits in tiles or compressed by pixels; expected strips "
                 "without predictor. Save it with 16 bits"
             )
+        if max(width, height) > MAX_SIDE:
+            return DeepGrey(height, width, bits, False, orientation, {})  # refused by its size
         patches |= page.patch(tiff.BITS, 8) | page.patch(tiff.ORIENTATION, 1)
         patches |= page.patch(tiff.WIDTH, (width * bits + 7) // 8)
     return DeepGrey(height, width, bits, photometric == 0, orientation, patches)
