@@ -30,7 +30,9 @@ from foveate.runtime.image_headers import (
     opened_in_memory,
     orientation,
 )
-from foveate.runtime.image_limits import DAMAGED, MAX_PIXELS, jpeg_pixels, png_pixels
+from foveate.runtime.image_limits import DAMAGED, MAX_PIXELS
+from foveate.runtime.jpeg_segments import jpeg_pixels
+from foveate.runtime.png_chunks import png_pixels
 from foveate.runtime.tiff_directory import PLANES, read_directory
 from foveate.runtime.tiff_grey import deep_grey
 from foveate.runtime.tiff_pages import PageFile, patched

@@ -20,7 +20,9 @@ from typing import BinaryIO
 from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
 from foveate.runtime.errors import ImageError, PagesError, SizeError
-from foveate.runtime.image_limits import MAX_PIXELS, MAX_SIDE, check_start
+from foveate.runtime.image_limits import MAX_PIXELS, MAX_SIDE
+from foveate.runtime.jpeg_segments import JPEG_START, check_segments
+from foveate.runtime.png_chunks import PNG_START, check_chunks
 from foveate.runtime.tiff_directory import read_directory
 from foveate.runtime.tiff_grey import deep_grey
 from foveate.runtime.tiff_pages import count_pages, open_page, open_page_in_memory
@@ -34,6 +36,7 @@ _EMPTY = f"is empty (0 bytes); wanted {', '.join(SUFFIXES)}"
 GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr")
 ORIENTATION, BITS_PER_SAMPLE = 0x0112, 258
+_HEAD = 1 << 16
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
 
@@ -126,7 +129,7 @@ def header_of(file: BinaryIO, page: int) -> Header:
         _check_header(plain, 1)
         return plain
     file.seek(0)
-    check_start(file)
+    _check_start(file)
     directory = read_directory(file)
     grey = deep_grey(directory) if directory else None
     if grey:
@@ -151,12 +154,21 @@ def header_of(file: BinaryIO, page: int) -> Header:
     return header
 
 
+def _check_start(file: BinaryIO) -> None:
+    """Check what comes before the pixels of a PNG or JPEG, which Pillow reads part by part."""
+    data = file.read(_HEAD)
+    for magic, check in ((PNG_START, check_chunks), (JPEG_START, check_segments)):
+        if data.startswith(magic) and not check(data):
+            check(data + file.read())
+    file.seek(0)
+
+
 def _plain_png(start: bytes) -> Header | None:
     """Return the header of a grey PNG whose pixels begin at once: no orientation, no animation.
 
     Most are; this takes a tenth of Pillow's time, which counts where images are small.
     """
-    if start[:16] != b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" or start[37:] != b"IDAT":
+    if start[:16] != PNG_START + b"\0\0\0\rIHDR" or start[37:] != b"IDAT":
         return None
     width, height, bits, colour = struct.unpack(">IIBB", start[16:26])
     if not width or not height or colour or bits not in (8, 16):

@@ -16,9 +16,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from PIL import Image
+from PIL import _imaging
 
-_DROPPED = re.compile(rb"libpng (?:warning|error): |.{0,80}\[[VIWEF]:onnxruntime:")
+_DROPPED = re.compile(rb"libpng (?:warning|error): |.{0,80}\[[VIWEF]:onnxruntime:|\x1b\[m$")
 _LAST_WORDS_S = 1.0
 
 
@@ -26,7 +26,7 @@ _LAST_WORDS_S = 1.0
 def library_messages_dropped() -> Iterator[None]:
     """Drop the lines of libtiff, libpng and ONNX Runtime; foveate's own do not pass the filter."""
     with suppress(AttributeError, OSError):  # where libtiff is part of Pillow's own library
-        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
     sys.stderr.flush()
     terminal = os.dup(2)
     outlet, inlet = os.pipe()

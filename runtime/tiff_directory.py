@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from foveate.runtime.errors import ImageError
+from foveate.runtime.image_limits import (
+    LARGEST_SMALL_TILE,
+    MAX_PIECES,
+    MAX_TAGS,
+    SPARE_PIECES,
+)
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_SIZES = 273, 274, 277, 278, 279
 PLANES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES = 284, 317, 322, 323, 324, 325
 SAMPLE_FORMAT = 339
-
-MAX_TAGS = 1_000
-MAX_PIECES = 200_000
-"""Strips or tiles of a page; Pillow takes 8 us for each."""
-SPARE_PIECES = 1_024
-LARGEST_SMALL_TILE = 2_048
-"""Side of a tile that may be larger than its image."""
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
           16: 8, 17: 8, 18: 8}  # fmt: skip
