@@ -33,8 +33,6 @@ from foveate.runtime.image_headers import (
 from foveate.runtime.image_limits import DAMAGED, MAX_PIXELS
 from foveate.runtime.jpeg_segments import jpeg_pixels
 from foveate.runtime.png_chunks import png_pixels
-from foveate.runtime.tiff_directory import PLANES, read_directory
-from foveate.runtime.tiff_grey import deep_grey
 from foveate.runtime.tiff_pages import PageFile, patched
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -70,13 +68,12 @@ def image_in_memory(data: bytes, page: int = 0, most: int = MAX_PIXELS) -> Pixel
 
 def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
     data = b"" if page else _content(file)
-    colour_16 = header.sample_bits > 8 and not header.mode.startswith("I;16")
     if header.format == "PNG":
         pixels = _decode(png_pixels(data))
     elif header.format == "BMP":
         pixels = _decode(data)
     elif header.format == "TIFF":
-        pixels = _tiff(file, data, colour_16)
+        pixels = _tiff(file, data, header)
     else:
         data = jpeg_pixels(data) if header.format in ("JPEG", "MPO") else data
         pixels = _decode_by_pillow(io.BytesIO(data))
@@ -92,19 +89,13 @@ def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
     raise ImageError(f"decodes to {pixels.dtype} pixels; wanted uint8 or uint16. Convert it first")
 
 
-def _tiff(file: BinaryIO, data: bytes, colour_16: bool) -> npt.NDArray[np.generic]:
+def _tiff(file: BinaryIO, data: bytes, header: Header) -> npt.NDArray[np.generic]:
     """Decode a TIFF page; ``data`` is the whole file where it is in memory."""
-    directory = read_directory(file)
-    if colour_16 and directory and directory[PLANES] != 1:  # OpenCV leaves memory as it was
-        raise ImageError(
-            "has colours of 16 bits in separate planes; expected them pixel by pixel. Convert it "
-            "first"
-        )
-    grey = deep_grey(directory) if directory else None
+    grey = header.deep_grey
     if grey is None:
         pixels = _decode_by_pillow(io.BytesIO(data) if data else file)
         # of 16-bit colours Pillow has eight bits; whether they are whole is known now
-        return _decode(data or _content(file)) if colour_16 else pixels
+        return _decode(data or _content(file)) if header.colour_16 else pixels
     if isinstance(file, PageFile) and not grey.packed:
         file.patches |= grey.patches
         return grey.pixels(_decode_by_pillow(file))

@@ -23,8 +23,8 @@ from foveate.runtime.errors import ImageError, PagesError, SizeError
 from foveate.runtime.image_limits import MAX_PIXELS, MAX_SIDE
 from foveate.runtime.jpeg_segments import JPEG_START, check_segments
 from foveate.runtime.png_chunks import PNG_START, check_chunks
-from foveate.runtime.tiff_directory import read_directory
-from foveate.runtime.tiff_grey import deep_grey
+from foveate.runtime.tiff_directory import PLANES, read_directory
+from foveate.runtime.tiff_grey import DeepGrey, deep_grey
 from foveate.runtime.tiff_pages import count_pages, open_page, open_page_in_memory
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -48,7 +48,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # once: to do it per file is
 class Header:
     """What a file says of itself: upright size in pixels, mode, format.
 
-    ``sample_bits`` is the depth of a TIFF's samples, 16 for a PNG of 16-bit colours, else 0.
+    ``sample_bits`` is the depth of a TIFF's samples, 16 for a PNG of 16-bit colours, else 0;
+    ``deep_grey`` is how a grey TIFF of 9 to 16 bits is decoded.
     """
 
     height: int
@@ -56,6 +57,12 @@ class Header:
     mode: str
     format: str
     sample_bits: int = 0
+    deep_grey: DeepGrey | None = None
+
+    @property
+    def colour_16(self) -> bool:
+        """Say whether it has colours of 16 bits, of which Pillow would keep 8."""
+        return self.sample_bits > 8 and not self.mode.startswith("I;16")
 
 
 def is_image_name(name: str) -> bool:
@@ -135,7 +142,7 @@ def header_of(file: BinaryIO, page: int) -> Header:
     if grey:
         sides = (grey.height, grey.width)
         height, width = sides[::-1] if grey.orientation in SIDEWAYS else sides
-        header = Header(height, width, "I;16", "TIFF", grey.bits)
+        header = Header(height, width, "I;16", "TIFF", grey.bits, grey)
         _check_header(header, 1 if page else count_pages(file))
         return header
     try:
@@ -150,6 +157,11 @@ def header_of(file: BinaryIO, page: int) -> Header:
         ) from error
     if header.format == "TIFF" and not page:
         pages = count_pages(file)
+    if directory and directory[PLANES] != 1 and header.colour_16:  # OpenCV leaves memory as it was
+        raise ImageError(
+            "has colours of 16 bits in separate planes; expected them pixel by pixel. Convert it "
+            "first"
+        )
     _check_header(header, pages)
     return header
 

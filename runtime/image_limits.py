@@ -16,6 +16,8 @@ MAX_PROFILES = 8
 """Colour profiles of a PNG, which may have one; Pillow inflates a megabyte of each."""
 MAX_FILL = 1 << 16
 """Bytes between the segments of a JPEG; Pillow reads them one at a time."""
+MAX_SCAN_FILL = 256
+"""Fill bytes that follow each other in a scan; libjpeg begins with them again for every 64 KB."""
 MAX_SCANS, SCANS_OF_ANY = 100, 16
 SCAN_PIXELS = MAX_SCANS << 24
 """Scans of a JPEG: libtiff's own limit; fewer over 16 megapixels. Encoders write up to 12."""

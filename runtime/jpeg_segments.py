@@ -13,13 +13,16 @@ from foveate.runtime.image_limits import (
     DAMAGED,
     MAX_FILL,
     MAX_PARTS,
+    MAX_SCAN_FILL,
     MAX_SCANS,
     SCAN_PIXELS,
     SCANS_OF_ANY,
 )
 
 JPEG_START = b"\xff\xd8\xff"
-_BLOCK = 1 << 17
+_LONG_FILL = b"\xff" * MAX_SCAN_FILL
+_FIRST_BLOCK, _BLOCK = 1 << 14, 1 << 17
+_END = b"\xff\xd9"
 _FILL = re.compile(rb"\xff+")
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _ALONE = (0x01, *range(0xD0, 0xD9))
@@ -39,6 +42,7 @@ class _Jpeg:
     fill: int = 0
     frame: int = 0
     pixels: int = 0
+    components: int = 0
     blocks: dict[int, int] = field(default_factory=dict)
     missing: dict[int, list[int]] = field(default_factory=dict)
     scans: int = 0
@@ -79,7 +83,7 @@ class _Jpeg:
         parts = [content[place : place + 3] for place in range(6, 6 + 3 * content[5], 3)]
         across, down = (max((part[1] >> shift & 15 for part in parts), default=1) or 1
                         for shift in (4, 0))  # fmt: skip
-        self.frame, self.pixels = marker, height * width
+        self.frame, self.pixels, self.components = marker, height * width, content[5]
         for name, sampling, _ in parts:
             rows = -(-height * (sampling & 15) // (8 * down))
             columns = -(-width * (sampling >> 4) // (8 * across))
@@ -99,11 +103,11 @@ class _Jpeg:
             raise ImageError(
                 f"has over {most} scans; that is the limit for its size. Save it again"
             )
+        band = slice(first, min(last, 63) + 1)
         for name in names:
             if name in self.missing:
-                band = range(first, min(last, 63) + 1)
-                for index in band:
-                    self.missing[name][index] = low & 15
+                sent = self.missing[name]
+                sent[band] = [low & 15] * len(sent[band])
         bits = 2 if self.frame in _SEQUENTIAL else 1 if first == 0 else 0
         if self.frame not in (*_SEQUENTIAL, _PROGRESSIVE):
             bits = 0  # arithmetic codes take less than a bit
@@ -139,7 +143,16 @@ def jpeg_pixels(data: bytes) -> bytes:
             walk.take_frame(marker, content)
         elif marker == _SOS:
             bits, start = walk.take_scan(content), walk.place
-            walk.place = _scan_end(data, start)
+            whole = walk.frame in _SEQUENTIAL and content[0] == walk.components
+            if whole and data.endswith(_END):  # libjpeg takes no other scan then
+                walk.place = len(data) - len(_END)
+            else:
+                walk.place = _scan_end(data, start)
+            if data.find(_LONG_FILL, start, walk.place) >= 0:
+                raise ImageError(
+                    f"has over {len(_LONG_FILL)} fill bytes in a scan; that is the limit. Save it "
+                    "again"
+                )
             if 8 * (walk.place - start) < bits:
                 raise ImageError(CUT)
     if (
@@ -155,10 +168,12 @@ def jpeg_pixels(data: bytes) -> bytes:
 
 def _scan_end(data: bytes, place: int) -> int:
     """Return where the marker after a scan is, the end of ``data`` where there is none."""
-    for start in range(place, len(data), _BLOCK):
-        block = np.frombuffer(data, np.uint8, min(_BLOCK + 1, len(data) - start), start)
+    size = _FIRST_BLOCK
+    while place < len(data) - 1:
+        block = np.frombuffer(data, np.uint8, min(size + 1, len(data) - place), place)
         at = np.flatnonzero((block[:-1] == 0xFF) & (block[1:] != 0))
         ends = at[_ENDS_SCAN[block[at + 1]]]
         if ends.size:
-            return start + int(ends[0])
+            return place + int(ends[0])
+        place, size = place + len(block) - 1, min(2 * size, _BLOCK)
     return len(data)

@@ -102,7 +102,9 @@ def _tags(file: BinaryIO, head: bytes, order: str, big: bool) -> dict[int, Tag]:
         at = inline if length <= len(field) else first.unpack(field)[0]
         promised += length * (at != inline)
         if kind in _NUMBERS and many:
-            value = _values(file, at, order + _NUMBERS[kind])
+            form = order + _NUMBERS[kind]
+            inside = at == inline
+            value = struct.unpack_from(form, field)[0] if inside else _values(file, at, form)
             tag = Tag(kind, many, value, at)
             if name in tags and (tags[name].count, tags[name].value) != (many, value):
                 raise ImageError(f"has tag {name} twice, with other values. Save it again")
