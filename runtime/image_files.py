@@ -22,7 +22,6 @@ from PIL import Image
 from foveate.runtime.errors import ImageError, SizeError
 from foveate.runtime.image_headers import (
     FORMATS,
-    MAX_PIXELS,
     SIDEWAYS,
     Header,
     header_of,
@@ -31,14 +30,15 @@ from foveate.runtime.image_headers import (
     opened_in_memory,
     orientation,
 )
+from foveate.runtime.image_limits import DAMAGED, MAX_PIXELS
+from foveate.runtime.jpeg_segments import jpeg_pixels
+from foveate.runtime.png_chunks import png_pixels
+from foveate.runtime.tiff_pages import PageFile, patched
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 MAX_BYTES = (1 << 31) - 1
 """Largest file read at once; OpenCV counts bytes with 31 bits."""
-
-_CUT = "is cut short: its end is missing. Copy it again"
-_DAMAGED = "is damaged: its header is sound, its pixels cannot be decoded"
 
 
 def read_image(path: Path, page: int = 0, header: Header | None = None) -> Pixels:
@@ -68,14 +68,15 @@ def image_in_memory(data: bytes, page: int = 0, most: int = MAX_PIXELS) -> Pixel
 
 def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
     data = b"" if page else _content(file)
-    _check_end(data, header.format)
-    colour_16 = header.sample_bits > 8 and not header.mode.startswith("I;16")
-    if header.format in ("PNG", "BMP"):
+    if header.format == "PNG":
+        pixels = _decode(png_pixels(data))
+    elif header.format == "BMP":
         pixels = _decode(data)
+    elif header.format == "TIFF":
+        pixels = _tiff(file, data, header)
     else:
-        pixels = _decode_by_pillow(file if page else io.BytesIO(data))
-        if colour_16:  # Pillow has eight bits of it; whether it is whole is known now
-            pixels = _decode(_content(file))
+        data = jpeg_pixels(data) if header.format in ("JPEG", "MPO") else data
+        pixels = _decode_by_pillow(io.BytesIO(data))
     if pixels.shape != (header.height, header.width):
         raise ImageError(
             f"decodes to {pixels.shape[1]}x{pixels.shape[0]} pixels; its header said "
@@ -83,9 +84,24 @@ def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
         )
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels, dtype=np.uint8)
-    if pixels.dtype == np.uint16:
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:  # of either byte order
         return np.ascontiguousarray(pixels, dtype=np.uint16)
     raise ImageError(f"decodes to {pixels.dtype} pixels; wanted uint8 or uint16. Convert it first")
+
+
+def _tiff(file: BinaryIO, data: bytes, header: Header) -> npt.NDArray[np.generic]:
+    """Decode a TIFF page; ``data`` is the whole file where it is in memory."""
+    grey = header.deep_grey
+    if grey is None:
+        pixels = _decode_by_pillow(io.BytesIO(data) if data else file)
+        # of 16-bit colours Pillow has eight bits; whether they are whole is known now
+        return _decode(data or _content(file)) if header.colour_16 else pixels
+    if isinstance(file, PageFile) and not grey.packed:
+        file.patches |= grey.patches
+        return grey.pixels(_decode_by_pillow(file))
+    data = patched(data or _content(file), grey.patches)
+    pixels = grey.pixels(_decode_by_pillow(io.BytesIO(data)))
+    return _turned(pixels, grey.orientation) if grey.packed else pixels
 
 
 def _content(file: BinaryIO) -> bytes:
@@ -97,42 +113,14 @@ def _content(file: BinaryIO) -> bytes:
     return file.read()
 
 
-def _check_end(data: bytes, kind: str) -> None:
-    """Raise ImageError when the end is missing.
-
-    Some decoders fill the rest with grey; OpenCV reserves the two gigabytes that a chunk of a PNG
-    claims to have.
-    """
-    whole = True
-    if kind == "PNG":
-        whole = data.rfind(b"IEND\xaeB`\x82") >= 0
-        if whole and not _has_end_chunk(data):
-            raise ImageError(_DAMAGED)
-    elif kind in ("JPEG", "MPO"):
-        whole = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")  # end of image, start of scan
-    if not whole:
-        raise ImageError(_CUT)
-
-
-def _has_end_chunk(data: bytes) -> bool:
-    """Say whether the chunks of a PNG follow each other to its end mark, within the file."""
-    place = 8
-    while place + 12 <= len(data):
-        kind = data[place + 4 : place + 8]
-        place += 12 + int.from_bytes(data[place : place + 4], "big")
-        if kind == b"IEND":
-            return place <= len(data)
-    return False
-
-
 def _decode(data: bytes) -> npt.NDArray[np.generic]:
     flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise ImageError(_DAMAGED) from error
+        raise ImageError(DAMAGED) from error
     if pixels is None:
-        raise ImageError(_DAMAGED)
+        raise ImageError(DAMAGED)
     return pixels
 
 
@@ -149,7 +137,7 @@ def _decode_by_pillow(file: BinaryIO) -> npt.NDArray[np.generic]:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise many types on damaged files
-        raise ImageError(_DAMAGED) from error
+        raise ImageError(DAMAGED) from error
 
 
 def _grey(image: Image.Image) -> npt.NDArray[np.generic]:

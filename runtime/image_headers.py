@@ -20,6 +20,11 @@ from typing import BinaryIO
 from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
 from foveate.runtime.errors import ImageError, PagesError, SizeError
+from foveate.runtime.image_limits import MAX_PIXELS, MAX_SIDE
+from foveate.runtime.jpeg_segments import JPEG_START, check_segments
+from foveate.runtime.png_chunks import PNG_START, check_chunks
+from foveate.runtime.tiff_directory import PLANES, read_directory
+from foveate.runtime.tiff_grey import DeepGrey, deep_grey
 from foveate.runtime.tiff_pages import count_pages, open_page, open_page_in_memory
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -27,13 +32,11 @@ FORMATS = ("PNG", "JPEG", TiffImagePlugin.TiffImageFile.format,
            "BMP", WebPImagePlugin.WebPImageFile.format)  # fmt: skip
 """What Pillow tries. Naming the two plugins loads them, and spares loading its other forty."""
 _EMPTY = f"is empty (0 bytes); wanted {', '.join(SUFFIXES)}"
-MAX_SIDE = 32_768
-MAX_PIXELS = 1 << 29
-"""Largest image read: 536 million pixels, so that a bomb is refused before it is decoded."""
 
 GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr")
 ORIENTATION, BITS_PER_SAMPLE = 0x0112, 258
+_HEAD = 1 << 16
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
 
@@ -45,7 +48,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # once: to do it per file is
 class Header:
     """What a file says of itself: upright size in pixels, mode, format.
 
-    ``sample_bits`` is the depth of a TIFF's samples, 16 for a PNG of 16-bit colours, else 0.
+    ``sample_bits`` is the depth of a TIFF's samples, 16 for a PNG of 16-bit colours, else 0;
+    ``deep_grey`` is how a grey TIFF of 9 to 16 bits is decoded.
     """
 
     height: int
@@ -53,6 +57,12 @@ class Header:
     mode: str
     format: str
     sample_bits: int = 0
+    deep_grey: DeepGrey | None = None
+
+    @property
+    def colour_16(self) -> bool:
+        """Say whether it has colours of 16 bits, of which Pillow would keep 8."""
+        return self.sample_bits > 8 and not self.mode.startswith("I;16")
 
 
 def is_image_name(name: str) -> bool:
@@ -126,6 +136,15 @@ def header_of(file: BinaryIO, page: int) -> Header:
         _check_header(plain, 1)
         return plain
     file.seek(0)
+    _check_start(file)
+    directory = read_directory(file)
+    grey = deep_grey(directory) if directory else None
+    if grey:
+        sides = (grey.height, grey.width)
+        height, width = sides[::-1] if grey.orientation in SIDEWAYS else sides
+        header = Header(height, width, "I;16", "TIFF", grey.bits, grey)
+        _check_header(header, 1 if page else count_pages(file))
+        return header
     try:
         image = Image.open(file, formats=FORMATS)
         header = _header(image)
@@ -138,8 +157,22 @@ def header_of(file: BinaryIO, page: int) -> Header:
         ) from error
     if header.format == "TIFF" and not page:
         pages = count_pages(file)
+    if directory and directory[PLANES] != 1 and header.colour_16:  # OpenCV leaves memory as it was
+        raise ImageError(
+            "has colours of 16 bits in separate planes; expected them pixel by pixel. Convert it "
+            "first"
+        )
     _check_header(header, pages)
     return header
+
+
+def _check_start(file: BinaryIO) -> None:
+    """Check what comes before the pixels of a PNG or JPEG, which Pillow reads part by part."""
+    data = file.read(_HEAD)
+    for magic, check in ((PNG_START, check_chunks), (JPEG_START, check_segments)):
+        if data.startswith(magic) and not check(data):
+            check(data + file.read())
+    file.seek(0)
 
 
 def _plain_png(start: bytes) -> Header | None:
@@ -147,7 +180,7 @@ def _plain_png(start: bytes) -> Header | None:
 
     Most are; this takes a tenth of Pillow's time, which counts where images are small.
     """
-    if start[:16] != b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" or start[37:] != b"IDAT":
+    if start[:16] != PNG_START + b"\0\0\0\rIHDR" or start[37:] != b"IDAT":
         return None
     width, height, bits, colour = struct.unpack(">IIBB", start[16:26])
     if not width or not height or colour or bits not in (8, 16):

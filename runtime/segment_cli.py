@@ -113,13 +113,14 @@ def segment(as_json: bool, **options: Any) -> int:
     """
     import cv2
 
+    from foveate.runtime.library_messages import library_messages_dropped
     from foveate.runtime.segment_run import Request, segment_run
     from foveate.runtime.stop_signals import stopping
 
     cv2.utils.logging.setLogLevel(0)  # what is wrong with a file is said once, in our words
     cv2.setNumThreads(1)  # every core has a worker
     bar, request = Bar(PLAIN_S), Request(**options)
-    with stopping() as stop:
+    with library_messages_dropped(), stopping() as stop:
         try:
             outcome = segment_run(request, lambda at: _show(bar, at, request.watch), stop.event)
         except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -75,7 +75,7 @@ def _opened(raw: io.FileIO | io.BytesIO, offsets: Sequence[int], page: int) -> P
     raw.seek(0)
     layout = _LAYOUTS[raw.read(4)]
     raw.seek(0)
-    return PageFile(raw, layout.first_at, layout.offset.pack(offsets[page - 1]))
+    return PageFile(raw, {layout.first_at: layout.offset.pack(offsets[page - 1])})
 
 
 @lru_cache(16)
@@ -86,23 +86,25 @@ def _chain(path: str, modified_ns: int, size: int) -> tuple[int, ...]:
 
 
 class PageFile(io.BufferedReader):
-    """A file that reads as though some bytes of it, ``patch`` from ``place`` on, were others."""
+    """A file that reads as though some bytes of it, ``patches`` by their places, were others."""
 
-    def __init__(self, raw: io.FileIO | io.BytesIO, place: int, patch: bytes) -> None:
+    def __init__(self, raw: io.FileIO | io.BytesIO, patches: dict[int, bytes]) -> None:
         super().__init__(cast("io.RawIOBase", raw))
-        self._place, self._patch = place, patch
+        self.patches = patches
 
     def read(self, size: int | None = -1, /) -> bytes:
         start = self.tell()
-        data = super().read(-1 if size is None else size)
-        place, patch = self._place, self._patch
-        if start >= place + len(patch) or start + len(data) <= place:
-            return data
-        changed = bytearray(data)
-        for index, byte in enumerate(patch, place - start):
-            if 0 <= index < len(changed):
-                changed[index] = byte
-        return bytes(changed)
+        return patched(super().read(-1 if size is None else size), self.patches, start)
+
+
+def patched(data: bytes, patches: Mapping[int, bytes], start: int = 0) -> bytes:
+    """Return the bytes of a file from ``start`` on with others at the places of the patches."""
+    for place, patch in patches.items():
+        if start < place + len(patch) and place < start + len(data):
+            first, last = max(place, start), min(place + len(patch), start + len(data))
+            new = patch[first - place : last - place]
+            data = data[: first - start] + new + data[last - start :]
+    return data
 
 
 def _page_offsets(file: BinaryIO) -> Iterator[int]:

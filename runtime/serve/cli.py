@@ -103,6 +103,7 @@ def serve(bundle: Path, **options: Any) -> int:
     """
     import cv2
 
+    from foveate.runtime.library_messages import library_messages_dropped
     from foveate.runtime.serve.limits import Limits
     from foveate.runtime.serve.run import ServeRequest, serve_run
     from foveate.runtime.stop_signals import stopping
@@ -116,7 +117,7 @@ def serve(bundle: Path, **options: Any) -> int:
         answer_s=options.pop("timeout"),
     )
     request = ServeRequest(bundle, limits=limits, **options)
-    with stopping(_leave_at_once) as stop:
+    with library_messages_dropped(), stopping(_leave_at_once) as stop:
         serve_run(request, lambda there: _tell(there, request.host), stop.event)
     click.echo("Stopped; the requests in hand were answered.", err=True)
     return 0

@@ -6,7 +6,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +35,50 @@ def flipped(data: bytes) -> bytes:
     return data[:middle] + bytes([data[middle] ^ 16]) + data[middle + 1 :]
 
 
+def png_of(size: tuple[int, int], pixels: bytes, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+    """Return a grey PNG of a size and deflated pixels, with more chunks behind them."""
+    header = struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, content in [(b"IHDR", header), (b"IDAT", pixels), *more, (b"IEND", b"")]:
+        data += struct.pack(">I", len(content)) + name + content
+        data += struct.pack(">I", zlib.crc32(name + content))
+    return data
+
+
 def png_of_size(width: int, height: int) -> bytes:
     """Return a PNG of some bytes whose header promises a size."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header
-    pixels = b"IDAT" + zlib.compress(b"\0" * 100)
-    body = struct.pack(">I", zlib.crc32(header)) + struct.pack(">I", len(pixels) - 4) + pixels
-    end = struct.pack(">I", zlib.crc32(pixels)) + b"\0\0\0\0IEND\xaeB`\x82"
-    return start + body + end
+    return png_of((width, height), zlib.compress(b"\0" * 100))
+
+
+def jpeg_of_scans(count: int) -> bytes:
+    """Return a progressive JPEG whose last scan comes again and again."""
+    data = encoded("JPEG", progressive=True)
+    last = data[data.rfind(b"\xff\xda") : -2]
+    return data[:-2] + last * count + b"\xff\xd9"
+
+
+def tiff_of(tags: dict[int, int], pixels: bytes, counts: dict[int, int] | None = None) -> bytes:
+    """Return a TIFF of 16x16 pixels of 8 bits, but for what ``tags`` and ``counts`` say."""
+    tags = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 277: 1} | tags
+    start = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, (counts or {}).get(tag, 1), value or start)
+        for tag, value in sorted(tags.items())
+    )
+    directory = struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
+    return b"II*\0" + struct.pack("<I", 8) + directory + pixels
+
+
+def tiff_of_tile(side: int) -> bytes:
+    """Return a TIFF of 16x16 pixels in one deflated tile; 0 in a tag is where the pixels are."""
+    pixels = zlib.compress(b"\x80" * 1000)
+    return tiff_of({259: 8, 322: side, 323: side, 324: 0, 325: len(pixels)}, pixels)
+
+
+def tiff_of_strips(count: int) -> bytes:
+    """Return a TIFF of 16 rows that has places of many more."""
+    strips = {273: 0, 278: 1, 279: 0}
+    return tiff_of(strips, struct.pack("<I", 16) * count, {273: count, 279: count})
 
 
 def tiff_of_pages(following: list[int | None]) -> bytes:
@@ -137,4 +173,39 @@ IMAGES = [
     holding("a PNG whose part promises 2 GB", _DAMAGED, "h.png",
             encoded("PNG").replace(b"\0\0\0\0IEND", b"\x7f\xff\xff\xf0tEXt\0\0\0\0IEND")),
     holding("a PNG whose header promises too much", _DAMAGED, "h.png", png_of_size(900, 900)),
+    holding("a PNG of more pixels than its header says",
+            "has 80016 bytes of compressed pixels; the limit for its size is 65626. Save it again",
+            "b.png", png_of((8, 8), zlib.compress(bytes(80_000), 0))),
+    holding("a PNG of 20,000 chunks",
+            "has more than 10234 chunks; that is the limit. Save it again", "b.png",
+            png_of((8, 8), zlib.compress(bytes(72)), [(b"teSt", b"")] * 20_000)),
+    holding("a JPEG of 200 scans", "has over 100 scans; that is the limit for its size. …",
+            "b.jpg", jpeg_of_scans(200)),
+    holding("a JPEG of 20,000 segments", "has over 10000 segments; that is the limit. …",
+            "b.jpg", encoded("JPEG").replace(b"\xff\xdb", b"\xff\xe5\0\2" * 20_000 + b"\xff\xdb")),
+    holding("a JPEG with 100,000 bytes of nothing",
+            "has over 65536 bytes between its segments; that is the limit. …", "b.jpg",
+            encoded("JPEG").replace(b"\xff\xdb", b"\xff" * 100_000 + b"\xdb", 1)),
+    holding("a JPEG with 1,000 fill bytes in its scan",
+            "has over 256 fill bytes in a scan; that is the limit. …", "b.jpg",
+            encoded("JPEG")[:-2] + b"\xff" * 1_000 + b"\xd9"),
+    holding("a JPEG cut in its scan that has an end mark", _DAMAGED, "c.jpg",
+            cut(encoded("JPEG")) + b"\xff\xd9"),
+    holding("a progressive JPEG without its last scans", _CUT, "c.jpg",
+            cut(encoded("JPEG", progressive=True)) + b"\xff\xd9"),
+    holding("a TIFF of 151 bytes with a tile of gigabytes",
+            "has tiles of 40000x40000 pixels in an image of 16x16; the limit is 2048 a side. …",
+            "b.tif", tiff_of_tile(40_000)),
+    holding("a TIFF of 16 rows in 40,000 strips",
+            "has 40000 strips or tiles; the limit for its size is 1040. Save it again", "b.tif",
+            tiff_of_strips(40_000)),
+    holding("a TIFF of 16-bit grey and transparency",
+            "has 2 samples of 16 bits a pixel; expected one: grey without transparency. …",
+            "a.tif", tiff_of({258: 16, 273: 0, 277: 2, 279: 1024, 338: 2}, bytes(1024))),
+    holding("a TIFF of 16-bit colours in planes",
+            "has colours of 16 bits in separate planes; expected them pixel by pixel. …", "p.tif",
+            tiff_of({258: 16, 262: 2, 273: 0, 277: 3, 278: 48, 279: 1536, 284: 2}, bytes(1536))),
+    holding("a TIFF of 12-bit grey in tiles",
+            "has grey pixels of 12 bits in tiles or compressed by pixels; …", "t.tif",
+            tiff_of({258: 12, 322: 16, 323: 16, 324: 0, 325: 384}, bytes(384))),
 ]  # fmt: skip
