@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveate.runtime.bundle_folder import BundleFolder
+from foveate.runtime.bundle_folder import MAX_BYTES, BundleFolder
 from foveate.runtime.errors import BundleError
 from foveate.runtime.graph_bytes import graph_problem
 from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.json_files import check_shape, check_size, is_a, parse_bytes
+from foveate.runtime.json_files import check_shape, is_a, parse_bytes
 from foveate.runtime.signature import SIGNATURE, Signature, check_signature, parse_signature
 from foveate.runtime.spec import CascadeSpec
 
@@ -26,6 +26,8 @@ RUN_FILE = "run.json"
 """What tells the folder of a training from a bundle."""
 WEIGHTS = "weights.safetensors"
 PARITY = "parity.json"
+LIMITS = {MANIFEST: 1 << 20, PARITY: 1 << 20, SIGNATURE: 4 << 10}
+"""Most bytes of the files that are parsed here; export writes less than 5,000 of each."""
 PRECISIONS = ("fp32", "fp16", "int8")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 """Names a bundle's files may have: none leaves the folder or has a meaning to a system."""
@@ -98,7 +100,7 @@ class Bundle:
         stated = self.manifest["files"].get(name)
         if stated is None:
             raise BundleError(f"{self.path}: the manifest lists no file {name}")
-        data = self.files.read(name)
+        data = self.files.read(name, LIMITS.get(name, MAX_BYTES))
         if hashlib.sha256(data).hexdigest() != stated["sha256"]:
             raise BundleError(
                 f"{self.path / name}: does not match its sha256 in the manifest; it was changed or "
@@ -120,8 +122,7 @@ def open_bundle(path: Path, trusted: Sequence[bytes] | None = None) -> Bundle:
     the one that was signed, also those that nobody will use. None wants no signature.
     """
     files = _files(path)
-    check_size(path / MANIFEST, files.size(MANIFEST))
-    content, signature = files.read(MANIFEST), _signature(files)
+    content, signature = files.read(MANIFEST, LIMITS[MANIFEST]), _signature(files)
     if trusted is not None:
         check_signature(path, signature, content, trusted)
     manifest = parse_bytes(path / MANIFEST, content)
@@ -162,9 +163,7 @@ def _files(path: Path) -> BundleFolder | PackedFile:
 def _signature(files: BundleFolder | PackedFile) -> Signature | None:
     if SIGNATURE not in files.names():
         return None
-    path = files.path / SIGNATURE
-    check_size(path, files.size(SIGNATURE))
-    return parse_signature(path, files.read(SIGNATURE))
+    return parse_signature(files.path / SIGNATURE, files.read(SIGNATURE, LIMITS[SIGNATURE]))
 
 
 def _check_names(files: PackedFile, listed: set[str]) -> None:

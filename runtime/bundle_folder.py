@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foveate.runtime.errors import BundleError
+from foveate.runtime.json_files import check_size
+
+MAX_BYTES = (1 << 31) - 1
+"""Most that one file of a bundle may have: as in a packed bundle, and in an ONNX file."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,17 @@ class BundleFolder:
         except OSError as error:
             raise self._unreadable(name, error) from error
 
-    def read(self, name: str) -> bytes:
-        """Return the content of a file. BundleError as for ``size``."""
-        self.size(name)
+    def read(self, name: str, most: int = MAX_BYTES) -> bytes:
+        """Return the content of a file of at most so many bytes. BundleError as for ``size``."""
+        path, size = self.path / name, self.size(name)
+        check_size(path, size, most)
         try:
-            return (self.path / name).read_bytes()
+            with path.open("rb") as file:
+                content = file.read(size + 1)  # one more: it may be growing
         except OSError as error:
             raise self._unreadable(name, error) from error
+        check_size(path, len(content), most)
+        return content
 
     def _unreadable(self, name: str, error: OSError) -> BundleError:
         return BundleError(

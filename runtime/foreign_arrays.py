@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import gcd
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,10 +44,12 @@ def taken(image: Image) -> Taken:
     """Return an image as numpy's array without a copy, or where it lies on the GPU.
 
     What is neither comes back as it is, and is refused where its shape is looked at. ImageError
-    for memory that cannot be reached.
+    for memory that cannot be reached, and for a MaskedArray: nothing here knows of hidden pixels.
     """
-    if isinstance(image, np.ndarray | GpuArray):
+    if isinstance(image, GpuArray):
         return image
+    if isinstance(image, np.ndarray):
+        return _plain(image)
     try:
         interface = getattr(image, "__cuda_array_interface__", None)
     except RuntimeError as error:  # PyTorch's, of a tensor that requires grad
@@ -85,7 +88,34 @@ def target(out: Image, shape: tuple[int, ...]) -> Taken:
         )
     if isinstance(found, GpuArray) and found.read_only:
         raise ImageError("out is a read-only array on the GPU; expected one that can be written to")
+    if isinstance(found, np.ndarray) and _overlaps_itself(found):
+        raise ImageError(
+            f"out has strides {found.strides}, so that pixels share their memory; expected an "
+            "array with memory for each"
+        )
     return found
+
+
+def _plain(array: Array) -> Array:
+    """Return numpy's own array of the same memory: a subclass may do arithmetic of its own."""
+    if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
+        raise ImageError(
+            "the array is a MaskedArray, whose mask would be passed over; expected a plain array: "
+            "its .data, or .filled(VALUE) to set what is masked"
+        )
+    return np.asarray(array)
+
+
+def _overlaps_itself(array: Array) -> bool:
+    """Say whether two pixels of an (H, W) array of bytes lie in one place."""
+    if array.ndim != 2:
+        return False  # is refused by its shape
+    height, width = array.shape
+    down, right = array.strides
+    common = gcd(down, right)
+    if common == 0:
+        return array.size > 1
+    return bool(abs(right) // common < height and abs(down) // common < width)
 
 
 def _on_host(image: Any) -> Array:

@@ -29,10 +29,10 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
     return parse_bytes(path, content)
 
 
-def check_size(path: Path, size: int) -> None:
-    """Raise BundleError where a file has more bytes than any that is read as JSON."""
-    if size > MAX_BYTES:
-        raise BundleError(f"{path}: has {size} bytes; wanted at most {MAX_BYTES}")
+def check_size(path: Path, size: int, most: int = MAX_BYTES) -> None:
+    """Raise BundleError where a file has more bytes than it may, before any of them is read."""
+    if size > most:
+        raise BundleError(f"{path}: has {size} bytes; expected at most {most}")
 
 
 def parse_bytes(path: Path, content: bytes) -> dict[str, Any]:
@@ -61,9 +61,11 @@ def parse_json(path: Path, text: str) -> dict[str, Any]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice!r} stands twice in one object")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"the name {name[:40]!r} stands twice in one object")
+            seen.add(name)
     return values
 
 

@@ -14,11 +14,11 @@ from typing import IO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.bundle_folder import MAX_BYTES
 from foveate.runtime.errors import BundleError
+from foveate.runtime.json_files import check_size
 
 MAX_ENTRIES = 64
-MAX_BYTES = (1 << 31) - 1
-"""What a ZIP may have without the fields of ZIP64, as Python's zipfile counts."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _PLAIN_FILE = 0o100644 << 16
 _END = struct.Struct("<4s4H2LH")
@@ -67,9 +67,10 @@ class PackedFile:
             raise BundleError(f"{self.path / name}: is not in the packed bundle; pack it again")
         return self._entries[name].file_size
 
-    def read(self, name: str) -> bytes:
-        """Return the content of a file; whoever asks knows its sha256. BundleError as above."""
+    def read(self, name: str, most: int = MAX_BYTES) -> bytes:
+        """Return the content of a file of at most so many bytes. BundleError as for ``size``."""
         size, info = self.size(name), self._entries[name]
+        check_size(self.path / name, size, most)
         head = info.FileHeader(False)
         try:
             with self.path.open("rb") as file:

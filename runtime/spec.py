@@ -6,7 +6,7 @@ it, and the PyTorch reference runs by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -139,6 +139,8 @@ class CascadeSpec:
             problems.append(f'input_type is "{self.input_type}"; wanted one of {list(INPUT_TYPES)}')
         if not 2 <= len(self.classes) <= 256:
             problems.append(f"{len(self.classes)} classes; wanted 2 to 256, background first")
+        if names_problem(self.classes):
+            problems.append(names_problem(self.classes))
         if self.region.mode not in MODES:
             known = ", ".join(MODES)
             problems.append(f'region mode is "{self.region.mode}"; this version knows {known}')
@@ -177,6 +179,18 @@ class CascadeSpec:
         if region.mode == "tiles" and size and (size.height % 4 or size.width % 4):
             problems.append(f"tiles of {size.height}x{size.width}; wanted multiples of 4")
         return problems
+
+
+def names_problem(names: Sequence[str]) -> str:
+    """Return why names cannot tell classes apart; "" where they can. Results go by them."""
+    seen: set[str] = set()
+    for name in names:
+        if not name.strip():
+            return "a class has an empty name; expected one of its own for each class"
+        if name in seen:
+            return f'two classes are called "{name[:40]}"; expected a name of its own for each'
+        seen.add(name)
+    return ""
 
 
 def _typed(kind: Callable[..., T], values: Mapping[str, Any]) -> T:

@@ -20,32 +20,33 @@ class Submissions(Closing):
     """Segments what is submitted in order, in a thread of its own. Safe from several threads.
 
     At most ``most`` images are in hand. An error is its own future's. The thread starts with the
-    first image and ends in ``close``.
+    first image and ends in ``close``, or when nobody holds this any more: neither the thread nor a
+    future with its result holds it or its engine.
     """
 
     def __init__(self, runs: Runs, most: int) -> None:
         self._runs = runs
         self._room = threading.BoundedSemaphore(most)
-        self._worker = ThreadPoolExecutor(1, "foveate-submit", self._note_thread)
-        self._thread = 0
+        self._own = threading.local()
+        self._worker = ThreadPoolExecutor(
+            1, "foveate-submit", initializer=setattr, initargs=(self._own, "thread", True)
+        )
 
     @property
     def in_its_thread(self) -> bool:
         """Whether this is called by the thread that sees to the images: by a callback."""
-        return threading.get_ident() == self._thread
-
-    def _note_thread(self) -> None:
-        self._thread = threading.get_ident()
+        return bool(getattr(self._own, "thread", False))
 
     def __call__(self, image: Image, probabilities: bool) -> Future[Result]:
         """Return the future of a result; waits only while as many as may be are in hand."""
-        self._room.acquire()
+        room = self._room
+        room.acquire()
         try:
             future = self._begun(image, probabilities)
         except BaseException:
-            self._room.release()
+            room.release()
             raise
-        future.add_done_callback(lambda _: self._room.release())
+        future.add_done_callback(lambda _: room.release())
         return future
 
     def close(self) -> None:
@@ -53,25 +54,47 @@ class Submissions(Closing):
         self._worker.shutdown(wait=True)
 
     def _begun(self, image: Image, probabilities: bool) -> Future[Result]:
+        future: Future[Result] = Future()
         try:
             finish = self._prepared(image, probabilities)
         except Exception as error:
-            future: Future[Result] = Future()
             future.set_exception(error)
             return future
         try:
-            return self._worker.submit(finish)
+            self._worker.submit(_see_to, future, finish)
         except RuntimeError as error:
             raise EngineError(CLOSED) from error
+        return future
 
     def _prepared(self, image: Image, probabilities: bool) -> Callable[[], Result]:
         """Return what gives the result of an image that may change from now on.
 
         A GPU's runs are under way by then; those of a CPU are left to the thread.
         """
-        found = taken(image)
-        if self._runs.works_ahead(found):
-            call = self._runs.begin([found], probabilities)
+        runs, found = self._runs, taken(image)
+        if runs.works_ahead(found):
+            call = runs.begin([found], probabilities)
             return lambda: call.finish()[0]
         own = found.copy() if isinstance(found, np.ndarray) else found
-        return lambda: self._runs.begin([own], probabilities).finish()[0]
+        return lambda: runs.begin([own], probabilities).finish()[0]
+
+
+def _see_to(future: Future[Result], finish: Callable[[], Result]) -> None:
+    """Give a future its result. What a callback of it raises is logged and ends no thread."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        try:
+            result = finish()
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+    except BaseException:  # of a callback: sys.exit, say; its other errors the future logs itself
+        import logging  # as concurrent.futures does for an Exception
+
+        logging.getLogger("concurrent.futures").exception(
+            "exception calling callback for %r", future
+        )
+    finally:
+        del future, finish  # the traceback of an error holds this frame

@@ -16,7 +16,7 @@ import foveate
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, FoveateError, SettingsError
-from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
+from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size, names_problem
 from foveate.train.class_weights import parse_weights
 from foveate.train.dataset import DataSet, split_validation
 from foveate.train.run import read_run, write_run
@@ -126,6 +126,9 @@ def new_record(job: Job) -> dict[str, Any]:
             f"class_names has {len(names)} names; the masks have {dataset.classes} classes"
         )
     names = names or [f"class {label}" for label in range(1, dataset.classes + 1)]
+    classes = ("background", *names)
+    if names_problem(classes):
+        raise SettingsError(f"class_names: {names_problem(classes)}")
     if settings.class_weights not in ("", "auto"):
         parse_weights(settings.class_weights, dataset.classes + 1)
     single = _kind(job.stages) == "single"
@@ -138,7 +141,7 @@ def new_record(job: Job) -> dict[str, Any]:
         input_type=dataset.input_type,
         stage1=Size(settings.image_height, settings.image_width),
         stage2=None if single else Size(crop_height, crop_width),
-        classes=("background", *names),
+        classes=classes,
         normalisation=Normalisation(settings.normalisation),
         region=Region(
             mode="none" if single else settings.region_mode,

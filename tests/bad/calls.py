@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.errors import EngineError, FoveateError, ImageError, SettingsError
@@ -136,6 +137,14 @@ CALLS = [
             ImageError, used(lambda cascade: cascade(IMAGE, out=OnGpu()))),
     Mistake("out of another shape", "out is (100, 80) uint8; wanted (80, 100) uint8, as the …",
             ImageError, used(lambda cascade: cascade(IMAGE, out=np.zeros((100, 80), np.uint8)))),
+    Mistake("an image with hidden pixels",
+            "the array is a MaskedArray, whose mask would be passed over; expected a plain array: "
+            "…",
+            ImageError, used(lambda cascade: cascade(np.ma.masked_array(IMAGE, IMAGE == 0)))),
+    Mistake("out whose pixels share their memory",
+            "out has strides (0, 1), so that pixels share their memory; expected an array with …",
+            ImageError, used(lambda cascade: cascade(IMAGE, out=as_strided(
+                np.zeros(100, np.uint8), (80, 100), (0, 1))))),
     Mistake("a shape to warm up that is none", "the shape (80,) to warm up; wanted a list of (H, …",
             SettingsError, used(lambda cascade: cascade.warm_up([(80,)]))),
     Mistake("a shape to warm up that is not in a list", "the shape 80 to warm up; wanted a list …",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -119,6 +120,9 @@ PACKED = [
             "its signature is not of the key … that it names; …", forged),
     trusted("a signature.json that is none", "signature.json: has no schema",
             lambda folder: (folder / "signature.json").write_text("{}")),
+    trusted("a signature.json of 5,000 bytes",
+            "signature.json: has 5000 bytes; expected at most 4096",
+            lambda folder: os.truncate(folder / "signature.json", 5000)),
     trusted("a private key where the public one is wanted", "a private key was given where …",
             lambda folder: None, MAKER[0]),
     trusted("a key that is none", "the public key is not one in PEM; …",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from foveate.runtime.bundle import file_sha256, open_bundle
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.errors import BundleError
 from foveate.runtime.hashes import canonical_sha256
+from foveate.runtime.json_files import _once
+from tests.conftest import run
 
 
 @pytest.fixture
@@ -63,6 +66,31 @@ def test_white_space_in_the_manifest_is_harmless(copy: Path) -> None:
     path = copy / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()), indent=7))
     assert open_bundle(copy).precisions == ("fp32", "fp16")
+
+
+@pytest.mark.parametrize("command", [("bundle", "verify"), ("serve", "--port", 0)])
+def test_a_graph_of_a_terabyte_is_not_read(copy: Path, command: tuple[object, ...]) -> None:
+    os.truncate(copy / "cascade.fp32.onnx", 1 << 40)
+    error = run(*command, copy).exception
+    assert isinstance(error, BundleError) and "expected at most 2147483647" in str(error)
+
+
+class Counted(str):
+    """A name that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_a_name_that_stands_twice_is_found_in_one_pass() -> None:
+    pairs = [(Counted(number), 0) for number in [*range(2000), 1999]]
+    with pytest.raises(ValueError, match="'1999' stands twice"):
+        _once(pairs)
+    assert Counted.compared < 20_000
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "cascade.fp32.onnx"])

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
 import torch
+from numpy.lib.stride_tricks import as_strided
 
 from foveate.runtime import Cascade
 from foveate.runtime.errors import EngineError, ImageError, SettingsError
@@ -120,6 +125,30 @@ def test_close_finishes_what_was_submitted_and_leaves_no_thread(thresholds: Path
         cascade.submit(spotted(8, 8))
 
 
+def test_a_cascade_that_is_dropped_is_freed(thresholds: Path) -> None:
+    before = threading.active_count()
+    cascade = Cascade.load(thresholds, "onnxruntime", threads=1)
+    engine, future = weakref.ref(cascade.engine), cascade.submit(spotted(64, 64))
+    future.result()
+    del cascade
+    ends = time.monotonic() + 10
+    while (engine() or threading.active_count() > before) and time.monotonic() < ends:
+        time.sleep(0.01)
+        gc.collect()
+    assert engine() is None and threading.active_count() == before
+    assert future.result().mask.any()
+
+
+def test_a_callback_that_exits_stops_nothing(
+    cascade: Cascade, caplog: pytest.LogCaptureFixture
+) -> None:
+    waiting = cascade.submit(np.zeros((3000, 3000), np.uint8))
+    waiting.add_done_callback(lambda _: sys.exit(3))
+    futures = [cascade.submit(spotted(64, 64)) for _ in range(9)]
+    assert all(future.result(60).mask.any() for future in futures)
+    assert "exception calling callback" in caplog.text and "SystemExit: 3" in caplog.text
+
+
 def test_opening_and_closing_leaves_no_thread_and_no_file(thresholds: Path) -> None:
     process = psutil.Process()
 
@@ -179,6 +208,46 @@ def test_host_arrays_of_other_libraries_go_in_and_out(cascade: Cascade) -> None:
         cascade(torch.zeros(4, 4))
     with pytest.raises(ImageError, match="DLPack"):
         cascade(torch.zeros(4, 4, requires_grad=True))
+
+
+class Odd(np.ndarray[Any, Any]):
+    """A subclass whose arithmetic is not numpy's."""
+
+    def astype(self, *options: Any, **more: Any) -> Any:
+        return np.zeros_like(np.asarray(self), *options, **more)
+
+
+def test_subclasses_are_numpy_arrays_and_masked_ones_are_refused(cascade: Cascade) -> None:
+    image = spotted(90, 70).astype(np.uint16) * 257  # of the type that is converted
+    wanted = cascade(image).mask
+    assert wanted.any()
+    for use in (cascade, lambda image: cascade.submit(image).result()):
+        np.testing.assert_array_equal(use(image.view(Odd)).mask, wanted)
+    hidden = np.ma.masked_array(image, image > 9)
+    with pytest.raises(ImageError, match=r"MaskedArray.* its \.data, or \.filled"):
+        cascade.submit(hidden).result()
+    with pytest.raises(ImageError, match="MaskedArray"):
+        cascade(image, out=np.ma.masked_array(np.zeros((90, 70), np.uint8)))
+
+
+def test_a_mask_may_be_written_over_its_image(cascade: Cascade) -> None:
+    """The image itself, or memory that overlaps it, turned or moved by a row."""
+    image = spotted(64, 64)
+    wanted = cascade(image).mask
+    memory = np.zeros((66, 64), np.uint8)
+    for out in (memory[1:65], memory[1:65][::-1, ::-1], memory[:64], memory[2:]):
+        memory[1:65] = image
+        np.testing.assert_array_equal(cascade(memory[1:65], out=out).mask, wanted)
+
+
+@pytest.mark.parametrize("strides", [(0, 1), (1, 0), (1, 1), (2, 3), (0, 0), (-7, 1)])
+def test_an_out_that_overlaps_itself(cascade: Cascade, strides: tuple[int, int]) -> None:
+    out = as_strided(np.zeros(400, np.uint8)[60:], (8, 8), strides)
+    with pytest.raises(ImageError, match="pixels share their memory"):
+        cascade(spotted(8, 8), out=out)
+    for apart in ((8, 1), (1, 8), (-9, 2), (3, 25)):
+        out = as_strided(np.zeros(400, np.uint8)[100:], (8, 8), apart)
+        assert cascade(spotted(8, 8), out=out).mask is out
 
 
 def test_an_out_that_is_no_mask_is_named(cascade: Cascade) -> None:

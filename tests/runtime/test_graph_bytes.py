@@ -12,7 +12,7 @@ import pytest
 from onnx import AttributeProto, TensorProto, helper
 
 from foveate.runtime.graph_bytes import graph_problem
-from tests.tampering_signed import external
+from tests.tampering_signed import external, message, varint
 
 GRAPH = "cascade.fp32.onnx"
 
@@ -89,6 +89,71 @@ def test_a_deep_nest_of_graphs_is_refused() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_our_graphs_are_sound(bundle: Path, precision: str) -> None:
     assert graph_problem((bundle / f"cascade.{precision}.onnx").read_bytes()) == ""
+
+
+def raw(data_type: int, content: bytes) -> TensorProto:
+    return TensorProto(name="x", data_type=data_type, dims=[1], raw_data=content)
+
+
+NAN, INFINITY = float("nan"), float("inf")
+NOT_FINITE = {
+    "float_data": TensorProto(data_type=TensorProto.FLOAT, float_data=[1.0, -INFINITY]),
+    "double_data": TensorProto(data_type=TensorProto.DOUBLE, double_data=[NAN]),
+    "raw double": raw(TensorProto.DOUBLE, np.float64(NAN).tobytes()),
+    "raw complex": raw(TensorProto.COMPLEX64, np.complex64(complex(0, NAN)).tobytes()),
+    "half, int32_data": TensorProto(data_type=TensorProto.FLOAT16, int32_data=[0x7E00]),
+    "bfloat16, int32_data": TensorProto(data_type=TensorProto.BFLOAT16, int32_data=[0x7FC0]),
+    "raw bfloat16": raw(TensorProto.BFLOAT16, b"\xc0\x7f"),
+    "raw float8": raw(TensorProto.FLOAT8E4M3FN, b"\x7f"),
+}
+
+
+@pytest.mark.parametrize("put", [in_attribute, in_list, in_branch, in_sparse, in_function])
+@pytest.mark.parametrize("tensor", NOT_FINITE.values(), ids=NOT_FINITE)
+def test_numbers_that_are_not_finite_or_not_ours(
+    bundle: Path, put: Callable[[onnx.ModelProto, TensorProto], None], tensor: TensorProto
+) -> None:
+    model = onnx.load_from_string((bundle / GRAPH).read_bytes())
+    put(model, tensor)
+    told = graph_problem(model.SerializeToString())
+    assert told in (
+        "has weights that are not finite",
+        "has numbers listed as integers; expected what foveate export writes",
+        f"has numbers of the ONNX type {tensor.data_type}; expected what foveate export writes",
+    )
+
+
+@pytest.mark.parametrize("attribute", [{"value_float": NAN}, {"value_floats": [1.0, INFINITY]}])
+def test_attributes_that_are_not_finite(bundle: Path, attribute: dict[str, object]) -> None:
+    model = onnx.load_from_string((bundle / GRAPH).read_bytes())
+    model.graph.node.append(helper.make_node("Constant", [], ["c"], **attribute))  # type: ignore[arg-type]
+    assert graph_problem(model.SerializeToString()) == "has attributes that are not finite"
+
+
+def test_a_type_that_protobuf_cuts_to_float(bundle: Path) -> None:
+    """Of a number of 64 bits protobuf keeps 32: 2**32 + 1 is the type 1."""
+    body = varint(2 << 3) + varint(2**32 + 1) + message(9, np.float32(NAN).tobytes(), 0)
+    assert TensorProto.FromString(body).data_type == TensorProto.FLOAT
+    data = (bundle / GRAPH).read_bytes() + message(7, message(5, body, 0), 0)
+    assert graph_problem(data) == "has weights that are not finite"
+
+
+def test_a_tensor_in_two_parts(bundle: Path) -> None:
+    """Protobuf merges them: the type of one, the numbers of the other."""
+    parts = [varint(2 << 3) + b"\1", message(9, np.float32(NAN).tobytes(), 0)]
+    attribute = message(1, b"value", 0) + b"".join(message(5, part, 0) for part in parts)
+    merged = AttributeProto.FromString(attribute).t
+    assert merged.data_type == TensorProto.FLOAT and len(merged.raw_data) == 4
+    node = message(4, b"Constant", 0) + message(5, attribute, 0)
+    data = (bundle / GRAPH).read_bytes() + message(7, message(1, node, 0), 0)
+    assert graph_problem(data) == "is not an ONNX file, or is damaged"
+
+
+@pytest.mark.parametrize("graphs", [[], [helper.make_graph([], "empty", [], [])]])
+def test_a_file_without_nodes(graphs: list[onnx.GraphProto]) -> None:
+    data = onnx.ModelProto(ir_version=8).SerializeToString()
+    data += b"".join(message(7, graph.SerializeToString(), 0) for graph in graphs)
+    assert "has no ONNX graph, or an empty one" in graph_problem(data)
 
 
 def test_half_precision_that_is_not_finite(bundle: Path) -> None:
