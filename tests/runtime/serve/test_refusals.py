@@ -125,7 +125,7 @@ def exchange(there: Served, data: bytes) -> bytes:
 
 
 def test_slow_clients_are_ended(there: Served) -> None:
-    asked = b"POST /mask HTTP/1.1\r\nHost: x\r\n"
+    asked = b"POST /mask HTTP/1.1\r\nHost: localhost\r\n"
     assert exchange(there, b"") == b""  # no headers at all
     assert exchange(there, asked) == b""  # some of them
     late = exchange(there, asked + b"Content-Length: 5000\r\n\r\nabc")
@@ -139,14 +139,15 @@ def test_slow_clients_are_ended(there: Served) -> None:
 def test_more_connections_than_are_taken(thresholds: Path) -> None:
     with served(thresholds, Limits(connections=4)) as there:
         held = [socket.create_connection(there.address) for _ in range(4)]
-        wait_for(lambda: there.ask("/health/live").status == 503)
+        wait_for(lambda: there.ask("/mask", PNG).status == 503)
+        assert there.ask("/health/live").status == 200
         for connection in held:
             connection.close()
         wait_for(lambda: there.ask("/mask", PNG).status == 200)
 
 
 def test_answers_that_are_not_fetched_end_the_connection(thresholds: Path) -> None:
-    asked = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 500
+    asked = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500
 
     def ended(connection: socket.socket) -> bool:
         try:
@@ -297,7 +298,9 @@ def test_a_second_ctrl_c_ends_it_at_once(thresholds: Path) -> None:
         address = urlsplit(said.split()[0])
         assert address.hostname and address.port
         with socket.create_connection((address.hostname, address.port)) as connection:
-            connection.sendall(b"POST /mask HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            connection.sendall(
+                b"POST /mask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+            )
             process.send_signal(signal.SIGINT)
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(1.0)
