@@ -69,6 +69,10 @@ class LessMemory(UserWarning):
     """A device had no room for what was asked, and less is tried."""
 
 
+class Away(UserWarning):
+    """A watched folder, or one below it, cannot be looked at; it is waited for."""
+
+
 def one_line(text: str) -> str:
     """Return a text as one printable line of at most 1,000 characters.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -49,8 +50,7 @@ def matches(pattern: str, out: Path, tree: bool) -> Iterator[Found]:
     starts = os.path.join("", *parts[:deep])
     for start in sorted(glob.glob(starts)) if glob.has_magic(starts) else [starts or "."]:
         if os.path.isdir(start):
-            below = _files(start, passed_over, True) if deep < len(parts) else ()
-            for folder, path, name in below:
+            for folder, path, name in _tree(start, passed_over) if deep < len(parts) else ():
                 if not name or _fits((*Path(folder).parts, name), parts[deep:]):
                     yield Found(Path(path), inside(os.path.dirname(path)))
         elif deep == len(parts) and not passed_over(os.path.dirname(start)):
@@ -137,7 +137,8 @@ def _files(
     """Yield (folder below ``root``, path, name) of all files but hidden ones, in a fixed order.
 
     Linked folders come after all others; none is entered twice, so a circle of links ends. A
-    folder below ``root`` that cannot be listed is yielded with no name: it fails where it is read.
+    folder below ``root`` that cannot be listed, or with ``recursive`` a link that leads nowhere, is
+    yielded with no name: it fails where it is read.
     """
     ahead, links, seen = [("", root)], deque[tuple[str, str]](), set[str]()
     while ahead or links:
@@ -155,12 +156,30 @@ def _files(
             continue
         below: list[tuple[str, str]] = []
         for entry in entries:
-            if not (recursive and entry.is_dir()):
+            try:
+                folder_below = recursive and _is_folder(entry)
+            except OSError:
+                yield inside, entry.path, ""
+                continue
+            if not folder_below:
                 yield inside, entry.path, entry.name
                 continue
             place = (f"{inside}/{entry.name}" if inside else entry.name, entry.path)
             (links if entry.is_symlink() else below).append(place)
         ahead.extend(reversed(below))
+
+
+def _tree(start: str, passed_over: Callable[[str], bool]) -> list[tuple[str, str, str]]:
+    """Return what ``_files`` yields of a tree; where it cannot be listed, that it fails."""
+    try:
+        return list(_files(start, passed_over, True))
+    except OSError:
+        return [("", start, "")]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Say whether an entry is a folder; OSError for a link that leads nowhere."""
+    return stat.S_ISDIR(entry.stat().st_mode) if entry.is_symlink() else entry.is_dir()
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -107,7 +107,10 @@ def _expanded(
     if os.path.isdir(text):
         if os.path.realpath(text) == os.path.realpath(out):
             raise SettingsError(_among(out, text))
-        return images_in(text, out, recursive)
+        try:
+            return list(images_in(text, out, recursive))
+        except OSError:
+            return [Found(Path(text))]  # it fails by name, and the others are written
     if os.path.exists(text):
         return [Found(Path(text))]
     if text.startswith("@"):
@@ -183,15 +186,24 @@ def _named(found: Sequence[Found]) -> list[Item]:
             other = owners.setdefault(name.lower(), index)
             if other != index:
                 if {index, other} <= full:
-                    raise SettingsError(
-                        f"{found[other].path} and {found[index].path} would both be written to "
-                        f"{name}.png; segment them into two folders, or keep their tree with "
-                        "--recursive"
-                    )
+                    raise SettingsError(_clash(found[other], found[index], name))
                 clashing |= {index, other}
         if not clashing:
             return [Item(found[index].path, name, page) for index, page, name in names]
         full |= clashing
+
+
+def _clash(first: Found, second: Found, name: str) -> str:
+    """Say that two images would have one mask, and what helps."""
+    one, other = (f"{entry.folder}/{entry.path.name}" for entry in (first, second))
+    if one != other and one.lower() == other.lower():
+        advice = (
+            "their names differ by upper and lower case alone, which many disks take for one; "
+            "rename one of them, or segment it by itself into another folder"
+        )
+    else:
+        advice = "segment them into two folders, or keep their tree with --recursive"
+    return f"{first.path} and {second.path} would both be written to {name}.png; {advice}"
 
 
 def _pages(path: Path) -> range:

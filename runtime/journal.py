@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.closing import Closing
-from foveate.runtime.errors import BundleError, SettingsError
+from foveate.runtime.errors import BundleError, OutputError, SettingsError
 from foveate.runtime.json_files import check_shape, read_json
 
 RESULTS, FAILURES, JOB = "results.jsonl", "failures.jsonl", "job.json"
@@ -28,6 +29,8 @@ JOB_SHAPE = {
 }  # fmt: skip
 """What ``job.json`` holds."""
 Line = dict[str, Any]
+CHECK_S = 1.0
+"""How often is looked whether the journal is still there, where lines are written."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,6 @@ class Journal:
 
     def begin(self, job: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
         """Start afresh: what an earlier run wrote into the journal is removed."""
-        self.out.mkdir(parents=True, exist_ok=True)
         for path in (self.results, self.failures):
             path.unlink(missing_ok=True)
         text = json.dumps({**job, "plan": plan}, indent=1) + "\n"
@@ -99,24 +101,48 @@ class Writer(Closing):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._handle = -1
+        self._checked = 0.0
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Write a line; OSError names the file."""
+        """Write a line; OSError names the file, OutputError says that its folder is gone."""
         data = as_line(line).encode()
         try:
             if self._handle < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
                 self._handle = os.open(self._path, flags, 0o644)
             written = os.write(self._handle, data)
+            if time.monotonic() - self._checked >= CHECK_S:
+                self.check()
+        except FileNotFoundError:
+            raise _gone(self._path) from None
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._path)) from error
         if written < len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
+    def check(self) -> None:
+        """Raise OutputError where the file that is written to is no longer the one of that name."""
+        self._checked = time.monotonic()
+        if self._handle < 0:
+            return
+        try:
+            same = os.path.samestat(os.fstat(self._handle), os.stat(self._path))
+        except (FileNotFoundError, NotADirectoryError):
+            same = False
+        if not same:
+            raise _gone(self._path)
+
     def close(self) -> None:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+def _gone(path: Path) -> OutputError:
+    return OutputError(
+        f"{path}: was removed, renamed or replaced during the run, which ends here. Leave --out "
+        "alone while a run writes there, and start it again"
+    )
 
 
 def as_line(values: Mapping[str, Any]) -> str:

@@ -11,14 +11,15 @@ from pathlib import Path
 from foveate.runtime.atomic_files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 
 _NAME = re.compile(
-    f"{re.escape(TEMPORARY_PREFIX)}([0-9]+)-[0-9]+{re.escape(TEMPORARY_SUFFIX)}", re.ASCII
+    f"{re.escape(TEMPORARY_PREFIX)}[0-9]+-[0-9]+{re.escape(TEMPORARY_SUFFIX)}", re.ASCII
 )
 
 
 def sweep(folders: Iterable[Path]) -> int:
-    """Remove the temporary files of processes that are over, and return how many there were.
+    """Remove the temporary files, and return how many there were.
 
-    To be called by a process that has written nothing yet. What cannot be removed stays.
+    To be called by the one run that holds the folders, which has written nothing yet: so all are of
+    runs that are over, whichever process has their number now. What cannot be removed stays.
     """
     removed = 0
     for folder in folders:
@@ -31,19 +32,5 @@ def sweep(folders: Iterable[Path]) -> int:
 
 def _leftovers(folder: Path) -> list[Path]:
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        found = [(Path(entry.path), _NAME.fullmatch(entry.name)) for entry in entries]
-        return [path for path, match in found if match and not _alive(int(match[1]))]
+        return [Path(entry.path) for entry in entries if _NAME.fullmatch(entry.name)]
     return []
-
-
-def _alive(process: int) -> bool:
-    """Say whether another process of this number runs; ours has written nothing yet."""
-    if process == os.getpid() or os.name == "nt":  # Windows lets nobody remove an open file
-        return False
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True

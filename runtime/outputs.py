@@ -46,7 +46,7 @@ def write_outputs(
     encoded = _encoded(settings, source or name, image, result, spec)
     contents = dict(zip(files, encoded, strict=True))
     for file in reversed(files):
-        _write(out / file, contents[file])
+        _write(out, file, contents[file])
     return {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
 
 
@@ -75,10 +75,15 @@ def encode_overlay(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
     return data.tobytes()
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, its folder too when it is not there: rarely, so it is not looked for first."""
+def _write(out: Path, name: str, content: bytes) -> None:
+    """Write a file, its folder too when it is not there: rarely, so it is not looked for first.
+
+    ``out`` itself is never made: where it is gone, somebody took it away.
+    """
+    path = out / name
     try:
         write_atomically(path, lambda file: file.write(content))
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in reversed(Path(name).parents[:-1]):
+            (out / folder).mkdir(exist_ok=True)
         write_atomically(path, lambda file: file.write(content))

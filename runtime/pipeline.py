@@ -102,6 +102,11 @@ class Tally(Closing):
             done = (line["input"], line["page"])
             self.report.failures = [one for one in failures if (one.input, one.page) != done]
 
+    def check(self) -> None:
+        """Raise OutputError where the journal is not there any more."""
+        self._results.check()
+        self._failures.check()
+
     def close(self) -> None:
         """Close the journal and complete the report."""
         self._results.close()
@@ -149,4 +154,5 @@ def tally(
             counted.add(done)
             if job.fail_fast and isinstance(done, Failure):
                 stop.set()
+        counted.check()
     return counted.report

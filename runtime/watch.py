@@ -12,12 +12,14 @@ import os
 import stat
 import threading
 import time
+import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foveate.runtime.errors import SettingsError
+from foveate.runtime.errors import Away, SettingsError
 from foveate.runtime.input_paths import Found, images_in
 from foveate.runtime.inputs import Item, check_apart, is_kept_free, items_of
 from foveate.runtime.item_worker import Failure, Written
@@ -30,6 +32,8 @@ SHARE = 20
 """A look is followed by a pause of so many times its length: a twentieth of one core at most."""
 
 Mark = tuple[int, int]
+NOWHERE = -1
+"""The size of what a link leads to that leads nowhere."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Watch:
         self.done: Callable[[Item], bool] = lambda item: False
         self._lock = threading.Lock()
         self._seen: dict[str, _Seen] = {}
+        self._away: set[str] = set()
         self._disk = _disk(watching.folder)
         self._given = 0
 
@@ -105,14 +110,19 @@ class Watch:
         watching, ready = self._watching, []
         try:
             found = list(images_in(str(watching.folder), watching.out, watching.recursive))
-        except OSError:  # a disk that is away comes back, and what is known of it stays
+        except OSError as error:  # a disk that is away comes back, and what is known of it stays
+            self._say_away({str(watching.folder): error.strerror or str(error)})
             return []
+        marks = {str(entry.path): _mark(entry.path) for entry in found}
+        odd = [path for path, mark in marks.items() if mark is None or mark[0] == NOWHERE]
+        away = {path: reason for path in odd if (reason := _reason(path))}
+        self._say_away(away)
         with self._lock:
             for entry in found:
-                mark = None if is_kept_free(entry.folder) else _mark(entry.path)
+                mark = None if is_kept_free(entry.folder) else marks[str(entry.path)]
                 if mark is not None and self._is_whole(str(entry.path), mark, now):
                     ready.append(entry)
-            self._forget(found)
+            self._forget(found, away)
         items = [item for entry in ready for item in self._items(entry)]
         self._given += len(items)
         return items
@@ -151,21 +161,34 @@ class Watch:
             seen.again.add(failure.page)
             return True
 
-    def _forget(self, found: Sequence[Found]) -> None:
+    def _say_away(self, away: Mapping[str, str]) -> None:
+        """Warn of what cannot be looked at, once until it is back."""
+        for path in away.keys() - self._away:
+            text = f"{path}: {away[path]}. It is waited for; what else comes is segmented"
+            warnings.warn(Away(text), stacklevel=2)
+        self._away = set(away)
+
+    def _forget(self, found: Sequence[Found], away: Iterable[str]) -> None:
         """Forget the files that are gone, so that what is known stays as small as the folder.
 
         Not where a disk or a folder is away for a while: its files are no new ones afterwards.
         """
-        folder, recursive = self._watching.folder, self._watching.recursive
-        if _disk(folder) != self._disk or (recursive and any(map(_is_folder, found))):
+        if _disk(self._watching.folder) != self._disk:
             return
+        below = tuple(path + os.sep for path in away)
         for path in self._seen.keys() - {str(entry.path) for entry in found}:
-            del self._seen[path]
+            if not path.startswith(below):
+                del self._seen[path]
 
 
-def _is_folder(entry: Found) -> bool:
-    """Say whether something found is a folder; below a watched one, it cannot be listed."""
-    return os.path.isdir(entry.path)
+def _reason(path: str) -> str:
+    """Return why a link leads nowhere or a folder cannot be listed, "" where neither is so."""
+    try:
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            os.scandir(path).close()
+    except OSError as error:
+        return (error.strerror or str(error)) if os.path.lexists(path) else ""
+    return ""
 
 
 def _disk(folder: Path) -> int:
@@ -177,9 +200,16 @@ def _disk(folder: Path) -> int:
 
 
 def _mark(path: Path) -> Mark | None:
-    """Return size and time of change of a plain file, None where there is none."""
+    """Return size and time of change of a plain file, None where there is none.
+
+    ``NOWHERE`` and the link's own time where a link leads nowhere: it fails like a file that
+    cannot be read.
+    """
     try:
         found = os.stat(path)
     except OSError:
+        with suppress(OSError):
+            link = os.lstat(path)
+            return (NOWHERE, link.st_mtime_ns) if stat.S_ISLNK(link.st_mode) else None
         return None
     return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None

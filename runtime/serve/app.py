@@ -56,8 +56,8 @@ def app_of(service: Service) -> ASGIApp:
         return _text("live", 200)
 
     async def ready(request: Request) -> Response:
-        fault = service.desk.fault
-        return _text("ready", 200) if fault is None else _text(f"not ready: {fault}", 503)
+        trouble = service.desk.trouble
+        return _text(f"not ready: {trouble}", 503) if trouble else _text("ready", 200)
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
@@ -114,7 +114,7 @@ def _page_number(request: Request) -> int:
     if not given:
         return 0
     text = given[0][1] if [name for name, _ in given] == ["page"] else ""
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) < 100_000):
+    if not (len(text) <= 5 and text.isascii() and text.isdigit() and int(text) > 0):
         raise Refusal(400, "parameter", "wanted no parameter but page=N, a TIFF's page from 1")
     return int(text)
 

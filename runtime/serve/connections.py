@@ -1,4 +1,4 @@
-"""Connections that cannot be held open by doing nothing."""
+"""Connections that cannot be held open by doing nothing, nor keep the server busy with crumbs."""
 
 from __future__ import annotations
 
@@ -6,27 +6,38 @@ import asyncio
 from functools import partial
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from foveate.runtime.serve.admission import HealthOnly
 from foveate.runtime.serve.limits import Limits
 
 
 class BoundedConnection(H11Protocol):
-    """HTTP/1.1 of uvicorn, with an end to every state of a connection.
+    """HTTP/1.1 of uvicorn, with an end to every state of a connection, and to their number.
 
     Headers that do not come, or come byte by byte, and answers that are not fetched end it after
     ``idle_s``; a request in hand has ``request_s``. uvicorn itself limits only the time between
-    two requests.
+    two requests, and refuses requests, not connections, beyond a number.
     """
 
     def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.conn = BoundedParts(h11.SERVER)
         self._limits = limits
+        self._idle_s = limits.idle_s
         self._end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._allow(self._limits.idle_s)
+        beyond = len(self.connections) - self._limits.connections
+        if beyond > self._limits.health_connections:
+            self.loop.call_soon(transport.abort)  # once the event loop has taken it up
+            return
+        if beyond > 0:
+            self.app = HealthOnly(self.app, self._limits.connections)
+            self._idle_s = min(self._idle_s, self._limits.health_s)
+        self._allow(self._idle_s)
 
     def data_received(self, data: bytes) -> None:
         before = self.cycle
@@ -37,7 +48,13 @@ class BoundedConnection(H11Protocol):
     def on_response_complete(self) -> None:
         before = self.cycle
         super().on_response_complete()  # may take up the next request of the connection
-        self._allow(self._limits.idle_s if self.cycle is before else self._limits.request_s)
+        self._allow(self._idle_s if self.cycle is before else self._limits.request_s)
+
+    def send_400_response(self, msg: str) -> None:
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:  # the request was answered before its end
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -50,6 +67,30 @@ class BoundedConnection(H11Protocol):
     def _stop_timer(self) -> None:
         if self._end is not None:
             self._end.cancel()
+
+
+class BoundedParts(h11.Connection):
+    """The parser of a connection; a body in crumbs is none of HTTP.
+
+    Every chunk of a body costs the event loop, and so every other client, as much as a large one.
+    """
+
+    FREE, BYTES = 1000, 128
+    """Chunks that a body may have, and one more for so many bytes."""
+
+    def __init__(self, role: type[h11.SERVER]) -> None:
+        super().__init__(role)
+        self._left = 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._left = self.FREE * self.BYTES
+        elif isinstance(event, h11.Data):
+            self._left += len(event.data) - (self.BYTES if event.chunk_start else 0)
+            if self._left < 0:
+                raise h11.RemoteProtocolError("the body is in chunks of a few bytes")
+        return event
 
 
 def bounded(limits: Limits) -> Any:

@@ -41,6 +41,7 @@ class Desk(Closing):
         self._cascade, self._limits, self._metrics = cascade, limits, metrics
         self._workers, self._in_hand, self._mean_s = plan.workers, 0, 0.1
         self._lock = threading.Lock()
+        self._begun: dict[int, float] = {}
         self._pool = ThreadPoolExecutor(plan.workers, "foveate-serve")
         self._budget = Budget(PIXELS)
         self._segment = Batcher(
@@ -87,13 +88,28 @@ class Desk(Closing):
             self.fault = error
             raise Refusal(500, "engine", f"the engine failed: {error}") from None
 
+    @property
+    def trouble(self) -> str:
+        """Why a request would not be answered with a mask, "" where one would."""
+        if self.fault is not None:
+            return str(self.fault)
+        limit, now = self._limits.answer_s, time.monotonic()
+        late = sum(now - begun > limit for begun in list(self._begun.values()))
+        return "" if late < self._workers else f"every worker is at an image for over {limit:g} s"
+
     def _work(self, upload: bytes, page: int, make: Make) -> bytes:
-        started = time.monotonic()
+        me, started = threading.get_ident(), time.monotonic()
+        self._begun[me] = started
+        try:
+            return self._answer(upload, page, make)
+        finally:
+            del self._begun[me]
+            self._mean_s += 0.1 * (time.monotonic() - started - self._mean_s)
+
+    def _answer(self, upload: bytes, page: int, make: Make) -> bytes:
         image = image_in_memory(upload, page, self._limits.max_pixels)
         with self._budget.room(image.size):
-            answer = make(image, self._segment(image), self._cascade.spec)
-        self._mean_s += 0.1 * (time.monotonic() - started - self._mean_s)
-        return answer
+            return make(image, self._segment(image), self._cascade.spec)
 
     def _is_alone(self) -> bool:
         return self._in_hand <= 1

@@ -26,7 +26,11 @@ class Limits:
     batch_wait_s: float = 0.02
     """The first image of a batch waits so long for others, where others are in hand."""
     connections: int = 512
-    """Open at a time; one more request is answered 503."""
+    """Open at a time, fewer where the system allows fewer open files."""
+    health_connections: int = 16
+    """Beside them, for /health alone; one more is closed at once."""
+    health_s: float = 2.0
+    """For the headers of a request on one of those."""
 
     @property
     def held_bytes(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from foveate.runtime.engine_times import idle_timer
 from foveate.runtime.engines.base import available_cores
 from foveate.runtime.errors import EngineError
 from foveate.runtime.load_settings import LoadSettings
+from foveate.runtime.serve.ending import ends_within
 from foveate.runtime.serve.limits import Limits
 from foveate.runtime.signature import keys_in
 from foveate.runtime.work_plan import FEW, Wish, WorkPlan, engine_threads, plan_for
 
 WAKE_S = 0.2
+GRACE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ def serve_run(
 ) -> None:
     """Serve until ``stop``; ``listening`` is told once requests are taken.
 
-    At the end the requests in hand are answered. Raises FoveateError for what the user can mend,
+    At the end the requests in hand are answered; where what is at work does not end ``GRACE_S``
+    after that, the process does. Raises FoveateError for what the user can mend,
     EngineError among it when the engine fails in between.
     """
     try:
@@ -67,7 +71,7 @@ def serve_run(
 
     limits, metrics = request.limits, Metrics()
     threads = engine_threads(request.threads, FEW)
-    with _cascade(request, threads) as cascade:
+    with ExitStack() as end, _cascade(request, threads) as cascade:
         wish = Wish(request.workers, request.batch, threads)
         plan = plan_for(cascade, wish, FEW, available_cores())
         with Desk(cascade, plan, limits, metrics) as desk:
@@ -76,6 +80,8 @@ def serve_run(
                 listening(Listening(server.url, cascade.choice.label, plan))
                 while server.alive and desk.fault is None and not stop.wait(WAKE_S):
                     pass
+                end.enter_context(ends_within(limits.request_s + GRACE_S))
+            end.enter_context(ends_within(GRACE_S))  # who waited for an image has been told
         if desk.fault is not None:
             raise desk.fault
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from foveate.runtime.closing import Closing
 from foveate.runtime.errors import SettingsError
+from foveate.runtime.serve.admission import Admission
 from foveate.runtime.serve.connections import bounded
 from foveate.runtime.serve.limits import Limits
+from foveate.runtime.serve.open_files import room_for
 
 WAKE_S = 0.05
+BACKLOG = 128
+"""Connections that the system holds until they are taken, and that are taken at one go."""
 
 
 class Server(Closing):
@@ -27,9 +32,11 @@ class Server(Closing):
     def __init__(self, app: ASGIApp, host: str, port: int, limits: Limits) -> None:
         listening = _listening(host, port)
         self.url = _url(listening)
+        spare = limits.health_connections
+        places = max(1, room_for(limits.connections + spare) - spare)
         config = uvicorn.Config(
-            app,
-            http=bounded(limits),
+            Admission(app, listening),
+            http=bounded(replace(limits, connections=places)),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -37,7 +44,7 @@ class Server(Closing):
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=limits.connections,
+            backlog=BACKLOG,
             timeout_graceful_shutdown=round(limits.request_s),
         )
         self._server = uvicorn.Server(config)
@@ -61,7 +68,7 @@ class Server(Closing):
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (")[0]
         raise SettingsError(

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from foveate import __version__
-from foveate.runtime.errors import FoveateError, LessMemory, one_line
+from foveate.runtime.errors import Away, FoveateError, LessMemory, one_line
 
 COMMANDS = {
     "demo": (
@@ -80,7 +80,8 @@ def main() -> None:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("always", LessMemory)
+            for kind in (LessMemory, Away):
+                warnings.simplefilter("always", kind)
             warnings.showwarning = _say  # type: ignore[assignment]  # where it is from is left out
             code = group.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -131,6 +131,8 @@ IMAGES = [
     image("a folder named like an image", "is a folder, not an image", "f.png", Path.mkdir),
     image("a pipe or a device", "is a device or a pipe; wanted a plain file", "p.png",
           lambda path: os.mkfifo(path)),
+    image("a link that leads to itself", "cannot be read: Too many levels of symbolic links",
+          "l.png", lambda path: path.symlink_to(path.name)),
     holding("an empty file", "is empty (0 bytes); wanted .png, …", "e.png", b""),
     holding("text named like an image", "is not an image in a format known here; …", "t.png",
             b"hi"),

@@ -27,6 +27,10 @@ def scan(place: Place, *folders: str) -> list[Path]:
     return [place.folder / folder for folder in folders]
 
 
+def copies(place: Place, *names: str) -> list[Path]:
+    return [Path(shutil.copy(place.image(), place.folder / name)) for name in names]
+
+
 def overlays(place: Place) -> list[object]:
     scan(place, "in/overlays")
     return [*given(place, place.folder / "in"), "--recursive"]
@@ -72,6 +76,9 @@ INPUTS = [
     Case("two images of one name in two folders",
          "would both be written to scan.png.png; segment them into two folders, or …", 2,
          lambda place: given(place, *scan(place, "a", "b"))),
+    Case("two names that differ by case alone",
+         "their names differ by upper and lower case alone, …; rename one of them, or …", 2,
+         lambda place: given(place, *copies(place, "x.png", "X.PNG"))),
     Case("a share that is none", '--shard is "4/3"; wanted I/N with I from 1 to N, …', 2,
          lambda place: [*given(place, place.image()), "--shard", "4/3"]),
     Case("neither images nor --watch", "there is nothing to segment; wanted INPUT..., or …", 2,

@@ -72,6 +72,20 @@ def test_circles_of_links_end_and_linked_folders_count_once(tmp_path: Path) -> N
     assert names(tmp_path, f"{tmp_path}/in/**/*.png") == ["x", "y"]
 
 
+def test_a_link_that_leads_nowhere_is_one_input(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "in/sub/b.png")
+    (tmp_path / "in" / "self").symlink_to("self")
+    (tmp_path / "in" / "sub" / "gone").symlink_to("nowhere")
+    for given in (tmp_path / "in", f"{tmp_path}/in/**/*.png"):
+        assert names(tmp_path, given, recursive=True) == ["a", "self", "sub/b", "sub/gone"]
+
+
+def test_names_that_differ_by_case_alone_get_advice_that_helps(tmp_path: Path) -> None:
+    touch(tmp_path, "in/Case.png", "in/CASE.PNG")
+    with pytest.raises(SettingsError, match="differ by upper and lower case alone.*rename one"):
+        names(tmp_path, tmp_path / "in", recursive=True)
+
+
 @pytest.mark.parametrize(
     ("pattern", "found"),
     [

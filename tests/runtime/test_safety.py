@@ -173,6 +173,43 @@ def test_images_that_vanish_are_listed(thresholds: Path, slow: Path, tmp_path: P
     assert failed and len(failed) + len(done) == 200
 
 
+def moved(out: Path) -> None:
+    os.rename(out, out.with_name("moved"))
+
+
+def removed(out: Path) -> None:
+    while out.exists():
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def without_its_journal(out: Path) -> None:
+    (out / "results.jsonl").unlink()
+
+
+@pytest.mark.parametrize("harm", [moved, removed, without_its_journal])
+def test_a_folder_of_masks_that_goes_under_a_run_ends_it(
+    thresholds: Path, slow: Path, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    out = tmp_path / "out"
+    process = started(thresholds, slow, out, until=has_masks(out))
+    harm(out)
+    said, errors = process.communicate(timeout=60)
+    assert (process.returncode, said) == (2, "")
+    said = without_progress(errors)
+    assert said.startswith(f"Error: {out}{os.sep}") and said.count("\n") == 1
+    assert ".jsonl: was removed, renamed or replaced during the run" in said
+    assert out.exists() == (harm is without_its_journal)  # it is not made anew
+
+
+def test_a_link_in_a_circle_stops_no_other(thresholds: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    write_links(folder, 2)
+    (folder / "self").symlink_to("self")
+    code, said = told(thresholds, folder, tmp_path / "out", "--recursive")
+    assert code == 1 and len(written(tmp_path / "out")) == 2
+    assert "self cannot be read: Too many levels of symbolic links" in said
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 200 kB."""

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from foveate.benchmarks.soak.folders import lines, spot, temporaries, written
+from foveate.runtime.errors import Away
 from foveate.runtime.segment_run import Outcome, Request, segment_run
 from tests.conftest import run
 
@@ -126,12 +127,31 @@ def test_what_is_removed_stops_nothing(inbox: Inbox) -> None:
         os.mkfifo(inbox.watch / "pipe.png")
         time.sleep(QUIET_S[0] + 0.1)
         (inbox.watch / "gone.png").unlink()
-        os.rename(inbox.watch, inbox.watch.with_name("away"))
-        time.sleep(0.2)
-        os.rename(inbox.watch.with_name("away"), inbox.watch)
+        with pytest.warns(Away, match="No such file or directory. It is waited for") as said:
+            os.rename(inbox.watch, inbox.watch.with_name("away"))
+            time.sleep(0.3)
+            os.rename(inbox.watch.with_name("away"), inbox.watch)
+        assert len(said) == 1
         (inbox.watch / "after.png").write_bytes(png(6))
         wait_for(lambda: inbox.inputs() == ["after.png"])
     assert inbox.outcome is not None and not inbox.outcome.report.failures
+
+
+def test_a_link_that_leads_nowhere_fails_until_it_is_mended(inbox: Inbox, tmp_path: Path) -> None:
+    (inbox.watch / "self").symlink_to("self")
+    (inbox.watch / "late.png").symlink_to(tmp_path / "late.png")
+    (inbox.watch / "there.png").write_bytes(png(11))
+    with pytest.warns(Away) as said, inbox.running():
+        wait_for(lambda: sorted(inbox.inputs("failures.jsonl")) == ["late.png", "self"])
+        (tmp_path / "late.png").write_bytes(png(12))
+        wait_for(lambda: inbox.inputs() == ["there.png", "late.png"])
+    assert sorted(str(warning.message).split(":")[0] for warning in said) == [
+        str(inbox.watch / "late.png"),
+        str(inbox.watch / "self"),
+    ]
+    assert inbox.outcome is not None
+    [failure] = inbox.outcome.report.failures
+    assert failure.reason == "cannot be read: Too many levels of symbolic links"
 
 
 def test_a_changed_image_is_done_again(inbox: Inbox) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import http.client
 import re
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import cv2
+import numpy as np
 import pytest
 
+from foveate.benchmarks.soak.folders import spot
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.result import Result
@@ -28,6 +32,7 @@ from foveate.runtime.spec import CascadeSpec
 from foveate.runtime.work_plan import WorkPlan
 
 LONGEST_S = 20.0
+PNG = cv2.imencode(".png", spot(64, np.random.default_rng(1)))[1].tobytes()
 
 
 @dataclass(frozen=True)
@@ -101,3 +106,10 @@ class Held:
 def together(pool: ThreadPoolExecutor, there: Served, images: list[bytes]) -> list[Future[Reply]]:
     """Return what will come of as many requests at one time."""
     return [pool.submit(there.ask, "/mask", image) for image in images]
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + LONGEST_S
+    while not holds():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
-import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -31,9 +24,7 @@ from foveate.runtime.serve.answers import ANSWERS, Answer
 from foveate.runtime.serve.limits import Limits
 from foveate.runtime.serve.run import ServeRequest, serve_run
 from foveate.runtime.work_plan import WorkPlan
-from tests.runtime.serve.served import LONGEST_S, Held, Served, served, together
-
-PNG = cv2.imencode(".png", spot(64, np.random.default_rng(1)))[1].tobytes()
+from tests.runtime.serve.served import LONGEST_S, PNG, Held, Served, served, together, wait_for
 
 JPEG = cv2.imencode(".jpg", spot(64, np.random.default_rng(1)))[1].tobytes()
 
@@ -78,6 +69,7 @@ BAD = [
     ("a page that is no number", PNG, "/mask?page=-1", 400, "no parameter but page=N"),
     ("page 0", STACK, "/mask?page=0", 400, "page=N, a TIFF's page from 1"),
     ("two pages asked for", STACK, "/mask?page=1&page=2", 400, "no parameter but page=N"),
+    ("page 000...", STACK, "/mask?page=" + "0" * 5000, 400, "page=N, a TIFF's page from 1"),
     ("a slash too many", PNG, "/mask/", 404, "no such path; wanted POST or PUT to /mask"),
     ("another path", PNG, "/masks", 404, "no such path; wanted POST or PUT to /mask"),
     ("a path out of the tree", PNG, "/../etc/passwd", 404, "no such path"),
@@ -112,65 +104,6 @@ def test_a_method_that_a_path_has_not(there: Served, method: str, path: str) -> 
     reply = there.ask(path, method=method)
     assert reply.status == 405 and f"not by {method}; wanted" in reply.text
     assert reply.headers["allow"]
-
-
-def exchange(there: Served, data: bytes) -> bytes:
-    """Send bytes and nothing more; return what comes back until the server ends it."""
-    with socket.create_connection(there.address, LONGEST_S) as connection:
-        connection.sendall(data)
-        found = b""
-        while part := connection.recv(65536):
-            found += part
-        return found
-
-
-def test_slow_clients_are_ended(there: Served) -> None:
-    asked = b"POST /mask HTTP/1.1\r\nHost: x\r\n"
-    assert exchange(there, b"") == b""  # no headers at all
-    assert exchange(there, asked) == b""  # some of them
-    late = exchange(there, asked + b"Content-Length: 5000\r\n\r\nabc")
-    assert late.startswith(b"HTTP/1.1 408") and b"took longer than 1 s" in late
-    assert exchange(there, b"no HTTP\r\n\r\n").startswith(b"HTTP/1.1 400")
-    waits = exchange(there, asked + b"Content-Length: 30000\r\nExpect: 100-continue\r\n\r\n")
-    assert waits.startswith(b"HTTP/1.1 413")  # and not one byte of it was sent
-    assert there.metric('foveate_rejected_total{why="slow"}') == 1
-
-
-def test_more_connections_than_are_taken(thresholds: Path) -> None:
-    with served(thresholds, Limits(connections=4)) as there:
-        held = [socket.create_connection(there.address) for _ in range(4)]
-        wait_for(lambda: there.ask("/health/live").status == 503)
-        for connection in held:
-            connection.close()
-        wait_for(lambda: there.ask("/mask", PNG).status == 200)
-
-
-def test_answers_that_are_not_fetched_end_the_connection(thresholds: Path) -> None:
-    asked = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 500
-
-    def ended(connection: socket.socket) -> bool:
-        try:
-            connection.sendall(asked)
-        except TimeoutError:
-            return False  # it takes no more of us, and is there
-        except ConnectionError:
-            return True
-        return False
-
-    limits = Limits(upload_s=0.5, answer_s=0.5, idle_s=0.5)
-    with served(thresholds, limits) as there, socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(0.1)
-        connection.connect(there.address)
-        wait_for(lambda: ended(connection))
-        assert there.ask("/health/live").status == 200
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + LONGEST_S
-    while not holds():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 def test_a_full_queue_is_said_and_no_request_is_lost(
@@ -215,8 +148,11 @@ def test_who_waits_too_long_is_told(thresholds: Path, monkeypatch: pytest.Monkey
         assert {reply.status for reply in found} == {503}
         assert "was not segmented within 0.2 s" in found[0].text
         assert int(found[0].headers["retry-after"]) >= 1
+        ready = there.ask("/health/ready")
+        assert ready.status == 503 and "every worker is at an image for over 0.2 s" in ready.text
         held.release.set()
         wait_for(lambda: there.metric("foveate_images_at_work") == 0)
+        assert there.ask("/health/ready").status == 200
         assert there.ask("/mask", PNG).status == 200
 
 
@@ -266,42 +202,3 @@ def test_an_engine_that_fails_is_told_and_no_longer_ready(
             urllib.request.urlopen(asked, timeout=LONGEST_S)
         with pytest.raises(EngineError, match="the GPU is gone"):
             run.result(LONGEST_S)
-
-
-@contextmanager
-def command(bundle: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the command on a free port; give its process and the line that it has printed."""
-    words = [sys.executable, "-m", "foveate", "serve", str(bundle), "--port", "0"]
-    words += ["--engine", "onnxruntime"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(words, text=True, **pipes) as process:
-        assert process.stdout is not None
-        yield process, process.stdout.readline()
-
-
-def test_the_command(thresholds: Path) -> None:
-    with command(thresholds) as (process, said):
-        url = said.split()[0]
-        assert url.startswith("http://127.0.0.1:") and "this machine alone can reach it" in said
-        asked = urllib.request.Request(f"{url}/result", PNG)
-        with urllib.request.urlopen(asked, timeout=LONGEST_S) as reply:
-            assert json.load(reply)["width"] == 64
-        process.send_signal(signal.SIGTERM)
-        out, errors = process.communicate(timeout=LONGEST_S)
-        assert process.returncode == 0 and out == "" and errors.startswith("Stopped; ")
-
-
-def test_a_second_ctrl_c_ends_it_at_once(thresholds: Path) -> None:
-    """While an upload hangs; what is said is not about files, and nothing is a traceback."""
-    with command(thresholds) as (process, said):
-        address = urlsplit(said.split()[0])
-        assert address.hostname and address.port
-        with socket.create_connection((address.hostname, address.port)) as connection:
-            connection.sendall(b"POST /mask HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-            process.send_signal(signal.SIGINT)
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(1.0)
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=LONGEST_S)
-    assert process.returncode == 130
-    assert errors == "Stopped at once; the requests in hand were not answered.\n"
