@@ -14,7 +14,7 @@ import numpy as np
 
 from foveate.runtime.engines.base import HOST, Array, Engine, Feed, Pixels, Submitting, feed
 from foveate.runtime.errors import GraphError, ImageError, PlanError
-from foveate.runtime.foreign_arrays import Image, Taken, target
+from foveate.runtime.foreign_arrays import Image, Taken, shape_of, target
 from foveate.runtime.gpu_array import GpuArray
 from foveate.runtime.graph_check import check_values
 from foveate.runtime.input_types import as_input_type, gpu_feed
@@ -44,13 +44,13 @@ class Caller:
         mask of a single image goes into ``out``. What is wrong with images or ``out`` raises
         ImageError here; what goes wrong later is raised by ``finish``.
         """
-        if out is not None:
+        if out is not None and shape_of(images[0]):
             return self._into(out, images, probabilities)
         return self._begin(images, probabilities)
 
     def _into(self, out: Image, images: Sequence[Taken], probabilities: bool) -> Call:
         """Return the call of one image whose mask goes into ``out``."""
-        written = target(out, images[0].shape)
+        written = target(out, shape_of(images[0]))
         if isinstance(written, GpuArray):
             call = self._begin(images, probabilities, {"mask": written})
             return replace(call, out=out)

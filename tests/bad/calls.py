@@ -135,6 +135,8 @@ CALLS = [
     Mistake("out that is read-only on the GPU",
             "out is a read-only array on the GPU; expected one that can be written to",
             ImageError, used(lambda cascade: cascade(IMAGE, out=OnGpu()))),
+    Mistake("what is no image, with out", "the image is str; wanted a (H, W) array with at …",
+            ImageError, used(lambda cascade: cascade("scan.png", out=IMAGE.copy()))),
     Mistake("out of another shape", "out is (100, 80) uint8; wanted (80, 100) uint8, as the …",
             ImageError, used(lambda cascade: cascade(IMAGE, out=np.zeros((100, 80), np.uint8)))),
     Mistake("an image with hidden pixels",
