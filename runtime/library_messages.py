@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import logging
 import os
 import re
 import sys
@@ -20,6 +21,8 @@ from PIL import _imaging
 
 _DROPPED = re.compile(rb"libpng (?:warning|error): |.{0,80}\[[VIWEF]:onnxruntime:|\x1b\[m$")
 _LAST_WORDS_S = 1.0
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints its errors
 
 
 @contextmanager

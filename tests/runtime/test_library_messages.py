@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from foveate.runtime.library_messages import library_messages_dropped
-from tests.bad.images import encoded, flipped
+from tests.bad.images import encoded, flipped, tiff_of
 
 
 def test_lines_of_libraries_are_dropped_and_all_others_kept(
@@ -33,11 +33,13 @@ def test_lines_of_libraries_are_dropped_and_all_others_kept(
     )
 
 
-def test_a_damaged_png_and_tiff_are_said_once(thresholds: Path, tmp_path: Path) -> None:
+def test_damaged_files_are_said_once(thresholds: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(flipped(encoded("PNG")))
     deflated = encoded("TIFF", Image.new("L", (80, 60), 7), compression="tiff_adobe_deflate")
     (tmp_path / "in" / "b.tif").write_bytes(deflated[:20] + b"\xff" * 9 + deflated[29:])
+    samples = tiff_of({273: 0, 277: 5_000, 279: 256}, bytes(256))
+    (tmp_path / "in" / "c.tif").write_bytes(samples)
     command = [sys.executable, "-m", "foveate", "segment", thresholds, tmp_path / "in"]
     done = subprocess.run(
         [*map(str, command), "--out", str(tmp_path / "out")],
@@ -45,5 +47,5 @@ def test_a_damaged_png_and_tiff_are_said_once(thresholds: Path, tmp_path: Path) 
     )  # fmt: skip
     assert done.returncode == 1
     lines = sorted(done.stderr.splitlines())
-    assert [line.split(": ")[0] for line in lines[1:]] == ["failed", "failed"], done.stderr
-    assert lines[0].startswith("2 failed, listed in")
+    assert [line.split(": ")[0] for line in lines[1:]] == ["failed"] * 3, done.stderr
+    assert lines[0].startswith("3 failed, listed in")
