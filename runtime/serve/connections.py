@@ -51,9 +51,12 @@ class BoundedConnection(H11Protocol):
         self._allow(self._idle_s if self.cycle is before else self._limits.request_s)
 
     def send_400_response(self, msg: str) -> None:
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+        if self.cycle is not None:  # a request in hand gets no second answer
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        try:
             super().send_400_response(msg)
-        else:  # the request was answered before its end
+        except h11.LocalProtocolError:  # it was answered before its end, or is a HEAD
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -100,6 +100,18 @@ def test_a_body_in_crumbs(there: Served) -> None:
     assert exchange(there, asked + in_chunks(bytes(18_000), 2000)).startswith(b"HTTP/1.1 422")
 
 
+@pytest.mark.parametrize("method", [b"POST", b"HEAD", b"PATCH"])
+@pytest.mark.parametrize("path", [b"/mask", b"/", b"/none"])
+def test_a_body_that_breaks_off_in_nonsense_is_no_traceback(
+    there: Served, method: bytes, path: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = b"Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    asked = b"%s %s HTTP/1.1\r\n%s" % (method, path, headers)
+    assert exchange(there, asked + b"3\r\nabcnonsense").count(b"HTTP/1.1") == 1
+    assert there.ask("/health/live").status == 200
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     "host, status",
     [
