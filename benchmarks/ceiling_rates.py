@@ -22,6 +22,7 @@ from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Array, Pixels
 from foveate.runtime.engines.planned import PlannedEngine
 from foveate.runtime.engines.tensorrt_plan import Plan, PlanFacts
+from foveate.runtime.overlap import BOUNDS
 from foveate.runtime.plan_kernels import read_kernels
 from foveate.runtime.ring import RingSettings
 
@@ -56,7 +57,7 @@ def _row(cascade: Cascade, images: Sequence[Pixels], batch: int, seconds: float)
         rates = side_rates(sides(cascade, ceilings, some), batch, seconds)
         ceilings.transfer(LANES)
         masks = np.stack([found.mask for found in cascade.batch(some)])
-        differing = int(np.count_nonzero(ceilings.output("mask") != masks))
+        apart = disagreement(ceilings.output("mask"), masks)
     height, width = some[0].shape
     return {
         "variant": f"{engine.name} {cascade.choice.precision}",
@@ -65,8 +66,18 @@ def _row(cascade: Cascade, images: Sequence[Pixels], batch: int, seconds: float)
         "width": width,
         "lanes": LANES,
         **rates,
-        "differing_pixels": differing,
+        "disagreement": apart,
+        "disagreement_bound": BOUNDS[cascade.choice.precision][0],
     }
+
+
+def disagreement(ours: Array, theirs: Array) -> float:
+    """Return |A xor B| / |A or B| over the foreground of two batches of masks.
+
+    The cascade may run a batch in parts, with other kernels than those of the whole.
+    """
+    either = int(np.count_nonzero((ours > 0) | (theirs > 0)))
+    return int(np.count_nonzero(ours != theirs)) / max(either, 1)
 
 
 def open_plan(engine: PlannedEngine, image: Array) -> Plan:

@@ -194,10 +194,10 @@ def _grid_row(row: Mapping[str, Any]) -> Iterator[str]:
 
 def _ceiling_row(row: Mapping[str, Any]) -> Iterator[str]:
     name, share = f"{row['variant']}, batch {row['batch']}", row["of_ceiling"]["low"]
-    if row["differing_pixels"]:
+    if row["disagreement"] > row["disagreement_bound"]:
         yield (
-            f"{name}: {row['differing_pixels']} pixels of the masks behind the ceiling are not the "
-            "cascade's: one of the two computed something else"
+            f"{name}: the masks behind the ceiling are not the cascade's, disagreement "
+            f"{row['disagreement']:.4f}: one of the two computed something else"
         )
     if share > 1.1:
         yield f"{name}: {share:.2f} times the ceiling with transfers: one of the two is wrong"

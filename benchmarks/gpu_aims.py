@@ -52,8 +52,9 @@ def _p50(results: Results) -> float | None:
 
 def _share(results: Results) -> float | None:
     rows = [row for found in _held(results, "throughput") for row in found["ceilings"]]
-    sound = [row for row in rows if row["variant"] == OURS and not row["differing_pixels"]]
-    return min((row["of_ceiling"]["median"] for row in sound), default=None)
+    same = [row for row in rows if row["disagreement"] <= row["disagreement_bound"]]
+    shares = [row["of_ceiling"]["median"] for row in same if row["variant"] == OURS]
+    return min(shares, default=None)
 
 
 def _over_torch(results: Results, batch: int) -> float | None:

@@ -69,7 +69,7 @@ CEILINGS = {
         "cascade": float, "with_transfers": float, "enqueue_one_stream": float,
         "enqueue_all_streams": float,
     },
-    "of_ceiling": RATIO, "differing_pixels": int,
+    "of_ceiling": RATIO, "disagreement": float, "disagreement_bound": float,
 }  # fmt: skip
 ROOFLINE = {
     "height": int, "width": int, "peak_gflops": float, "copy_gb_s": float, "floor_ms": float,

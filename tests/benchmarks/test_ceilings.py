@@ -93,17 +93,17 @@ def test_a_cascade_has_a_row_a_batch_with_the_masks_of_its_plan(place: PlannedPl
     assert [(row["variant"], row["batch"]) for row in rows] == [
         ("tensorrt fp32", 1), ("tensorrt fp32", 3),
     ]  # fmt: skip
-    assert [row["differing_pixels"] for row in rows] == [0, 0]
+    assert [row["disagreement"] for row in rows] == [0, 0]
     assert all(rate > 0 for row in rows for rate in row["images_per_second"].values())
     assert place.device.clean
 
 
 def test_what_cannot_be_is_named() -> None:
     row = {
-        "variant": "tensorrt fp16", "batch": 1, "differing_pixels": 7,
+        "variant": "tensorrt fp16", "batch": 1, "disagreement": 0.5, "disagreement_bound": 0.01,
         "of_ceiling": {"median": 1.3, "low": 1.2, "high": 1.4},
     }  # fmt: skip
     results = {"grid": [], "files": {}, "roofline": None, "ceilings": [row]}
     result = {"kind": "throughput", "parity": {"tensorrt fp16": {"held": True}}, "results": results}
     first, second = contradictions(result)
-    assert "7 pixels" in first and "1.20 times the ceiling" in second
+    assert "disagreement 0.5000" in first and "1.20 times the ceiling" in second
