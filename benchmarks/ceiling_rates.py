@@ -20,8 +20,8 @@ from foveate.benchmarks.ceilings import Ceilings
 from foveate.benchmarks.timing import interleaved, ratio, seconds_of
 from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Array, Pixels
-from foveate.runtime.engines.planned import PlannedEngine
-from foveate.runtime.engines.tensorrt_plan import Plan, PlanFacts
+from foveate.runtime.engines.planned import PlannedEngine, facts_of
+from foveate.runtime.engines.tensorrt_plan import Plan
 from foveate.runtime.overlap import BOUNDS
 from foveate.runtime.plan_kernels import read_kernels
 from foveate.runtime.ring import RingSettings
@@ -85,8 +85,7 @@ def open_plan(engine: PlannedEngine, image: Array) -> Plan:
     source = engine.source
     shape: Any = image.shape[:3]
     record = engine.record_for(shape)
-    line = record.build_line(source.wanted.bundle)
-    facts = PlanFacts(record.recipe.flavour, record.recipe.version, line)
+    facts = facts_of(record, source.wanted.bundle)
     content = source.cache.read(record, source.wanted.bundle)
     return Plan(content, facts, read_kernels(source.cache, record))
 

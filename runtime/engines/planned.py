@@ -145,13 +145,7 @@ class PlannedEngine(Closing):
         """Return the engine of a plan, with fewer slots where the device has no room for all."""
         cache, bundle = self.source.cache, self.source.wanted.bundle
         plan, kernels = cache.read(record, bundle), read_kernels(cache, record)
-        recipe = record.recipe
-        facts = PlanFacts(
-            recipe.flavour,
-            recipe.version,
-            record.build_line(bundle),
-            recipe.options.version_compatible,
-        )
+        facts = facts_of(record, bundle)
         for slots in range(self._settings.slots, 0, -1):
             settings = replace(self._settings, slots=slots)
             try:
@@ -168,6 +162,12 @@ class PlannedEngine(Closing):
         if kernels and kernels != read_kernels(self.source.cache, record):
             with suppress(OSError):  # a cache that cannot be written only costs time
                 write_kernels(self.source.cache, record, kernels)
+
+
+def facts_of(record: PlanRecord, bundle: str) -> PlanFacts:
+    """Return what a verified record says of its plan; ``bundle`` is the path for the build line."""
+    recipe, line = record.recipe, record.build_line(bundle)
+    return PlanFacts(recipe.flavour, recipe.version, line, recipe.options.version_compatible)
 
 
 def plan_source(bundle: Bundle, precision: str, number: int = 0) -> PlanSource:

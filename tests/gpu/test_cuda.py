@@ -23,9 +23,8 @@ ON_HOST_MEMORY |= {name for name in REHEARSALS if "engine" in name}
 """Rehearsals that only a stand-in whose memory is the host's can pass."""
 AT_EXIT = [name for name in REHEARSALS if "left_open" in name and name not in ON_HOST_MEMORY]
 AT_EXIT += ["bound_session", "exit_inside_the_guard"]
-PRIORITY = "streams_of_high_priority"
 INTERRUPTED = "interrupted_after_the_push"
-HERE = sorted(set(REHEARSALS) - ON_HOST_MEMORY - {*AT_EXIT, INTERRUPTED, PRIORITY})
+HERE = sorted(set(REHEARSALS) - ON_HOST_MEMORY - {*AT_EXIT, INTERRUPTED})
 DISCOVERY = "GPU device discovery failed"
 """ONNX Runtime says so on import in virtual machines, in which /sys has no card."""
 MIB = 1 << 20
@@ -60,11 +59,9 @@ def test_rehearsal(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert said(capfd.readouterr().err) == []
 
 
-@pytest.mark.parametrize("names", [AT_EXIT, [INTERRUPTED], [PRIORITY]], ids=lambda names: names[0])
+@pytest.mark.parametrize("names", [AT_EXIT, [INTERRUPTED]], ids=lambda names: names[0])
 def test_what_is_open_when_the_process_ends(names: list[str]) -> None:
     """Exit code 0, and not a word on standard error."""
-    if names == [PRIORITY]:
-        pytest.importorskip("cuda.bindings.driver")
     code = f"from tests.runtime.cuda_rehearsals import REHEARSALS as r; [r[n]() for n in {names}]"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
