@@ -22,7 +22,7 @@ from foveate.runtime.cascade import Cascade
 from foveate.runtime.engines.base import Array, Pixels
 from foveate.runtime.engines.planned import PlannedEngine, facts_of
 from foveate.runtime.engines.tensorrt_plan import Plan
-from foveate.runtime.overlap import BOUNDS
+from foveate.runtime.overlap import BOUNDS, compare_masks
 from foveate.runtime.plan_kernels import read_kernels
 from foveate.runtime.ring import RingSettings
 
@@ -57,7 +57,8 @@ def _row(cascade: Cascade, images: Sequence[Pixels], batch: int, seconds: float)
         rates = side_rates(sides(cascade, ceilings, some), batch, seconds)
         ceilings.transfer(LANES)
         masks = np.stack([found.mask for found in cascade.batch(some)])
-        apart = disagreement(ceilings.output("mask"), masks)
+        # the cascade may run a batch in parts, with other kernels than those of the whole
+        pair = compare_masks("", ceilings.output("mask"), masks, box_moved=False)
     height, width = some[0].shape
     return {
         "variant": f"{engine.name} {cascade.choice.precision}",
@@ -66,18 +67,9 @@ def _row(cascade: Cascade, images: Sequence[Pixels], batch: int, seconds: float)
         "width": width,
         "lanes": LANES,
         **rates,
-        "disagreement": apart,
+        "disagreement": pair.disagreement,
         "disagreement_bound": BOUNDS[cascade.choice.precision][0],
     }
-
-
-def disagreement(ours: Array, theirs: Array) -> float:
-    """Return |A xor B| / |A or B| over the foreground of two batches of masks.
-
-    The cascade may run a batch in parts, with other kernels than those of the whole.
-    """
-    either = int(np.count_nonzero((ours > 0) | (theirs > 0)))
-    return int(np.count_nonzero(ours != theirs)) / max(either, 1)
 
 
 def open_plan(engine: PlannedEngine, image: Array) -> Plan:

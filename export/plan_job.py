@@ -66,14 +66,13 @@ def build_into(cache: PlanCache, job: PlanJob) -> tuple[PlanRecord, bool]:
         recipe,
         job.bundle.path.name,
         job.precision,
-        lambda log: _built(job, graph, options, log),
+        lambda log: _built(job, graph, recipe, log),
         job.waiting,
     )
 
 
-def _built(job: PlanJob, graph: bytes, options: BuildOptions, log: Path) -> bytes:
+def _built(job: PlanJob, graph: bytes, recipe: Recipe, log: Path) -> bytes:
     """Return the plan; what is built for one GPU is built where that GPU is current."""
-    anywhere = job.kit.rtx and not options.for_this_gpu
-    place = nullcontext() if anywhere else CudaDevice(job.gpu).current()
+    place = nullcontext() if recipe.device is None else CudaDevice(job.gpu).current()
     with place:
-        return build_plan(job.kit, graph, options, log, job.progress)
+        return build_plan(job.kit, graph, recipe.options, log, job.progress)

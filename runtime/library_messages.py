@@ -1,8 +1,9 @@
 """Keep what image libraries and ONNX Runtime write to standard error from the user's terminal.
 
-What goes wrong with a file or a graph is said once, by foveate, with the name of the file. Pillow's
-libtiff can be told to be silent. OpenCV's libpng cannot: it writes to file descriptor 2, which is a
-pipe while a command runs; every line but those of these libraries goes on to standard error.
+What goes wrong with a file or a graph is said once, by foveate, with the name of the file. OpenCV
+and Pillow's libtiff can be told to be silent. OpenCV's libpng cannot: it writes to file descriptor
+2, which is a pipe while a command runs; every line but those of these libraries goes on to standard
+error.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import cv2
 from PIL import _imaging
 
 _DROPPED = re.compile(rb"libpng (?:warning|error): |.{0,80}\[[VIWEF]:onnxruntime:|\x1b\[m$")
@@ -27,7 +29,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints
 
 @contextmanager
 def library_messages_dropped() -> Iterator[None]:
-    """Drop the lines of libtiff, libpng and ONNX Runtime; foveate's own do not pass the filter."""
+    """Drop the lines of these libraries; foveate's own do not pass the filter."""
+    cv2.utils.logging.setLogLevel(0)
     with suppress(AttributeError, OSError):  # where libtiff is part of Pillow's own library
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
     sys.stderr.flush()

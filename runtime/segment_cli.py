@@ -117,7 +117,6 @@ def segment(as_json: bool, **options: Any) -> int:
     from foveate.runtime.segment_run import Request, segment_run
     from foveate.runtime.stop_signals import stopping
 
-    cv2.utils.logging.setLogLevel(0)  # what is wrong with a file is said once, in our words
     cv2.setNumThreads(1)  # every core has a worker
     bar, request = Bar(PLAIN_S), Request(**options)
     with library_messages_dropped(), stopping() as stop:

@@ -139,8 +139,8 @@ class CascadeSpec:
             problems.append(f'input_type is "{self.input_type}"; wanted one of {list(INPUT_TYPES)}')
         if not 2 <= len(self.classes) <= 256:
             problems.append(f"{len(self.classes)} classes; wanted 2 to 256, background first")
-        if names_problem(self.classes):
-            problems.append(names_problem(self.classes))
+        if problem := names_problem(self.classes):
+            problems.append(problem)
         if self.region.mode not in MODES:
             known = ", ".join(MODES)
             problems.append(f'region mode is "{self.region.mode}"; this version knows {known}')

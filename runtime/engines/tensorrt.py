@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from functools import partial
 
 from foveate.runtime.closing import Closing
-from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.device import Device
 from foveate.runtime.engines.base import HOST, Array, Feed, TensorSpec
 from foveate.runtime.engines.tensorrt_plan import Plan, PlanFacts
@@ -71,17 +70,6 @@ class TensorRtEngine(Closing):
 
     def close(self) -> None:
         self._end()
-
-
-def engine_from_plan(
-    plan: bytes,
-    facts: PlanFacts,
-    settings: RingSettings = RingSettings(),  # noqa: B008  # frozen
-    runtime_cache: bytes = b"",
-    gpu: int = 0,
-) -> TensorRtEngine:
-    """Return the engine of a verified plan on a GPU; EngineError says what is missing."""
-    return TensorRtEngine(plan, facts, CudaDevice(gpu), settings, runtime_cache)
 
 
 def _end(process: int, parts: ExitStack) -> None:

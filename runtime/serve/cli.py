@@ -108,7 +108,6 @@ def serve(bundle: Path, **options: Any) -> int:
     from foveate.runtime.serve.run import ServeRequest, serve_run
     from foveate.runtime.stop_signals import stopping
 
-    cv2.utils.logging.setLogLevel(0)  # what is wrong with a file is said once, in our words
     cv2.setNumThreads(1)  # every core has a worker
     limits = Limits(
         max_bytes=options.pop("max_megabytes") << 20,

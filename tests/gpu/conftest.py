@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from foveate.runtime.bundle import open_bundle
-from foveate.runtime.engines.planned import plan_source
+from foveate.runtime.engines.planned import facts_of, plan_source
 from foveate.runtime.engines.tensorrt_plan import PlanFacts
 from foveate.runtime.plan_search import usable
 from foveate.runtime.toolkit import installed_toolkits
@@ -32,5 +32,4 @@ def plan(plans: None) -> tuple[bytes, PlanFacts]:
     """The float32 plan, TF32 off."""
     source = plan_source(open_bundle(DEMO), "fp32")
     record = usable(source.cache, source.wanted)[0]
-    facts = PlanFacts(record.recipe.flavour, record.recipe.version, "foveate build")
-    return source.cache.read(record, str(DEMO)), facts
+    return source.cache.read(record, str(DEMO)), facts_of(record, str(DEMO))

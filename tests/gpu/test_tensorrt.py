@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from foveate.runtime.cascade import Cascade
+from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.engines.base import Array, feed
-from foveate.runtime.engines.tensorrt import TensorRtEngine, engine_from_plan
+from foveate.runtime.engines.tensorrt import TensorRtEngine
 from foveate.runtime.engines.tensorrt_plan import PlanFacts
 from foveate.runtime.errors import EngineError
 from foveate.runtime.ring import LATENCY, RingSettings
@@ -43,7 +44,7 @@ def wanted(images: list[Array]) -> list[dict[str, Array]]:
 def engine(
     request: pytest.FixtureRequest, plan: tuple[bytes, PlanFacts]
 ) -> Iterator[TensorRtEngine]:
-    with engine_from_plan(*plan, request.param) as made:
+    with TensorRtEngine(*plan, CudaDevice(), request.param) as made:
         yield made
 
 
@@ -97,10 +98,10 @@ def test_the_kernels_of_rtx_are_of_use_to_the_next_engine(plan: tuple[bytes, Pla
     if plan[1].flavour != "tensorrt_rtx":
         pytest.skip("full TensorRT compiles when it builds")
     image = feed(np.zeros((1, 64, 64), np.uint16))
-    with engine_from_plan(*plan) as engine:
+    with TensorRtEngine(*plan, CudaDevice()) as engine:
         engine.run({"image": image}, ["mask"])
         kernels = engine.runtime_cache()
-    with engine_from_plan(*plan, runtime_cache=kernels) as engine:
+    with TensorRtEngine(*plan, CudaDevice(), runtime_cache=kernels) as engine:
         assert engine.cache_loaded
         engine.run({"image": image}, ["mask"])
 
@@ -110,7 +111,7 @@ def test_ten_engines_one_after_the_other_give_their_memory_back(
 ) -> None:
     free, kernels = [], b""
     for _ in range(10):
-        with engine_from_plan(*plan, runtime_cache=kernels) as engine:
+        with TensorRtEngine(*plan, CudaDevice(), runtime_cache=kernels) as engine:
             engine.run({"image": images[0]}, ["mask"])
             device, kernels = engine.device, engine.runtime_cache()
         with device.current():

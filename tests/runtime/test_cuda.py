@@ -16,12 +16,10 @@ import pytest
 
 from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.errors import EngineError
-from tests.runtime.cuda_rehearsals import REHEARSALS
+from tests.runtime.cuda_rehearsals import DISCOVERY, REHEARSALS
 
 ROOT = Path(__file__).parents[2]
 STANDIN = "FOVEATE_CUDA_STANDIN"
-DISCOVERY = "GPU device discovery failed"
-"""What ONNX Runtime says on standard error in a virtual machine without a graphics card."""
 
 
 @pytest.fixture
