@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from foveate.runtime.engine_options import gpu_option
+from foveate.runtime.cli.options import gpu_option
+from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import EngineError, SettingsError, one_line
-from foveate.runtime.progress import Bar
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
@@ -230,9 +230,9 @@ def compare(
 
 
 def _measure() -> Any:
-    """Return ``foveate.benchmarks.measure``; EngineError names the extra that is missing."""
+    """Return ``foveate.benchmarks.commands``; EngineError names the extra that is missing."""
     try:
-        from foveate.benchmarks import measure
+        from foveate.benchmarks import commands as measure
     except ModuleNotFoundError as error:
         raise EngineError(
             f"foveate benchmark needs {error.name}: pip install 'foveate[benchmark]'"
@@ -243,7 +243,7 @@ def _measure() -> Any:
 def _target(options: dict[str, Any]) -> Any:
     """Return what is measured, and the command as it was given, without folders in it."""
     measure = _measure()
-    from foveate.benchmarks.machine import show_only
+    from foveate.benchmarks.schema.machine import show_only
 
     show_only(options.pop("gpu"))
     return measure.Target(**options, command=_words(click.get_current_context()))
@@ -267,8 +267,8 @@ def _words(context: click.Context) -> str:
 
 def _finish(result: dict[str, Any], out: Path | None, as_json: bool) -> int:
     """Write and print a result; 1 when its masks differ or its figures contradict each other."""
-    from foveate.benchmarks.result_files import doubts, write_result
-    from foveate.benchmarks.result_text import result_text
+    from foveate.benchmarks.report.result_text import result_text
+    from foveate.benchmarks.schema.result_files import doubts, write_result
 
     if out is not None:
         write_result(out, result)
@@ -298,7 +298,7 @@ def report(files: tuple[Path, ...], out: Path) -> int:
       foveate benchmark report latency.json compare.json --out benchmark-report
     """
     try:
-        from foveate.benchmarks.report import write_report
+        from foveate.benchmarks.report.report import write_report
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         raise EngineError(

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import EngineError
-from foveate.runtime.progress import Bar
 
 
 @click.command()
@@ -82,7 +82,7 @@ def evaluate(model: Path, data: Path, as_json: bool, **options: Any) -> None:
       foveate evaluate runs/first data/phantoms --out evaluation
     """
     try:
-        from foveate.benchmarks.evaluation import Request, run_evaluation
+        from foveate.benchmarks.evaluation_command import Request, run_evaluation
     except ModuleNotFoundError as error:
         raise EngineError(
             f"foveate evaluate needs {error.name}: pip install 'foveate[evaluate]'"

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 
 import foveate
-from foveate.benchmarks import pages
-from foveate.benchmarks.pictures import difference
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.mask_files import write_mask
-from foveate.runtime.overlap import dice
-from foveate.runtime.overlays import draw_overlay, eight_bit
+from foveate.benchmarks.measure.pictures import difference
+from foveate.benchmarks.report import pages
+from foveate.runtime.agreement import dice
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.io.mask_files import write_mask
+from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.result import Result
 from foveate.train.phantom import Phantom, PhantomSettings, phantom
 

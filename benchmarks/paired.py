@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from foveate.benchmarks import bootstrap
-from foveate.benchmarks.bootstrap import Interval
-from foveate.benchmarks.views import CASCADE
+from foveate.benchmarks.evaluation import bootstrap
+from foveate.benchmarks.evaluation.bootstrap import Interval
+from foveate.benchmarks.evaluation.views import CASCADE
 from foveate.runtime.errors import DataError, one_line
 
 Scores = dict[tuple[str, str], float]

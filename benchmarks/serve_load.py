@@ -28,13 +28,13 @@ import click
 import cv2
 import numpy as np
 
-from foveate.benchmarks.images import phantom_images
-from foveate.benchmarks.machine import disturbances, machine_facts, producer, versions
-from foveate.benchmarks.result_files import write_result
-from foveate.benchmarks.saturation import saturated_rate
-from foveate.benchmarks.timing import SEED, distribution
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.mask_files import encode_mask
+from foveate.benchmarks.measure.images import phantom_images
+from foveate.benchmarks.measure.saturation import saturated_rate
+from foveate.benchmarks.measure.timing import SEED, distribution
+from foveate.benchmarks.schema.machine import disturbances, machine_facts, producer, versions
+from foveate.benchmarks.schema.result_files import write_result
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.io.mask_files import encode_mask
 
 ENGINE = ("onnxruntime", "fp32")
 LOADS = (0.5, 1.0, 2.0)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foveate.runtime.engine_options import gpu_option
+from foveate.runtime.cli.options import gpu_option
+from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.progress import Bar
 
 if TYPE_CHECKING:
-    from foveate.runtime.build_options import BuildOptions
-    from foveate.runtime.plan_record import PlanRecord
-    from foveate.runtime.plans import PlanCache
+    from foveate.runtime.engines.tensorrt.build_options import BuildOptions
+    from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
+    from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 
 SAME_NAMES = (
     "workspace_mb",
@@ -100,7 +100,7 @@ def build(bundle: Path | None, **given: Any) -> int:
       foveate build lung.bundle --size 1024x1024 --target sm86,sm89 --out lung.plan
       foveate build --import lung.plan
     """
-    from foveate.runtime.plans import plan_cache
+    from foveate.runtime.engines.tensorrt.plan_cache import plan_cache
 
     care = [name for name in ("list_", "verify", "prune", "import_file") if given[name]]
     if len(care) + (bundle is not None) != 1:
@@ -117,9 +117,9 @@ def build(bundle: Path | None, **given: Any) -> int:
 
 def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
     from foveate.export.plan_job import PlanJob, build_into, check_shapes
-    from foveate.runtime.bundle import open_bundle
-    from foveate.runtime.plan_care import export_plan
-    from foveate.runtime.toolkit import toolkit
+    from foveate.runtime.bundle.bundle import open_bundle
+    from foveate.runtime.engines.tensorrt.plan_care import export_plan
+    from foveate.runtime.engines.tensorrt.toolkit import toolkit
 
     bar = Bar()
     bundle, options = open_bundle(folder), _options(given)
@@ -146,7 +146,7 @@ def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
 
 
 def _options(given: dict[str, Any]) -> BuildOptions:
-    from foveate.runtime.build_options import BuildOptions, in_order
+    from foveate.runtime.engines.tensorrt.build_options import BuildOptions, in_order
 
     batch = tuple(_numbers("--batch", given["batch"], ","))
     if len(batch) != 3:
@@ -199,8 +199,8 @@ def _verify(cache: PlanCache, given: dict[str, Any]) -> int:
 
 
 def _prune(cache: PlanCache, given: dict[str, Any]) -> int:
-    from foveate.runtime.plan_care import prune
-    from foveate.runtime.toolkit import installed_toolkits
+    from foveate.runtime.engines.tensorrt.plan_care import prune
+    from foveate.runtime.engines.tensorrt.toolkit import installed_toolkits
 
     removed = prune(cache, {kit.flavour: kit.version for kit in installed_toolkits()})
     for name, why in removed:
@@ -210,7 +210,7 @@ def _prune(cache: PlanCache, given: dict[str, Any]) -> int:
 
 
 def _import(cache: PlanCache, given: dict[str, Any]) -> int:
-    from foveate.runtime.plan_care import import_plan
+    from foveate.runtime.engines.tensorrt.plan_care import import_plan
 
     record = import_plan(cache, given["import_file"])
     click.echo(f"{record} is in {cache.folder}")

@@ -25,7 +25,7 @@ from foveate.export.image_sets import ImageSets
 from foveate.export.lint import lint
 from foveate.export.parity import measure, torch_masks
 from foveate.export.source import Source
-from foveate.runtime.bundle import (
+from foveate.runtime.bundle.bundle import (
     MANIFEST,
     PARITY,
     PRECISIONS,
@@ -36,7 +36,7 @@ from foveate.runtime.bundle import (
 )
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.overlays import draw_overlay, eight_bit
+from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.train.cascade import TorchCascade
 from foveate.train.dataset import Case
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import EngineError, SettingsError
-from foveate.runtime.progress import Bar
 
 
 def _tile_number(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
@@ -84,7 +84,7 @@ def _check_options(
     model: Path, out: Path | None, triton: Path | None, options: dict[str, Any]
 ) -> None:
     """Raise SettingsError for options that do not go together."""
-    from foveate.runtime.bundle import is_bundle
+    from foveate.runtime.bundle.bundle import is_bundle
 
     if out is None and triton is None:
         raise SettingsError("wanted --out BUNDLE, --triton REPO, or both")
@@ -133,7 +133,7 @@ def _export_bundle(
 
 def _export_triton(model: Path, precision: str, repository: Path) -> None:
     from foveate.export.triton import write_triton_model
-    from foveate.runtime.bundle import open_bundle
+    from foveate.runtime.bundle.bundle import open_bundle
 
     folder = write_triton_model(open_bundle(model), precision, repository)
     Bar().log(

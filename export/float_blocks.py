@@ -13,10 +13,10 @@ from onnxruntime.quantization.calibrate import TensorsData
 
 from foveate.export.layers import block_names
 from foveate.export.quantised import quantised, value_ranges
+from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
 from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.input_types import as_input_type
-from foveate.runtime.overlap import BOUNDS, Disagreement, compare_masks, moved
 from foveate.train.dataset import Case
 
 SLACK = 2 / 3

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
 from foveate.runtime.engines.base import Pixels, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.input_types import as_input_type
-from foveate.runtime.overlap import BOUNDS, Disagreement, compare_masks, moved
 from foveate.train.cascade import TorchCascade
 from foveate.train.dataset import Case
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from foveate.export.tensorrt import build_plan, check_options
 from foveate.export.tensorrt_watch import Progress
-from foveate.runtime.build_options import BuildOptions
-from foveate.runtime.bundle import Bundle
-from foveate.runtime.cuda import CudaDevice
-from foveate.runtime.engines import PLANNED, REFUSED
+from foveate.runtime.bundle.bundle import Bundle
+from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
+from foveate.runtime.engines.registry import PLANNED, REFUSED
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.gpu import gpu
+from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
+from foveate.runtime.engines.tensorrt.plan_record import TF32, PlanRecord, Recipe, graph_of
+from foveate.runtime.engines.tensorrt.toolkit import Toolkit
 from foveate.runtime.errors import EngineError
-from foveate.runtime.gpu import gpu
 from foveate.runtime.limits import largest_channels
-from foveate.runtime.plan_record import TF32, PlanRecord, Recipe, graph_of
-from foveate.runtime.plans import PlanCache
-from foveate.runtime.toolkit import Toolkit
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from foveate.export.folding import folded
-from foveate.runtime.bundle import MANIFEST, WEIGHTS, Bundle
+from foveate.runtime.bundle.bundle import MANIFEST, WEIGHTS, Bundle
 from foveate.runtime.errors import BundleError
 from foveate.train.cascade import TorchCascade
 from foveate.train.network_choice import NetworkChoice

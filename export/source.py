@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.export.reference import torch_cascade
-from foveate.runtime.bundle import is_bundle, open_bundle
+from foveate.runtime.bundle.bundle import is_bundle, open_bundle
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.train.cascade import TorchCascade

@@ -16,7 +16,7 @@ from pathlib import Path
 import onnx
 
 import foveate
-from foveate.runtime.bundle import Bundle
+from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.errors import SettingsError
 
 MAX_BATCH = 8

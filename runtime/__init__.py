@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from foveate.runtime.errors import FoveateError
 
 if TYPE_CHECKING:
-    from foveate.runtime.cascade import Cascade
+    from foveate.runtime.cascade.cascade import Cascade
     from foveate.runtime.result import Result
 
 __all__ = ["Cascade", "FoveateError", "Result"]
@@ -19,7 +19,7 @@ __all__ = ["Cascade", "FoveateError", "Result"]
 def __getattr__(name: str) -> Any:
     """Load the cascade when it is first asked for, so that importing this package stays light."""
     if name == "Cascade":
-        from foveate.runtime.cascade import Cascade
+        from foveate.runtime.cascade.cascade import Cascade
 
         return Cascade
     if name == "Result":

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.runtime.bundle import open_bundle
+from foveate.runtime.bundle.bundle import open_bundle
 from foveate.train.phantom import PhantomSettings, phantom
 from tests.conftest import run
 

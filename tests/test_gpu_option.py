@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.benchmarks.machine import VISIBLE, show_only
+from foveate.benchmarks.schema.machine import VISIBLE, show_only
 from foveate.export import plan_job
 from foveate.export.plan_job import PlanJob, build_into
-from foveate.runtime import choice
-from foveate.runtime.build_options import BuildOptions
-from foveate.runtime.bundle import Bundle, open_bundle
-from foveate.runtime.engines import planned
+from foveate.runtime.auto import choose as choice
+from foveate.runtime.bundle.bundle import Bundle, open_bundle
+from foveate.runtime.engines.tensorrt import engine as planned
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
+from foveate.runtime.engines.tensorrt.plan_record import Gpu, Recipe
+from foveate.runtime.engines.tensorrt.toolkit import Toolkit
 from foveate.runtime.errors import EngineError, SettingsError
-from foveate.runtime.plan_record import Gpu, Recipe
-from foveate.runtime.plans import PlanCache
-from foveate.runtime.toolkit import Toolkit
 from tests.conftest import run
 
 OPTIONS = BuildOptions(((64, 64),), (1, 1, 2))

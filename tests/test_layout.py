@@ -50,7 +50,7 @@ def test_one_file_touches_cuda() -> None:
         for name in imports(path) | imports_by_name(path)
         if name.split(".")[0] in CUDA
     }
-    assert touching == {"runtime/cuda.py"}
+    assert touching == {"runtime/engines/cuda/pycuda_device.py"}
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
@@ -98,7 +98,8 @@ def test_the_help_loads_no_numpy() -> None:
 
 
 def test_the_cache_of_plans_loads_no_numpy() -> None:
-    rooms = "foveate.runtime.plan_search, foveate.runtime.plan_care, foveate.export.build_cli"
+    folder = "foveate.runtime.engines.tensorrt"
+    rooms = f"{folder}.plan_lookup, {folder}.plan_care, foveate.export.build_cli"
     assert python(f"import sys, {rooms}; print('numpy' in sys.modules)") == "False"
 
 
@@ -112,7 +113,7 @@ def test_the_folders_are_not_importable_a_second_time() -> None:
 def test_a_missing_engine_names_the_install_line() -> None:
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
-        "from foveate.runtime.engines import engine_from_onnx\n"
+        "from foveate.runtime.engines.registry import engine_from_onnx\n"
         "from foveate.runtime.errors import EngineError\n"
         "try: engine_from_onnx('onnxruntime', b'')\n"
         "except EngineError as error: print(error)"

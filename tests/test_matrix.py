@@ -12,10 +12,10 @@ from torch import nn
 from foveate.export.graph import cascade_model
 from foveate.export.quantised import quantised, value_ranges
 from foveate.export.reference import torch_cascade
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.engines import engine_from_onnx
+from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, dice
+from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.base import Engine, feed
-from foveate.runtime.overlap import BOUNDS, Disagreement, compare_masks, dice
+from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.spec import CascadeSpec, Region
 from foveate.train.cascade import TorchCascade
 from foveate.train.phantom import PhantomSettings, phantom
@@ -56,7 +56,7 @@ def loaded(
     if precision == "int8":
         model = quantised(model, value_ranges(model, images), ())
     if name == "openvino":
-        pytest.importorskip("foveate.runtime.engines.openvino_module")
+        pytest.importorskip("foveate.runtime.engines.openvino_import")
     return engine_from_onnx(name, model.SerializeToString(), 0, precision == "bf16")
 
 

@@ -17,12 +17,12 @@ from foveate.export.lint import lint
 from foveate.export.quantised import quantised, value_ranges
 from foveate.export.reference import torch_cascade
 from foveate.export.tensorrt import build_plan
-from foveate.runtime.build_options import BuildOptions
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.engines import engine_from_onnx
+from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.registry import engine_from_onnx
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.toolkit import Toolkit
 from foveate.runtime.errors import BundleError, EngineError
-from foveate.runtime.toolkit import Toolkit
 from foveate.train.cascade import Output, TorchCascade
 from foveate.train.encoders import models
 from foveate.train.network_choice import ENCODERS, OWN
@@ -109,7 +109,7 @@ def test_networks_at_the_images_own_size(name: str, image: Array) -> None:
 
 @pytest.mark.parametrize("name", MIXED)
 def test_networks_on_openvino_in_float32_and_bfloat16(name: str, image: Array) -> None:
-    pytest.importorskip("foveate.runtime.engines.openvino_module")
+    pytest.importorskip("foveate.runtime.engines.openvino_import")
     cascade = trained_cascade(small_spec(classes=3, single=True), name)
     model, wanted = graph_of(cascade, "fp32"), answer(cascade, image)
     check_exact(ran(model, image, "openvino"), wanted)

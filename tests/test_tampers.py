@@ -21,15 +21,15 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.bundle_facts import bundle_facts
-from foveate.runtime.bundle_here import facts_here
-from foveate.runtime.bundle_pack import pack, sign_bundle
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.bundle.describe import bundle_facts
+from foveate.runtime.bundle.pack import pack, sign_bundle
+from foveate.runtime.bundle.signing_keys import new_pair, private_key
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.cli.bundle_here import facts_here
 from foveate.runtime.errors import FoveateError, one_line
-from foveate.runtime.image_files import image_paths, read_image
 from foveate.runtime.input_types import as_input_type
-from foveate.runtime.signing_keys import new_pair, private_key
+from foveate.runtime.io.images import image_paths, read_image
 from foveate.train.run import load_run
 from tests import tampering
 from tests.tampering import Kind, plain_kinds

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, SettingsError
-from foveate.runtime.image_files import image_paths, read_image
+from foveate.runtime.io.images import image_paths, read_image
 from foveate.train.run import read_run
 from tests.conftest import run, train
 

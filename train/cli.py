@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from foveate.runtime.progress import Bar
+from foveate.runtime.cli.progress import Bar
 from foveate.train.setting_options import given_values, setting_options
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from foveate.runtime.errors import DataError, ImageError
-from foveate.runtime.image_files import Pixels, by_stem, image_paths, read_image
-from foveate.runtime.image_headers import Header, read_header
+from foveate.runtime.io.formats.headers import Header, read_header
+from foveate.runtime.io.images import Pixels, by_stem, image_paths, read_image
 from foveate.train.images.contents import Contents, contents_of, count_values
 from foveate.train.images.masks import Mask, read_mask
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.bundle import RUN_FILE
+from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import SettingsError
 from foveate.train.dataset import DataSet, split_folds
 from foveate.train.settings import Settings

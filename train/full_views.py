@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foveate.runtime.image_files import Pixels
+from foveate.runtime.io.images import Pixels
 from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.augment import Augmentation, augment_below
 from foveate.train.cascade import STD_FLOOR

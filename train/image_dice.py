@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveate.runtime.overlap import Mask
+from foveate.runtime.agreement import Mask
 
 WHOLE = (slice(None), slice(None))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from foveate.runtime.bundle import RUN_FILE
+from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train.networks import load_encoder
 from foveate.train.record import Job

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from foveate.runtime.image_files import Pixels
+from foveate.runtime.agreement import Mask
 from foveate.runtime.input_types import as_input_type
-from foveate.runtime.overlap import Mask
+from foveate.runtime.io.images import Pixels
 from foveate.train.cascade import TorchCascade
 from foveate.train.dataset import DataSet
 from foveate.train.image_dice import class_dice

@@ -14,7 +14,7 @@ import tomli_w
 
 import foveate
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.bundle import RUN_FILE
+from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size, names_problem
 from foveate.train.class_weights import parse_weights

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.bundle import RUN_FILE
+from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import BundleError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.json_files import check_shape, read_json

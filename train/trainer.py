@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foveate.runtime.bundle import file_sha256
+from foveate.runtime.bundle.bundle import file_sha256
 from foveate.train.amp import autocast
 from foveate.train.checkpoint import Checkpoint
 from foveate.train.choices import Chosen

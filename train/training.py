@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveate.runtime.bundle import RUN_FILE
+from foveate.runtime.bundle.bundle import RUN_FILE
+from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import DataError, EngineError
-from foveate.runtime.progress import Bar
 from foveate.train.dataset import DataSet, load_dataset, read_stems
 from foveate.train.settings import Settings
 

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import click
 
-from foveate.benchmarks.images import Images, dataset_images, find_images
-from foveate.benchmarks.parity import find_reference
-from foveate.benchmarks.stored_reference import write_reference
-from foveate.benchmarks.variants import Variants
-from foveate.runtime.bundle import MANIFEST, Bundle, open_bundle
+from foveate.benchmarks.measure.images import Images, dataset_images, find_images
+from foveate.benchmarks.measure.parity import find_reference
+from foveate.benchmarks.measure.stored_reference import write_reference
+from foveate.benchmarks.measure.targets import Variants
+from foveate.runtime.bundle.bundle import MANIFEST, Bundle, open_bundle
+from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import DataError, FoveateError, SettingsError
-from foveate.runtime.progress import Bar
 
 PHANTOMS, ARCHIVE, PHANTOM_SIZE = "phantoms", "bundle.tar.xz", 1024
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from foveate.runtime.engines.base import Pixels
-from foveate.runtime.journal import RESULTS
+from foveate.runtime.segment.journal import RESULTS
 
 TEMPORARY = ".foveate-*.tmp"
 

@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from foveate.benchmarks.bare_session import BareSession
+from foveate.benchmarks.measure.baseline_session import BareSession
 from foveate.benchmarks.soak.folders import spot
 from foveate.benchmarks.soak.verdict import conclude
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.calls import OUTPUTS
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.cascade.calls import OUTPUTS
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Pixels, feed
 from foveate.runtime.result import Result
 

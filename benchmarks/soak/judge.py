@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Array, Pixels
 
 SLIGHT = 3

@@ -17,9 +17,9 @@ import numpy as np
 from foveate.benchmarks.soak.folders import command
 from foveate.benchmarks.soak.memory import watch
 from foveate.benchmarks.soak.verdict import conclude
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.image_files import read_image
-from foveate.runtime.outputs import OutputSettings, write_outputs
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.io.images import read_image
+from foveate.runtime.io.outputs import OutputSettings, write_outputs
 
 BUNDLE = Path("examples/bsdata")
 SIDE = 20_000

@@ -19,7 +19,7 @@ import psutil
 from foveate.benchmarks.soak.folders import command, spot
 from foveate.benchmarks.soak.threshold_bundle import write_threshold_bundle
 from foveate.benchmarks.soak.verdict import conclude
-from foveate.runtime.journal import RESULTS
+from foveate.runtime.segment.journal import RESULTS
 
 SIDE, DISTINCT, SEED = 128, 500, 3
 SETTLED = 2000

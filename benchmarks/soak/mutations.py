@@ -24,8 +24,8 @@ from foveate.benchmarks.soak.judge import Judge, doubt
 from foveate.benchmarks.soak.mutator import mutant, specimens
 from foveate.benchmarks.soak.threshold_bundle import write_threshold_bundle
 from foveate.benchmarks.soak.verdict import conclude
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.journal import FAILURES, RESULTS
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.segment.journal import FAILURES, RESULTS
 
 A_FOLDER, SEED = 500, 11
 STILL_S = 10.0

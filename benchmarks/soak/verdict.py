@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from foveate.benchmarks.machine import machine_facts, producer, versions
-from foveate.benchmarks.result_files import write_result
+from foveate.benchmarks.schema.machine import machine_facts, producer, versions
+from foveate.benchmarks.schema.result_files import write_result
 
 SHOWN = 20
 

@@ -17,7 +17,7 @@ import numpy as np
 from foveate.runtime import Cascade, FoveateError, Result
 from foveate.runtime.closing import Closing
 from foveate.runtime.engines.base import Pixels
-from foveate.runtime.image_files import read_image
+from foveate.runtime.io.images import read_image
 
 
 class Busy(Exception):

@@ -94,7 +94,7 @@ class TensorRtEngine : public Engine {
 
  private:
   // TensorRT-RTX compiles kernels for a shape before its first run, as in
-  // runtime/engines/tensorrt_plan.py: the first masks are made by the same kernels as the later.
+  // runtime/engines/tensorrt/plan.py: the first masks are made by the same kernels as the later.
   nvinfer1::IExecutionContext* context() {
 #ifdef TRT_MAJOR_RTX
     config_.reset(engine_->createRuntimeConfig());

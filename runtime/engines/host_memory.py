@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from foveate.runtime.device import Device, HostBuffer
 from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.cuda.device import Device, HostBuffer
 
 
 class HostMemory(Protocol):

@@ -9,9 +9,11 @@ from functools import partial
 import onnxruntime
 
 from foveate.runtime.closing import Closing
-from foveate.runtime.cuda import CudaDevice
 from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
+from foveate.runtime.engines.cuda.query import driver_problem
 from foveate.runtime.engines.host_memory import HostMemory, PinnedMemory, PlainMemory
+from foveate.runtime.engines.install_lines import lines_here
 from foveate.runtime.engines.onnxruntime_binding import BoundSession
 from foveate.runtime.engines.onnxruntime_provider import (
     PROVIDER,
@@ -22,8 +24,6 @@ from foveate.runtime.engines.onnxruntime_provider import (
 )
 from foveate.runtime.engines.onnxruntime_session import session_options, short
 from foveate.runtime.errors import EngineError, GraphError
-from foveate.runtime.gpu_query import driver_problem
-from foveate.runtime.install_lines import lines_here
 
 OPTIONS = {"use_tf32": "0"}
 """Of the provider. float32 means float32: TF32 rounds the factors of products to 10 bits."""

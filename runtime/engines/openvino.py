@@ -10,8 +10,8 @@ import numpy as np
 
 from foveate.runtime.closing import Closing
 from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.openvino_import import openvino
 from foveate.runtime.engines.openvino_model import CPU, compiled_model, short, tensor_spec
-from foveate.runtime.engines.openvino_module import openvino
 from foveate.runtime.errors import EngineError, GraphError
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.cache_folder import cache_folder
+from foveate.runtime.cache import cache_folder
 
 MOST = 16
 """Files that are kept: each is one or two times as large as its graph. The oldest goes first."""

@@ -6,9 +6,9 @@ import hashlib
 from typing import Any
 
 from foveate.runtime.engines.base import TensorSpec, available_cores
-from foveate.runtime.engines.openvino_bfloat16 import lower_networks
+from foveate.runtime.engines.openvino_bf16 import lower_networks
 from foveate.runtime.engines.openvino_cache import keep, kept
-from foveate.runtime.engines.openvino_module import openvino
+from foveate.runtime.engines.openvino_import import openvino
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.runtime.hashes import canonical_sha256
 

@@ -14,10 +14,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foveate.runtime.errors import one_line
-from foveate.runtime.serve.answers import ANSWERS
-from foveate.runtime.serve.desk import Desk
 from foveate.runtime.serve.metrics import MEDIA_TYPE, Metrics
 from foveate.runtime.serve.refusal import Refusal
+from foveate.runtime.serve.request_queue import Desk
+from foveate.runtime.serve.responses import ANSWERS
 from foveate.runtime.serve.uploads import Uploads
 
 CLIENT_LEFT = 499

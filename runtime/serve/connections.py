@@ -10,7 +10,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from foveate.runtime.serve.admission import HealthOnly
-from foveate.runtime.serve.limits import Limits
+from foveate.runtime.serve.settings import Limits
 
 
 class BoundedConnection(H11Protocol):

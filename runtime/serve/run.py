@@ -8,18 +8,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.choice import AUTO, choose
-from foveate.runtime.cpu_choice import Speeds
-from foveate.runtime.engine_times import idle_timer
+from foveate.runtime.auto.choose import AUTO, choose
+from foveate.runtime.auto.cpu import Speeds
+from foveate.runtime.auto.timing import idle_timer
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.bundle.signing import keys_in
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import available_cores
+from foveate.runtime.engines.load_settings import LoadSettings
 from foveate.runtime.errors import EngineError
-from foveate.runtime.load_settings import LoadSettings
+from foveate.runtime.segment.concurrency import FEW, Wish, WorkPlan, engine_threads, plan_for
 from foveate.runtime.serve.ending import ends_within
-from foveate.runtime.serve.limits import Limits
-from foveate.runtime.signature import keys_in
-from foveate.runtime.work_plan import FEW, Wish, WorkPlan, engine_threads, plan_for
+from foveate.runtime.serve.settings import Limits
 
 WAKE_S = 0.2
 GRACE_S = 5.0
@@ -62,8 +62,8 @@ def serve_run(
     """
     try:
         from foveate.runtime.serve.app import Service, app_of
-        from foveate.runtime.serve.desk import Desk
         from foveate.runtime.serve.metrics import Metrics
+        from foveate.runtime.serve.request_queue import Desk
         from foveate.runtime.serve.server import Server
         from foveate.runtime.serve.uploads import Uploads
     except ImportError as error:

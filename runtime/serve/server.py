@@ -14,8 +14,8 @@ from foveate.runtime.closing import Closing
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.serve.admission import Admission
 from foveate.runtime.serve.connections import bounded
-from foveate.runtime.serve.limits import Limits
 from foveate.runtime.serve.open_files import room_for
+from foveate.runtime.serve.settings import Limits
 
 WAKE_S = 0.05
 BACKLOG = 128

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
-from foveate.runtime.serve.limits import Limits
 from foveate.runtime.serve.refusal import Refusal
+from foveate.runtime.serve.settings import Limits
 
 TAKEN = ("", "application/octet-stream", "application/x-www-form-urlencoded")
 """Media types of a body beside image/*: none, any file, and what curl calls --data-binary."""

@@ -26,14 +26,14 @@ COMMANDS = {
         "foveate.export.build_cli",
         "Build a TensorRT plan for this device into the cache.",
     ),
-    "segment": ("foveate.runtime.segment_cli", "Segment files, folders or globs into PNG masks."),
-    "serve": ("foveate.runtime.serve.cli", "Segment images over HTTP: masks, metrics, a page."),
+    "segment": ("foveate.runtime.cli.segment", "Segment files, folders or globs into PNG masks."),
+    "serve": ("foveate.runtime.cli.serve", "Segment images over HTTP: masks, metrics, a page."),
     "benchmark": (
         "foveate.benchmarks.benchmark_cli",
         "Measure parity, latency and throughput; compare with peers; report.",
     ),
-    "bundle": ("foveate.runtime.bundle_cli", "Show, check, pack and sign a bundle."),
-    "info": ("foveate.runtime.cli", "Engines, versions, and what a bundle holds."),
+    "bundle": ("foveate.runtime.cli.bundle", "Show, check, pack and sign a bundle."),
+    "info": ("foveate.runtime.cli.info", "Engines, versions, and what a bundle holds."),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import EngineError, FoveateError, ImageError, SettingsError
 from foveate.runtime.result import Result
 from tests.bad.case import fits

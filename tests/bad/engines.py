@@ -13,9 +13,9 @@ from types import ModuleType
 import cv2
 import numpy as np
 
-from foveate.runtime.build_options import BuildOptions
-from foveate.runtime.bundle import Bundle
-from foveate.runtime.engines import planned
+from foveate.runtime.bundle.bundle import Bundle
+from foveate.runtime.engines.tensorrt import engine as planned
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from tests.bad.case import Case, Place
 from tests.runtime.planned_place import PlannedPlace
 

@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from foveate.export import float_blocks
-from foveate.runtime import overlap
-from foveate.runtime.bundle import file_sha256
+from foveate.runtime import agreement as overlap
+from foveate.runtime.bundle.bundle import file_sha256
 from foveate.runtime.hashes import canonical_sha256
 from tests.bad.case import Case, Place
 

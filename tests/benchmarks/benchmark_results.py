@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from foveate.benchmarks.timing import distribution, ratio
+from foveate.benchmarks.measure.timing import distribution, ratio
 
 VARIANT = "onnxruntime fp32"
 

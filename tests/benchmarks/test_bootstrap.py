@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from foveate.benchmarks.bootstrap import RESAMPLES, interval, resample
+from foveate.benchmarks.evaluation.bootstrap import RESAMPLES, interval, resample
 
 NAN = float("nan")
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from foveate.benchmarks.calibration import BINS, Reliability
+from foveate.benchmarks.evaluation.calibration import BINS, Reliability
 
 
 def test_the_error_is_weighted_by_pixels() -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.benchmarks.ceiling_rates import ceiling_rows, side_rates
-from foveate.benchmarks.ceilings import Ceilings
-from foveate.benchmarks.contradictions import contradictions
-from foveate.runtime.build_options import BuildOptions
-from foveate.runtime.bundle import open_bundle
+from foveate.benchmarks.measure.ceiling_rates import ceiling_rows, side_rates
+from foveate.benchmarks.measure.gpu_ceilings import Ceilings
+from foveate.benchmarks.schema.consistency import contradictions
+from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.base import Array, feed
-from foveate.runtime.engines.tensorrt_plan import Plan, PlanFacts
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.plan import Plan, PlanFacts
 from tests.runtime.fake_device import FakeDevice
 from tests.runtime.planned_place import PlannedPlace
 from tests.runtime.standin_tensorrt import over_fake

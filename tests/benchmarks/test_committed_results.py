@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from foveate.benchmarks.model_results import read_file
-from foveate.benchmarks.readme_table import block, readme_table
-from foveate.benchmarks.result_files import doubts, read_result
+from foveate.benchmarks.report.model_results import read_file
+from foveate.benchmarks.report.readme_table import block, readme_table
+from foveate.benchmarks.schema.result_files import doubts, read_result
 from tests.test_layout import ROOT
 
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foveate.benchmarks.contest import Contest, Method, Part, hold
-from foveate.benchmarks.parity import Reference
-from foveate.benchmarks.result_files import doubts, read_result
+from foveate.benchmarks.compare.comparison import Contest, Method, Part, hold
+from foveate.benchmarks.measure.parity import Reference
+from foveate.benchmarks.schema.result_files import doubts, read_result
 from foveate.runtime.engines.base import Pixels
 from foveate.train.dataset import Case
 from tests.conftest import run, train

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from foveate.benchmarks.demo import SEED, bundle_path
-from foveate.runtime.bundle import open_bundle
+from foveate.runtime.bundle.bundle import open_bundle
 from tests.conftest import run
 
 

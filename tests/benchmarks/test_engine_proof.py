@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.cpu_candidates import Candidate, cpu_candidates
-from foveate.runtime.cpu_place import cpu_place
-from foveate.runtime.engine_parity import parity_path, read_engine_parity
+from foveate.runtime.auto.cpu_candidates import Candidate, cpu_candidates
+from foveate.runtime.auto.cpu_environment import cpu_place
+from foveate.runtime.auto.parity_records import parity_path, read_engine_parity
+from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.errors import EngineError
 from tests.conftest import run
 
-pytest.importorskip("foveate.runtime.engines.openvino_module")
+pytest.importorskip("foveate.runtime.engines.openvino_import")
 
 
 @pytest.fixture(autouse=True)

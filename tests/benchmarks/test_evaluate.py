@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from foveate.benchmarks.calibration import Reliability
-from foveate.benchmarks.coarse_miss import coarse_miss
-from foveate.benchmarks.evaluate import Evaluation, add_image
-from foveate.benchmarks.summary import MEAN, summarise
-from foveate.benchmarks.tables import as_text
-from foveate.benchmarks.views import View, views
+from foveate.benchmarks.evaluation.calibration import Reliability
+from foveate.benchmarks.evaluation.coarse_miss import coarse_miss
+from foveate.benchmarks.evaluation.evaluate import Evaluation, add_image
+from foveate.benchmarks.evaluation.summary import MEAN, summarise
+from foveate.benchmarks.evaluation.tables import as_text
+from foveate.benchmarks.evaluation.views import View, views
 from foveate.runtime.result import Result
 from tests.drawing import small_spec
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.benchmarks.evaluation_cards import chosen
-from foveate.benchmarks.pictures import difference
-from foveate.runtime.mask_files import class_colour
+from foveate.benchmarks.measure.pictures import difference
+from foveate.benchmarks.report.evaluation_cards import chosen
+from foveate.runtime.io.mask_files import class_colour
 from tests.conftest import run
 
 NASTY = "<img src=x onerror=alert(1)>{{machine}}"

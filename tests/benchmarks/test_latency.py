@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foveate.benchmarks import latency
-from foveate.benchmarks.offered_load import offered_load
-from foveate.benchmarks.result_files import doubts, read_result
-from foveate.runtime import calls as calls_module
+from foveate.benchmarks.measure import latency
+from foveate.benchmarks.measure.offered_load import offered_load
+from foveate.benchmarks.schema.result_files import doubts, read_result
+from foveate.runtime.cascade import calls as calls_module
 from foveate.runtime.result import Timings
 from tests.benchmarks import lying_engines
 from tests.benchmarks.test_parity import offer

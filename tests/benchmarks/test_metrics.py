@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from foveate.benchmarks.metrics import measure
+from foveate.benchmarks.evaluation.metrics import measure
 
 
 def square(top: int, left: int, side: int = 20) -> npt.NDArray[np.bool_]:

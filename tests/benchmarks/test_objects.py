@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foveate.benchmarks.objects import (
+from foveate.benchmarks.evaluation.objects import (
     TruthObject,
     components,
     covered_shares,

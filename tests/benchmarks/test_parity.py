@@ -15,9 +15,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from foveate.benchmarks.result_files import read_result
-from foveate.runtime.engines import ENGINES
+from foveate.benchmarks.schema.result_files import read_result
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
+from foveate.runtime.engines.registry import ENGINES
 from tests.bad import bundles
 from tests.benchmarks import lying_engines
 from tests.conftest import run

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from foveate.benchmarks.bare_session import BareSession
-from foveate.benchmarks.peers.catalogue import Peer, WholePeer, cpu_peers, gpu_peers
-from foveate.benchmarks.peers.glue import GlueCascade, find_box
-from foveate.benchmarks.peers.networks import Stages, open_stages, stage1_graph
-from foveate.benchmarks.peers.onnxruntime_networks import CUDA, has_cuda
-from foveate.benchmarks.peers.torch_networks import TorchWay, torch_network
-from foveate.benchmarks.peers.torch_whole import whole_cascade
+from foveate.benchmarks.compare.catalogue import Peer, WholePeer, cpu_peers, gpu_peers
+from foveate.benchmarks.compare.handwritten_cascade import GlueCascade, find_box
+from foveate.benchmarks.compare.networks import Stages, open_stages, stage1_graph
+from foveate.benchmarks.compare.onnxruntime_networks import CUDA, has_cuda
+from foveate.benchmarks.compare.torch_networks import TorchWay, torch_network
+from foveate.benchmarks.compare.torch_whole import whole_cascade
+from foveate.benchmarks.measure.baseline_session import BareSession
 from foveate.export.parity import torch_masks
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.agreement import dice
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import EngineError
-from foveate.runtime.overlap import dice
 from foveate.runtime.spec import Region, Size
 from foveate.train import geometry
 from tests.drawing import ODD_SIZES, SEPARATE_SIZES, ellipse, small_spec, threshold_spec

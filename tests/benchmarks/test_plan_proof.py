@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.runtime import choice as choice_module
-from foveate.runtime.build_options import BuildOptions
-from foveate.runtime.bundle import Bundle
-from foveate.runtime.choice import Place
-from foveate.runtime.engines import planned
-from foveate.runtime.engines.tensorrt import TensorRtEngine
-from foveate.runtime.plan_parity import read_parity
+from foveate.runtime.auto import choose as choice_module
+from foveate.runtime.auto.choose import Place
+from foveate.runtime.auto.plan_parity import read_parity
+from foveate.runtime.bundle.bundle import Bundle
+from foveate.runtime.engines.tensorrt import engine as planned
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.plan_engine import TensorRtEngine
 from tests.conftest import run
 from tests.runtime.planned_place import GPU, VERSION, PlannedPlace
 

@@ -14,9 +14,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from foveate.benchmarks import canvas, plots
-from foveate.benchmarks.label_places import Box, as_array, common_areas, places
-from foveate.benchmarks.result_files import write_result
+from foveate.benchmarks.report import canvas, plots
+from foveate.benchmarks.report.label_places import Box, as_array, common_areas, places
+from foveate.benchmarks.schema.result_files import write_result
 from tests.benchmarks import benchmark_results as made
 
 

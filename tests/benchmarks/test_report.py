@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from foveate.benchmarks.result_files import doubts, write_result
-from foveate.benchmarks.standings import standings
+from foveate.benchmarks.compare.standings import standings
+from foveate.benchmarks.schema.result_files import doubts, write_result
 from foveate.runtime.errors import DataError
 from tests.benchmarks import benchmark_results as made
 from tests.conftest import run

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from foveate.benchmarks.graph_cost import OperatorCost
-from foveate.benchmarks.machine_peaks import Peaks
-from foveate.benchmarks.roofline import roofline, share_of_peak
-from foveate.runtime.bundle import open_bundle
+from foveate.benchmarks.measure.graph_cost import OperatorCost
+from foveate.benchmarks.measure.machine_peaks import Peaks
+from foveate.benchmarks.measure.roofline import roofline, share_of_peak
+from foveate.runtime.bundle.bundle import open_bundle
 
 
 def test_the_floor_is_arithmetic_or_memory_whichever_takes_longer() -> None:
@@ -44,7 +44,7 @@ def test_a_bundles_roofline_has_every_field_and_adds_up(bundle: Path) -> None:
 def test_without_onnx_there_is_none_and_the_line_that_installs_it() -> None:
     code = (
         "import sys; sys.modules['onnx'] = None\n"
-        "from foveate.benchmarks.roofline import roofline\n"
+        "from foveate.benchmarks.measure.roofline import roofline\n"
         "print(roofline(b'', 64, 64, 1.0, 1))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.runtime.bundle import open_bundle
+from foveate.runtime.bundle.bundle import open_bundle
 from tests.bad import bundles
 from tests.benchmarks.test_without_torch import benchmark
 from tests.conftest import run

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foveate.benchmarks.bare import Contender, bare_engine, contender
-from foveate.benchmarks.contradictions import contradictions
-from foveate.benchmarks.file_throughput import STAGES, file_throughput, summary, write_pngs
-from foveate.benchmarks.saturation import pooled_rate, saturated_rate
-from foveate.benchmarks.throughput import best_cell, grid
-from foveate.benchmarks.variants import Variant
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.choice import Choice
-from foveate.runtime.engines import ENGINES
+from foveate.benchmarks.measure.baseline import Contender, bare_engine, contender
+from foveate.benchmarks.measure.file_throughput import STAGES, file_throughput, summary, write_pngs
+from foveate.benchmarks.measure.saturation import pooled_rate, saturated_rate
+from foveate.benchmarks.measure.targets import Variant
+from foveate.benchmarks.measure.throughput import best_cell, grid
+from foveate.benchmarks.schema.consistency import contradictions
+from foveate.runtime.auto.choose import Choice
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Array, Pixels, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
-from foveate.runtime.image_files import read_image
+from foveate.runtime.engines.registry import ENGINES
+from foveate.runtime.io.images import read_image
 
 HELD = {"onnxruntime fp32": {"held": True}}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from foveate.benchmarks.result_files import read_result
+from foveate.benchmarks.schema.result_files import read_result
 
 WITHOUT = """
 import sys

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveate.runtime.bundle import graph_name
+from foveate.runtime.bundle.bundle import graph_name
 from foveate.runtime.engines.base import Pixels
 from tests.conftest import run
 from tests.examples.scripts import EMBED

@@ -11,9 +11,9 @@ import torch
 
 from foveate.export.folding import folded, rounded_to_half
 from foveate.export.graph import OUTPUTS, cascade_model, stage_model
+from foveate.runtime.agreement import dice
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
-from foveate.runtime.overlap import dice
 from foveate.runtime.spec import Normalisation, Region
 from foveate.train.cascade import TorchCascade
 from foveate.train.phantom import PhantomSettings, phantom

@@ -21,12 +21,12 @@ from foveate.export.layers import block_names, nodes_of_networks
 from foveate.export.lint import lint
 from foveate.export.quantised import quantised, value_ranges
 from foveate.export.source import read_source
-from foveate.runtime import overlap
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.engines import engine_from_onnx
+from foveate.runtime import agreement as overlap
+from foveate.runtime.agreement import dice
+from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import BundleError, DataError, EngineError
-from foveate.runtime.overlap import dice
 from foveate.train.dataset import Case
 from tests.conftest import run
 from tests.drawing import (

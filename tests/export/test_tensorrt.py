@@ -18,14 +18,14 @@ from click.testing import Result
 from foveate.export.folding import folded
 from foveate.export.graph import cascade_model
 from foveate.export.tensorrt import build_plan, check_options
-from foveate.runtime.build_options import BuildOptions
-from foveate.runtime.bundle import open_bundle
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.gpu import gpu
+from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
+from foveate.runtime.engines.tensorrt.plan_lookup import Wanted, find
+from foveate.runtime.engines.tensorrt.plan_record import Gpu
+from foveate.runtime.engines.tensorrt.toolkit import Toolkit, toolkit
 from foveate.runtime.errors import EngineError, GraphError, SettingsError
-from foveate.runtime.gpu import gpu
-from foveate.runtime.plan_record import Gpu
-from foveate.runtime.plan_search import Wanted, find
-from foveate.runtime.plans import PlanCache
-from foveate.runtime.toolkit import Toolkit, toolkit
 from tests.conftest import run
 from tests.drawing import random_network, small_spec, tiled
 

@@ -11,7 +11,7 @@ import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "tensorrt.md"
 SOURCES = (
-    "export/tensorrt.py", "export/tensorrt_watch.py", "runtime/engines/tensorrt_plan.py",
+    "export/tensorrt.py", "export/tensorrt_watch.py", "runtime/engines/tensorrt/plan.py",
 )  # fmt: skip
 RTX_ALONE = ("ICudaEngine.create_runtime_config",)
 """What the lean runtime has too, and we use with TensorRT-RTX alone."""

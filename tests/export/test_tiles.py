@@ -13,9 +13,9 @@ from torch import nn
 from foveate.export.folding import folded
 from foveate.export.graph import OUTPUTS, cascade_model
 from foveate.export.lint import lint
+from foveate.runtime.agreement import dice
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
-from foveate.runtime.overlap import dice
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.cascade import TorchCascade
 from tests.drawing import (

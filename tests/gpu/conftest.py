@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.engines.planned import facts_of, plan_source
-from foveate.runtime.engines.tensorrt_plan import PlanFacts
-from foveate.runtime.plan_search import usable
-from foveate.runtime.toolkit import installed_toolkits
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.engines.tensorrt.engine import facts_of, plan_source
+from foveate.runtime.engines.tensorrt.plan import PlanFacts
+from foveate.runtime.engines.tensorrt.plan_lookup import usable
+from foveate.runtime.engines.tensorrt.toolkit import installed_toolkits
 from tests.conftest import run
 
 DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.cuda import CudaDevice
+from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
-from foveate.runtime.overlap import BOUNDS, Disagreement, compare_masks
+from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.train.phantom import PhantomSettings, phantoms
 from tests.conftest import run
 from tests.gpu.conftest import DEMO

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.runtime.cuda import CudaDevice, CudaGraph
+from foveate.runtime.engines.cuda.pycuda_device import CudaDevice, CudaGraph
 from foveate.runtime.errors import DeviceMemoryError
 from tests.runtime.cuda_rehearsals import DISCOVERY, REHEARSALS, ring_on, round_trip
 

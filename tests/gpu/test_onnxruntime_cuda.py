@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.engines.onnxruntime_cuda import (
     OnnxRuntimeCudaEngine,

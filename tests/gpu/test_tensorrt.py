@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.cuda import CudaDevice
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Array, feed
-from foveate.runtime.engines.tensorrt import TensorRtEngine
-from foveate.runtime.engines.tensorrt_plan import PlanFacts
+from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
+from foveate.runtime.engines.tensorrt.plan import PlanFacts
+from foveate.runtime.engines.tensorrt.plan_engine import TensorRtEngine
+from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
 from foveate.runtime.errors import EngineError
-from foveate.runtime.ring import LATENCY, RingSettings
 from foveate.train.phantom import PhantomSettings, phantoms
 from tests.gpu.conftest import DEMO
 from tests.gpu.masks import disagreement

@@ -5,6 +5,6 @@ from __future__ import annotations
 import os
 
 if os.environ.get("FOVEATE_REHEARSED_PROVIDER"):
-    from foveate.runtime.engines import ENGINES
+    from foveate.runtime.engines.registry import ENGINES
 
     ENGINES["onnxruntime-cuda"] = ("onnxruntime_cuda_standin", "gpu")

@@ -1,4 +1,4 @@
-"""What ``runtime/cuda.py`` is put through with real pycuda, each in a process of its own.
+"""What the CUDA device is put through with real pycuda, each in a process of its own.
 
 ``python -m tests.runtime.cuda_rehearsals NAME`` runs one; a stand-in for the driver makes it run
 without a GPU, which is a rehearsal of our code and of pycuda's rules, and no evidence of a GPU:
@@ -19,31 +19,31 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from foveate.runtime import cuda
-from foveate.runtime.build_options import BuildOptions
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.choice import Choice
-from foveate.runtime.cuda import CudaDevice
-from foveate.runtime.device import Stream
+from foveate.runtime.auto.choose import Choice
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import feed
+from foveate.runtime.engines.cuda import pycuda_device as cuda
+from foveate.runtime.engines.cuda.device import Stream
+from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.runtime.engines.host_memory import PinnedMemory
 from foveate.runtime.engines.onnxruntime_binding import BoundSession
 from foveate.runtime.engines.onnxruntime_cuda import host_memory
 from foveate.runtime.engines.onnxruntime_session import session_options
-from foveate.runtime.engines.planned import PlannedEngine, PlanSource
-from foveate.runtime.engines.tensorrt import TensorRtEngine
-from foveate.runtime.engines.tensorrt_plan import PlanFacts
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.engine import PlannedEngine, PlanSource
+from foveate.runtime.engines.tensorrt.executor import Tensor
+from foveate.runtime.engines.tensorrt.gpu import gpu
+from foveate.runtime.engines.tensorrt.plan import PlanFacts
+from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
+from foveate.runtime.engines.tensorrt.plan_engine import TensorRtEngine
+from foveate.runtime.engines.tensorrt.plan_kernels import read_kernels
+from foveate.runtime.engines.tensorrt.plan_lookup import Wanted
+from foveate.runtime.engines.tensorrt.plan_record import Recipe
+from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings, SlotRing
 from foveate.runtime.errors import DeviceMemoryError, EngineError
-from foveate.runtime.executor import Tensor
 from foveate.runtime.foreign_arrays import taken
-from foveate.runtime.gpu import gpu
 from foveate.runtime.input_types import gpu_feed
-from foveate.runtime.plan_kernels import read_kernels
-from foveate.runtime.plan_record import Recipe
-from foveate.runtime.plan_search import Wanted
-from foveate.runtime.plans import PlanCache
-from foveate.runtime.ring import LATENCY, RingSettings, SlotRing
 from foveate.train.phantom import PhantomSettings, phantoms
 from tests.runtime.standin_tensorrt import over_host_memory
 

@@ -1,9 +1,9 @@
 """A device of host memory, to test the ring without a GPU. It is a fake, and no evidence of one.
 
-It stands in for OUR interface (``foveate.runtime.device``), not for CUDA or pycuda: streams are
-threads with queues, so copies and executions really happen later and beside each other; memory is
-numpy; what CUDA leaves undefined (using freed memory, a call with no context current) fails here.
-What it cannot show: real timing, real drivers, real races in hardware.
+It stands in for OUR interface (``foveate.runtime.engines.cuda.device``), not for CUDA or pycuda:
+streams are threads with queues, so copies and executions really happen later and beside each
+other; memory is numpy; what CUDA leaves undefined (using freed memory, a call with no context
+current) fails here. What it cannot show: real timing, real drivers, real races in hardware.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveate.runtime.device import Bytes, MemoryInfo
+from foveate.runtime.engines.cuda.device import Bytes, MemoryInfo
+from foveate.runtime.engines.tensorrt.executor import Tensor
 from foveate.runtime.errors import DeviceMemoryError, EngineError
-from foveate.runtime.executor import Tensor
 
 Work = Callable[[], None]
 

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from foveate.runtime.build_options import BuildOptions
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.choice import Choice
-from foveate.runtime.engines.planned import PlannedEngine, PlanSource
-from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe
-from foveate.runtime.plan_search import Wanted
-from foveate.runtime.plans import PlanCache
-from foveate.runtime.ring import RingSettings
+from foveate.runtime.auto.choose import Choice
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.engine import PlannedEngine, PlanSource
+from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
+from foveate.runtime.engines.tensorrt.plan_lookup import Wanted
+from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe
+from foveate.runtime.engines.tensorrt.slot_ring import RingSettings
 from tests.runtime.fake_device import FakeDevice
 from tests.runtime.standin_tensorrt import StandIn, over_fake
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from foveate.runtime.device import Bytes
+from foveate.runtime.engines.cuda.device import Bytes
 from tests.runtime.fake_device import FakeDevice
 
 CONTEXT_BYTES = 1 << 20

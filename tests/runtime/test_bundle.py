@@ -13,8 +13,8 @@ from typing import Any
 import onnx
 import pytest
 
-from foveate.runtime.bundle import file_sha256, open_bundle
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.bundle.bundle import file_sha256, open_bundle
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.json_files import _once

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from foveate.runtime import choice as choice_module
-from foveate.runtime.build_options import BuildOptions
-from foveate.runtime.bundle import Bundle, open_bundle
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.choice import Choice, Place, choose
+from foveate.runtime.auto import choose as choice_module
+from foveate.runtime.auto.choose import Choice, Place, choose
+from foveate.runtime.auto.plan_parity import SUFFIX, PlanParity, read_parity, write_parity
+from foveate.runtime.bundle.bundle import Bundle, open_bundle
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
+from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe, graph_of
 from foveate.runtime.errors import BundleError, EngineError
-from foveate.runtime.plan_parity import SUFFIX, PlanParity, read_parity, write_parity
-from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe, graph_of
-from foveate.runtime.plans import PlanCache
 from tests.conftest import run
 
 A10, L4 = Gpu("NVIDIA A10", "sm86"), Gpu("NVIDIA L4", "sm89")

@@ -14,21 +14,21 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.runtime.bundle import Bundle, file_sha256, open_bundle
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.choice import choose
-from foveate.runtime.cpu_candidates import Candidate, cpu_candidates
-from foveate.runtime.cpu_choice import CpuChoice, Speeds, choose_on_cpu, fastest
-from foveate.runtime.cpu_place import CpuPlace, cpu_place
-from foveate.runtime.engine_parity import EngineParity, parity_path, write_engine_parity
-from foveate.runtime.engine_times import (
+from foveate.runtime.auto.choose import choose
+from foveate.runtime.auto.cpu import CpuChoice, Speeds, choose_on_cpu, fastest
+from foveate.runtime.auto.cpu_candidates import Candidate, cpu_candidates
+from foveate.runtime.auto.cpu_environment import CpuPlace, cpu_place
+from foveate.runtime.auto.parity_records import EngineParity, parity_path, write_engine_parity
+from foveate.runtime.auto.timing import (
     Times,
     idle_timer,
     keep_times,
     time_candidates,
     times_path,
 )
-from foveate.runtime.processor import Processor, processor
+from foveate.runtime.bundle.bundle import Bundle, file_sha256, open_bundle
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.engines.processor import Processor, processor
 from tests.bad import bundles
 from tests.conftest import run
 
@@ -234,7 +234,7 @@ def test_a_busy_machine_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_cascade_and_segment_go_by_the_times_kept(thresholds: Path, tmp_path: Path) -> None:
-    pytest.importorskip("foveate.runtime.engines.openvino_module")
+    pytest.importorskip("foveate.runtime.engines.openvino_import")
     opened = with_int8(thresholds, tmp_path / "bundle", False)
     here, bundle = cpu_place(), opened.path
     images = tmp_path / "in"
@@ -289,7 +289,7 @@ def test_the_processor_is_read_from_the_system(tmp_path: Path) -> None:
 def test_segment_times_the_engines_for_many_images(
     opened: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("foveate.runtime.engines.openvino_module")
+    pytest.importorskip("foveate.runtime.engines.openvino_import")
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     (tmp_path / "in").mkdir()
     for number in range(64):

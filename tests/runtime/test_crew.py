@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.runtime.batcher import Batcher
-from foveate.runtime.budget import Budget
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.crew import Crew
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import ImageError
 from foveate.runtime.result import Result
-from foveate.runtime.work_plan import Wish, plan_for
+from foveate.runtime.segment.batcher import Batcher
+from foveate.runtime.segment.budget import Budget
+from foveate.runtime.segment.concurrency import Wish, plan_for
+from foveate.runtime.segment.workers import Crew
 
 
 def test_every_item_is_done_once() -> None:

@@ -1,4 +1,4 @@
-"""Rehearsals of ``runtime/cuda.py`` with real pycuda over a stand-in for the driver.
+"""Rehearsals of the CUDA device with real pycuda over a stand-in for the driver.
 
 They run where pycuda is installed and FOVEATE_CUDA_STANDIN names a folder with a stand-in
 ``libcuda.so.1``. They show that our code follows pycuda's rules, and nothing about a GPU.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from foveate.runtime.cuda import CudaDevice
+from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.runtime.errors import EngineError
 from tests.runtime.cuda_rehearsals import DISCOVERY, REHEARSALS
 

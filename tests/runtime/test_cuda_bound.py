@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from foveate.runtime.cuda_bound import BoundDriver
-from foveate.runtime.device import MemoryInfo
-from foveate.runtime.driver_errors import Doing
+from foveate.runtime.engines.cuda.bound_driver import BoundDriver
+from foveate.runtime.engines.cuda.device import MemoryInfo
+from foveate.runtime.engines.cuda.driver_errors import Doing
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 
 

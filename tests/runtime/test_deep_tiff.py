@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from foveate.runtime.errors import ImageError
-from foveate.runtime.image_files import Pixels, image_in_memory, read_image
-from foveate.runtime.image_headers import read_header
+from foveate.runtime.io.formats.headers import read_header
+from foveate.runtime.io.images import Pixels, image_in_memory, read_image
 
 PICTURE = (np.arange(20 * 31).reshape(20, 31) * 109 % 65536).astype(np.uint16)
 NATIVE, SWAPPED = "<", ">"

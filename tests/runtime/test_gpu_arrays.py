@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.runtime.build_options import BuildOptions
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.errors import ImageError
 from foveate.runtime.foreign_arrays import taken
 from tests.runtime.fake_device import FakeGpuArray

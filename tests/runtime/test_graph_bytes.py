@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import AttributeProto, TensorProto, helper
 
-from foveate.runtime.graph_bytes import graph_problem
+from foveate.runtime.bundle.graph_safety import graph_problem
 from tests.tampering_signed import external, message, varint
 
 GRAPH = "cascade.fp32.onnx"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foveate.runtime.cascade.checks import check_values
 from foveate.runtime.errors import BundleError
-from foveate.runtime.graph_check import check_values
 from tests.drawing import small_spec
 
 SHAPE = (2, 30, 40)

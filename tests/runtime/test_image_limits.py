@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from foveate.runtime.errors import ImageError
-from foveate.runtime.image_files import image_in_memory
+from foveate.runtime.io.images import image_in_memory
 from tests.bad.images import png_of, tiff_of_tile
 
 NOISE = np.random.default_rng(0).integers(0, 255, (67, 85)).astype(np.uint8)
@@ -82,7 +82,7 @@ def test_text_behind_the_pixels_is_not_inflated() -> None:
 def test_a_tile_of_gigabytes_takes_no_memory() -> None:
     """A file of 151 bytes took 1.5 GB."""
     code = (
-        "import sys, resource; from foveate.runtime.image_files import image_in_memory\n"
+        "import sys, resource; from foveate.runtime.io.images import image_in_memory\n"
         "from foveate.runtime.errors import ImageError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: image_in_memory(sys.stdin.buffer.read())\n"

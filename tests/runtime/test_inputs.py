@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.image_files import image_paths
-from foveate.runtime.image_headers import read_header
-from foveate.runtime.inputs import find_items
+from foveate.runtime.io.formats.headers import read_header
+from foveate.runtime.io.images import image_paths
+from foveate.runtime.io.inputs import find_items
 from tests.conftest import run
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5

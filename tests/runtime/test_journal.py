@@ -13,7 +13,7 @@ import pytest
 
 from foveate.benchmarks.soak.folders import lines, temporaries, timeless, write_spots, written
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.journal import Journal, Writer
+from foveate.runtime.segment.journal import Journal, Writer
 from tests.conftest import run
 
 IMAGES = 6

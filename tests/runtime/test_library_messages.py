@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from foveate.runtime.library_messages import library_messages_dropped
+from foveate.runtime.cli.library_messages import library_messages_dropped
 from tests.bad.images import encoded, flipped, tiff_of
 
 

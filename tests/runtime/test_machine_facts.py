@@ -13,11 +13,11 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from foveate.runtime.gpu_query import GpuFacts, NoGpu, driver_cuda, gpus
-from foveate.runtime.install_lines import install_lines
-from foveate.runtime.machine import Jetson, jetson
-from foveate.runtime.machine_facts import machine_facts, machine_lines
-from foveate.runtime.toolkit import installed_toolkits
+from foveate.runtime.cli.machine_facts import machine_facts, machine_lines
+from foveate.runtime.engines.cuda.query import GpuFacts, NoGpu, driver_cuda, gpus
+from foveate.runtime.engines.hardware import Jetson, jetson
+from foveate.runtime.engines.install_lines import install_lines
+from foveate.runtime.engines.tensorrt.toolkit import installed_toolkits
 from tests.conftest import run
 
 RELEASE = (

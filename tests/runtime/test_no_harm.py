@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveate.runtime.image_files import image_paths, read_image
+from foveate.runtime.io.images import image_paths, read_image
 from tests.conftest import run
 
 resource = pytest.importorskip("resource")  # POSIX only

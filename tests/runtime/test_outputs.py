@@ -20,13 +20,13 @@ import pytest
 from PIL import Image
 
 from foveate.runtime.atomic_files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_atomically
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.geometry import paste_weights
-from foveate.runtime.image_files import image_paths, read_image
-from foveate.runtime.mask_files import encode_mask
-from foveate.runtime.outputs import OutputSettings, assemble_coco, write_outputs
-from foveate.runtime.probability import probability_picture
+from foveate.runtime.io.images import image_paths, read_image
+from foveate.runtime.io.mask_files import encode_mask
+from foveate.runtime.io.outputs import OutputSettings, assemble_coco, write_outputs
+from foveate.runtime.io.probability import probability_picture
 from foveate.runtime.result import Result
 from tests.drawing import ellipse, small_spec
 
@@ -162,7 +162,7 @@ def test_settings_that_cannot_be_are_refused() -> None:
         OutputSettings("bmp").check()
     without = (
         "import sys, pathlib\n"
-        "from foveate.runtime.output_settings import OutputSettings\n"
+        "from foveate.runtime.io.output_settings import OutputSettings\n"
         "from foveate.runtime.errors import SettingsError\n"
         "sys.path[:] = [p for p in sys.path if not (pathlib.Path(p) / 'pycocotools').is_dir()]\n"
         "try: OutputSettings('coco').check()\n"

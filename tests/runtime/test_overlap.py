@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from foveate.runtime.overlap import Disagreement, Pair, compare_masks, dice, moved
+from foveate.runtime.agreement import Disagreement, Pair, compare_masks, dice, moved
 
 EMPTY = np.zeros((4, 4), np.uint8)
 

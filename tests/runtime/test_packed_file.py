@@ -11,16 +11,16 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from foveate.benchmarks.models import open_model
-from foveate.benchmarks.result_files import model_facts
-from foveate.benchmarks.variants import open_variants
+from foveate.benchmarks.evaluation.models import open_model
+from foveate.benchmarks.measure.targets import open_variants
+from foveate.benchmarks.schema.result_files import model_facts
 from foveate.export.source import read_source
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.bundle_pack import pack
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.bundle.containers import MAX_ENTRIES, PackedFile, write_packed
+from foveate.runtime.bundle.pack import pack
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError
-from foveate.runtime.image_files import image_paths, read_image
-from foveate.runtime.packed_file import MAX_ENTRIES, PackedFile, write_packed
+from foveate.runtime.io.images import image_paths, read_image
 from tests.conftest import run
 
 DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"

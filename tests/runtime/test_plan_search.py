@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from foveate.runtime.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
+from foveate.runtime.engines.tensorrt.plan_lookup import Shape, Wanted, find, no_plan, usable
+from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe, this_platform
 from foveate.runtime.errors import PlanError
-from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe, this_platform
-from foveate.runtime.plan_search import Shape, Wanted, find, no_plan, usable
-from foveate.runtime.plans import PlanCache
 
 A10, TURING = Gpu("NVIDIA A10", "sm86"), Gpu("NVIDIA T4", "sm75")
 WANTED = Wanted("tensorrt_rtx", "1.7", A10, "l.bundle", "fp16", "a" * 64)

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from foveate.runtime.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.build_options import BuildOptions
+from foveate.runtime.engines.tensorrt.plan_cache import PlanCache, plan_cache
+from foveate.runtime.engines.tensorrt.plan_care import export_plan, import_plan, prune
+from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe
+from foveate.runtime.engines.tensorrt.toolkit import FLAVOURS
 from foveate.runtime.errors import BundleError, EngineError, SettingsError
 from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.plan_care import export_plan, import_plan, prune
-from foveate.runtime.plan_record import Gpu, PlanRecord, Recipe
-from foveate.runtime.plans import PlanCache, plan_cache
-from foveate.runtime.toolkit import FLAVOURS
 
 OPTIONS = BuildOptions(((1024, 1024), (512, 768)), (1, 1, 8))
 RECIPE = Recipe("tensorrt_rtx", "1.7", "a" * 64, OPTIONS, None)
@@ -163,7 +163,7 @@ BUILDER = """
 import os, sys, time
 from pathlib import Path
 from tests.runtime.test_plans import RECIPE
-from foveate.runtime.plans import PlanCache
+from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 
 cache, mode = PlanCache(Path(sys.argv[1])), sys.argv[2]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from foveate.runtime.errors import EngineError, OutputError, SettingsError
-from foveate.runtime.inputs import Item
-from foveate.runtime.item_worker import Failure, Written
-from foveate.runtime.ray_address import address_filled_in, check_address, place
-from foveate.runtime.ray_lines import Answer, answer_of, answer_text, items_of, task_text
-from foveate.runtime.ray_share import Node, Share, share
+from foveate.runtime.io.inputs import Item
+from foveate.runtime.segment.item_worker import Failure, Written
+from foveate.runtime.segment.ray.address import address_filled_in, check_address, place
+from foveate.runtime.segment.ray.lines import Answer, answer_of, answer_text, items_of, task_text
+from foveate.runtime.segment.ray.share import Node, Share, share
 
 
 @pytest.mark.parametrize(

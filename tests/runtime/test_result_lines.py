@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from foveate.runtime.io.result_line import low_score, result_line
 from foveate.runtime.result import Result, Timings
-from foveate.runtime.result_lines import low_score, result_line
 from foveate.runtime.spec import CascadeSpec
 from tests.drawing import small_spec
 

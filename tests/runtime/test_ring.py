@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings, SlotRing
 from foveate.runtime.errors import DeviceMemoryError, EngineError
-from foveate.runtime.ring import LATENCY, RingSettings, SlotRing
 from foveate.runtime.ticket import Ticket
 from tests.runtime.fake_device import FakeDevice, FakeExecutor, Faults
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.image_files import image_paths, read_image
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.io.images import image_paths, read_image
 from tests.conftest import run
 
 

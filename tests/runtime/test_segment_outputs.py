@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from foveate.benchmarks.views import CASCADE, views
-from foveate.runtime.cascade import Cascade
+from foveate.benchmarks.evaluation.views import CASCADE, views
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
-from foveate.runtime.image_files import image_paths, read_image
+from foveate.runtime.io.images import image_paths, read_image
 from tests.conftest import run
 
 
@@ -134,7 +134,7 @@ def test_masks_do_not_depend_on_workers_batch_or_threads(
 def test_progress_is_plain_lines_without_a_terminal(
     bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from foveate.runtime import segment_cli
+    from foveate.runtime.cli import segment as segment_cli
 
     monkeypatch.setattr(segment_cli, "PLAIN_S", 1e-9)
     done = run("segment", bundle, data / "images", data / "no.png", "--out", tmp_path)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.inputs import Item
-from foveate.runtime.run_lock import locked
-from foveate.runtime.shards import shard
+from foveate.runtime.io.inputs import Item
+from foveate.runtime.segment.run_lock import locked
+from foveate.runtime.segment.shards import shard
 from tests.conftest import run
 
 

@@ -15,15 +15,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.bundle_pack import pack
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.choice import Choice
+from foveate.runtime.auto.choose import Choice
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.bundle.pack import pack
+from foveate.runtime.bundle.signing_keys import fingerprint, new_pair, private_key, public_key
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, SettingsError
-from foveate.runtime.output_settings import OutputSettings
-from foveate.runtime.ray_actor import ActorJob, _worker
-from foveate.runtime.signing_keys import fingerprint, new_pair, private_key, public_key
-from foveate.runtime.work_plan import WorkPlan
+from foveate.runtime.io.output_settings import OutputSettings
+from foveate.runtime.segment.concurrency import WorkPlan
+from foveate.runtime.segment.ray.actor import ActorJob, _worker
 from tests.conftest import run
 
 DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from foveate.runtime.errors import ImageError
-from foveate.runtime.image_files import read_image
-from foveate.runtime.image_headers import read_header
-from foveate.runtime.inputs import find_items
-from foveate.runtime.tiff_pages import page_count
+from foveate.runtime.io.formats.headers import read_header
+from foveate.runtime.io.formats.tiff_pages import page_count
+from foveate.runtime.io.images import read_image
+from foveate.runtime.io.inputs import find_items
 from tests.conftest import run
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5

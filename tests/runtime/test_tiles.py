@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from foveate.runtime.errors import BundleError
+from foveate.runtime.io.probability import probability_picture
+from foveate.runtime.io.result_line import result_line
 from foveate.runtime.limits import MAX_ELEMENTS, largest_channels, tile_elements
-from foveate.runtime.probability import probability_picture
 from foveate.runtime.result import Result
-from foveate.runtime.result_lines import result_line
 from foveate.runtime.spec import CascadeSpec, Region
 from foveate.runtime.tiles import FloatArray, TileAxis, TileGrid, blend_tiles
 from tests.drawing import small_spec, tiled

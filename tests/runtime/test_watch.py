@@ -20,7 +20,7 @@ import pytest
 
 from foveate.benchmarks.soak.folders import lines, spot, temporaries, written
 from foveate.runtime.errors import Away
-from foveate.runtime.segment_run import Outcome, Request, segment_run
+from foveate.runtime.segment.run import Outcome, Request, segment_run
 from tests.conftest import run
 
 LONGEST_S = 20.0
@@ -73,8 +73,8 @@ def wait_for(holds: Callable[[], bool]) -> None:
 @pytest.fixture
 def inbox(thresholds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inbox:
     """With quiet times that a test can wait for."""
-    monkeypatch.setattr("foveate.runtime.watch.QUIET_S", QUIET_S)
-    monkeypatch.setattr("foveate.runtime.watch.LOOK_S", 0.03)
+    monkeypatch.setattr("foveate.runtime.segment.watch.QUIET_S", QUIET_S)
+    monkeypatch.setattr("foveate.runtime.segment.watch.LOOK_S", 0.03)
     return Inbox(tmp_path, thresholds)
 
 

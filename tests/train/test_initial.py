@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from foveate.runtime.bundle import open_bundle
+from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train.phantom import PhantomSettings, write_phantoms
 from foveate.train.run import load_tensors, read_run

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from foveate.runtime.agreement import dice
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.overlap import dice
 from foveate.train.dataset import load_dataset
 from foveate.train.phantom import SIZES, PhantomSettings, phantom, phantoms, write_phantoms
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from foveate.runtime.agreement import dice
 from foveate.runtime.input_types import as_input_type
-from foveate.runtime.overlap import dice
 from foveate.runtime.tiles import TileAxis, TileGrid, tile_grid
 from foveate.train.cascade import TorchCascade
 from foveate.train.dataset import load_dataset

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from foveate.runtime.image_headers import Header
+from foveate.runtime.io.formats.headers import Header
 
 BAND_PIXELS = 1 << 20
 """Masks are counted so many pixels at a time: numpy counts in eight bytes a pixel."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from foveate.runtime.cache_folder import cache_folder
-from foveate.runtime.image_files import Pixels
+from foveate.runtime.cache import cache_folder
+from foveate.runtime.io.images import Pixels
 from foveate.train.dataset import DataSet
 from foveate.train.images.contents import Contents
 from foveate.train.images.masks import Mask

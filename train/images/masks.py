@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveate.runtime.errors import ImageError
-from foveate.runtime.image_headers import read_header
+from foveate.runtime.io.formats.headers import read_header
 
 Mask = npt.NDArray[np.uint8]
 BAND_ROWS = 1024

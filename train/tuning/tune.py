@@ -10,9 +10,9 @@ from typing import Any
 
 import optuna
 
+from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import FoveateError, SettingsError
-from foveate.runtime.progress import Bar
-from foveate.runtime.run_lock import locked
+from foveate.runtime.segment.run_lock import locked
 from foveate.train.dataset import DataSet
 from foveate.train.image_dice import mean_dice_of
 from foveate.train.own_size import validation_dice

@@ -15,11 +15,12 @@ from numpy.testing import assert_array_equal
 from foveate.export.folding import folded
 from foveate.export.graph import cascade_model
 from foveate.export.quantised import quantised, value_ranges
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.engines import engine_from_onnx, openvino_cache
+from foveate.runtime.agreement import dice
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.engines import openvino_cache
 from foveate.runtime.engines.base import Array
+from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import EngineError, GraphError
-from foveate.runtime.overlap import dice
 from tests.drawing import (
     SEPARATE_SIZES,
     ellipse,
@@ -31,10 +32,10 @@ from tests.drawing import (
 )
 from tests.runtime.engines.tiny_graphs import two_outputs
 
-pytest.importorskip("foveate.runtime.engines.openvino_module")
+pytest.importorskip("foveate.runtime.engines.openvino_import")
 from foveate.runtime.engines import openvino_model  # noqa: E402  # it imports openvino
 from foveate.runtime.engines.openvino import OpenVinoEngine  # noqa: E402
-from foveate.runtime.engines.openvino_bfloat16 import nearest_bfloat16  # noqa: E402
+from foveate.runtime.engines.openvino_bf16 import nearest_bfloat16  # noqa: E402
 
 
 def loaded(graph: bytes, threads: int = 0, bf16: bool = False) -> OpenVinoEngine:
@@ -260,7 +261,7 @@ def test_fp16_is_refused_with_what_it_would_be(bundle: Path) -> None:
     "line",
     [
         "import foveate.runtime.engines.openvino",
-        "from foveate.runtime.machine_facts import machine_facts; machine_facts()",
+        "from foveate.runtime.cli.machine_facts import machine_facts; machine_facts()",
     ],
 )
 def test_the_import_tells_nobody_and_leaves_the_converter_importable(line: str) -> None:

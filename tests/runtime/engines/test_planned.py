@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foveate.runtime import plans
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import feed
-from foveate.runtime.engines.planned import PlannedEngine
+from foveate.runtime.engines.tensorrt import plan_cache as plans
+from foveate.runtime.engines.tensorrt.engine import PlannedEngine
+from foveate.runtime.engines.tensorrt.plan_kernels import SUFFIX, read_kernels
+from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, read_record
+from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
 from foveate.runtime.errors import EngineError, LessMemory, PlanError
-from foveate.runtime.inputs import Item
-from foveate.runtime.journal import Journal
-from foveate.runtime.pipeline import Job, segment_files
-from foveate.runtime.plan_kernels import SUFFIX, read_kernels
-from foveate.runtime.plan_record import PlanRecord, read_record
-from foveate.runtime.ring import LATENCY, RingSettings
-from foveate.runtime.work_plan import WorkPlan
+from foveate.runtime.io.inputs import Item
+from foveate.runtime.segment.concurrency import WorkPlan
+from foveate.runtime.segment.journal import Journal
+from foveate.runtime.segment.pipeline import Job, segment_files
 from tests.runtime.planned_place import LARGE, SMALL, Image, PlannedPlace
 from tests.runtime.standin_tensorrt import ICudaEngine
 

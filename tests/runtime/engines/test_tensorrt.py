@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.runtime.bundle import open_bundle
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.cascade.checks import check_signature
 from foveate.runtime.engines.base import TensorSpec, feed
-from foveate.runtime.engines.tensorrt import TensorRtEngine
-from foveate.runtime.engines.tensorrt_plan import PlanFacts
+from foveate.runtime.engines.tensorrt.plan import PlanFacts
+from foveate.runtime.engines.tensorrt.plan_engine import TensorRtEngine
+from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
 from foveate.runtime.errors import DeviceMemoryError, EngineError
-from foveate.runtime.graph_check import check_signature
-from foveate.runtime.ring import LATENCY, RingSettings
 from tests.runtime.engines.test_engines import two_outputs
 from tests.runtime.fake_device import FakeDevice, Faults
 from tests.runtime.standin_tensorrt import CudaGraphStrategy, StandIn, over_fake

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from foveate.runtime.engines.tensorrt_plan import Plan, PlanFacts
+from foveate.runtime.engines.tensorrt.plan import Plan, PlanFacts
 from foveate.runtime.errors import EngineError
 from tests.runtime import standin_tensorrt
 

@@ -18,18 +18,18 @@ import numpy as np
 import pytest
 
 from foveate.benchmarks.soak.folders import spot
-from foveate.runtime.cascade import Cascade
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.result import Result
-from foveate.runtime.serve.answers import ANSWERS, Answer, mask_png
+from foveate.runtime.segment.concurrency import WorkPlan
 from foveate.runtime.serve.app import Service, app_of
-from foveate.runtime.serve.desk import Desk
-from foveate.runtime.serve.limits import Limits
 from foveate.runtime.serve.metrics import Metrics
+from foveate.runtime.serve.request_queue import Desk
+from foveate.runtime.serve.responses import ANSWERS, Answer, mask_png
 from foveate.runtime.serve.server import Server
+from foveate.runtime.serve.settings import Limits
 from foveate.runtime.serve.uploads import Uploads
 from foveate.runtime.spec import CascadeSpec
-from foveate.runtime.work_plan import WorkPlan
 
 LONGEST_S = 20.0
 PNG = cv2.imencode(".png", spot(64, np.random.default_rng(1)))[1].tobytes()

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from foveate.benchmarks.soak.folders import lines, spot
-from foveate.runtime.batcher import Batcher
-from foveate.runtime.cascade import Cascade
-from foveate.runtime.work_plan import WorkPlan
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.segment.batcher import Batcher
+from foveate.runtime.segment.concurrency import WorkPlan
 from tests.conftest import run
 from tests.runtime.serve.served import Served, served, together
 

@@ -47,7 +47,8 @@ def test_the_command(thresholds: Path) -> None:
 STUCK = """
 import time
 from foveate.cli import main
-from foveate.runtime.serve import desk, run
+from foveate.runtime.serve import run
+from foveate.runtime.serve import request_queue as desk
 desk.image_in_memory = lambda *given: time.sleep(600)
 run.GRACE_S = 0.5
 main()

@@ -14,7 +14,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from foveate.runtime.serve.admission import Admission
-from foveate.runtime.serve.limits import Limits
+from foveate.runtime.serve.settings import Limits
 from tests.runtime.serve.served import LONGEST_S, PNG, Served, served, wait_for
 
 ASKED = b"POST /mask HTTP/1.1\r\nHost: localhost\r\n"

@@ -20,10 +20,10 @@ from PIL import Image
 
 from foveate.benchmarks.soak.folders import spot
 from foveate.runtime.errors import EngineError
-from foveate.runtime.serve.answers import ANSWERS, Answer
-from foveate.runtime.serve.limits import Limits
+from foveate.runtime.segment.concurrency import WorkPlan
+from foveate.runtime.serve.responses import ANSWERS, Answer
 from foveate.runtime.serve.run import ServeRequest, serve_run
-from foveate.runtime.work_plan import WorkPlan
+from foveate.runtime.serve.settings import Limits
 from tests.runtime.serve.served import LONGEST_S, PNG, Held, Served, served, together, wait_for
 
 JPEG = cv2.imencode(".jpg", spot(64, np.random.default_rng(1)))[1].tobytes()

@@ -1,0 +1,1 @@
+"""foveate compared with what a user would do instead."""

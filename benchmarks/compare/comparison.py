@@ -1,0 +1,150 @@
+"""A contest: several ways to segment the same images, timed in turn, their masks judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+from foveate.benchmarks.measure.parity import Reference
+from foveate.benchmarks.measure.timing import (
+    PAUSE_SECONDS,
+    WarmUp,
+    distribution,
+    interleaved,
+    ratio,
+    warm_up,
+)
+from foveate.runtime.agreement import Disagreement, compare_masks, moved
+from foveate.runtime.engines.base import Pixels
+from foveate.train.dataset import Case
+
+OURS = "foveate"
+"""Key of the method that all others are compared with."""
+Segment = Callable[[Sequence[Pixels]], Sequence[tuple[Any, Any]]]
+"""Images to the mask (H, W) and the box (4,) of each."""
+
+
+@dataclass
+class Method:
+    """One way to get masks of a batch; ``segment`` is None where it cannot run, for ``reason``."""
+
+    key: str
+    name: str
+    how: str
+    segment: Segment | None
+    reason: str = ""
+    warm_up: WarmUp = WarmUp(0, False)
+    total: Disagreement = field(default_factory=Disagreement)
+
+    def judge(self, case: Case, found: Any, wanted: Any) -> None:
+        """Add a timed mask and box to the total, once for each image."""
+        if any(pair.name == case.name for pair in self.total.pairs):
+            return
+        (mask, box), (mask_wanted, box_wanted) = found, wanted
+        shifted = moved(box, box_wanted)
+        self.total.add(compare_masks(case.name, mask, mask_wanted, shifted, case.truth))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something timed beside the methods, to say where the time goes; called with an index."""
+
+    name: str
+    run: Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What runs against what, on which images, for how many rounds, ``batch`` images a call."""
+
+    methods: Sequence[Method]
+    parts: Sequence[Part]
+    reference: Reference
+    cases: Sequence[Case]
+    rounds: int
+    batch: int = 1
+    pause_s: float = PAUSE_SECONDS
+
+    def indices(self, number: int) -> list[int]:
+        """Return which images a round takes."""
+        first = number * self.batch
+        return [(first + index) % len(self.cases) for index in range(self.batch)]
+
+
+def hold(contest: Contest, progress: Callable[[str, int, int], None]) -> dict[str, Any]:
+    """Return methods and parts of a compare result; the methods' totals are filled on the way."""
+    cases, wanted = contest.cases, _wanted(contest, progress)
+    methods = {method.key: method for method in contest.methods if method.segment is not None}
+    calls = {
+        **{key: partial(_segment, method, contest) for key, method in methods.items()},
+        **{part.name: partial(_run_part, part, len(cases)) for part in contest.parts},
+    }
+    for done, (key, call) in enumerate(calls.items()):
+        found = warm_up(partial(call, 0))
+        if key in methods:
+            methods[key].warm_up = found
+        progress("warming up", done + 1, len(calls))
+
+    def judge(key: str, number: int, found: Any) -> None:
+        if key in methods:
+            for index, pair in zip(contest.indices(number), found, strict=True):
+                methods[key].judge(cases[index], pair, wanted[index])
+
+    shown = partial(progress, "comparing")
+    times = interleaved(calls, contest.rounds, judge, shown, contest.pause_s)
+    return {
+        "rounds": contest.rounds,
+        "batch": contest.batch,
+        "methods": [_method_row(method, times) for method in contest.methods],
+        "parts": [_part_row(part, times) for part in contest.parts],
+    }
+
+
+def _wanted(contest: Contest, progress: Callable[[str, int, int], None]) -> list[Any]:
+    """Return the reference's mask and box of every image."""
+    wanted = []
+    for number, case in enumerate(contest.cases):
+        wanted.append(contest.reference.segment(case.image))
+        progress("reference masks", number + 1, len(contest.cases))
+    return wanted
+
+
+def _segment(method: Method, contest: Contest, number: int) -> Any:
+    assert method.segment is not None
+    return method.segment([contest.cases[index].image for index in contest.indices(number)])
+
+
+def _run_part(part: Part, images: int, number: int) -> object:
+    return part.run(number % images)
+
+
+def _part_row(part: Part, times: dict[str, list[float]]) -> dict[str, Any]:
+    own = times[part.name]
+    return {
+        "name": part.name,
+        "ms": asdict(distribution(own)),
+        "ratio": asdict(ratio(own, times[OURS])),
+    }
+
+
+def _method_row(method: Method, times: dict[str, list[float]]) -> dict[str, Any]:
+    if method.segment is None:
+        return {"key": method.key, "name": method.name, "here": False, "reason": method.reason}
+    own, dice = times[method.key], method.total.mean_dice
+    return {
+        "key": method.key,
+        "name": method.name,
+        "how": method.how,
+        "here": True,
+        "ms": asdict(distribution(own)),
+        "ratio": asdict(ratio(own, times[OURS])),
+        "dice": dice[0] if dice else None,
+        "dice_reference": dice[1] if dice else None,
+        "disagreement": method.total.value,
+        "false_alarms": method.total.false_alarms,
+        "emptiness_flips": method.total.flips,
+        "moved_boxes": len(method.total.moved_boxes),
+        "warm_up": asdict(method.warm_up),
+    }

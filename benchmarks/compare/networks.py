@@ -1,0 +1,68 @@
+"""Both stages of a bundle, cut out of its fused graph and as PyTorch modules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import onnx
+import torch
+from torch import nn
+
+from foveate.export.graph import cascade_model, stage_model
+from foveate.export.reference import torch_cascade
+from foveate.runtime.bundle.bundle import Bundle
+from foveate.runtime.spec import CascadeSpec
+from foveate.train.cascade import TorchCascade
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A bundle's networks in every form that a peer takes. ``graphs`` are ONNX by stage."""
+
+    spec: CascadeSpec
+    cascade: TorchCascade
+    graphs: dict[str, bytes]
+
+    def shape(self, stage: str, images: int = 1) -> list[int]:
+        """Return the shape of a stage's input."""
+        size = self.spec.stage1 if stage == "stage1" else self.spec.stage2
+        assert size is not None
+        return [images, 1 if stage == "stage1" else 2, size.height, size.width]
+
+
+def open_stages(bundle: Bundle) -> Stages:
+    """Return the stages of a cascade's fp32 graph and weights."""
+    fused = onnx.load_from_string(bundle.graph("fp32"))
+    graphs = {name: stage_model(fused, name).SerializeToString() for name in ("stage1", "stage2")}
+    return Stages(bundle.spec, torch_cascade(bundle), graphs)
+
+
+def single_graph(bundle: Bundle) -> bytes:
+    """Return the network of a one-stage bundle, from ``stage1_input`` to ``stage1_logits``."""
+    graph = stage_model(onnx.load_from_string(bundle.graph("fp32")), "stage1")
+    return bytes(graph.SerializeToString())
+
+
+def stage1_graph(stages: Stages) -> bytes:
+    """Return stage 1 alone as a one-stage graph with the cascade's signature."""
+    region = replace(stages.spec.region, mode="none")
+    spec = replace(stages.spec, stage2=None, region=region)
+    graph = cascade_model(spec, stages.cascade.stage1, None, "fp32")
+    return bytes(graph.SerializeToString())
+
+
+def geometry_graph(stages: Stages) -> bytes:
+    """Return the fused graph with each network replaced by one 1x1 convolution."""
+    channels = stages.spec.channels
+    stage1, stage2 = (_threshold(inputs, channels) for inputs in (1, 2))
+    graph = cascade_model(stages.spec, stage1, stage2, "fp32")
+    return bytes(graph.SerializeToString())
+
+
+def _threshold(inputs: int, outputs: int) -> nn.Conv2d:
+    convolution = nn.Conv2d(inputs, outputs, 1)
+    with torch.no_grad():
+        convolution.weight.fill_(4.0)
+        assert convolution.bias is not None
+        convolution.bias.fill_(-4.0)
+    return convolution

@@ -1,0 +1,135 @@
+"""The figures of a data set: means with their intervals, and paired differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from foveate.benchmarks.evaluation import bootstrap, metrics
+from foveate.benchmarks.evaluation.bootstrap import Interval
+from foveate.benchmarks.evaluation.coarse_miss import CoarseMiss, coarse_miss
+from foveate.benchmarks.evaluation.evaluate import Evaluation
+from foveate.benchmarks.evaluation.objects import SizeBin, recall_by_size
+from foveate.benchmarks.evaluation.views import CASCADE, SINGLE, STAGE1
+
+MEAN = "mean"
+PAIRS = ((CASCADE, STAGE1), (CASCADE, SINGLE))
+"""Which methods are compared: the first minus the second."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method and class, or the mean over the classes. ``figures`` go by ``metrics.NAMES``.
+
+    ``images`` are those the means rest on; ``both_empty`` those left out because neither mask nor
+    truth has the class. In a line of differences ``against`` is the method subtracted.
+    """
+
+    method: str
+    name: str
+    figures: dict[str, Interval]
+    images: int
+    both_empty: int
+    against: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Recall of one method over all objects, and the false objects in a mean image."""
+
+    method: str
+    objects: int
+    found: int
+    false_per_image: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that is reported of an evaluation. ``missed`` is None where there is no box."""
+
+    images: int
+    groups: int
+    lines: list[Line]
+    differences: list[Line]
+    objects: list[Found]
+    sizes: list[SizeBin]
+    missed: CoarseMiss | None
+    ece: dict[str, float]
+
+
+def summarise(found: Evaluation) -> Summary:
+    """Return the means per class, then over the classes, of each method, and all the rest.
+
+    An image where neither mask nor truth has a class says nothing of that class: it is left out
+    of the mean and counted in ``both_empty``.
+    """
+    values = table(found)
+    groups = [found.groups[stem] for stem in found.stems]
+    draws = bootstrap.resample(values.reshape(-1, *values.shape[2:]), groups)
+    lines, differences = _lines(found, values, draws)
+    return Summary(
+        images=len(found.stems),
+        groups=len(set(groups)),
+        lines=lines,
+        differences=differences,
+        objects=[_found(found, method) for method in found.methods],
+        sizes=recall_by_size(found.objects, found.methods),
+        missed=coarse_miss(found.rows, CASCADE) if CASCADE in found.methods else None,
+        ece={method: found.reliability[method].ece for method in found.methods},
+    )
+
+
+def table(found: Evaluation) -> npt.NDArray[np.float64]:
+    """Return the figures as (methods, metrics, classes, images), NaN where there is none."""
+    shape = len(found.methods), len(metrics.NAMES), len(found.classes), len(found.stems)
+    values = np.full(shape, np.nan)
+    image = {stem: index for index, stem in enumerate(found.stems)}
+    for row in found.rows:
+        figures = [getattr(row.metrics, name) for name in metrics.NAMES]
+        values[found.methods.index(row.method), :, row.label - 1, image[row.stem]] = figures
+    return values
+
+
+def _lines(
+    found: Evaluation, values: npt.NDArray[np.float64], draws: bootstrap.Draws
+) -> tuple[list[Line], list[Line]]:
+    """Return the lines of every method and class, and those of the paired differences."""
+    names, place = (*found.classes, MEAN), {name: i for i, name in enumerate(found.methods)}
+    lines, differences = [], []
+    for method in found.methods:
+        known = ~np.isnan(values[place[method], 0])
+        counts = [int(row.sum()) for row in known] + [int(known.any(axis=0).sum())]
+        for column, name in enumerate(names):
+            figures = _figures(draws, column, place[method])
+            empty = len(found.stems) - counts[column]
+            lines.append(Line(method, name, figures, counts[column], empty))
+    for method, against in PAIRS:
+        if method in place and against in place:
+            for column, name in enumerate(names):
+                figures = _figures(draws, column, place[method], place[against])
+                differences.append(Line(method, name, figures, len(found.stems), 0, against))
+    return lines, differences
+
+
+def _figures(
+    draws: bootstrap.Draws, column: int, method: int, against: int | None = None
+) -> dict[str, Interval]:
+    """Return the interval of every metric of a class and method, or of a paired difference."""
+    figures = {}
+    for index, name in enumerate(metrics.NAMES):
+        row = method * len(metrics.NAMES) + index
+        whole, resampled = draws.whole[row, column], draws.resampled[:, row, column]
+        if against is not None:
+            row = against * len(metrics.NAMES) + index
+            whole = whole - draws.whole[row, column]
+            resampled = resampled - draws.resampled[:, row, column]
+        figures[name] = bootstrap.interval(whole, resampled)
+    return figures
+
+
+def _found(found: Evaluation, method: str) -> Found:
+    ours = [item for item in found.objects if item.method == method]
+    false = sum(row.false_objects for row in found.rows if row.method == method)
+    return Found(method, len(ours), sum(item.found for item in ours), false / len(found.stems))

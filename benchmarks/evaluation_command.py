@@ -1,0 +1,136 @@
+"""One call of ``foveate evaluate``: what is asked for, what is written, what is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveate.benchmarks.evaluation import csv_files, tables
+from foveate.benchmarks.evaluation.evaluate import Evaluation, evaluate
+from foveate.benchmarks.evaluation.job import Job
+from foveate.benchmarks.evaluation.models import open_model
+from foveate.benchmarks.evaluation.summary import Summary, summarise
+from foveate.benchmarks.evaluation.summary_json import as_json
+from foveate.benchmarks.report.evaluation_page import write_page
+from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.errors import DataError, SettingsError
+from foveate.train.dataset import load_dataset, read_stems
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of the command line, by their names there."""
+
+    model: Path
+    data: Path
+    single: Path | None = None
+    stem_list: Path | None = None
+    out: Path | None = None
+    csv_path: Path | None = None
+    tolerance: float = 2.0
+    image_dir_name: str = "images"
+    mask_dir_name: str = "masks"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished evaluation, as text and as JSON values. ``seen`` warns of training images."""
+
+    request: Request
+    job: Job
+    found: Evaluation
+    summary: Summary
+    seen: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``summary.json`` holds; no path is in it."""
+        return as_json(self.job, self.found, self.summary)
+
+    def as_text(self) -> str:
+        """Return what the terminal shows."""
+        listed = f", {self.request.stem_list}" if self.request.stem_list else ""
+        head = f"{self.summary.images} images of {self.request.data}{listed}{self.seen}"
+        page = f"\n\nPage: {self.request.out / 'index.html'}" if self.request.out else ""
+        return f"{head}\n\n{tables.as_text(self.summary, self.job.tolerance)}{page}"
+
+
+def _seen(request: Request, job: Job) -> str:
+    """Return a warning when a bundle is evaluated on a whole data set that has a train.txt."""
+    path = request.data / "train.txt"
+    if request.stem_list or job.model.validation or not path.is_file():
+        return ""
+    known = len(set(read_stems(path)) & set(job.dataset.stems))
+    if not known:
+        return ""
+    return (
+        f"\n{known} of them stand in its train.txt; figures of a model trained on those are kind."
+        "\nName others with --list."
+    )
+
+
+def run_evaluation(request: Request, progress: Progress) -> Report:
+    """Evaluate, write the files asked for, and return the report.
+
+    A run without a list is evaluated on its validation stems. Raises DataError, BundleError,
+    EngineError and SettingsError, all before the first image is segmented but for unreadable
+    images.
+    """
+    _check_request(request)
+    job = _job(request)
+    seen = _seen(request, job)
+    found = evaluate(job, progress)
+    report = Report(request, job, found, summarise(found), seen)
+    if request.csv_path is not None:
+        csv_files.write_images_csv(request.csv_path, found)
+    if request.out is not None:
+        _write(request.out, report)
+    return report
+
+
+def _check_request(request: Request) -> None:
+    """Raise SettingsError for what would fail only after all the work."""
+    if not 0 <= request.tolerance < float("inf"):
+        raise SettingsError(f"--tolerance is {request.tolerance}; wanted pixels, 0 or more")
+    if request.out is not None:
+        try:
+            request.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"--out {request.out} is not a folder and cannot be made one ({error.strerror}); "
+                "choose another"
+            ) from error
+    if request.csv_path is not None and not request.csv_path.parent.is_dir():
+        raise SettingsError(
+            f"--csv {request.csv_path}: {request.csv_path.parent} is not a folder; make it first"
+        )
+
+
+def _job(request: Request) -> Job:
+    model = open_model(request.model)
+    single = open_model(request.single) if request.single else None
+    listed = read_stems(request.stem_list) if request.stem_list else list(model.validation)
+    try:
+        dataset = load_dataset(
+            request.data, request.image_dir_name, request.mask_dir_name, listed or None
+        )
+    except DataError as error:
+        if request.stem_list or not listed:
+            raise
+        raise DataError(
+            f"{error}. Looked for the validation stems of {request.model}; --list names others"
+        ) from error
+    return Job(model, dataset, single, request.tolerance)
+
+
+def _write(out: Path, report: Report) -> None:
+    """Write the four files; one that exists is replaced whole."""
+    csv_files.write_images_csv(out / "images.csv", report.found)
+    csv_files.write_objects_csv(out / "objects.csv", report.found)
+    text = json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n"
+    write_atomically(out / "summary.json", lambda file: file.write(text.encode()))
+    write_page(out / "index.html", report.job, report.found, report.summary)

@@ -1,0 +1,176 @@
+"""How long one image takes: array to mask, file to file, stage by stage, against the bare engine.
+
+In every round a call (arrays in, masks out), the bare engine on the same input and a whole (files
+in, files out, its stages timed inside) follow each other in an order drawn anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveate.benchmarks.measure.baseline import bare_engine, ready
+from foveate.benchmarks.measure.file_throughput import write_pngs
+from foveate.benchmarks.measure.images import Images
+from foveate.benchmarks.measure.targets import Variant, Variants
+from foveate.benchmarks.measure.timing import (
+    PAUSE_SECONDS,
+    Ratio,
+    distribution,
+    interleaved,
+    ratio,
+    warm_up,
+)
+from foveate.benchmarks.schema.machine import resident_mb
+from foveate.benchmarks.schema.result_shapes import STAGES
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.engines.base import Array, Pixels
+from foveate.runtime.io.images import read_image
+from foveate.runtime.io.mask_files import write_mask
+from foveate.runtime.result import Result
+
+
+@dataclass(frozen=True)
+class LatencyPlan:
+    """What is measured: for each batch size, so many rounds."""
+
+    batches: Sequence[int]
+    runs: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One variant about to be measured on images of one size, in memory and as files."""
+
+    cascade: Cascade
+    variant: Variant
+    raw: Callable[[Array], object]
+    pixels: Sequence[Pixels]
+    paths: Sequence[Path]
+    out: Path
+
+    def some(self, items: Sequence[Any], number: int, batch: int) -> list[Any]:
+        """Return the images of a round, the list taken from its start again at its end."""
+        return [items[(number * batch + index) % len(items)] for index in range(batch)]
+
+
+def latency_rows(
+    found: Variants,
+    images: Images,
+    plan: LatencyPlan,
+    folder: Path,
+    progress: Callable[[str, int, int], None],
+) -> list[dict[str, Any]]:
+    """Return a row for every variant and batch size; ``folder`` takes the files."""
+    pixels = [case.image for case in images]
+    paths = write_pngs(pixels, folder)
+    rows = []
+    for variant, cascade in found.cascades.items():
+        with bare_engine(found.bundle, variant, plan.threads, latency=True) as raw:
+            subject = Subject(cascade, variant, raw, pixels, paths, folder)
+            for batch in plan.batches:
+                shown = partial(progress, f"{variant.name}, batch {batch}")
+                rows.append(_row(subject, batch, plan, shown))
+    return rows
+
+
+def _row(
+    subject: Subject, batch: int, plan: LatencyPlan, progress: Callable[[int, int], object]
+) -> dict[str, Any]:
+    cascade, pixels = subject.cascade, subject.pixels
+    input_type, distinct = cascade.spec.input_type, range(_distinct(len(pixels), batch))
+    feeds = [ready(subject.some(pixels, number, batch), input_type) for number in distinct]
+    marks: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    elapsed = 0.0
+
+    def call(number: int) -> object:
+        return cascade.batch(subject.some(pixels, number, batch))
+
+    def whole(number: int) -> None:
+        nonlocal elapsed
+        started = time.monotonic()
+        _whole(subject, number, batch, marks)
+        elapsed += time.monotonic() - started
+
+    def both() -> None:
+        call(0)
+        whole(0)
+
+    steady = warm_up(both)
+    for stage in STAGES:
+        marks[stage].clear()
+    elapsed = 0.0
+    calls: dict[str, Callable[[int], Any]] = {
+        "call": call,
+        "raw": lambda number: subject.raw(feeds[number % len(feeds)]),
+        "whole": whole,
+    }
+    pause_s = 0.0 if subject.variant.on_gpu else PAUSE_SECONDS
+    times = interleaved(calls, plan.runs, progress=progress, pause_s=pause_s)
+    height, width = pixels[0].shape
+    return {
+        "variant": subject.variant.name,
+        "engine": subject.variant.engine,
+        "precision": subject.variant.precision,
+        "threads": plan.threads,
+        "batch": batch,
+        "height": height,
+        "width": width,
+        "warm_up": asdict(steady),
+        "call": asdict(distribution(times["call"])),
+        "raw": asdict(distribution(times["raw"])),
+        "overhead": asdict(ratio(times["call"], times["raw"])),
+        "own": asdict(_own_share(times["whole"], marks)),
+        "stages": {stage: asdict(distribution(marks[stage])) for stage in STAGES},
+        "whole": asdict(distribution(times["whole"])),
+        "elapsed_s": elapsed,
+        "memory_mb": resident_mb(),
+    }
+
+
+def _own_share(whole: Sequence[float], marks: Mapping[str, Sequence[float]]) -> Ratio:
+    """Return the runtime's own time over the engine's, taken inside the same run.
+
+    It is the whole without decode, execute and encode. Of two times that follow each other the
+    machine may slow down one; this it cannot.
+    """
+    others = np.sum([marks[stage] for stage in ("decode", "execute", "encode")], axis=0)
+    return ratio((np.array(whole) - others).tolist(), marks["execute"])
+
+
+def _distinct(images: int, batch: int) -> int:
+    """Return after how many rounds the same images come again."""
+    return int(np.lcm(images, batch)) // batch
+
+
+def _whole(subject: Subject, number: int, batch: int, marks: dict[str, list[float]]) -> None:
+    """Segment files into files and add the seconds of each stage to ``marks``."""
+    started = time.perf_counter()
+    images = [read_image(path) for path in subject.some(subject.paths, number, batch)]
+    decoded = time.perf_counter()
+    results = subject.cascade.batch(images)
+    segmented = time.perf_counter()
+    for index, result in enumerate(results):
+        write_mask(subject.out / f"{index}.png", result.mask, len(subject.cascade.spec.classes))
+    encoded = time.perf_counter()
+    marks["decode"].append(decoded - started)
+    marks["encode"].append(encoded - segmented)
+    for stage, seconds in _run_seconds(results).items():
+        marks[stage].append(seconds)
+
+
+def _run_seconds(results: Sequence[Result]) -> dict[str, float]:
+    """Return the seconds of the runs that gave the results; those of one run share its times."""
+    runs = {id(result.timings): result.timings for result in results if result.timings}
+    return {
+        "h2d": sum(run.h2d_ms for run in runs.values()) / 1000,
+        "execute": sum(run.execute_ms for run in runs.values()) / 1000,
+        "d2h": sum(run.d2h_ms for run in runs.values()) / 1000,
+    }

@@ -1,0 +1,188 @@
+"""Does every engine give the same masks? Each variant against the PyTorch fp32 cascade.
+
+Disagreement is |A xor B| / |A or B| over foreground pixels, pooled over the images: agreement over
+all pixels would hide blank masks. Without PyTorch the reference is ONNX Runtime fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from foveate.benchmarks.measure.images import Images
+from foveate.benchmarks.measure.pictures import difference
+from foveate.benchmarks.measure.targets import Variant, Variants
+from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.engines.base import Pixels
+from foveate.runtime.io.overlay import draw_overlay, eight_bit
+from foveate.runtime.result import Mask
+from foveate.train.dataset import Case
+
+Box = npt.NDArray[np.float32]
+Segment = Callable[[Pixels], tuple[Mask, Box]]
+"""An image (H, W) to its mask (H, W) uint8 and its boxes (R, 4) xyxy, or one alone (4,)."""
+PICTURES = 4
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What gives the masks that all others are compared with."""
+
+    name: str
+    segment: Segment
+
+
+def cascade_segment(cascade: Cascade) -> Segment:
+    """Return a cascade as a function from an image to mask and box."""
+
+    def segment(image: Pixels) -> tuple[Mask, Box]:
+        result = cascade(image)
+        return result.mask, result.box_xyxy
+
+    return segment
+
+
+def find_reference(found: Variants) -> Reference:
+    """Return the PyTorch cascade of the bundle's weights; without torch, ONNX Runtime fp32."""
+    try:
+        from foveate.export.parity import torch_masks
+        from foveate.export.reference import torch_cascade
+    except ImportError:
+        fp32 = found.cascades.get(Variant("onnxruntime", "fp32"))
+        cascade = fp32 or Cascade.load(found.bundle.path, "onnxruntime", "fp32")
+        name = f"ONNX Runtime {import_module('onnxruntime').__version__} fp32"
+        return Reference(f"{name} (PyTorch is not here)", cascade_segment(cascade))
+    reference = torch_cascade(found.bundle)
+    name = f"PyTorch {version('torch').split('+')[0]} fp32"
+    return Reference(name, lambda image: torch_masks(reference, image))
+
+
+@dataclass
+class Parity:
+    """Every variant's disagreement with the reference on the same images."""
+
+    reference: Reference
+    totals: dict[str, Disagreement] = field(default_factory=dict)
+    precisions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def held(self) -> bool:
+        return all(total.held(self.precisions[name]) for name, total in self.totals.items())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the parity of each variant as the result file has it."""
+        return {
+            name: parity_row(self.reference.name, self.precisions[name], total)
+            for name, total in self.totals.items()
+        }
+
+
+def parity_row(reference: str, precision: str, total: Disagreement) -> dict[str, Any]:
+    """Return one variant's parity as JSON values."""
+    bound, dice_bound = BOUNDS[precision]
+    dice, worst = total.mean_dice, total.worst
+    return {
+        "reference": reference,
+        "images": len(total.pairs),
+        "disagreement": total.value,
+        "disagreement_bound": bound,
+        "dice": dice[0] if dice else None,
+        "dice_reference": dice[1] if dice else None,
+        "dice_change": total.dice_change,
+        "dice_change_bound": dice_bound,
+        "emptiness_flips": total.flips,
+        "moved_boxes": total.moved_boxes,
+        "worst_image": worst.name if worst else None,
+        "worst_disagreement": worst.disagreement if worst else 0.0,
+        "held": total.held(precision),
+    }
+
+
+def each_image(total: Disagreement) -> list[dict[str, Any]]:
+    """Return the figures of every image as JSON values."""
+    return [
+        {
+            "name": pair.name,
+            "disagreement": pair.disagreement,
+            "differing_pixels": pair.differing,
+            "flip": pair.flip,
+            "moved": pair.moved,
+            "dice": float(np.mean(pair.dice)) if pair.dice else None,
+            "dice_reference": float(np.mean(pair.dice_reference)) if pair.dice else None,
+        }
+        for pair in total.pairs
+    ]
+
+
+def measure_parity(
+    found: Variants,
+    reference: Reference,
+    images: Sequence[Images],
+    progress: Callable[[str, int, int], None],
+) -> Parity:
+    """Return every variant's parity with a reference on every image, each image read once.
+
+    A variant whose plans do not take every image is left out, with the reason.
+    """
+    found.leave_out_uncovered(sorted({size for part in images for size in part.sizes}))
+    segments = {item.name: cascade_segment(loaded) for item, loaded in found.cascades.items()}
+    precisions = {item.name: item.precision for item in found.cascades}
+    parity = Parity(reference, {name: Disagreement() for name in segments}, precisions)
+    count = sum(len(part) for part in images)
+    for number, case in enumerate(chain.from_iterable(images)):
+        add_case(parity.totals, parity.reference.segment(case.image), case, segments)
+        progress("comparing masks", number + 1, count)
+    return parity
+
+
+def add_case(
+    totals: Mapping[str, Disagreement],
+    wanted: tuple[Mask, Box],
+    case: Case,
+    segments: Mapping[str, Segment],
+) -> None:
+    """Add one image to the totals of every way to segment it."""
+    for name, segment in segments.items():
+        mask, box = segment(case.image)
+        shifted = moved(box, wanted[1])
+        totals[name].add(compare_masks(case.name, mask, wanted[0], shifted, case.truth))
+
+
+def write_pictures(folder: Path, parity: Parity, found: Variants, images: Images) -> list[Path]:
+    """Write each variant's worst images, the differing pixels marked, and return the files.
+
+    Left the image with the variant's mask and box, right what differs from the reference's mask:
+    amber where the variant finds too much, blue where it misses, violet where the class is
+    another. Images whose masks are the same give no picture.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for variant, cascade in found.cascades.items():
+        pairs = enumerate(parity.totals[variant.name].pairs)
+        worst = sorted(pairs, key=lambda item: -item[1].disagreement)[:PICTURES]
+        for rank, (index, pair) in enumerate(worst):
+            if pair.differing == 0:
+                continue
+            picture = _picture(images.load(index), cascade, parity.reference)
+            path = folder / f"{variant.engine}-{variant.precision}-worst-{rank + 1}.png"
+            cv2.imwrite(str(path), picture)
+            written.append(path)
+    return written
+
+
+def _picture(case: Case, cascade: Cascade, reference: Reference) -> npt.NDArray[np.uint8]:
+    image = eight_bit(case.image)
+    result = cascade(case.image)
+    wanted, _ = reference.segment(case.image)
+    left = draw_overlay(image, result.mask, result.box_xyxy)
+    return np.hstack([left, difference(image, result.mask, wanted)])

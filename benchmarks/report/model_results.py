@@ -1,0 +1,61 @@
+"""Result files read for a report, and put together by the model they were measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveate.benchmarks.schema.result_files import doubts, read_result
+from foveate.runtime.errors import one_line
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """One result, the name of its file, and what a reader must not believe of it."""
+
+    name: str
+    result: dict[str, Any]
+    doubts: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return str(self.result["kind"])
+
+    @property
+    def parity(self) -> Mapping[str, Any]:
+        """Parity by variant; a parity result has it as its own result."""
+        if self.kind == "parity":
+            return dict(self.result["results"]["variants"])
+        return dict(self.result["parity"])
+
+
+@dataclass(frozen=True)
+class ModelResults:
+    """The results of one model, in the order the files were given."""
+
+    name: str
+    sha256: str
+    files: tuple[ResultFile, ...]
+
+    def of(self, kind: str) -> list[ResultFile]:
+        return [file for file in self.files if file.kind == kind]
+
+    def newest(self, kind: str) -> ResultFile | None:
+        return max(self.of(kind), key=lambda file: file.result["created"], default=None)
+
+
+def read_file(path: Path) -> ResultFile:
+    """Return a result file; DataError when it is none."""
+    result = read_result(path)
+    return ResultFile(path.name, result, tuple(map(one_line, doubts(result))))
+
+
+def by_model(files: Sequence[ResultFile]) -> list[ModelResults]:
+    """Return the files grouped by the model's name and manifest."""
+    groups: dict[tuple[str, str], list[ResultFile]] = {}
+    for file in files:
+        model = file.result["model"]
+        groups.setdefault((model["name"], model["sha256"]), []).append(file)
+    return [ModelResults(*key, tuple(found)) for key, found in groups.items()]

@@ -1,0 +1,127 @@
+"""Results on disk: one numbered JSON schema, written by every benchmark and read by the report.
+
+``docs/benchmarks.md`` describes every field. Times are in milliseconds and their names end in
+``_ms``; ratios and shares have no unit. A file is checked when it is written and when it is read:
+what contradicts itself is listed, never repaired.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from foveate.benchmarks.schema.consistency import contradictions
+from foveate.benchmarks.schema.machine import machine_facts, producer, versions
+from foveate.benchmarks.schema.result_shapes import RESULT, check_parity, check_results
+from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.bundle.bundle import Bundle
+from foveate.runtime.errors import BundleError, DataError
+from foveate.runtime.json_files import check_shape, read_json
+
+SCHEMA = 1
+KINDS = ("parity", "latency", "throughput", "compare")
+
+
+def new_result(
+    kind: str,
+    command: str,
+    bundle: Bundle,
+    data: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    parity: Mapping[str, Any],
+    results: Mapping[str, Any],
+    warnings: list[str],
+) -> dict[str, Any]:
+    """Return a result with everything it was measured on, ready to be written."""
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command,
+        "foveate": producer(),
+        "machine": machine_facts(),
+        "versions": versions(),
+        "model": model_facts(bundle),
+        "data": dict(data),
+        "settings": dict(settings),
+        "parity": dict(parity),
+        "results": dict(results),
+        "warnings": warnings,
+    }
+
+
+def model_facts(bundle: Bundle) -> dict[str, Any]:
+    """Return which bundle it is and what decides its speed, as JSON values."""
+    manifest, spec = bundle.manifest, bundle.spec
+    files: Mapping[str, Any] = manifest["files"]
+    return {
+        "name": bundle.path.resolve().name,
+        "sha256": bundle.content_sha256,
+        "graphs": {name: item["sha256"] for name, item in files.items() if name.endswith(".onnx")},
+        "network": dict(manifest["network"]),
+        "stage1": _size(spec.stage1),
+        "stage2": None if spec.stage2 is None else _size(spec.stage2),
+        "own_size": bool(spec.pad_multiple),
+        "classes": list(spec.classes),
+        "input_type": spec.input_type,
+        "data": dict(manifest["data"]),
+    }
+
+
+def _size(size: Any) -> list[int]:
+    return [size.height, size.width]
+
+
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result as JSON, atomically. Numbers are finite; lists of numbers stay on one line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(_lines(result, 0)) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _lines(value: Any, depth: int) -> Iterator[str]:
+    """Yield JSON text, indented, but with lists of plain values on one line."""
+    flat = isinstance(value, list | tuple) and not any(
+        isinstance(item, dict | list | tuple) for item in value
+    )
+    if flat or not value or not isinstance(value, dict | list | tuple):
+        yield json.dumps(value, allow_nan=False)
+        return
+    inner, outer = "\n" + " " * (depth + 1), "\n" + " " * depth
+    is_object = isinstance(value, dict)
+    pairs = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+    yield "{" if is_object else "["
+    for number, (name, item) in enumerate(pairs):
+        yield ("," if number else "") + inner
+        if is_object:
+            yield json.dumps(name) + ": "
+        yield from _lines(item, depth + 1)
+    yield outer + ("}" if is_object else "]")
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Return a result; DataError when the file is none, or of another schema."""
+    try:
+        result = read_json(path, "a result of foveate benchmark --out")
+        check_shape(path, {"schema": result.get("schema")}, {"schema": int})
+        if result["schema"] != SCHEMA:
+            raise DataError(
+                f"{path}: schema {result['schema']}; this version reads schema {SCHEMA}. Use the "
+                "version that wrote it, or measure again"
+            )
+        check_shape(path, result, RESULT)
+        if result["kind"] not in KINDS:
+            raise DataError(f'{path}: kind "{result["kind"]}"; wanted one of {", ".join(KINDS)}')
+        check_parity(path, result["parity"])
+        check_results(path, result["kind"], result["results"])
+    except BundleError as error:
+        raise DataError(str(error)) from None
+    return result
+
+
+def doubts(result: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must not believe of a result, and why; empty for a sound one."""
+    return contradictions(result)

@@ -1,0 +1,1 @@
+"""Which engine and precision `auto` takes, and the records it trusts."""

@@ -1,0 +1,1 @@
+"""A loaded bundle segments images held in memory."""

@@ -1,0 +1,140 @@
+"""``foveate serve``."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from foveate.runtime.cli.options import (
+    engine_option,
+    gpu_option,
+    precision_option,
+    trust_option,
+    workers_option,
+)
+from foveate.runtime.errors import one_line
+
+if TYPE_CHECKING:
+    from foveate.runtime.serve.run import Listening
+
+
+def _number(context: click.Context, option: click.Parameter, value: float) -> float:
+    """Return a number that is one: nan is in every range."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number")
+    return value
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen at: this machine's."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free."
+)
+@click.option(
+    "--max-megabytes",
+    type=click.IntRange(1, 2047),
+    default=64,
+    show_default=True,
+    help="Largest upload.",
+)
+@click.option(
+    "--max-megapixels",
+    type=click.IntRange(1, 512),
+    default=64,
+    show_default=True,
+    help="Largest image; of 1,048,576 pixels each.",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(0, 100_000),
+    default=64,
+    show_default=True,
+    help="Images that may wait; one more is answered 429.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 86_400),
+    callback=_number,
+    default=60.0,
+    show_default=True,
+    help="Seconds an image may wait and take; then 503.",
+)
+@engine_option
+@precision_option
+@gpu_option
+@trust_option
+@workers_option
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Images of one size segmented together, where they meet within 20 ms.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(0, 1024),
+    default=0,
+    help="Engine threads; 0: one a worker, most images a second. More: one image sooner.",
+)
+def serve(bundle: Path, **options: Any) -> int:
+    """Segment images over HTTP with BUNDLE.
+
+    POST an image file to /mask (PNG), /overlay (JPEG), /result (JSON) or /all (JSON with both
+    pictures); GET / is a page to drop an image on, /metrics is for Prometheus, /health/live and
+    /health/ready for a supervisor. The masks are those of foveate segment, byte for byte.
+
+    It listens on this machine alone unless --host says otherwise, and has neither TLS nor
+    passwords: put a proxy in front. SIGTERM and Ctrl-C answer what is in hand, then end it with
+    exit code 0; a second Ctrl-C ends it at once, with 130.
+
+    \b
+    Example:
+      foveate serve lung.bundle
+      curl --data-binary @scan.png http://127.0.0.1:8000/mask -o mask.png
+      curl --data-binary @scan.png http://127.0.0.1:8000/result
+    """
+    import cv2
+
+    from foveate.runtime.cli.library_messages import library_messages_dropped
+    from foveate.runtime.cli.signals import stopping
+    from foveate.runtime.serve.run import ServeRequest, serve_run
+    from foveate.runtime.serve.settings import Limits
+
+    cv2.setNumThreads(1)  # every core has a worker
+    limits = Limits(
+        max_bytes=options.pop("max_megabytes") << 20,
+        max_pixels=options.pop("max_megapixels") << 20,
+        queue=options.pop("queue"),
+        answer_s=options.pop("timeout"),
+    )
+    request = ServeRequest(bundle, limits=limits, **options)
+    with library_messages_dropped(), stopping(_leave_at_once) as stop:
+        serve_run(request, lambda there: _tell(there, request.host), stop.event)
+    click.echo("Stopped; the requests in hand were answered.", err=True)
+    return 0
+
+
+def _leave_at_once() -> NoReturn:
+    """End the process in the midst of requests; an ordinary end would wait for those at work."""
+    click.echo("Stopped at once; the requests in hand were not answered.", err=True)
+    os._exit(130)
+
+
+def _tell(there: Listening, host: str) -> None:
+    local = host in ("127.0.0.1", "::1", "localhost")
+    who = "this machine alone can reach it" if local else "others can reach it: no TLS, no password"
+    plan = there.plan
+    click.echo(
+        one_line(
+            f"{there.url} ({there.engine}, workers: {plan.workers}, images a call: {plan.batch}); "
+            f"{who}. Ctrl-C or SIGTERM ends it"
+        )
+    )

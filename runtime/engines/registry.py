@@ -1,0 +1,94 @@
+"""The engines, one file each, loaded when asked for."""
+
+from __future__ import annotations
+
+import importlib
+
+from foveate.runtime.bundle.bundle import Bundle, graph_name
+from foveate.runtime.engines.base import Engine
+from foveate.runtime.engines.load_settings import LoadSettings
+from foveate.runtime.engines.tensorrt.plan_record import BF16, TF32, graph_of
+from foveate.runtime.errors import BundleError, EngineError, GraphError
+
+ENGINES = {
+    "onnxruntime": ("foveate.runtime.engines.onnxruntime", "cpu"),
+    "openvino": ("foveate.runtime.engines.openvino", "openvino"),
+    "openvino-gpu": ("foveate.runtime.engines.openvino_gpu", "openvino"),
+    "onnxruntime-cuda": ("foveate.runtime.engines.onnxruntime_cuda", "gpu"),
+}
+"""Engine that runs the graph of a bundle -> its module and the extra that installs it."""
+PLANNED = "tensorrt"
+"""The engine that runs plans built from it."""
+ROUNDED = {TF32: PLANNED, BF16: "openvino"}
+"""Precision that an engine makes of the float32 graph -> the only engine that does."""
+REFUSED = {
+    ("onnxruntime", "fp16"): "onnxruntime has no fp16 arithmetic on a CPU and would emulate it for "
+    "minutes; use fp32 here",
+    ("openvino", "fp16"): "openvino has no fp16 arithmetic on a CPU and would compute in float32 "
+    "with rounded weights; use fp32 or bf16 here",
+    ("openvino-gpu", "fp16"): "openvino-gpu keeps the geometry in float32 by a hint that would do "
+    "the same to the networks; use fp32 or int8 here",
+    ("onnxruntime-cuda", "int8"): "onnxruntime-cuda has no int8 convolutions and would compute in "
+    "float32 with rounded values; use fp32 or fp16 here",
+    (PLANNED, "int8"): "TensorRT reads signed 8 bits without a zero point alone, and the int8 "
+    "graph is made for CPUs; use fp16 here",
+}
+"""Engine and precision that do not go together -> why, and what to use."""
+
+
+def engine_names() -> tuple[str, ...]:
+    """Return the names of all engines."""
+    return (*ENGINES, PLANNED)
+
+
+def engine_from_onnx(
+    name: str, graph: bytes, threads: int = 0, bf16: bool = False, gpu: int = 0
+) -> Engine:
+    """Return an engine for the bytes of a fused graph.
+
+    ``threads`` 0 leaves the choice to the engine. ``bf16``: of openvino, which then computes the
+    networks of a float32 graph in bfloat16. ``gpu``: of onnxruntime-cuda, the number of
+    the GPU. EngineError carries the install line.
+    """
+    if name not in ENGINES:
+        known = ", ".join(engine_names())
+        raise EngineError(f'there is no engine "{name}"; this version has {known}')
+    module_name, extra = ENGINES[name]
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise EngineError(
+            f"the {name} engine cannot be loaded ({error}): pip install 'foveate[{extra}]'"
+        ) from None
+    options: dict[str, object] = {"bf16": True} if bf16 else {}
+    if name == "onnxruntime-cuda":
+        options["gpu"] = gpu
+    engine: Engine = module.engine_from_onnx(graph, threads, **options)
+    return engine
+
+
+def engine_from_bundle(bundle: Bundle, name: str, precision: str, settings: LoadSettings) -> Engine:
+    """Return an engine for a precision of a bundle.
+
+    ``latency`` is TensorRT's alone: one run at a time, its end waited for by a busy core, where
+    else several are under way. Raises BundleError and EngineError.
+    """
+    owner = ROUNDED.get(precision, name)
+    if name != owner:
+        raise EngineError(
+            f"{precision} is a precision of the {owner} engine; {name} has none of it"
+        )
+    if (name, precision) in REFUSED:
+        raise EngineError(REFUSED[name, precision])
+    if name == PLANNED:
+        from foveate.runtime.engines.tensorrt.engine import PlannedEngine, plan_source
+        from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
+
+        ring = LATENCY if settings.latency else RingSettings()
+        return PlannedEngine(plan_source(bundle, precision, settings.gpu), ring)
+    graph = graph_of(precision)
+    try:
+        onnx = bundle.graph(graph)
+        return engine_from_onnx(name, onnx, settings.threads, precision == BF16, settings.gpu)
+    except GraphError as error:
+        raise BundleError(f"{bundle.path / graph_name(graph)}: {error}") from error

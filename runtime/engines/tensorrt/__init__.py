@@ -1,0 +1,1 @@
+"""TensorRT plans: stored, found and run."""

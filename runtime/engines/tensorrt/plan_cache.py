@@ -1,0 +1,193 @@
+"""The cache of TensorRT plans: a folder of plans, each with the record of what it is.
+
+``KEY.plan`` is the plan, ``KEY.json`` its record, ``KEY.log`` what TensorRT said while building.
+A plan counts only with its record, which is written last, and only while its sha256 is the one the
+record holds: a plan may run code of its own, so none is loaded that this cache did not write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.cache import cache_folder
+from foveate.runtime.engines.tensorrt.plan_record import (
+    PlanRecord,
+    Recipe,
+    read_record,
+    this_platform,
+)
+from foveate.runtime.errors import BundleError, EngineError
+
+LOCK = "cache.lock"
+KEY_FILE = re.compile(r"([0-9a-f]{64})\.[A-Za-z.-]{1,40}")
+Builder = Callable[[Path], bytes]
+"""Returns the bytes of a plan; writes its log to the path given."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A key of the cache: its record, or why it has none that holds."""
+
+    key: str
+    record: PlanRecord | None
+    problem: str
+
+
+@dataclass(frozen=True)
+class PlanCache:
+    """A folder of plans. Writing takes its lock, so two processes build a plan once."""
+
+    folder: Path
+
+    def path(self, key: str, suffix: str) -> Path:
+        return self.folder / f"{key}{suffix}"
+
+    def changed_ns(self) -> int:
+        """Return when the folder last gained or lost a file, 0 where it is not there."""
+        try:
+            return self.folder.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def entries(self) -> list[Entry]:
+        """Return what the cache holds, by key; the plans themselves are not read."""
+        return [self._entry(key) for key in self._keys()]
+
+    def records(self) -> list[PlanRecord]:
+        """Return the sound records, the newest first."""
+        found = [entry.record for entry in self.entries() if entry.record]
+        return sorted(found, key=lambda record: record.created, reverse=True)
+
+    def verify(self) -> list[Entry]:
+        """Return what the cache holds, with every plan read and compared with its record."""
+        found = []
+        for entry in self.entries():
+            try:
+                if entry.record:
+                    self._content(entry.record)
+            except BundleError as error:
+                entry = replace(entry, record=None, problem=str(error))
+            found.append(entry)
+        return found
+
+    def read(self, record: PlanRecord, bundle: str) -> bytes:
+        """Return a plan, checked; EngineError carries the line that builds it again."""
+        try:
+            return self._content(record)
+        except BundleError as error:
+            raise EngineError(f"{error}. Build it again: {record.build_line(bundle)}") from None
+
+    def get(self, key: str) -> PlanRecord | None:
+        """Return the record of a key when its plan is there and sound."""
+        entry = self._entry(key)
+        try:
+            if entry.record:
+                self._content(entry.record)
+        except BundleError:
+            return None
+        return entry.record
+
+    def build_once(
+        self,
+        recipe: Recipe,
+        bundle: str,
+        precision: str,
+        build: Builder,
+        waiting: Callable[[], object],
+    ) -> tuple[PlanRecord, bool]:
+        """Return the plan's record, and whether it had to be built.
+
+        ``waiting`` is called when another process is building. A builder that fails leaves its log.
+        """
+        with self.locked(waiting):
+            found = self.get(recipe.key)
+            if found and found.for_this_platform:
+                return found, False
+            started = time.monotonic()
+            plan = build(self.path(recipe.key, ".log"))
+            record = PlanRecord(
+                recipe,
+                bundle,
+                precision,
+                hashlib.sha256(plan).hexdigest(),
+                len(plan),
+                datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                round(time.monotonic() - started, 3),
+                this_platform(),
+            )
+            self.write(record, plan)
+            return record, True
+
+    def write(self, record: PlanRecord, plan: bytes) -> None:
+        """Write a plan, then its record: a kill between the two leaves no plan that counts."""
+        path = self.path(record.key, ".json")
+        path.unlink(missing_ok=True)
+        write_atomically(self.path(record.key, ".plan"), lambda file: file.write(plan))
+        text = json.dumps(record.as_dict(), indent=1) + "\n"
+        write_atomically(path, lambda file: file.write(text.encode()))
+
+    @contextmanager
+    def locked(self, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Hold the cache's lock, which a process that dies gives back; makes the folder."""
+        from filelock import FileLock, Timeout  # 15 ms of a start that locks nothing
+
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FileLock(self.folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _keys(self) -> list[str]:
+        names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        found = {match.group(1) for name in names if (match := KEY_FILE.fullmatch(name))}
+        return sorted(found)
+
+    def _entry(self, key: str) -> Entry:
+        path = self.path(key, ".json")
+        if not path.exists():
+            return Entry(key, None, "has no record: its build was not finished")
+        try:
+            record = read_record(path)
+        except BundleError as error:
+            return Entry(key, None, str(error))
+        if record.key != key:
+            return Entry(key, None, f"{path}: is the record of another plan, {record.key}")
+        if not self.path(key, ".plan").is_file():
+            return Entry(key, None, f"{self.path(key, '.plan')}: is not there")
+        return Entry(key, record, "")
+
+    def _content(self, record: PlanRecord) -> bytes:
+        return sound_plan(self.path(record.key, ".plan"), record)
+
+
+def sound_plan(path: Path, record: PlanRecord) -> bytes:
+    """Return the bytes of a plan's file; BundleError unless they are those of the record."""
+    try:
+        if path.is_symlink():
+            raise BundleError(f"{path}: is a link; wanted a plain file")
+        plan = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    if hashlib.sha256(plan).hexdigest() != record.plan_sha256:
+        raise BundleError(f"{path}: is not the plan that its record was written for")
+    return plan
+
+
+def plan_cache() -> PlanCache:
+    """Return the cache of this user."""
+    return PlanCache(cache_folder("plans"))

@@ -1,0 +1,1 @@
+"""Image files in, mask files out."""

@@ -1,0 +1,179 @@
+"""Check the segments and scans of a JPEG, and that none of its scans is missing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from foveate.runtime.errors import ImageError
+from foveate.runtime.io.formats.limits import (
+    CUT,
+    DAMAGED,
+    MAX_FILL,
+    MAX_PARTS,
+    MAX_SCAN_FILL,
+    MAX_SCANS,
+    SCAN_PIXELS,
+    SCANS_OF_ANY,
+)
+
+JPEG_START = b"\xff\xd8\xff"
+_LONG_FILL = b"\xff" * MAX_SCAN_FILL
+_FIRST_BLOCK, _BLOCK = 1 << 14, 1 << 17
+_END = b"\xff\xd9"
+_FILL = re.compile(rb"\xff+")
+_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_ALONE = (0x01, *range(0xD0, 0xD9))
+_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+_LOOKAHEAD = b"\xfe" * 8
+"""What libjpeg reads ahead of the last code of a scan; long codes, so that no block fits in."""
+_ENDS_SCAN = np.array([byte not in (0, 0xFF, *range(0xD0, 0xD8)) for byte in range(256)])
+_SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
+
+
+@dataclass
+class _Jpeg:
+    """What the markers of a JPEG say up to a place in it."""
+
+    place: int = 2
+    parts: int = 0
+    fill: int = 0
+    frame: int = 0
+    pixels: int = 0
+    components: int = 0
+    blocks: dict[int, int] = field(default_factory=dict)
+    missing: dict[int, list[int]] = field(default_factory=dict)
+    scans: int = 0
+
+    def next_marker(self, data: bytes) -> int:
+        """Return the next marker and go behind it; -1 where ``data`` ends before it."""
+        start = data.find(b"\xff", self.place)
+        found = _FILL.match(data, start) if start >= 0 else None
+        if found is None or found.end() >= len(data):
+            return -1
+        self.fill += found.end() - 1 - self.place
+        self.parts += 1
+        self.place = found.end() + 1
+        if self.fill > MAX_FILL:
+            raise ImageError(
+                f"has over {MAX_FILL} bytes between its segments; that is the limit. Save it again"
+            )
+        if self.parts > MAX_PARTS:
+            raise ImageError(f"has over {MAX_PARTS} segments; that is the limit. Save it again")
+        return data[found.end()]
+
+    def segment(self, data: bytes) -> bytes | None:
+        """Return the content of a segment and go behind it; None where ``data`` ends in it."""
+        size = int.from_bytes(data[self.place : self.place + 2], "big")
+        if self.place + max(size, 2) > len(data):
+            return None
+        if size < 2:
+            raise ImageError(DAMAGED)
+        content = data[self.place + 2 : self.place + size]
+        self.place += size
+        return content
+
+    def take_frame(self, marker: int, content: bytes) -> None:
+        """Note the size of a frame and the blocks of each of its components."""
+        if len(content) < 6 or len(content) < 6 + 3 * content[5]:
+            raise ImageError(DAMAGED)
+        height, width = (int.from_bytes(content[place : place + 2], "big") for place in (1, 3))
+        parts = [content[place : place + 3] for place in range(6, 6 + 3 * content[5], 3)]
+        across, down = (max((part[1] >> shift & 15 for part in parts), default=1) or 1
+                        for shift in (4, 0))  # fmt: skip
+        self.frame, self.pixels, self.components = marker, height * width, content[5]
+        for name, sampling, _ in parts:
+            rows = -(-height * (sampling & 15) // (8 * down))
+            columns = -(-width * (sampling >> 4) // (8 * across))
+            self.blocks[name] = rows * columns
+            self.missing[name] = [-1] * 64
+
+    def take_scan(self, content: bytes) -> int:
+        """Note a scan; return how many bits it has at least."""
+        count = content[0] if content else 0
+        if len(content) < 4 + 2 * count:
+            raise ImageError(DAMAGED)
+        names = content[1 : 1 + 2 * count : 2]
+        first, last, low = content[1 + 2 * count], content[2 + 2 * count], content[3 + 2 * count]
+        self.scans += 1
+        most = max(SCANS_OF_ANY, min(MAX_SCANS, SCAN_PIXELS // max(1, self.pixels)))
+        if self.scans > most:
+            raise ImageError(
+                f"has over {most} scans; that is the limit for its size. Save it again"
+            )
+        band = slice(first, min(last, 63) + 1)
+        for name in names:
+            if name in self.missing:
+                sent = self.missing[name]
+                sent[band] = [low & 15] * len(sent[band])
+        bits = 2 if self.frame in _SEQUENTIAL else 1 if first == 0 else 0
+        if self.frame not in (*_SEQUENTIAL, _PROGRESSIVE):
+            bits = 0  # arithmetic codes take less than a bit
+        return bits * sum(self.blocks.get(name, 0) for name in names)
+
+
+def check_segments(data: bytes) -> bool:
+    """Check the segments before the first scan; False where ``data`` does not reach as far."""
+    walk = _Jpeg()
+    while (marker := walk.next_marker(data)) not in (-1, _EOI, _SOS):
+        if marker and marker not in _ALONE and walk.segment(data) is None:
+            return False
+    return marker != -1
+
+
+def jpeg_pixels(data: bytes) -> bytes:
+    """Return a JPEG as far as its end mark; ImageError over the limits or where scans are missing.
+
+    A block takes two bits at least in a sequential scan, one in the first scan of a progressive
+    one: a scan of fewer bytes is cut. Of a single sequential scan the end mark is taken away, since
+    libjpeg fills up with grey what ends in a marker; without one Pillow misses the bytes.
+    """
+    walk = _Jpeg()
+    while (marker := walk.next_marker(data)) != _EOI:
+        if marker == -1:
+            raise ImageError(CUT)
+        if not marker or marker in _ALONE:
+            continue
+        content = walk.segment(data)
+        if content is None:
+            raise ImageError(CUT)
+        if marker in _FRAMES:
+            walk.take_frame(marker, content)
+        elif marker == _SOS:
+            bits, start = walk.take_scan(content), walk.place
+            whole = walk.frame in _SEQUENTIAL and content[0] == walk.components
+            if whole and data.endswith(_END):  # libjpeg takes no other scan then
+                walk.place = len(data) - len(_END)
+            else:
+                walk.place = _scan_end(data, start)
+            if data.find(_LONG_FILL, start, walk.place) >= 0:
+                raise ImageError(
+                    f"has over {len(_LONG_FILL)} fill bytes in a scan; that is the limit. Save it "
+                    "again"
+                )
+            if 8 * (walk.place - start) < bits:
+                raise ImageError(CUT)
+    if (
+        not walk.scans
+        or walk.frame == _PROGRESSIVE
+        and any(any(bits for bits in sent) for sent in walk.missing.values())
+    ):
+        raise ImageError(CUT)
+    if walk.frame in _SEQUENTIAL and walk.scans == 1:
+        return data[: walk.place - 2] + _LOOKAHEAD
+    return data[: walk.place]
+
+
+def _scan_end(data: bytes, place: int) -> int:
+    """Return where the marker after a scan is, the end of ``data`` where there is none."""
+    size = _FIRST_BLOCK
+    while place < len(data) - 1:
+        block = np.frombuffer(data, np.uint8, min(size + 1, len(data) - place), place)
+        at = np.flatnonzero((block[:-1] == 0xFF) & (block[1:] != 0))
+        ends = at[_ENDS_SCAN[block[at + 1]]]
+        if ends.size:
+            return place + int(ends[0])
+        place, size = place + len(block) - 1, min(2 * size, _BLOCK)
+    return len(data)

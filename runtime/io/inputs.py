@@ -1,0 +1,225 @@
+"""Which images to segment, and the name of what is made of each."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from foveate.runtime.errors import SettingsError
+from foveate.runtime.io.formats import tiff_pages
+from foveate.runtime.io.output_settings import OVERLAYS, PROBABILITY
+from foveate.runtime.io.paths import (
+    Found,
+    images_in,
+    listed_in,
+    matches,
+    names_on_stdin,
+    not_of,
+    within,
+)
+
+SHOWN = 5
+"""Inputs named in a message; there may be thousands."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image to segment.
+
+    ``name`` is the path under OUT without a suffix, with "/" between folders; no two items have
+    one, even where case does not count. ``page`` is a page of a TIFF of several, from 1, else 0.
+    """
+
+    path: Path
+    name: str
+    page: int = 0
+
+
+def find_items(
+    inputs: Sequence[str],
+    out: Path,
+    recursive: bool = False,
+    listed: Callable[[], Iterable[str]] | None = None,
+) -> list[Item]:
+    """Return the images that the inputs name, each once, and each page of a TIFF.
+
+    An input is a file, a folder, a glob, ``-`` (the names that ``listed`` gives; without it, those
+    on standard input) or ``@FILE``, a list of names. ``recursive`` also takes the folders below a
+    folder, and keeps the tree in ``out``: from that folder on, from the first pattern of a glob,
+    or from the deepest folder that has all files of a list.
+
+    A name is the image's stem, ``stem.p2`` for page 2; where two images share it, their full names
+    (``a.jpg``). SettingsError when nothing is found, when two images cannot be told apart, or when
+    masks would be written among the images.
+    """
+    stdin = cache(lambda: list((listed or names_on_stdin)()))
+    found: list[Found] = []
+    missed: list[Found] = []
+    for text in inputs:
+        new = list(_expanded(text, out, recursive, stdin))
+        found += new
+        if not new and _is_glob(text):
+            missed.append(Found(Path(text)))  # it fails by name, and the others are written
+    if not found:
+        raise SettingsError(_nothing(inputs, out, recursive))
+    found = _once(found + missed)
+    _check_folders(found, out)
+    return _named(found)
+
+
+def items_of(entry: Found) -> list[Item]:
+    """Return each page of a file, named after its whole file name: ``a.jpg``, ``a.tif.p2``.
+
+    So names are apart whatever files come later.
+    """
+    found, pages = [entry], [_pages(entry.path)]
+    return [Item(entry.path, name, page) for _, page, name in _names(found, pages, {0})]
+
+
+def check_apart(folder: Path, out: Path) -> None:
+    """Raise SettingsError when a folder that will be looked at again is OUT, or lies in it."""
+    if os.path.realpath(folder) == os.path.realpath(out):
+        raise SettingsError(_among(out, str(folder)))
+    if within(os.path.realpath(folder), os.path.realpath(out)):
+        raise SettingsError(
+            f"--watch {folder} lies in --out {out}, and what lies there is no input; wanted two "
+            "folders, or --out in the watched one"
+        )
+
+
+def is_kept_free(folder: str) -> bool:
+    """Say whether a folder under OUT is, or lies in, one where foveate keeps its pictures."""
+    return folder.split("/")[0].lower() in (OVERLAYS, PROBABILITY)
+
+
+def _expanded(
+    text: str, out: Path, recursive: bool, stdin: Callable[[], Sequence[str]]
+) -> Iterable[Found]:
+    """Return what one argument names."""
+    if text == "-":
+        if not stdin():
+            raise SettingsError("- is standard input, and it is empty; wanted one path a line")
+        return not_of(out, stdin(), recursive)
+    if os.path.isdir(text):
+        if os.path.realpath(text) == os.path.realpath(out):
+            raise SettingsError(_among(out, text))
+        try:
+            return list(images_in(text, out, recursive))
+        except OSError:
+            return [Found(Path(text))]  # it fails by name, and the others are written
+    if os.path.exists(text):
+        return [Found(Path(text))]
+    if text.startswith("@"):
+        return not_of(out, listed_in(text[1:]), recursive)
+    return matches(text, out, recursive) if _is_glob(text) else [Found(Path(text))]
+
+
+def _is_glob(text: str) -> bool:
+    return text[:1] != "@" and glob.has_magic(text) and not os.path.exists(text)
+
+
+def _nothing(inputs: Sequence[str], out: Path, recursive: bool) -> str:
+    named = ", ".join(inputs[:SHOWN]) + (", …" if len(inputs) > SHOWN else "")
+    below = "" if recursive else " (--recursive searches their subfolders too)"
+    return (
+        f"no images found in {named}; wanted image files, folders of them{below}, globs, @LIST "
+        f"or - for a list. What lies in --out {out} is passed over"
+    )
+
+
+def _among(out: Path, folder: str) -> str:
+    return (
+        f"--out {out} is the folder of the images {folder}; masks would overwrite them. "
+        "Choose another folder"
+    )
+
+
+def _once(found: Iterable[Found]) -> list[Found]:
+    """Return every file once, whichever ways lead to its folder."""
+    real = cache(os.path.realpath)
+    unique: dict[tuple[str, str], Found] = {}
+    for entry in found:
+        folder, name = os.path.split(entry.path)
+        unique.setdefault((real(folder or "."), name), entry)
+    return list(unique.values())
+
+
+def _check_folders(found: Iterable[Found], out: Path) -> None:
+    """Raise SettingsError when something would be written to a folder of images, or read there."""
+    to = os.path.realpath(out)
+    kept = [os.path.join(to, name) for name in (OVERLAYS, PROBABILITY)]
+    written: dict[str, str] = {}
+    read: dict[str, str] = {}
+    for path, folder in found:
+        written.setdefault(folder, str(path))
+        read.setdefault(os.path.dirname(path), str(path))
+    targets = {os.path.realpath(os.path.join(to, folder)) for folder in written}
+    for parent in read:
+        real = os.path.realpath(parent or ".")
+        if real in targets or any(within(real, folder) for folder in kept):
+            raise SettingsError(_among(out, parent or "."))
+    for folder, image in written.items():
+        if is_kept_free(folder):
+            raise SettingsError(
+                f"{image} would be written to {out / folder}, where foveate keeps its {folder}; "
+                "give that folder another name"
+            )
+
+
+def _named(found: Sequence[Found]) -> list[Item]:
+    """Return the items, with names that no two share; SettingsError names two that must.
+
+    A file's name is its stem until another has it: then all of its pages take its full name, which
+    may be the stem of a third.
+    """
+    pages = [_pages(entry.path) for entry in found]
+    full: set[int] = set()
+    while True:
+        names = list(_names(found, pages, full))
+        owners: dict[str, int] = {}
+        clashing: set[int] = set()
+        for index, _, name in names:
+            other = owners.setdefault(name.lower(), index)
+            if other != index:
+                if {index, other} <= full:
+                    raise SettingsError(_clash(found[other], found[index], name))
+                clashing |= {index, other}
+        if not clashing:
+            return [Item(found[index].path, name, page) for index, page, name in names]
+        full |= clashing
+
+
+def _clash(first: Found, second: Found, name: str) -> str:
+    """Say that two images would have one mask, and what helps."""
+    one, other = (f"{entry.folder}/{entry.path.name}" for entry in (first, second))
+    if one != other and one.lower() == other.lower():
+        advice = (
+            "their names differ by upper and lower case alone, which many disks take for one; "
+            "rename one of them, or segment it by itself into another folder"
+        )
+    else:
+        advice = "segment them into two folders, or keep their tree with --recursive"
+    return f"{first.path} and {second.path} would both be written to {name}.png; {advice}"
+
+
+def _pages(path: Path) -> range:
+    """Return the pages of a file as they are read: 1 to N, or 0 alone where there is one."""
+    if not path.name.lower().endswith(tiff_pages.SUFFIXES):
+        return range(1)
+    count = tiff_pages.page_count(path)
+    return range(1, count + 1) if count > 1 else range(1)
+
+
+def _names(
+    found: Sequence[Found], pages: Sequence[range], full: set[int]
+) -> Iterator[tuple[int, int, str]]:
+    """Yield (place in ``found``, page, name); the files in ``full`` keep their suffix."""
+    for index, (path, folder) in enumerate(found):
+        name = path.name if index in full else path.stem
+        start = f"{folder}/{name}" if folder else name
+        for page in pages[index]:
+            yield index, page, f"{start}.p{page}" if page else start

@@ -1,0 +1,89 @@
+"""What is written of an image: the mask, and beside it what was asked for.
+
+Everything is encoded first and written after, each file under a temporary name that is renamed:
+what cannot be encoded leaves nothing, and where a mask lies its companions lie too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+
+from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.engines.base import Pixels
+from foveate.runtime.io.coco import assemble_coco, encode_coco
+from foveate.runtime.io.mask_files import encode_mask
+from foveate.runtime.io.npz_files import encode_npz
+from foveate.runtime.io.output_settings import OUTPUT_KINDS, OutputSettings
+from foveate.runtime.io.overlay import draw_overlay, eight_bit
+from foveate.runtime.io.png import encode_png
+from foveate.runtime.io.probability import probability_picture
+from foveate.runtime.result import Result
+from foveate.runtime.spec import CascadeSpec
+
+__all__ = ["OUTPUT_KINDS", "OutputSettings", "assemble_coco", "encode_overlay", "write_outputs"]
+
+
+def write_outputs(
+    settings: OutputSettings,
+    out: Path,
+    name: str,
+    image: Pixels,
+    result: Result,
+    spec: CascadeSpec,
+    source: str = "",
+) -> dict[str, str]:
+    """Write the files of one image into ``out``; return the sha256 of each, the mask's first.
+
+    They are called as ``settings.names(name)`` says; folders are made. ``source`` is what COCO
+    calls the image, ``name`` where it is empty. The sha256 is that of the bytes as they were
+    encoded. Raises OSError, which names the file, and SettingsError as ``settings.check`` does.
+    """
+    files = settings.names(name)
+    encoded = _encoded(settings, source or name, image, result, spec)
+    contents = dict(zip(files, encoded, strict=True))
+    for file in reversed(files):
+        _write(out, file, contents[file])
+    return {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
+
+
+def _encoded(
+    settings: OutputSettings, source: str, image: Pixels, result: Result, spec: CascadeSpec
+) -> Iterator[bytes]:
+    """Yield the content of every file, in the order of their names."""
+    if settings.kind == "coco":
+        yield encode_coco(result, spec, source)
+    elif settings.kind == "npz":
+        yield encode_npz(result, spec, settings.probability)
+    else:
+        yield encode_mask(result.mask, len(spec.classes))
+    if settings.overlay:
+        yield encode_overlay(image, result, spec)
+    if settings.probability:
+        yield encode_png(probability_picture(result, spec), 8)
+
+
+def encode_overlay(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
+    """Return the JPEG of an image with its mask and box drawn."""
+    boxes = None if spec.region.mode == "none" else result.box_xyxy
+    picture = draw_overlay(eight_bit(image), result.mask, boxes)
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    assert done
+    return data.tobytes()
+
+
+def _write(out: Path, name: str, content: bytes) -> None:
+    """Write a file, its folder too when it is not there: rarely, so it is not looked for first.
+
+    ``out`` itself is never made: where it is gone, somebody took it away.
+    """
+    path = out / name
+    try:
+        write_atomically(path, lambda file: file.write(content))
+    except FileNotFoundError:
+        for folder in reversed(Path(name).parents[:-1]):
+            (out / folder).mkdir(exist_ok=True)
+        write_atomically(path, lambda file: file.write(content))

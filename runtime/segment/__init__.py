@@ -1,0 +1,1 @@
+"""One run over many files: read, segment, write, resume."""

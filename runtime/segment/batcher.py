@@ -1,0 +1,90 @@
+"""Images of several threads become batches of one size."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.engines.base import Pixels
+from foveate.runtime.result import Result
+
+WAIT_S = 0.02
+"""How long the first image of a batch waits for more of its size."""
+
+
+@dataclass
+class _Group:
+    images: list[Pixels] = field(default_factory=list)
+    full: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
+    results: list[Result] | None = None
+
+
+class Batcher:
+    """Segments one image a call, together with those that other threads bring meanwhile.
+
+    The first thread with a size waits for others, but never longer than ``wait_s``, so that an odd
+    size is not held up, and not at all when ``alone`` says that no other is on its way; then it
+    runs them all. When a batch fails each image is run alone, so that one image's error is no
+    other's. ``ran`` is told how many images went together.
+    """
+
+    def __init__(
+        self,
+        cascade: Cascade,
+        batch: int,
+        wait_s: float = WAIT_S,
+        alone: Callable[[], bool] = lambda: False,
+        ran: Callable[[int], object] = lambda images: None,
+    ) -> None:
+        self._cascade, self._batch, self._wait_s = cascade, batch, wait_s
+        self._alone, self._ran = alone, ran
+        self._lock = threading.Lock()
+        self._open: dict[tuple[tuple[int, ...], str], _Group] = {}
+
+    def __call__(self, image: Pixels, probabilities: bool = False) -> Result:
+        """Return the result of one image; raises what a call of the cascade raises."""
+        if self._batch == 1:
+            return self._single(image, probabilities)
+        group, index = self._join(image)
+        if index == 0:
+            if not self._alone():
+                group.full.wait(self._wait_s)
+            self._run(image, group, probabilities)
+        group.done.wait()
+        if group.results is None:
+            return self._single(image, probabilities)
+        return group.results[index]
+
+    def _single(self, image: Pixels, probabilities: bool) -> Result:
+        result = self._cascade(image, probabilities)
+        self._ran(1)
+        return result
+
+    def _join(self, image: Pixels) -> tuple[_Group, int]:
+        key = (image.shape, str(image.dtype))
+        with self._lock:
+            group = self._open.setdefault(key, _Group())
+            group.images.append(image)
+            index = len(group.images) - 1
+            if len(group.images) == self._batch:
+                del self._open[key]
+                group.full.set()
+        return group, index
+
+    def _run(self, image: Pixels, group: _Group, probabilities: bool) -> None:
+        key = (image.shape, str(image.dtype))
+        with self._lock:
+            if self._open.get(key) is group:
+                del self._open[key]
+        try:
+            if len(group.images) > 1:
+                results = self._cascade.batch(group.images, probabilities)
+                self._ran(len(results))
+                group.results = results
+        except Exception:
+            group.results = None  # each is run alone, and says itself what is wrong with it
+        finally:
+            group.done.set()

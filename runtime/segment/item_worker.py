@@ -1,0 +1,92 @@
+"""The work on one image, from its file to its mask; called by several threads."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError
+from foveate.runtime.io.images import read_image
+from foveate.runtime.io.inputs import Item
+from foveate.runtime.io.outputs import OutputSettings, write_outputs
+from foveate.runtime.io.result_line import result_line
+from foveate.runtime.limits import PIXELS
+from foveate.runtime.segment.batcher import Batcher
+from foveate.runtime.segment.budget import Budget
+from foveate.runtime.segment.concurrency import WorkPlan
+from foveate.runtime.segment.resume import stamp
+from foveate.runtime.segment.stage_times import ImageTimes
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of a folder that no other file would escape."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """An image whose files are written: its line for the journal, and what each stage took."""
+
+    line: dict[str, Any]
+    core_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that gave no mask, and why."""
+
+    input: str
+    reason: str
+    page: int = 0
+
+    @property
+    def line(self) -> dict[str, Any]:
+        page = {"page": self.page} if self.page else {}
+        return {"input": self.input, **page, "reason": self.reason}
+
+
+class ItemWorker:
+    """Segments items into a folder. What is one image's own fault comes back as a Failure.
+
+    Raises EngineError when the engine fails, OSError when nothing more can be written.
+    """
+
+    def __init__(
+        self, cascade: Cascade, outputs: OutputSettings, out: Path, plan: WorkPlan
+    ) -> None:
+        self._cascade, self._outputs, self._out = cascade, outputs, out
+        self._threads = plan.threads
+        self._segment = Batcher(cascade, plan.batch)
+        self._budget = Budget(PIXELS)
+
+    def __call__(self, item: Item) -> Written | Failure:
+        """Return what became of an item."""
+        try:
+            return self._written(item)
+        except (ImageError, GraphError, DeviceMemoryError) as error:
+            reason = str(error)
+        except MemoryError:
+            reason = "there is no memory for it; try --workers 1"
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            reason = f"mask not written: {error.strerror or error}"
+        return Failure(str(item.path), reason, item.page)
+
+    def _written(self, item: Item) -> Written:
+        spec, times = self._cascade.spec, ImageTimes(self._threads)
+        read = stamp(item)
+        with times.stage("decode"):
+            image = read_image(item.path, item.page)
+        with self._budget.room(image.size):
+            with times.stage("engine"):
+                result = self._segment(image, self._outputs.probability)
+            with times.stage("encode"):
+                files = write_outputs(
+                    self._outputs, self._out, item.name, image, result, spec, str(item.path)
+                )
+        line = result_line(str(item.path), item.page, files, image.shape, result, spec)
+        line |= {**read, "files": files}
+        line["ms"] |= {name: round(times.wall_ms[name], 3) for name in ("decode", "encode")}
+        return Written(line, times.core_ms)

@@ -1,0 +1,1 @@
+"""A run over many files on a Ray cluster."""
