@@ -46,7 +46,7 @@ def coded(kind: str, mode: str = "L", **more: object) -> bytes:
 STACK = coded("TIFF", save_all=True, append_images=[Image.new("L", (9, 9))])
 
 BAD = [
-    ("empty", b"", "/mask", 422, "the image is empty (0 bytes); expected .png"),
+    ("empty", b"", "/mask", 422, "the image is empty (0 bytes); wanted .png"),
     ("cut short", PNG[:-5], "/mask", 422, "the image is cut short: its end is missing"),
     ("a damaged one", PNG[:60] + b"?" + PNG[61:], "/mask", 422, "the image is damaged"),
     ("a JPEG cut short", JPEG[:-9], "/result", 422, "the image is cut short"),
@@ -70,8 +70,8 @@ BAD = [
     ("page 0", STACK, "/mask?page=0", 400, "page=N, a TIFF page from 1"),
     ("two pages asked for", STACK, "/mask?page=1&page=2", 400, "no parameter but page=N"),
     ("page 000...", STACK, "/mask?page=" + "0" * 5000, 400, "page=N, a TIFF page from 1"),
-    ("a slash too many", PNG, "/mask/", 404, "no such path; expectedT or PUT to /mask"),
-    ("another path", PNG, "/masks", 404, "no such path; expectedT or PUT to /mask"),
+    ("a slash too many", PNG, "/mask/", 404, "no such path; expected POST or PUT to /mask"),
+    ("another path", PNG, "/masks", 404, "no such path; expected POST or PUT to /mask"),
     ("a path out of the tree", PNG, "/../etc/passwd", 404, "no such path"),
 ]
 
