@@ -99,7 +99,7 @@ def test_the_help_loads_no_numpy() -> None:
 
 def test_the_cache_of_plans_loads_no_numpy() -> None:
     folder = "foveate.runtime.engines.tensorrt"
-    rooms = f"{folder}.plan_lookup, {folder}.plan_care, foveate.export.build_cli"
+    rooms = f"{folder}.plan_lookup, {folder}.plan_cache, foveate.export.build_cli"
     assert python(f"import sys, {rooms}; print('numpy' in sys.modules)") == "False"
 
 

@@ -22,7 +22,7 @@ from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.gpu import gpu
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-from foveate.runtime.engines.tensorrt.plan_lookup import Wanted, find
+from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery, find
 from foveate.runtime.engines.tensorrt.plan_record import Gpu
 from foveate.runtime.engines.tensorrt.toolkit import Toolkit, toolkit
 from foveate.runtime.errors import EngineError, GraphError, SettingsError
@@ -108,7 +108,7 @@ def test_a_plan_is_found_for_the_shapes_it_was_built_for(
 ) -> None:
     build(bundle)
     graph = open_bundle(bundle).graph_sha256("fp16")
-    wanted = Wanted("tensorrt_rtx", rtx.version, Gpu("any", "sm89"), str(bundle), "fp16", graph)
+    wanted = PlanQuery("tensorrt_rtx", rtx.version, Gpu("any", "sm89"), str(bundle), "fp16", graph)
     record = find(cache, wanted, (4, 100, 200))
     assert len(cache.read(record, str(bundle))) == record.plan_bytes
 

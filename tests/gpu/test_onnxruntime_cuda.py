@@ -14,9 +14,9 @@ from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.engines.onnxruntime_cuda import (
     OnnxRuntimeCudaEngine,
     engine_from_onnx,
+    has_provider,
     host_memory,
 )
-from foveate.runtime.engines.onnxruntime_provider import has_provider
 from foveate.runtime.errors import GraphError
 from foveate.train.phantom import PhantomSettings, phantoms
 from tests.gpu.conftest import DEMO

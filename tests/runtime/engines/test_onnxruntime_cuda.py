@@ -22,11 +22,12 @@ from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.host_memory import HostMemory, PinnedMemory, PlainMemory
-from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
-from foveate.runtime.engines.onnxruntime_binding import BoundSession
-from foveate.runtime.engines.onnxruntime_cuda import check_convolutions
-from foveate.runtime.engines.onnxruntime_provider import has_provider, load_libraries
-from foveate.runtime.engines.onnxruntime_session import session_options
+from foveate.runtime.engines.onnxruntime import BoundSession, OnnxRuntimeEngine, session_options
+from foveate.runtime.engines.onnxruntime_cuda import (
+    check_convolutions,
+    has_provider,
+    load_libraries,
+)
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.train.phantom import PhantomSettings, phantoms

@@ -17,7 +17,7 @@ from foveate.export.graph import cascade_model
 from foveate.export.quantised import quantised, value_ranges
 from foveate.runtime.agreement import dice
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines import openvino_cache
+from foveate.runtime.engines import openvino_model as openvino_cache
 from foveate.runtime.engines.base import Array
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import EngineError, GraphError
