@@ -116,7 +116,7 @@ def build(bundle: Path | None, **given: Any) -> int:
 
 
 def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
-    from foveate.export.plan_job import PlanJob, build_into, check_shapes
+    from foveate.export.tensorrt.plan_job import PlanJob, build_into, check_shapes
     from foveate.runtime.bundle.bundle import open_bundle
     from foveate.runtime.engines.tensorrt.plan_cache import export_plan
     from foveate.runtime.engines.tensorrt.toolkit import toolkit

@@ -20,9 +20,9 @@ from torch import nn
 
 import foveate
 from foveate.export.folding import folded, rounded_to_half
-from foveate.export.graph import cascade_model, stage_model
 from foveate.export.image_sets import ImageSets
-from foveate.export.lint import lint
+from foveate.export.onnx_graph.cascade import cascade_model, stage_model
+from foveate.export.onnx_graph.lint import lint
 from foveate.export.parity import measure, torch_masks
 from foveate.export.source import Source
 from foveate.runtime.bundle.bundle import (
@@ -120,7 +120,7 @@ def _measured(
     }
     quantised = None
     if "int8" in job.precisions:
-        from foveate.export.int8_graph import int8_graph
+        from foveate.export.int8.int8_graph import int8_graph
 
         assert job.images.calibration is not None
         quantised = int8_graph(cascade, job.images.calibration, job.progress)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from foveate.benchmarks.schema.machine import VISIBLE, show_only
-from foveate.export import plan_job
-from foveate.export.plan_job import PlanJob, build_into
+from foveate.export.tensorrt import plan_job
+from foveate.export.tensorrt.plan_job import PlanJob, build_into
 from foveate.runtime.auto import choose as choice
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.engines.tensorrt import engine as planned

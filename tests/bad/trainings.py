@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from foveate.export import float_blocks
+from foveate.export.int8 import mixed_precision as float_blocks
 from foveate.runtime import agreement as overlap
 from foveate.runtime.bundle.bundle import file_sha256
 from foveate.runtime.hashes import canonical_sha256

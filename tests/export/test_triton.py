@@ -21,7 +21,7 @@ from PIL import Image
 from tritonclient.grpc import model_config_pb2
 
 from foveate.export.folding import folded
-from foveate.export.graph import cascade_model
+from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.export.triton import MAX_BATCH, model_config, write_triton_model
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.errors import SettingsError

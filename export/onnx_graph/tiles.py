@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
-from foveate.export.operators import GraphWriter
-from foveate.export.resample import Axis, Plane, steps
+from foveate.export.onnx_graph.resample import Axis, Plane, steps
+from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.runtime.spec import CascadeSpec
 from foveate.runtime.tiles import TileAxis, TileGrid, tile_grid
 from foveate.train.tiles import MASS_STEPS, ROUND_MASS

@@ -7,9 +7,9 @@ from typing import Any
 
 import onnx
 
-from foveate.export.float_blocks import Progress, Quantised, Search
-from foveate.export.graph import cascade_model
 from foveate.export.image_sets import Images
+from foveate.export.int8.mixed_precision import Progress, Quantised, Search
+from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.runtime.errors import BundleError
 from foveate.train.cascade import TorchCascade
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveate.export.operators import GraphWriter
+from foveate.export.onnx_graph.writer import GraphWriter
 
 Pair = Sequence[int]
 NEAREST = {

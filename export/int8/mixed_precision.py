@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import onnx
 from onnxruntime.quantization.calibrate import TensorsData
 
-from foveate.export.layers import block_names
-from foveate.export.quantised import quantised, value_ranges
+from foveate.export.int8.quantise import quantised, value_ranges
+from foveate.export.onnx_graph.layers import block_names
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
 from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from torch import nn
 
-from foveate.export.graph import cascade_model
+from foveate.export.onnx_graph.cascade import cascade_model
 from tests.drawing import threshold_network, threshold_spec
 
 SIDE = 2500

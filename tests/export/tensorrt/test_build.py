@@ -16,8 +16,8 @@ import pytest
 from click.testing import Result
 
 from foveate.export.folding import folded
-from foveate.export.graph import cascade_model
-from foveate.export.tensorrt import build_plan, check_options
+from foveate.export.onnx_graph.cascade import cascade_model
+from foveate.export.tensorrt.build import build_plan, check_options
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.gpu import gpu
@@ -29,7 +29,7 @@ from foveate.runtime.errors import EngineError, GraphError, SettingsError
 from tests.conftest import run
 from tests.drawing import random_network, small_spec, tiled
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALL = ("--batch", "1,2,4", "--size", "160x160,64x200")
 OPTIONS = BuildOptions(((160, 160), (64, 200)), (1, 2, 4))
 
@@ -193,7 +193,7 @@ def test_a_build_for_the_gpu_at_hand_asks_for_it(
 
 
 def test_the_gpu_at_hand_is_a_target_that_goes_alone(rtx: Toolkit, tmp_path: Path) -> None:
-    from foveate.export.tensorrt import _config
+    from foveate.export.tensorrt.build import _config
 
     current = rtx.module.ComputeCapability.CURRENT
     builder = rtx.module.Builder(rtx.module.Logger(rtx.module.Logger.INTERNAL_ERROR))
@@ -207,7 +207,7 @@ def test_plans_leave_memory_to_the_user_so_that_graphs_can_be_captured(
     rtx: Toolkit, tmp_path: Path
 ) -> None:
     """That such plans build is held by every other test here; older versions have no such flag."""
-    from foveate.export.tensorrt import _config
+    from foveate.export.tensorrt.build import _config
 
     flags = rtx.module.BuilderFlag
     builder = rtx.module.Builder(rtx.module.Logger(rtx.module.Logger.ERROR))
@@ -222,7 +222,7 @@ def test_plans_leave_memory_to_the_user_so_that_graphs_can_be_captured(
 
 
 def test_tf32_is_off_unless_asked_for(rtx: Toolkit) -> None:
-    from foveate.export.tensorrt import _config
+    from foveate.export.tensorrt.build import _config
 
     builder = rtx.module.Builder(rtx.module.Logger(rtx.module.Logger.ERROR))
     for tf32 in (False, True):
@@ -237,7 +237,7 @@ def test_tf32_is_off_unless_asked_for(rtx: Toolkit) -> None:
 @pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning")
 def test_the_options_of_the_full_tensorrt_set_what_they_say(rtx: Toolkit, tmp_path: Path) -> None:
     """Over the bindings of TensorRT-RTX, which have the same names; nothing is built."""
-    from foveate.export.tensorrt import _config
+    from foveate.export.tensorrt.build import _config
 
     trt = rtx.module
     full = Toolkit("tensorrt", "11.4.0", trt)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from foveate.export.layers import nodes_of_networks
-from foveate.export.network_operators import NEAREST
+from foveate.export.onnx_graph.layers import nodes_of_networks
+from foveate.export.onnx_graph.network_operators import NEAREST
 
 FORBIDDEN = {
     "GridSample": "TensorRT reads it as nearest at opset 20 and wrongly in fp16 "

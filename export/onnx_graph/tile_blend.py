@@ -13,10 +13,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from foveate.export.operators import GraphWriter
-from foveate.export.paste import decided, write_mask
-from foveate.export.resample import steps
-from foveate.export.tiles import ChosenTiles, GridLine, as_float, as_int, seen
+from foveate.export.onnx_graph.paste import decided, write_mask
+from foveate.export.onnx_graph.resample import steps
+from foveate.export.onnx_graph.tiles import ChosenTiles, GridLine, as_float, as_int, seen
+from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.cascade import LEAST_SHARE
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from onnx import TensorProto
 
-from foveate.export.operators import GraphWriter
-from foveate.export.resample import Axis, Plane, Span
+from foveate.export.onnx_graph.resample import Axis, Plane, Span
+from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.runtime.spec import CascadeSpec, Region, Size
 from foveate.train.geometry import ROUND_SIDE, ROUND_START
 

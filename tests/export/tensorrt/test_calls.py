@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "tensorrt.md"
+PAGE = Path(__file__).parents[3] / "docs" / "tensorrt.md"
 SOURCES = (
-    "export/tensorrt.py", "export/tensorrt_watch.py", "runtime/engines/tensorrt/plan.py",
+    "export/tensorrt/build.py", "export/tensorrt/watch.py", "runtime/engines/tensorrt/plan.py",
 )  # fmt: skip
 RTX_ALONE = ("ICudaEngine.create_runtime_config",)
 """What the lean runtime has too, and we use with TensorRT-RTX alone."""
@@ -74,7 +74,7 @@ def test_a_call_is_in_what_the_lean_runtime_shares_with_tensorrt_11(
 
 def test_the_table_has_every_call_of_the_source() -> None:
     names = {match.group(1).split(".")[-1] for match in ROW.finditer(PAGE.read_text())}
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     text = "".join((root / name).read_text() for name in SOURCES)
     kinds = "builder|parser|config|profile|network|timings|error|_engine|_context|_runtime|kept"
     objects = rf"\b(?:{kinds})\.([a-z]\w+)"

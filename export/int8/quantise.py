@@ -18,7 +18,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from foveate.export.layers import blocks, nodes_of_networks
+from foveate.export.onnx_graph.layers import blocks, nodes_of_networks
 from foveate.runtime.engines.base import Array
 
 QUANTISED = [

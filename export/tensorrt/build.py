@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from foveate.export.tensorrt_watch import BuildLog, Progress, interruptible, logger, monitor
+from foveate.export.tensorrt.watch import BuildLog, Progress, interruptible, logger, monitor
 from foveate.runtime.engines.tensorrt.build_options import TARGET, BuildOptions, in_order
 from foveate.runtime.engines.tensorrt.toolkit import Toolkit
 from foveate.runtime.errors import EngineError, GraphError, SettingsError

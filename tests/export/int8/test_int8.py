@@ -13,13 +13,13 @@ import pytest
 from numpy.testing import assert_array_equal
 from onnx import TensorProto, numpy_helper
 
-from foveate.export.float_blocks import Search
 from foveate.export.folding import folded
-from foveate.export.graph import cascade_model
 from foveate.export.image_sets import image_sets
-from foveate.export.layers import block_names, nodes_of_networks
-from foveate.export.lint import lint
-from foveate.export.quantised import quantised, value_ranges
+from foveate.export.int8.mixed_precision import Search
+from foveate.export.int8.quantise import quantised, value_ranges
+from foveate.export.onnx_graph.cascade import cascade_model
+from foveate.export.onnx_graph.layers import block_names, nodes_of_networks
+from foveate.export.onnx_graph.lint import lint
 from foveate.export.source import read_source
 from foveate.runtime import agreement as overlap
 from foveate.runtime.agreement import dice
@@ -252,7 +252,7 @@ def test_other_masks_are_refused_with_the_blocks_to_blame(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(overlap.BOUNDS, "int8", (1e-9, 1e-9))
-    monkeypatch.setattr("foveate.export.float_blocks.MOST", 1)
+    monkeypatch.setattr("foveate.export.int8.mixed_precision.MOST", 1)
     result = run("export", trained, "--out", tmp_path / "b", "--precision", "fp32,int8")
     said = str(result.exception)
     assert isinstance(result.exception, BundleError) and "the int8 graph does not give" in said

@@ -14,14 +14,21 @@ from onnx import TensorProto, helper
 from torch import nn
 
 import foveate
-from foveate.export.operators import GraphWriter
-from foveate.export.paste import decided, paste, write_mask
-from foveate.export.precision import network_nodes
-from foveate.export.region import box_spans, find_box, least_box, whole_box
-from foveate.export.resample import Plane, Span, fixed_plane, image_plane, resample, whole_span
-from foveate.export.tile_blend import tile_mask, tile_score, tile_weights
-from foveate.export.tile_hints import crop_hints
-from foveate.export.tiles import choose_tiles, crop_tiles, tile_boxes
+from foveate.export.onnx_graph.box import box_spans, find_box, least_box, whole_box
+from foveate.export.onnx_graph.networks import network_nodes
+from foveate.export.onnx_graph.paste import decided, paste, write_mask
+from foveate.export.onnx_graph.resample import (
+    Plane,
+    Span,
+    fixed_plane,
+    image_plane,
+    resample,
+    whole_span,
+)
+from foveate.export.onnx_graph.tile_blend import tile_mask, tile_score, tile_weights
+from foveate.export.onnx_graph.tile_hints import crop_hints
+from foveate.export.onnx_graph.tiles import choose_tiles, crop_tiles, tile_boxes
+from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.cascade import STD_FLOOR
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foveate.export.operators import GraphWriter
-from foveate.export.resample import shares, steps
-from foveate.export.tiles import ChosenTiles, GridLine, as_float, as_int, seen
+from foveate.export.onnx_graph.resample import shares, steps
+from foveate.export.onnx_graph.tiles import ChosenTiles, GridLine, as_float, as_int, seen
+from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.runtime.spec import CascadeSpec
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from onnx import TensorProto
 from torch import nn
 
-from foveate.export.network_operators import NetworkOperators, OperatorsFor8Bits, Weight
-from foveate.export.operators import GraphWriter
-from foveate.export.traced import write_network
+from foveate.export.onnx_graph.network_operators import NetworkOperators, OperatorsFor8Bits, Weight
+from foveate.export.onnx_graph.traced import write_network
+from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.train.network import Network
 
 
@@ -19,7 +19,7 @@ def network_nodes(
 
     In fp16 a cast goes in front of the network and one behind it, and everything between them,
     weights included, is float16. For int8 the network is float32 still, but without transposed
-    convolutions: ``export.quantised`` makes 8 bits of it.
+    convolutions: ``export.int8.quantise`` makes 8 bits of it.
     """
     half = precision == "fp16"
     kind = OperatorsFor8Bits if precision == "int8" else NetworkOperators

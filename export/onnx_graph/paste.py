@@ -1,6 +1,6 @@
 """Putting probabilities back inside the graph, and deciding: no float plane is ever whole.
 
-As in ``foveate.export.resample`` by blocks: the pixels that lie over a block of cells, as many as
+As in ``resample`` by blocks: the pixels that lie over a block of cells, as many as
 the largest box can have, are one product. A band of blocks is decided at once, and only labels are
 put together: each row of the image is looked up in the block that holds it. Rows outside the box
 are looked up in one that is zero.
@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
-from foveate.export.operators import GraphWriter
-from foveate.export.resample import (
+from foveate.export.onnx_graph.resample import (
     BANDS,
     BLOCK,
     Axis,
@@ -27,6 +26,7 @@ from foveate.export.resample import (
     split,
     triangle,
 )
+from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.runtime.spec import CascadeSpec, Size
 
 _TINY = 1e-6

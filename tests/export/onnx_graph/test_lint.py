@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from foveate.export.folding import folded
-from foveate.export.graph import cascade_model
-from foveate.export.lint import FORBIDDEN, lint
+from foveate.export.onnx_graph.cascade import cascade_model
+from foveate.export.onnx_graph.lint import FORBIDDEN, lint
 from tests.drawing import random_network, small_spec, tiled
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from foveate.export.folding import folded
-from foveate.export.graph import OUTPUTS, cascade_model
-from foveate.export.lint import lint
+from foveate.export.onnx_graph.cascade import OUTPUTS, cascade_model
+from foveate.export.onnx_graph.lint import lint
 from foveate.runtime.agreement import dice
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foveate.export.tensorrt import build_plan, check_options
-from foveate.export.tensorrt_watch import Progress
+from foveate.export.tensorrt.build import build_plan, check_options
+from foveate.export.tensorrt.watch import Progress
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.runtime.engines.registry import PLANNED, REFUSED

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from foveate.export.folding import folded, rounded_to_half
-from foveate.export.graph import OUTPUTS, cascade_model, stage_model
+from foveate.export.onnx_graph.cascade import OUTPUTS, cascade_model, stage_model
 from foveate.runtime.agreement import dice
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from foveate.export.operators import GraphWriter
+from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.runtime.spec import Size
 
 BLOCK = 16

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from foveate.export.network_operators import NetworkOperators, Weight
+from foveate.export.onnx_graph.network_operators import NetworkOperators, Weight
 from foveate.train.network import Network
 
 
