@@ -14,10 +14,10 @@ TRAIN_cascade := --set num_epochs=10 --set hint_folds=0 --set val_fraction=0.05
 EXPORT_cascade := --precision fp32,fp16,int8
 TRAIN_single := --stages single --set single_input=full --set num_epochs=12 --set val_fraction=0.02
 
-TRAINING := tests/train tests/test_networks.py tests/test_notebook.py
+TEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types reference bench soak gpu-references gpu-check wheel clean
+.PHONY: help demo test test-all check lint types reference bench soak gpu-references gpu-check wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -25,15 +25,13 @@ help:  ## this list
 demo: $(VENV)/.cpu  ## segment synthetic images with the shipped bundle, write demo/index.html
 	$(VENV)/bin/foveate demo --out demo
 
-test: $(VENV)/.dev  ## all tests, in two processes at once; those that need a GPU are deselected, pytest says how many
-	@log=$$(mktemp); \
-	$(VENV)/bin/python -m pytest $(TRAINING) > "$$log" 2>&1 & training=$$!; \
-	trap 'kill $$training; exit 130' INT TERM; \
-	$(VENV)/bin/python -m pytest $(TRAINING:%=--ignore=%); status=$$?; \
-	wait $$training || status=1; \
-	cat "$$log"; rm "$$log"; exit $$status
+test: $(VENV)/.dev  ## the tests, two at a time; full matrices, soak runs and GPU tests are deselected
+	$(TEST)
 
-check: lint types test  ## everything: ruff, format, mypy --strict, tests
+test-all: $(VENV)/.dev  ## every test that needs no GPU, under 25 minutes; CI runs this
+	$(TEST) -m "not gpu"
+
+check: lint types test-all  ## everything: ruff, format, mypy --strict, all tests
 
 lint: $(VENV)/.dev  ## ruff check and ruff format --check
 	$(VENV)/bin/ruff check .

@@ -7,24 +7,29 @@ one is the sha256 noted beside the file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import IO
 
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".foveate-", ".tmp"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_TEMPORARY_NAME = re.compile(
+    f"{re.escape(TEMPORARY_PREFIX)}[0-9]+-[0-9]+{re.escape(TEMPORARY_SUFFIX)}", re.ASCII
+)
 _numbers = count()
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Call ``write`` on a temporary file beside ``path``, then rename it to ``path``.
+    """Call ``write`` on a temporary file next to ``path``, then rename it to ``path``.
 
     A failure leaves neither the temporary file nor a half-written ``path``; its OSError names
     ``path``. The file has the permissions that the umask leaves.
     """
     try:
-        handle, temporary = _create_beside(path)
+        handle, temporary = _create_next_to(path)
     except OSError as error:  # it would name the temporary file
         raise OSError(error.errno, error.strerror, str(path)) from error
     try:
@@ -38,7 +43,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise
 
 
-def _create_beside(path: Path) -> tuple[int, str]:
+def _create_next_to(path: Path) -> tuple[int, str]:
     """Return a file that was not there before, open for writing, and its name."""
     folder, process = os.path.dirname(path), os.getpid()
     while True:
@@ -48,3 +53,23 @@ def _create_beside(path: Path) -> tuple[int, str]:
             return os.open(temporary, _NEW, 0o666), temporary
         except FileExistsError:  # of a killed process that had this number, or of another machine
             continue
+
+
+def remove_stale_files(folders: Iterable[Path]) -> int:
+    """Remove the temporary files that killed processes left in folders; return how many.
+
+    Only the run that has locked the folders may call this, before it writes anything.
+    """
+    removed = 0
+    for folder in folders:
+        for path in _stale_files(folder):
+            with suppress(OSError):
+                path.unlink()
+                removed += 1
+    return removed
+
+
+def _stale_files(folder: Path) -> list[Path]:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if _TEMPORARY_NAME.fullmatch(entry.name)]
+    return []

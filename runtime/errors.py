@@ -1,24 +1,24 @@
-"""What a user can mend: one exception type, and what went wrong as its subclass.
+"""Errors that a user can fix: one exception type, with a subclass for each kind.
 
 FoveateError
 ├── SettingsError   a setting or option that does not exist or is out of range
 ├── DataError       a data set that cannot be trained on or evaluated
-├── OutputError     a folder that nothing more can be written to
+├── OutputError     a folder that cannot be written to any more
 ├── ImageError      one image that cannot be read or is outside the limits
 │   ├── SizeError   an image of too many pixels
 │   └── PagesError  an image of several pages, none of which was asked for
 ├── BundleError     a bundle or run that is missing, damaged or from another version
-└── EngineError     an engine, provider or device that is not there
+└── EngineError     an engine, provider or device that is missing
     ├── GraphError  a graph that an engine refuses or cannot run
     │   └── PlanError  no TensorRT plan covers a call
-    └── DeviceMemoryError  a device has no room for what was asked; less may fit
+    └── DeviceMemoryError  a device has not enough memory; a smaller batch may fit
 
 The command line prints the text alone and exits 2; every other exception keeps its traceback.
 """
 
 
 class FoveateError(Exception):
-    """A mistake the user can mend: what, got against wanted, what to do."""
+    """An error the user can fix: what, got against expected, what to do."""
 
 
 class SettingsError(FoveateError):
@@ -50,7 +50,7 @@ class BundleError(FoveateError):
 
 
 class EngineError(FoveateError):
-    """An engine, provider or device is not there."""
+    """An engine, provider or device is missing."""
 
 
 class GraphError(EngineError):
@@ -62,20 +62,20 @@ class PlanError(GraphError):
 
 
 class DeviceMemoryError(EngineError):
-    """A device has no room for what was asked; a smaller batch may fit."""
+    """A device has not enough memory; a smaller batch may fit."""
 
 
-class LessMemory(UserWarning):
-    """A device had no room for what was asked, and less is tried."""
+class SmallerBatchWarning(UserWarning):
+    """A device had no memory for a batch; a smaller one is tried."""
 
 
-class Away(UserWarning):
-    """A watched folder, or one below it, cannot be looked at; it is waited for."""
+class UnavailableWarning(UserWarning):
+    """A watched folder, or one below it, is unavailable; the run waits for it."""
 
 
 def one_line(text: str) -> str:
     """Return a text as one printable line of at most 1,000 characters.
 
-    Names of files and words of a bundle may hold line breaks and commands to a terminal.
+    File names and texts of a bundle may hold line breaks and terminal escape sequences.
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:1000])

@@ -1,8 +1,11 @@
-"""How large a call may be, whichever engine runs it."""
+"""How large a call may be, and how many pixels are held in memory, whichever engine runs."""
 
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from foveate.runtime.errors import ImageError
 from foveate.runtime.spec import CascadeSpec
@@ -43,3 +46,33 @@ def check_elements(spec: CascadeSpec, width: int, count: int, shape: tuple[int, 
             f"a batch of {count} images of {size} needs "
             f"tensors of {largest} elements; the limit is {MAX_ELEMENTS}"
         )
+
+
+class PixelBudget:
+    """Bound what several threads hold in memory at a time; a larger item goes alone.
+
+    First come, first served, so that small items never starve a large one.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._changed = threading.Condition()
+        self._used = 0
+        self._asked = self._served = 0
+
+    @contextmanager
+    def room(self, amount: int) -> Iterator[None]:
+        """Hold ``amount`` of the budget; block until it is free."""
+        held = min(amount, self._most)
+        with self._changed:
+            turn, self._asked = self._asked, self._asked + 1
+            self._changed.wait_for(lambda: turn == self._served and self._used + held <= self._most)
+            self._served += 1
+            self._used += held
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= held
+                self._changed.notify_all()

@@ -29,9 +29,9 @@ from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.io.mask_files import write_mask
 from foveate.runtime.result import Mask
-from foveate.runtime.segment.concurrency import Wish, plan_for
+from foveate.runtime.segment.concurrency import WorkerOptions, choose_concurrency
 from foveate.runtime.segment.journal import Journal
-from foveate.runtime.segment.pipeline import Job, segment_files
+from foveate.runtime.segment.pipeline import SegmentJob, segment_files
 
 ROUNDS = 3
 STAGES = ("decode", "engine", "encode")
@@ -151,8 +151,8 @@ def _encode_rate(run: Round) -> float:
 
 
 def _whole_rate(run: Round) -> float:
-    plan = plan_for(run.cascade, Wish(batch=1), len(run.items), run.cores)
-    report = segment_files(run.cascade, Job(run.items, Journal(run.out)), plan)
+    plan = choose_concurrency(run.cascade, WorkerOptions(batch=1), len(run.items), run.cores)
+    report = segment_files(run.cascade, SegmentJob(run.items, Journal(run.out)), plan)
     if report.failures:
         raise DataError(f"{report.failures[0].input}: {report.failures[0].reason}")
     return report.written / report.seconds

@@ -22,7 +22,7 @@ Worker = Callable[[int], int]
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerPool:
     """As many cascades and bare engines as there are workers, all with the same threads."""
 
     threads: int
@@ -31,13 +31,13 @@ class Crew:
 
 
 @contextmanager
-def hired(contender: Contender, workers: int, cores: int) -> Iterator[Crew]:
+def hired(contender: Contender, workers: int, cores: int) -> Iterator[WorkerPool]:
     """Give the crew of a number of workers, who share the cores; one thread each at least."""
     threads = max(1, cores // workers)
     with ExitStack() as stack:
         cascades = [stack.enter_context(contender.cascade(threads)) for _ in range(workers)]
         bare = [stack.enter_context(contender.bare(threads)) for _ in range(workers)]
-        yield Crew(threads, tuple(cascades), tuple(bare))
+        yield WorkerPool(threads, tuple(cascades), tuple(bare))
 
 
 def grid(
@@ -82,7 +82,7 @@ def best_cell(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _cell_rates(
-    crew: Crew, images: Sequence[Pixels], batch: int, seconds: float
+    crew: WorkerPool, images: Sequence[Pixels], batch: int, seconds: float
 ) -> dict[str, list[float]]:
     """Return images per second of both sides, window by window."""
     sides = {"raw": raw_workers(crew, images, batch), "ours": _our_workers(crew, images, batch)}
@@ -98,7 +98,7 @@ def _cell_rates(
     return rates
 
 
-def _our_workers(crew: Crew, images: Sequence[Pixels], batch: int) -> list[Worker]:
+def _our_workers(crew: WorkerPool, images: Sequence[Pixels], batch: int) -> list[Worker]:
     """Return workers that have a batch of arrays segmented by their own cascade."""
     batches = _batches(images, batch)
 
@@ -108,7 +108,7 @@ def _our_workers(crew: Crew, images: Sequence[Pixels], batch: int) -> list[Worke
     return [partial(work, cascade, offset) for offset, cascade in enumerate(crew.cascades)]
 
 
-def raw_workers(crew: Crew, images: Sequence[Pixels], batch: int) -> list[Worker]:
+def raw_workers(crew: WorkerPool, images: Sequence[Pixels], batch: int) -> list[Worker]:
     """Return workers that give their own bare engine batches that lie ready as its input."""
     input_type = crew.cascades[0].spec.input_type
     feeds = [ready(part, input_type) for part in _batches(images, batch)]

@@ -153,7 +153,7 @@ class Cascade(Closing):
     def together(self, images: Sequence[Image], probabilities: bool = False) -> list[Result]:
         """Return the results of images of one shape that run as one call.
 
-        Where a GPU has no room for so many, halves are tried, and a LessMemory warning says so.
+        Where a GPU has no room for so many, halves are tried, with a SmallerBatchWarning.
         """
         found = [taken(image) for image in images]
         return self.runs.finished(self.runs.begin(found, probabilities), found, probabilities)
@@ -185,7 +185,7 @@ class Cascade(Closing):
         """Return one result per image, in order; the images may have any sizes.
 
         Images of one size run together. Where a GPU has no room for so many, fewer are tried, and
-        a LessMemory warning says so.
+        a SmallerBatchWarning warning says so.
         """
         return self.runs.batch([taken(image) for image in images], probabilities)
 

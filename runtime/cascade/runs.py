@@ -14,7 +14,7 @@ from foveate.runtime.cascade.call_sizes import CallSizes
 from foveate.runtime.cascade.calls import Call, Caller
 from foveate.runtime.cascade.spare import Spare
 from foveate.runtime.engines.base import Submitting
-from foveate.runtime.errors import DeviceMemoryError, LessMemory
+from foveate.runtime.errors import DeviceMemoryError, SmallerBatchWarning
 from foveate.runtime.foreign_arrays import Image, Taken, shape_of
 from foveate.runtime.home_process import HomeProcess
 from foveate.runtime.limits import check_elements
@@ -69,7 +69,7 @@ class Runs:
                 raise
             half = self._sizes.halve(len(images), images[0].shape)
             text = f"{error}. Trying {half} images at a time in place of {len(images)}."
-            warnings.warn(LessMemory(text), stacklevel=3)
+            warnings.warn(SmallerBatchWarning(text), stacklevel=3)
         found = []
         for part in (images[:half], images[half:]):
             found += self.finished(self.begin(part, probabilities), part, probabilities)

@@ -54,9 +54,9 @@ class WithRay(click.Command):
 @click.option(
     "--probability", is_flag=True, help="Also write foreground probability to OUT/probability."
 )
-@click.option("--resume", is_flag=True, help="Go on with an earlier run into OUT.")
+@click.option("--resume", is_flag=True, help="Continue an earlier run into OUT.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails.")
-@click.option("--shard", default="", metavar="I/N", help="Segment one share of the inputs.")
+@click.option("--shard", default="", metavar="I/N", help="Segment shard I of N of the inputs.")
 @engine_option
 @precision_option
 @gpu_option
@@ -73,14 +73,14 @@ class WithRay(click.Command):
     "--ray",
     default="",
     metavar="[ADDRESS]",
-    help="Let --workers actors of a Ray cluster do it: HOST:PORT, or auto for the one this machine "
-    "belongs to; without ADDRESS on this machine alone.",
+    help="Segment with --workers actors of a Ray cluster: HOST:PORT, or auto for the one this "
+    "machine belongs to; without ADDRESS a local one is started.",
 )
 @click.option(
     "--watch",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="In place of INPUT: segment what appears in a folder, until stopped.",
+    help="Instead of INPUT: segment images as they appear in a folder, until stopped.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def segment(as_json: bool, **options: Any) -> int:
@@ -94,7 +94,7 @@ def segment(as_json: bool, **options: Any) -> int:
     Binary masks are 1-bit PNG (OpenCV reads 0 and 255, Pillow mode "1"), others class indices with
     a palette. OUT/results.jsonl has a line for every image. Exit code 1 when some inputs failed:
     they are in OUT/failures.jsonl, all others are written. Ctrl-C and SIGTERM finish what is in
-    hand; --resume goes on from there.
+    flight; --resume continues from there.
 
     --watch FOLDER takes images as they come, each once it has not changed for two seconds; a mask
     is named after the whole file name (scan.tif.png). It ends by Ctrl-C or SIGTERM, when nothing
@@ -132,15 +132,15 @@ def segment(as_json: bool, **options: Any) -> int:
     if stop.signal == signal.SIGINT:
         raise click.Abort
     if stop.signal:
-        click.echo("Terminated; what was written is kept, --resume goes on from there.", err=True)
+        click.echo("Terminated; what was written is kept, --resume continues from there.", err=True)
         return 128 + int(stop.signal)
     return 1 if outcome.report.failures else 0
 
 
 def _leave_at_once(bar: Bar) -> NoReturn:
-    """End the process with workers in the midst of an image; an ordinary end would abort them."""
+    """Exit while workers are in the middle of an image; a normal exit would crash them."""
     bar.clear()
-    click.echo("Interrupted; what was written is kept.", err=True)
+    click.echo("Interrupted; what was written is kept, --resume continues from there.", err=True)
     os._exit(130)
 
 
@@ -150,9 +150,9 @@ def _show(bar: Bar, at: Progress, watched: Path | None) -> None:
     if watched is None:
         bar.update("segmenting", at.done, at.total, ", ".join(notes))
         return
-    if not at.done:  # all is checked, and the first image can come
-        click.echo(one_line(f"watching {watched}; Ctrl-C or SIGTERM ends it"), err=True)
-    else:  # there is no time left to be told: it has no end
+    if not at.done:  # everything is checked, images can come
+        click.echo(one_line(f"watching {watched}; Ctrl-C or SIGTERM stops it"), err=True)
+    else:  # without an end there is no time left to show
         bar.update("watching", at.done, at.done, ", ".join(notes))
 
 
@@ -166,11 +166,11 @@ def _tell(outcome: Outcome, out: Path) -> None:
     )
     if report.written:
         share = 100 * stages["share_of_ceiling"]
-        plan = outcome.plan
-        actors = f"actors: {plan.actors}, each with " if plan.actors else ""
+        at = outcome.concurrency
+        actors = f"actors: {at.actors}, each with " if at.actors else ""
         click.echo(
             f"{stages['bottleneck']}-bound, {share:.0f}% of what the cores could give "
-            f"({actors}workers: {plan.workers}, images a call: {plan.batch})"
+            f"({actors}workers: {at.workers}, images a call: {at.batch})"
         )
     click.echo(one_line(f"engine {outcome.choice.label}: {outcome.choice.why}"))
     for failure in report.failures[:SHOWN_FAILURES]:
@@ -180,7 +180,7 @@ def _tell(outcome: Outcome, out: Path) -> None:
 
 
 def _used(engines: dict[str, int]) -> str:
-    """Return what made the masks, in words; with counts where it was more than one engine."""
+    """Return the engine that made the masks; with counts if there was more than one."""
     if len(engines) < 2:
         return "".join(engines)
     return ", ".join(f"{count} by {name}" for name, count in engines.items())

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def _number(context: click.Context, option: click.Parameter, value: float) -> float:
-    """Return a number that is one: nan is in every range."""
+    """Return a number; refuse nan, which passes every range check."""
     if math.isnan(value):
-        raise click.BadParameter("nan is no number")
+        raise click.BadParameter("nan is not a number")
     return value
 
 
@@ -56,7 +56,7 @@ def _number(context: click.Context, option: click.Parameter, value: float) -> fl
     type=click.IntRange(0, 100_000),
     default=64,
     show_default=True,
-    help="Images that may wait; one more is answered 429.",
+    help="Images that may wait; one more gets a 429.",
 )
 @click.option(
     "--timeout",
@@ -91,9 +91,9 @@ def serve(bundle: Path, **options: Any) -> int:
     pictures); GET / is a page to drop an image on, /metrics is for Prometheus, /health/live and
     /health/ready for a supervisor. The masks are those of foveate segment, byte for byte.
 
-    It listens on this machine alone unless --host says otherwise, and has neither TLS nor
-    passwords: put a proxy in front. SIGTERM and Ctrl-C answer what is in hand, then end it with
-    exit code 0; a second Ctrl-C ends it at once, with 130.
+    It listens on this machine only unless --host says otherwise, and has neither TLS nor
+    passwords: put a proxy in front. SIGTERM and Ctrl-C answer the requests in flight and exit
+    with code 0; a second Ctrl-C exits at once, with 130.
 
     \b
     Example:
@@ -113,28 +113,28 @@ def serve(bundle: Path, **options: Any) -> int:
         max_bytes=options.pop("max_megabytes") << 20,
         max_pixels=options.pop("max_megapixels") << 20,
         queue=options.pop("queue"),
-        answer_s=options.pop("timeout"),
+        response_s=options.pop("timeout"),
     )
     request = ServeRequest(bundle, limits=limits, **options)
     with library_messages_dropped(), stopping(_leave_at_once) as stop:
         serve_run(request, lambda there: _tell(there, request.host), stop.event)
-    click.echo("Stopped; the requests in hand were answered.", err=True)
+    click.echo("Stopped; the requests in flight were answered.", err=True)
     return 0
 
 
 def _leave_at_once() -> NoReturn:
-    """End the process in the midst of requests; an ordinary end would wait for those at work."""
-    click.echo("Stopped at once; the requests in hand were not answered.", err=True)
+    """Exit while requests are in flight; a normal exit would wait for them."""
+    click.echo("Stopped at once; the requests in flight were not answered.", err=True)
     os._exit(130)
 
 
 def _tell(there: Listening, host: str) -> None:
     local = host in ("127.0.0.1", "::1", "localhost")
-    who = "this machine alone can reach it" if local else "others can reach it: no TLS, no password"
-    plan = there.plan
+    who = "only this machine can reach it" if local else "others can reach it: no TLS, no password"
+    at = there.concurrency
     click.echo(
         one_line(
-            f"{there.url} ({there.engine}, workers: {plan.workers}, images a call: {plan.batch}); "
-            f"{who}. Ctrl-C or SIGTERM ends it"
+            f"{there.url} ({there.engine}, workers: {at.workers}, images a call: {at.batch}); "
+            f"{who}. Ctrl-C or SIGTERM stops it"
         )
     )

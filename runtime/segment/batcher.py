@@ -1,4 +1,4 @@
-"""Images of several threads become batches of one size."""
+"""Collect images of several threads into batches of one size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from foveate.runtime.engines.base import Pixels
 from foveate.runtime.result import Result
 
 WAIT_S = 0.02
-"""How long the first image of a batch waits for more of its size."""
+"""How long the first image of a batch waits for others of its size."""
 
 
 @dataclass
@@ -23,12 +23,11 @@ class _Group:
 
 
 class Batcher:
-    """Segments one image a call, together with those that other threads bring meanwhile.
+    """Segment one image per call, batched with those that other threads submit meanwhile.
 
-    The first thread with a size waits for others, but never longer than ``wait_s``, so that an odd
-    size is not held up, and not at all when ``alone`` says that no other is on its way; then it
-    runs them all. When a batch fails each image is run alone, so that one image's error is no
-    other's. ``ran`` is told how many images went together.
+    The first thread with an image of some size waits at most ``wait_s`` for others, and not at all
+    if ``alone()`` says that none is coming; then it runs the batch. If a batch fails, its images
+    run one by one, so that each raises only its own error. ``ran`` receives each batch's size.
     """
 
     def __init__(
@@ -85,6 +84,6 @@ class Batcher:
                 self._ran(len(results))
                 group.results = results
         except Exception:
-            group.results = None  # each is run alone, and says itself what is wrong with it
+            group.results = None  # each image then runs alone and raises its own error
         finally:
             group.done.set()

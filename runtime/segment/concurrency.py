@@ -1,8 +1,8 @@
-"""How many workers share the cores, and how many images a call of the engine has.
+"""Choose how many workers share the cores, and how many images share an engine call.
 
-On a CPU every worker carries an image from file to file on one core, and an engine of one thread
-is called by all of them: no core waits for another stage, and none is wanted twice. On a GPU there
-are workers for its slots as well.
+On a CPU each worker takes an image from file to file on one core, and all of them call an engine
+with one thread: cores are neither idle nor oversubscribed. On a GPU there are workers for its slots
+as well.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from foveate.runtime.engines.base import Pixels, Submitting, available_cores
 BATCHES = (1, 2, 4, 8)
 ROUNDS = 3
 LONGEST_S = 2.0
-"""About how long a measurement may take."""
-WORTH = 1.1
-"""A larger batch is taken when an image costs less than with the smaller one by this factor."""
+"""About how long measuring the batch sizes may take."""
+MIN_GAIN = 1.1
+"""A larger batch must make an image cheaper by this factor."""
 FEW = 64
-"""With fewer images than this a measurement costs more than it brings."""
+"""With fewer images than this, measuring costs more than it gains."""
 
 
 @dataclass(frozen=True)
-class WorkPlan:
-    """``workers`` carry images, ``batch`` images share a call, the engine has ``threads``.
+class Concurrency:
+    """``workers`` threads process images, ``batch`` images share an engine call of ``threads``.
 
-    ``measured_ms``: milliseconds of the engine an image, by batch, where that was measured.
-    ``actors``: so many processes of a Ray cluster have such workers each; 0 without one.
+    ``measured_ms``: engine milliseconds per image by batch size, if measured. ``actors``: processes
+    of a Ray cluster that each have these workers; 0 without Ray.
     """
 
     workers: int
@@ -43,9 +43,9 @@ class WorkPlan:
 
 
 def engine_threads(threads: int, items: int) -> int:
-    """Return the threads of an engine on a CPU: one where there are images for all cores.
+    """Return the threads of an engine on a CPU: one if there are images for all cores.
 
-    ``threads`` is what the user asked for, 0 for nothing.
+    ``threads`` is the user's choice, 0 for automatic.
     """
     if threads:
         return threads
@@ -53,36 +53,36 @@ def engine_threads(threads: int, items: int) -> int:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a user asks for: 0 ``workers`` or ``batch`` leave it to us."""
+class WorkerOptions:
+    """The user's choice of workers, batch and engine threads; 0 workers or batch: automatic."""
 
     workers: int = 0
     batch: int = 0
     threads: int = 1
 
 
-def plan_for(
-    cascade: Cascade, wish: Wish, items: int, cores: int, sample: Pixels | None = None
-) -> WorkPlan:
-    """Return the plan for so many items on so many cores.
+def choose_concurrency(
+    cascade: Cascade, options: WorkerOptions, items: int, cores: int, sample: Pixels | None = None
+) -> Concurrency:
+    """Return the concurrency for ``items`` images on ``cores`` cores.
 
-    ``sample`` is one of the images; without it, or with a few items, no batch is measured.
+    ``sample`` is one of the images; without it, or with few items, no batch size is measured.
     """
     measured: dict[str, float] = {}
-    if not wish.batch and sample is not None and items >= FEW:
+    if not options.batch and sample is not None and items >= FEW:
         measured = _measure(cascade, sample)
-    batch = wish.batch or min(_best(measured), wish.workers or max(BATCHES))
+    batch = options.batch or min(_best(measured), options.workers or max(BATCHES))
     beside = cascade.beside + 1 if isinstance(cascade.engine, Submitting) else 0
-    calls = beside or max(1, cores // wish.threads)
-    usual = calls * batch + (cores if beside else 0)
-    workers = wish.workers or max(1, min(usual, items))
-    return WorkPlan(workers, batch, wish.threads, measured)
+    calls = beside or max(1, cores // options.threads)
+    workers = calls * batch + (cores if beside else 0)
+    workers = options.workers or max(1, min(workers, items))
+    return Concurrency(workers, batch, options.threads, measured)
 
 
 def _measure(cascade: Cascade, image: Pixels) -> dict[str, float]:
-    """Return the engine's milliseconds an image by batch size, the least of some rounds.
+    """Return the engine's milliseconds per image by batch size, the minimum over some rounds.
 
-    The batches take turns, so that a slow moment of the machine is not one batch's alone.
+    Batch sizes alternate, so that a slow moment of the machine affects all of them.
     """
     started = time.perf_counter()
     cascade(image)
@@ -98,9 +98,9 @@ def _measure(cascade: Cascade, image: Pixels) -> dict[str, float]:
 
 
 def _best(measured: dict[str, float]) -> int:
-    """Return the batch that pays: the larger one only where it is clearly cheaper."""
+    """Return the best batch size: a larger one only if it is clearly cheaper."""
     best = 1
     for batch in BATCHES[1:]:
-        if str(batch) in measured and measured[str(batch)] * WORTH < measured[str(best)]:
+        if str(batch) in measured and measured[str(batch)] * MIN_GAIN < measured[str(best)]:
             best = batch
     return best

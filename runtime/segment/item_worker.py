@@ -1,4 +1,4 @@
-"""The work on one image, from its file to its mask; called by several threads."""
+"""Process one image from its file to its mask; called by several threads."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.io.outputs import OutputSettings, write_outputs
 from foveate.runtime.io.result_line import result_line
-from foveate.runtime.limits import PIXELS
+from foveate.runtime.limits import PIXELS, PixelBudget
 from foveate.runtime.segment.batcher import Batcher
-from foveate.runtime.segment.budget import Budget
-from foveate.runtime.segment.concurrency import WorkPlan
+from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.resume import stamp
 from foveate.runtime.segment.stage_times import ImageTimes
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of a folder that no other file would escape."""
+"""Errors of the output folder that would hit every other file too."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """An image whose files are written: its line for the journal, and what each stage took."""
+    """An image whose files are written: its journal line and the core time of each stage."""
 
     line: dict[str, Any]
     core_ms: dict[str, float]
@@ -34,7 +33,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that gave no mask, and why."""
+    """An input without a mask, and the reason."""
 
     input: str
     reason: str
@@ -47,27 +46,27 @@ class Failure:
 
 
 class ItemWorker:
-    """Segments items into a folder. What is one image's own fault comes back as a Failure.
+    """Segment items into a folder. An error of one image is returned as a Failure.
 
     Raises EngineError when the engine fails, OSError when nothing more can be written.
     """
 
     def __init__(
-        self, cascade: Cascade, outputs: OutputSettings, out: Path, plan: WorkPlan
+        self, cascade: Cascade, outputs: OutputSettings, out: Path, concurrency: Concurrency
     ) -> None:
         self._cascade, self._outputs, self._out = cascade, outputs, out
-        self._threads = plan.threads
-        self._segment = Batcher(cascade, plan.batch)
-        self._budget = Budget(PIXELS)
+        self._threads = concurrency.threads
+        self._segment = Batcher(cascade, concurrency.batch)
+        self._budget = PixelBudget(PIXELS)
 
     def __call__(self, item: Item) -> Written | Failure:
-        """Return what became of an item."""
+        """Return the outcome of an item."""
         try:
             return self._written(item)
         except (ImageError, GraphError, DeviceMemoryError) as error:
             reason = str(error)
         except MemoryError:
-            reason = "there is no memory for it; try --workers 1"
+            reason = "not enough memory; try --workers 1"
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise

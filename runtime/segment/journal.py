@@ -1,9 +1,9 @@
-"""What is done, line by line: ``results.jsonl`` and ``failures.jsonl`` in the folder of the masks.
+"""The journal of a run: ``results.jsonl`` and ``failures.jsonl`` in the output folder.
 
-A line of ``results.jsonl`` is written after its files were renamed to their final names, with one
-call of the system, so a process that is killed leaves at most files without a line, or a torn last
-line; both are done again. Nothing is forced to the disk: what a killed process had written stays,
-what a power cut takes is found by the sha256 in the line, and done again by ``--resume``.
+A line of ``results.jsonl`` is written with one system call after its files have their final names.
+So a killed process leaves at most files without a line or a torn last line; both are redone.
+Nothing is forced to disk: what a power cut loses is found by the sha256 in the line and redone by
+``--resume``.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ RESULTS, FAILURES, JOB = "results.jsonl", "failures.jsonl", "job.json"
 JOB_SHAPE = {
     "bundle": str, "engine": str, "precision": str, "outputs": dict, "plan": {"batch": int},
 }  # fmt: skip
-"""What ``job.json`` holds."""
+"""The fields of ``job.json``."""
 Line = dict[str, Any]
 CHECK_S = 1.0
-"""How often is looked whether the journal is still there, where lines are written."""
+"""How often to check, while lines are written, that the file still has its name."""
 
 
 @dataclass(frozen=True)
 class Journal:
-    """The journal of a folder. ``part`` names the share of one shard, empty without shards."""
+    """The journal of an output folder. ``part`` names a shard; empty without shards."""
 
     out: Path
     part: str = ""
@@ -57,14 +57,14 @@ class Journal:
         return self.out / f"{stem}{self.part}.{suffix}"
 
     def begin(self, job: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
-        """Start afresh: what an earlier run wrote into the journal is removed."""
+        """Start a new journal; the lines of an earlier run are removed."""
         for path in (self.results, self.failures):
             path.unlink(missing_ok=True)
         text = json.dumps({**job, "plan": plan}, indent=1) + "\n"
         write_atomically(self.job, lambda file: file.write(text.encode()))
 
     def earlier_job(self) -> Line | None:
-        """Return what the run that is to be resumed was; None when there was none."""
+        """Return the job of the run to resume; None if there was none."""
         if not self.job.exists():
             return None
         try:
@@ -75,7 +75,7 @@ class Journal:
         return job
 
     def lines(self) -> Iterator[Line]:
-        """Yield the lines of the results that are whole."""
+        """Yield the complete lines of the results."""
         try:
             data = self.results.read_bytes()
         except FileNotFoundError:
@@ -88,15 +88,15 @@ class Journal:
             if isinstance(found, dict) and isinstance(found.get("page"), int):
                 yield found
 
-    def keep(self, lines: list[Line]) -> None:
-        """Replace the results by some of their lines; the failures are forgotten."""
+    def replace(self, lines: list[Line]) -> None:
+        """Replace the results by ``lines``; the failures are removed."""
         text = "".join(as_line(line) for line in lines)
         write_atomically(self.results, lambda file: file.write(text.encode()))
         self.failures.unlink(missing_ok=True)
 
 
 class Writer(Closing):
-    """Appends lines to a file, which is made by the first of them."""
+    """Append lines to a file, which the first line creates."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -104,7 +104,7 @@ class Writer(Closing):
         self._checked = 0.0
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Write a line; OSError names the file, OutputError says that its folder is gone."""
+        """Write a line; OSError names the file, OutputError if it was removed."""
         data = as_line(line).encode()
         try:
             if self._handle < 0:
@@ -121,7 +121,7 @@ class Writer(Closing):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
     def check(self) -> None:
-        """Raise OutputError where the file that is written to is no longer the one of that name."""
+        """Raise OutputError if the open file no longer has its name."""
         self._checked = time.monotonic()
         if self._handle < 0:
             return
@@ -146,13 +146,13 @@ def _gone(path: Path) -> OutputError:
 
 
 def as_line(values: Mapping[str, Any]) -> str:
-    """Return JSON values as a line; names of files may hold bytes that are no UTF-8."""
+    """Return JSON values as a line in ASCII: file names may hold bytes that are not UTF-8."""
     return json.dumps(values, ensure_ascii=True) + "\n"
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file, empty when it cannot be read."""
+    """Return the sha256 of a file, empty if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, ValueError):  # a name with a NUL in it is no file's
+    except (OSError, ValueError):  # a name with a NUL names no file
         return ""

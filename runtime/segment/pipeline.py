@@ -1,7 +1,7 @@
-"""From files to files: every worker carries an image from decoding to its mask.
+"""Segment files into files: each worker takes an image from decoding to its written mask.
 
-One bad file stops nothing else. What stops a run is an engine that fails or a folder that cannot
-be written to; what is written then stays, and ``--resume`` goes on from there.
+One corrupt file never stops the run. A failing engine or an output folder that cannot be written to
+does; what is written then stays, and ``--resume`` continues from there.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from foveate.runtime.closing import Closing
 from foveate.runtime.engines.base import available_cores
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.io.outputs import OutputSettings
-from foveate.runtime.segment.concurrency import WorkPlan
+from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.item_worker import Failure, ItemWorker, Written
 from foveate.runtime.segment.journal import Journal, Writer
 from foveate.runtime.segment.stage_times import StageTimes
 from foveate.runtime.segment.watch import Watch
-from foveate.runtime.segment.workers import Crew
+from foveate.runtime.segment.workers import WorkerPool
 
 
 @dataclass(frozen=True)
-class Job:
-    """Items to segment, what is written of each, and where."""
+class SegmentJob:
+    """The items to segment, the outputs of each, and the journal of the folder."""
 
     items: Sequence[Item] | Watch
     journal: Journal
@@ -38,10 +38,10 @@ class Job:
 
 @dataclass
 class Report:
-    """What became of a run. ``seconds`` counts from the first decode to the last write.
+    """The counts of a run. ``seconds``: from the first decode to the last write.
 
-    ``engines`` counts the masks of each engine and precision; ``stages`` says where the cores'
-    time went (``StageTimes.summary``).
+    ``engines``: masks by engine and precision; ``stages``: where the cores' time went
+    (``StageTimes.summary``).
     """
 
     written: int = 0
@@ -58,7 +58,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is."""
+    """How far a run has got: items done, in total and failed, and the slowest stage."""
 
     done: int
     total: int
@@ -66,10 +66,10 @@ class Progress:
     bottleneck: str
 
 
-class Tally(Closing):
-    """Writes what became of each item into the journal, and counts."""
+class OutcomeRecorder(Closing):
+    """Write the outcome of each item into the journal, and count."""
 
-    def __init__(self, job: Job, cores: int, progress: Callable[[Progress], None]) -> None:
+    def __init__(self, job: SegmentJob, cores: int, progress: Callable[[Progress], None]) -> None:
         self.report = Report()
         self._job, self._progress = job, progress
         self._stages = StageTimes(cores)
@@ -77,33 +77,33 @@ class Tally(Closing):
         self._started = time.monotonic()
         progress(Progress(0, len(job.items), 0, ""))
 
-    def add(self, done: Written | Failure) -> None:
-        """Write the line of an item; OSError names the file that has no room for it."""
+    def add(self, outcome: Written | Failure) -> None:
+        """Write the line of an item; OSError names the file that cannot take it."""
         report = self.report
-        if isinstance(done, Failure):
-            report.failures.append(done)
-            self._failures.add(done.line)
+        if isinstance(outcome, Failure):
+            report.failures.append(outcome)
+            self._failures.add(outcome.line)
         else:
-            self._results.add(done.line)
-            self._stages.add(done.core_ms)
-            self._mended(done.line)
+            self._results.add(outcome.line)
+            self._stages.add(outcome.core_ms)
+            self._drop_failures(outcome.line)
             report.written += 1
-            report.empty += "empty" in done.line["flags"]
-            engine = done.line["engine"]
+            report.empty += "empty" in outcome.line["flags"]
+            engine = outcome.line["engine"]
             report.engines[engine] = report.engines.get(engine, 0) + 1
         failed = len(report.failures)
         total, bottleneck = len(self._job.items), self._stages.bottleneck
         self._progress(Progress(report.written + failed, total, failed, bottleneck))
 
-    def _mended(self, line: Mapping[str, Any]) -> None:
-        """Take what had failed and was done now, in a folder that is watched, off the failures."""
+    def _drop_failures(self, line: Mapping[str, Any]) -> None:
+        """Drop earlier failures of an input that a watched folder has now succeeded with."""
         failures = self.report.failures
         if isinstance(self._job.items, Watch) and failures:
             done = (line["input"], line["page"])
             self.report.failures = [one for one in failures if (one.input, one.page) != done]
 
     def check(self) -> None:
-        """Raise OutputError where the journal is not there any more."""
+        """Raise OutputError if the journal has been removed."""
         self._results.check()
         self._failures.check()
 
@@ -117,42 +117,42 @@ class Tally(Closing):
 
 def segment_files(
     cascade: Cascade,
-    job: Job,
-    plan: WorkPlan,
+    job: SegmentJob,
+    concurrency: Concurrency,
     progress: Callable[[Progress], None] = lambda progress: None,
     stop: threading.Event | None = None,
 ) -> Report:
-    """Segment every item of a job and return what became of them.
+    """Segment every item of a job and return the counts.
 
-    Files are written under a temporary name and renamed, then the line goes into the journal; a
-    failure has its line in ``failures.jsonl``. ``stop`` ends the run after what is in hand; a
-    watched folder has no other end.
-    Raises EngineError when the engine fails, OSError when nothing more can be written.
+    Files are written under a temporary name and renamed, then their line is appended to the
+    journal; failures go to ``failures.jsonl``. ``stop`` ends the run after what is in flight; a
+    watched folder ends only so. Raises EngineError when the engine fails, OSError when nothing more
+    can be written.
     """
     stop = stop or threading.Event()
     job.journal.out.mkdir(parents=True, exist_ok=True)
-    worker = ItemWorker(cascade, job.outputs, job.journal.out, plan)
-    outcomes = Crew(worker, plan.workers, stop).run(job.items)
+    worker = ItemWorker(cascade, job.outputs, job.journal.out, concurrency)
+    outcomes = WorkerPool(worker, concurrency.workers, stop).run(job.items)
     if isinstance(job.items, Watch):
         outcomes = job.items.outcomes(outcomes)
-    return tally(outcomes, job, available_cores(), progress, stop)
+    return record_outcomes(outcomes, job, available_cores(), progress, stop)
 
 
-def tally(
+def record_outcomes(
     outcomes: Generator[Written | Failure, None, None],
-    job: Job,
+    job: SegmentJob,
     cores: int,
     progress: Callable[[Progress], None],
     stop: threading.Event,
 ) -> Report:
-    """Write what comes of a job on so many cores into its journal and return what became of it.
+    """Write the outcomes of a job run on ``cores`` cores into its journal; return the counts.
 
-    With ``fail_fast`` a failure sets ``stop``, which is to end the outcomes.
+    With ``fail_fast`` a failure sets ``stop``, which must end ``outcomes``.
     """
-    with Tally(job, cores, progress) as counted, closing(outcomes):
-        for done in outcomes:
-            counted.add(done)
-            if job.fail_fast and isinstance(done, Failure):
+    with OutcomeRecorder(job, cores, progress) as recorder, closing(outcomes):
+        for outcome in outcomes:
+            recorder.add(outcome)
+            if job.fail_fast and isinstance(outcome, Failure):
                 stop.set()
-        counted.check()
-    return counted.report
+        recorder.check()
+    return recorder.report

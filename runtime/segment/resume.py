@@ -1,4 +1,4 @@
-"""What of an earlier run is done, and what is to be done again."""
+"""Find which items an earlier run has done."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from foveate.runtime.segment.journal import Journal, Line, file_sha256
 
 READERS = 4
 STAMPED = ("input", "page", "input_bytes", "input_mtime_ns")
-"""What a line says of the file that was read."""
+"""What a journal line says about the file that was read."""
 Key = tuple[str, int]
 
 
 def stamp(item: Item) -> Line:
-    """Return what tells an input from a changed one: its path, size and time of change.
+    """Return what identifies an unchanged input: path, page, size and modification time.
 
-    Size and time are -1 where the file cannot be looked at.
+    Size and time are -1 if the file cannot be examined.
     """
     try:
         found = os.stat(item.path)
@@ -36,7 +36,7 @@ def stamp(item: Item) -> Line:
 
 
 def check_same_job(journal: Journal, job: Mapping[str, Any]) -> None:
-    """Raise SettingsError when the folder was begun with another bundle or other options."""
+    """Raise SettingsError if the folder was started with another bundle or other options."""
     earlier = journal.earlier_job()
     if earlier is None:
         return
@@ -45,13 +45,13 @@ def check_same_job(journal: Journal, job: Mapping[str, Any]) -> None:
     if differing:
         said = ", ".join(f"{n} {_shown(was.get(n))}, now {_shown(now[n])}" for n in differing)
         raise SettingsError(
-            f"--resume: {journal.out} was begun with other options: {said}. Use the same bundle "
+            f"--resume: {journal.out} was started with other options: {said}. Use the same bundle "
             "and options, choose another folder, or leave --resume out to start afresh"
         )
 
 
 def _flat(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what must be the same, each option by its own name."""
+    """Return the values that must be equal, each by the name of its option."""
     return {
         name: value
         for whole, part in job.items()
@@ -61,17 +61,17 @@ def _flat(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as a message shows it: the start of a sha256 tells it from another."""
+    """Return a value for a message, a sha256 by its first digits."""
     text = str(value)
     return text if len(text) < 40 else f"{text[:12]}…"
 
 
 def remaining(journal: Journal, items: Sequence[Item]) -> tuple[list[Item], int]:
-    """Return the items that are still to be done, and how many are done; the journal is tidied.
+    """Return the items left to do and how many are done; rewrites the journal accordingly.
 
-    An item is done when its line says so, its file is the one that was read, and every file that
-    was written for it still has the sha256 in the line. Lines of images that are not among the
-    items stay while their files do: a folder may be filled by several commands.
+    An item is done if it has a line, its input is unchanged, and every file written for it still
+    has the sha256 in that line. Lines of images that are not among the items stay as long as their
+    files do: several commands may fill one folder.
     """
     lines = _whole_lines(journal)
     keys = [(str(item.path), item.page) for item in items]
@@ -84,28 +84,28 @@ def remaining(journal: Journal, items: Sequence[Item]) -> tuple[list[Item], int]
             left.append(item)
     named = set(keys)
     others = [line for key, line in lines.items() if key not in named]
-    journal.keep([*others, *done])
+    journal.replace([*others, *done])
     return left, len(done)
 
 
 def done_before(journal: Journal) -> tuple[Callable[[Item], bool], int]:
-    """Return what says whether an item is done, as for ``remaining``, and how many lines say so.
+    """Return a predicate that tells whether an item is done, and how many are.
 
-    For items that are not known yet. The journal is tidied.
+    Like ``remaining``, for items that are not known yet.
     """
     lines = _whole_lines(journal)
-    journal.keep(list(lines.values()))
+    journal.replace(list(lines.values()))
     stamps = {key: {name: line.get(name) for name in STAMPED} for key, line in lines.items()}
 
-    def told(item: Item) -> bool:
+    def is_done(item: Item) -> bool:
         line = stamps.get((str(item.path), item.page))
         return line is not None and _unchanged(line, stamp(item))
 
-    return told, len(stamps)
+    return is_done, len(stamps)
 
 
 def _whole_lines(journal: Journal) -> dict[Key, Line]:
-    """Return the last line of every image, where all files of it are as they were written."""
+    """Return the last line of every image whose files are all as they were written."""
     lines = {_key(line): line for line in journal.lines()}
     with ThreadPoolExecutor(READERS, "foveate-resume") as readers:
         found = readers.map(lambda line: _whole(journal, line), lines.values())
@@ -121,7 +121,7 @@ def _unchanged(line: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _whole(journal: Journal, line: Mapping[str, Any]) -> bool:
-    """Say whether every file of a line is as it was written."""
+    """Return whether every file of a line is as it was written."""
     files = line.get("files")
     if not isinstance(files, dict) or not files:
         return False

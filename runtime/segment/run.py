@@ -1,4 +1,4 @@
-"""One run of ``foveate segment``: what is asked for, what is settled, what came of it."""
+"""Run ``foveate segment``: resolve the request, segment the items, return the outcome."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from foveate.runtime.atomic_files import remove_stale_files
 from foveate.runtime.auto.choose import AUTO, Choice, choose
 from foveate.runtime.auto.cpu import Speeds
 from foveate.runtime.auto.timing import idle_timer
@@ -24,26 +25,37 @@ from foveate.runtime.errors import ImageError, OutputError, SettingsError
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item, find_items
 from foveate.runtime.io.outputs import OutputSettings, assemble_coco
-from foveate.runtime.segment.concurrency import FEW, Wish, WorkPlan, engine_threads, plan_for
+from foveate.runtime.segment.concurrency import (
+    FEW,
+    Concurrency,
+    WorkerOptions,
+    choose_concurrency,
+    engine_threads,
+)
 from foveate.runtime.segment.item_worker import NO_ROOM
 from foveate.runtime.segment.journal import Journal
-from foveate.runtime.segment.leftovers import sweep
-from foveate.runtime.segment.pipeline import Job, Progress, Report, segment_files, tally
+from foveate.runtime.segment.pipeline import (
+    Progress,
+    Report,
+    SegmentJob,
+    record_outcomes,
+    segment_files,
+)
 from foveate.runtime.segment.ray.address import check_address, check_no_gpu
 from foveate.runtime.segment.resume import check_same_job, done_before, remaining
 from foveate.runtime.segment.run_lock import locked
 from foveate.runtime.segment.shards import shard
-from foveate.runtime.segment.watch import Watch, Watching
+from foveate.runtime.segment.watch import Watch, WatchSettings
 
 Plan = Mapping[str, Any]
 Items = Sequence[Item] | Watch
-LOOKED_AT = 8
-"""Inputs tried for one that can be read, to measure the engine on."""
+SAMPLE_TRIES = 8
+"""Inputs tried to find a readable one for measuring the engine."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for: the options of ``foveate segment``."""
+    """The options of ``foveate segment``."""
 
     bundle: Path
     inputs: Sequence[str]
@@ -72,11 +84,11 @@ class Request:
 
 @dataclass
 class Outcome:
-    """What came of a run. ``resumed`` inputs were done before it."""
+    """The outcome of a run. ``resumed``: inputs that an earlier run had done."""
 
     report: Report
     choice: Choice
-    plan: WorkPlan
+    concurrency: Concurrency
     resumed: int
     failures_file: Path
     out: Path
@@ -93,7 +105,7 @@ class Outcome:
             "failures": failures,
             "images_per_second": self.report.images_per_second,
             "resumed": self.resumed,
-            "plan": self.plan.as_dict(),
+            "plan": self.concurrency.as_dict(),
             "out": str(self.out),
         }
 
@@ -104,11 +116,11 @@ def segment_run(
     stop: threading.Event | None = None,
     listed: Callable[[], Iterable[str]] | None = None,
 ) -> Outcome:
-    """Segment what a request names and return what came of it.
+    """Segment the inputs of a request and return the outcome.
 
-    ``progress`` is first called, with nothing done, when all is checked. Raises FoveateError for
-    what the user can mend, before any image or, when the folder of the masks has no room left,
-    between two.
+    ``progress`` is first called with nothing done, once everything is checked. Raises FoveateError
+    for what the user can mend: before the first image or, if the output folder is full, between
+    images.
     """
     out = request.out
     part = shard(request.shard) if request.shard else None
@@ -119,34 +131,33 @@ def segment_run(
     stop = stop or threading.Event()
     items: Items
     if request.watch is not None or not request.inputs:
-        items = Watch(_watching(request), stop)
+        items = Watch(_watch_settings(request), stop)
     else:
         items = find_items(request.inputs, out, request.recursive, listed)
         request.outputs.check_distinct(item.name for item in items)
         items = part.of(items) if part else items
     journal = Journal(out, part.part if part else "")
-    with _saying_what_to_do(), locked(out, journal.part):
-        if not part:  # the other shards may be at work, on other machines too
-            sweep(_folders(request, items))
+    with _remedy_for_full_folder(), locked(out, journal.part):
+        if not part:  # other shards may be running, on other machines too
+            remove_stale_files(_folders(request, items))
         return _locked_run(request, items, journal, progress, stop)
 
 
-def _watching(request: Request) -> Watching:
-    """Return what is watched; SettingsError when that does not go with the other options."""
+def _watch_settings(request: Request) -> WatchSettings:
+    """Return what to watch; SettingsError if it cannot be combined with the other options."""
     if request.watch is None:
-        raise SettingsError("there is nothing to segment; wanted INPUT..., or --watch FOLDER")
+        raise SettingsError("there is nothing to segment; expected INPUT..., or --watch FOLDER")
     if request.inputs or request.ray or request.shard:
         raise SettingsError(
-            "--watch takes the place of INPUT and goes with neither --ray nor --shard; run it once "
-            "for each folder"
+            "--watch cannot be combined with INPUT, --ray or --shard; run it once for each folder"
         )
-    watching = Watching(request.watch, request.out, request.recursive)
-    watching.check()
-    return watching
+    settings = WatchSettings(request.watch, request.out, request.recursive)
+    settings.check()
+    return settings
 
 
 def _folders(request: Request, items: Items) -> set[Path]:
-    """Return every folder that a run writes into, all there are where it watches."""
+    """Return every folder that a run writes into; when watching, all that exist."""
     if isinstance(items, Watch):
         return {Path(folder) for folder, _, _ in os.walk(request.out)}
     files = (file for item in items for file in request.outputs.names(item.name))
@@ -163,7 +174,7 @@ def _locked_run(
     earlier = (journal.earlier_job() if request.resume else None) or {}
     trusted = keys_in(request.trust)
     bundle = open_bundle(request.bundle, trusted)
-    choice = _choice(bundle, request, _expected(items), earlier)
+    choice = _choice(bundle, request, _expected_count(items), earlier)
     job = {
         "bundle": bundle.manifest["manifest_sha256"],
         "engine": choice.engine,
@@ -173,36 +184,37 @@ def _locked_run(
     resumed = 0
     if earlier:
         check_same_job(journal, job)
-        items, resumed = _left(journal, items)
+        items, resumed = _remaining(journal, items)
     batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
-    settled = _Settled(replace(request, batch=batch), bundle, choice, trusted, begin)
-    work = Job(items, journal, request.outputs, request.fail_fast)
+    resolved = _ResolvedRequest(replace(request, batch=batch), bundle, choice, trusted, begin)
+    work = SegmentJob(items, journal, request.outputs, request.fail_fast)
     run = _on_ray if request.ray else _here
-    report, plan = run(settled, work, progress, stop)
+    report, concurrency = run(resolved, work, progress, stop)
     if request.kind == "coco":
         assemble_coco(request.out, _names(journal), bundle.spec, journal.part)
-    return Outcome(report, choice, plan, resumed, journal.failures, request.out)
+    return Outcome(report, choice, concurrency, resumed, journal.failures, request.out)
 
 
-def _left(journal: Journal, items: Items) -> tuple[Items, int]:
-    """Return the items without those that an earlier run did, and how many it did."""
+def _remaining(journal: Journal, items: Items) -> tuple[Items, int]:
+    """Return the items that an earlier run has not done, and how many it has."""
     if isinstance(items, Watch):
         items.done, done = done_before(journal)
         return items, done
     return remaining(journal, items)
 
 
-def _expected(items: Items) -> int:
-    """Return how many items there will be; where a folder is watched, enough for all cores."""
+def _expected_count(items: Items) -> int:
+    """Return the number of items to expect; for a watched folder, enough for all cores."""
     return FEW if isinstance(items, Watch) else len(items)
 
 
 @dataclass(frozen=True)
-class _Settled:
-    """A request with all that was open in it decided; ``begin`` is told the plan before work.
+class _ResolvedRequest:
+    """A request with bundle and engine resolved.
 
-    ``trusted`` are the keys that the bundle was opened with.
+    ``begin`` receives the concurrency before work starts; ``trusted`` are the keys that the bundle
+    was opened with.
     """
 
     request: Request
@@ -213,48 +225,59 @@ class _Settled:
 
 
 def _here(
-    settled: _Settled, job: Job, progress: Callable[[Progress], None], stop: threading.Event
-) -> tuple[Report, WorkPlan]:
+    resolved: _ResolvedRequest,
+    job: SegmentJob,
+    progress: Callable[[Progress], None],
+    stop: threading.Event,
+) -> tuple[Report, Concurrency]:
     """Segment the items in this process."""
-    request, count, cores = settled.request, _expected(job.items), available_cores()
+    request, count, cores = resolved.request, _expected_count(job.items), available_cores()
     threads, spare = engine_threads(request.threads, count), request.engine == AUTO
     load = LoadSettings(threads, gpu=request.gpu)
-    with Cascade.chosen(settled.bundle, settled.choice, load, spare) as cascade:
-        wish = Wish(request.workers, request.batch, threads)
+    with Cascade.chosen(resolved.bundle, resolved.choice, load, spare) as cascade:
+        options = WorkerOptions(request.workers, request.batch, threads)
         sample = None if request.batch else _sample(job.items)
-        plan = plan_for(cascade, wish, count, cores, sample)
-        settled.begin(plan.as_dict())
-        return segment_files(cascade, job, plan, progress, stop), plan
+        concurrency = choose_concurrency(cascade, options, count, cores, sample)
+        resolved.begin(concurrency.as_dict())
+        return segment_files(cascade, job, concurrency, progress, stop), concurrency
 
 
 def _on_ray(
-    settled: _Settled, job: Job, progress: Callable[[Progress], None], stop: threading.Event
-) -> tuple[Report, WorkPlan]:
-    """Have the items segmented by the actors of a Ray cluster."""
+    resolved: _ResolvedRequest,
+    job: SegmentJob,
+    progress: Callable[[Progress], None],
+    stop: threading.Event,
+) -> tuple[Report, Concurrency]:
+    """Segment the items with the actors of a Ray cluster."""
     from foveate.runtime.segment.ray.actor import ActorJob
-    from foveate.runtime.segment.ray.cluster import nodes_of, ray_cluster
-    from foveate.runtime.segment.ray.run import GPU_ENGINES, ray_outcomes, ray_plan
-    from foveate.runtime.segment.ray.share import share
+    from foveate.runtime.segment.ray.cluster import allocate_actors, nodes_of, ray_cluster
+    from foveate.runtime.segment.ray.run import GPU_ENGINES, ray_concurrency, ray_outcomes
 
-    request, choice, items = settled.request, settled.choice, job.items
+    request, choice, items = resolved.request, resolved.choice, job.items
     assert not isinstance(items, Watch)
     with ray_cluster(request.ray) as ray:
         gpu = choice.engine in GPU_ENGINES
-        part = share(nodes_of(ray), gpu, request.workers, len(items))
-        plan = ray_plan(part, request.batch, request.threads)
-        settled.begin(plan.as_dict())
+        part = allocate_actors(nodes_of(ray), gpu, request.workers, len(items))
+        concurrency = ray_concurrency(part, request.batch, request.threads)
+        resolved.begin(concurrency.as_dict())
         paths = [request.bundle, request.out, *(item.path for item in items)]
         folder = "" if all(path.is_absolute() for path in paths) else os.getcwd()
         task = ActorJob(
-            request.bundle, choice, request.out, request.outputs, plan, folder, settled.trusted
+            request.bundle,
+            choice,
+            request.out,
+            request.outputs,
+            concurrency,
+            folder,
+            resolved.trusted,
         )
         outcomes = ray_outcomes(ray, task, part, items, stop)
-        return tally(outcomes, job, part.actors * part.cores, progress, stop), plan
+        return record_outcomes(outcomes, job, part.actors * part.cores, progress, stop), concurrency
 
 
 @contextmanager
-def _saying_what_to_do() -> Iterator[None]:
-    """Turn a folder that takes nothing more into an error that says how to go on."""
+def _remedy_for_full_folder() -> Iterator[None]:
+    """Turn a full or read-only output folder into an error that says how to continue."""
     try:
         yield
     except OSError as error:
@@ -268,30 +291,30 @@ def _saying_what_to_do() -> Iterator[None]:
 
 
 def _choice(bundle: Bundle, request: Request, count: int, earlier: Mapping[str, Any]) -> Choice:
-    """Return engine and precision; on a resumed run ``auto`` is what it was settled to be.
+    """Return engine and precision; a resumed run keeps what ``auto`` stood for.
 
-    The engines of a CPU are timed only for so many images that it pays.
+    CPU engines are timed only if there are enough images for it to pay.
     """
-    engine = _settled(request.engine, earlier.get("engine"))
-    precision = _settled(request.precision, earlier.get("precision"))
+    engine = _auto_or_earlier(request.engine, earlier.get("engine"))
+    precision = _auto_or_earlier(request.precision, earlier.get("precision"))
     if earlier:
         choice = choose(bundle, engine, precision, gpu=request.gpu)
-        return replace(choice, why="the run that is resumed had it")
+        return replace(choice, why="the run being resumed used it")
     timer = idle_timer() if count >= FEW else None
     shared = bool(request.ray or request.shard)
     speeds = Speeds(engine_threads(request.threads, count), timer, shared)
     return choose(bundle, engine, precision, speeds, request.gpu)
 
 
-def _settled(asked: str, earlier: Any) -> str:
+def _auto_or_earlier(asked: str, earlier: Any) -> str:
     return earlier if asked == AUTO and isinstance(earlier, str) else asked
 
 
 def _sample(items: Items) -> Pixels | None:
-    """Return the first image that can be read, None where none of the first can, or is known."""
+    """Return the first readable image; None if the first few are not, or a folder is watched."""
     if isinstance(items, Watch):
         return None
-    for item in items[:LOOKED_AT]:
+    for item in items[:SAMPLE_TRIES]:
         try:
             return read_image(item.path, item.page)
         except ImageError:
@@ -300,6 +323,6 @@ def _sample(items: Items) -> Pixels | None:
 
 
 def _names(journal: Journal) -> list[str]:
-    """Return the names of the images that have a line in the journal, in order."""
+    """Return the sorted names of the images that have a line in the journal."""
     masks = (str(line.get("mask", "")) for line in journal.lines())
     return sorted(mask.removesuffix(".coco.json") for mask in masks if mask)

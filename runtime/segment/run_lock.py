@@ -1,4 +1,4 @@
-"""One run at a time in a folder of masks."""
+"""Lock an output folder for one run."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from foveate.runtime.errors import SettingsError
 
 NAME = ".foveate{part}.lock"
 PROBE_S = 1.0
-"""Two shards that begin at once look at one lock; the second waits so long for the first."""
+"""Two shards starting together probe the same lock; the second waits this long for the first."""
 
 
 @contextmanager
 def locked(out: Path, part: str = "") -> Iterator[None]:
-    """Hold the folder for this run; SettingsError when another one has it.
+    """Lock the folder for this run; SettingsError if another run holds it.
 
-    Runs that each have a ``part`` share a folder; one without has it alone. A process that dies
-    gives it back.
+    Runs that each have a ``part`` share a folder; a run without one needs it alone. The lock ends
+    with its process.
     """
     out.mkdir(parents=True, exist_ok=True)
     with _held(out, NAME.format(part=part), 0.0):

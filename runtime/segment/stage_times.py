@@ -1,4 +1,4 @@
-"""Where the time of many images goes, and what that says of the machine's limit."""
+"""Measure where the time of many images goes, and the throughput limit that follows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ STAGES = ("decode", "engine", "encode")
 
 @dataclass
 class ImageTimes:
-    """Wall-clock and core milliseconds of the stages of one image, taken on one thread.
+    """Wall-clock and core milliseconds of the stages of one image, measured on one thread.
 
-    Core time is that of the thread; an engine with threads of its own has them counted as if all
-    were busy for as long as its call took.
+    Core time is the thread's; an engine's own threads count as busy for the whole of its call.
     """
 
     engine_threads: int = 1
@@ -25,7 +24,7 @@ class ImageTimes:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Take the time of a stage."""
+        """Time a stage."""
         wall, core = time.perf_counter(), time.thread_time()
         try:
             yield
@@ -37,7 +36,7 @@ class ImageTimes:
 
 
 class StageTimes:
-    """The times of all images, on machines that have ``cores`` in all."""
+    """The times of all images, on ``cores`` cores in total."""
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
@@ -52,18 +51,17 @@ class StageTimes:
 
     @property
     def bottleneck(self) -> str:
-        """The stage that most of the cores' time goes to; empty before the first image."""
+        """The stage with the most core time; empty before the first image."""
         if not self._images:
             return ""
         return max(self._core_ms, key=lambda name: self._core_ms[name])
 
     def summary(self, images_per_second: float) -> dict[str, Any]:
-        """Return core milliseconds an image by stage, the ceiling they set, and the share of it.
+        """Return core milliseconds per image by stage, the throughput ceiling, the share reached.
 
-        ``utilisation`` is the share of all the cores' time that each stage used.
-
-        The stages share the cores, so the ceiling is cores / (core-seconds of an image). Core time
-        is taken while all cores are busy: what they lose to each other is in it.
+        ``utilisation``: each stage's share of the time of all cores. The stages share the cores, so
+        the ceiling is cores / (core-seconds per image). Core time is measured while all cores are
+        busy, so it includes what they cost each other.
         """
         count = max(self._images, 1)
         core_ms = {name: value / count for name, value in self._core_ms.items()}

@@ -1,9 +1,8 @@
-"""The images that appear in a folder, each once it is whole.
+"""Watch a folder for images and yield each one once it is complete.
 
-The folder is looked at again and again. Nobody says when a file is whole, so a file is taken for
-whole once its size and time of change have stayed the same for a quiet time. Where it then cannot
-be read it may still be growing: it is tried again after longer quiet times, and only then has
-failed. A file that changes later is a new image.
+The folder is polled. A file counts as complete once its size and modification time have not changed
+for a quiet period. If it cannot be read then, it may still be growing: it is tried again after
+longer quiet periods before it fails. A file that changes later is a new image.
 """
 
 from __future__ import annotations
@@ -19,64 +18,64 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foveate.runtime.errors import Away, SettingsError
+from foveate.runtime.errors import SettingsError, UnavailableWarning
 from foveate.runtime.io.inputs import Item, check_apart, is_kept_free, items_of
 from foveate.runtime.io.paths import Found, images_in
 from foveate.runtime.segment.item_worker import Failure, Written
 
 QUIET_S = (2.0, 10.0, 30.0)
-"""Seconds without change before a file is tried for the first, second and last time."""
-LOOK_S = 0.5
-"""Seconds from one look at the folder to the next, at least."""
-SHARE = 20
-"""A look is followed by a pause of so many times its length: a twentieth of one core at most."""
+"""Seconds without change before the first, second and last attempt at a file."""
+POLL_S = 0.5
+"""Seconds between polls of the folder, at least."""
+PAUSE_FACTOR = 20
+"""A poll is followed by a pause of this many times its duration: at most 5% of one core."""
 
 Mark = tuple[int, int]
-NOWHERE = -1
-"""The size of what a link leads to that leads nowhere."""
+DANGLING = -1
+"""The size recorded for a dangling link."""
 
 
 @dataclass(frozen=True)
-class Watching:
-    """Which folder is watched, with those below it when ``recursive``; OUT is passed over."""
+class WatchSettings:
+    """The folder to watch, with subfolders if ``recursive``; the output folder is skipped."""
 
     folder: Path
     out: Path
     recursive: bool = False
 
     def check(self) -> None:
-        """Raise SettingsError when there is no such folder, or masks would be written to it."""
+        """Raise SettingsError if it is not a folder, or masks would be written into it."""
         if not self.folder.is_dir():
-            raise SettingsError(f"--watch {self.folder} is no folder; wanted one that is there")
+            raise SettingsError(f"--watch {self.folder} is not an existing folder")
         check_apart(self.folder, self.out)
 
 
 @dataclass
 class _Seen:
-    """A file as it was last seen: (size, time of change), and since when."""
+    """A file as last seen: (size, modification time), and since when."""
 
     mark: Mark
     since: float
     tries: int = 0
     waiting: bool = True
     again: set[int] = field(default_factory=set)
-    """Pages that failed and are to be tried again; empty for all of them."""
+    """Pages that failed and will be tried again; empty for all pages."""
 
 
 class Watch:
-    """The items of a watched folder, without end until ``stop``; its length is what there was.
+    """Iterate over the items of a watched folder until ``stop``; the length counts those yielded.
 
-    ``done`` says whether an earlier run did an item, as its file is now; those are passed over.
-    Items are taken by one thread at a time, failures may come from another.
+    ``done`` tells whether an earlier run did an item as its file is now; such items are skipped.
+    One thread at a time may iterate; failures may be reported from another.
     """
 
-    def __init__(self, watching: Watching, stop: threading.Event) -> None:
-        self._watching, self._stop = watching, stop
+    def __init__(self, settings: WatchSettings, stop: threading.Event) -> None:
+        self._settings, self._stop = settings, stop
         self.done: Callable[[Item], bool] = lambda item: False
         self._lock = threading.Lock()
         self._seen: dict[str, _Seen] = {}
-        self._away: set[str] = set()
-        self._disk = _disk(watching.folder)
+        self._unavailable: set[str] = set()
+        self._device = _device(settings.folder)
         self._given = 0
 
     def __len__(self) -> int:
@@ -87,8 +86,8 @@ class Watch:
         while not self._stop.is_set():
             if not ready:
                 started = time.monotonic()
-                ready.extend(self._look(started))
-                pause = max(LOOK_S, SHARE * (time.monotonic() - started))
+                ready.extend(self._poll(started))
+                pause = max(POLL_S, PAUSE_FACTOR * (time.monotonic() - started))
             if ready:
                 yield ready.popleft()
             else:
@@ -97,38 +96,38 @@ class Watch:
     def outcomes(
         self, found: Generator[Written | Failure, None, None]
     ) -> Generator[Written | Failure, None, None]:
-        """Yield what came of the items, but for failures that are tried again or have no file."""
+        """Yield the outcomes, except failures that are tried again or whose file is gone."""
         try:
-            for done in found:
-                if not (isinstance(done, Failure) and self._tried_again(done)):
-                    yield done
+            for outcome in found:
+                if not (isinstance(outcome, Failure) and self._is_retried(outcome)):
+                    yield outcome
         finally:
             found.close()
 
-    def _look(self, now: float) -> list[Item]:
-        """Return the items of the files that are whole now."""
-        watching, ready = self._watching, []
+    def _poll(self, now: float) -> list[Item]:
+        """Return the items of the files that have become complete."""
+        settings, ready = self._settings, []
         try:
-            found = list(images_in(str(watching.folder), watching.out, watching.recursive))
-        except OSError as error:  # a disk that is away comes back, and what is known of it stays
-            self._say_away({str(watching.folder): error.strerror or str(error)})
+            found = list(images_in(str(settings.folder), settings.out, settings.recursive))
+        except OSError as error:  # a disk that is offline comes back; what is known about it stays
+            self._warn_unavailable({str(settings.folder): error.strerror or str(error)})
             return []
         marks = {str(entry.path): _mark(entry.path) for entry in found}
-        odd = [path for path, mark in marks.items() if mark is None or mark[0] == NOWHERE]
-        away = {path: reason for path in odd if (reason := _reason(path))}
-        self._say_away(away)
+        odd = [path for path, mark in marks.items() if mark is None or mark[0] == DANGLING]
+        unavailable = {path: reason for path in odd if (reason := _reason(path))}
+        self._warn_unavailable(unavailable)
         with self._lock:
             for entry in found:
                 mark = None if is_kept_free(entry.folder) else marks[str(entry.path)]
-                if mark is not None and self._is_whole(str(entry.path), mark, now):
+                if mark is not None and self._is_complete(str(entry.path), mark, now):
                     ready.append(entry)
-            self._forget(found, away)
+            self._forget(found, unavailable)
         items = [item for entry in ready for item in self._items(entry)]
         self._given += len(items)
         return items
 
-    def _is_whole(self, path: str, mark: Mark, now: float) -> bool:
-        """Say whether a file is to be given out now, and note that it was."""
+    def _is_complete(self, path: str, mark: Mark, now: float) -> bool:
+        """Return whether to yield a file now, and note that it was yielded."""
         seen = self._seen.get(path)
         if seen is None or seen.mark != mark:
             self._seen[path] = _Seen(mark, now)
@@ -139,15 +138,15 @@ class Watch:
         return True
 
     def _items(self, entry: Found) -> list[Item]:
-        """Return the pages of a file that are to be done."""
+        """Return the pages of a file to segment."""
         with self._lock:
             seen = self._seen[str(entry.path)]
             pages, seen.again = seen.again, set()
         items = items_of(entry)
         return [i for i in items if (i.page in pages if pages else not self.done(i))]
 
-    def _tried_again(self, failure: Failure) -> bool:
-        """Say whether a failure does not count: its file is gone, changed, or tried once more."""
+    def _is_retried(self, failure: Failure) -> bool:
+        """Return whether a failure does not count: its file is gone, changed or tried again."""
         mark = _mark(Path(failure.input))
         with self._lock:
             seen = self._seen.get(failure.input)
@@ -161,28 +160,30 @@ class Watch:
             seen.again.add(failure.page)
             return True
 
-    def _say_away(self, away: Mapping[str, str]) -> None:
-        """Warn of what cannot be looked at, once until it is back."""
-        for path in away.keys() - self._away:
-            text = f"{path}: {away[path]}. It is waited for; what else comes is segmented"
-            warnings.warn(Away(text), stacklevel=2)
-        self._away = set(away)
+    def _warn_unavailable(self, unavailable: Mapping[str, str]) -> None:
+        """Warn once about each path that cannot be examined, until it is back."""
+        for path in unavailable.keys() - self._unavailable:
+            text = (
+                f"{path}: {unavailable[path]}. Waiting for it; other images are segmented meanwhile"
+            )
+            warnings.warn(UnavailableWarning(text), stacklevel=2)
+        self._unavailable = set(unavailable)
 
-    def _forget(self, found: Sequence[Found], away: Iterable[str]) -> None:
-        """Forget the files that are gone, so that what is known stays as small as the folder.
+    def _forget(self, found: Sequence[Found], unavailable: Iterable[str]) -> None:
+        """Forget files that are gone, so that memory stays proportional to the folder.
 
-        Not where a disk or a folder is away for a while: its files are no new ones afterwards.
+        Files of a disk or folder that is unavailable are kept: they are not new when it is back.
         """
-        if _disk(self._watching.folder) != self._disk:
+        if _device(self._settings.folder) != self._device:
             return
-        below = tuple(path + os.sep for path in away)
+        below = tuple(path + os.sep for path in unavailable)
         for path in self._seen.keys() - {str(entry.path) for entry in found}:
             if not path.startswith(below):
                 del self._seen[path]
 
 
 def _reason(path: str) -> str:
-    """Return why a link leads nowhere or a folder cannot be listed, "" where neither is so."""
+    """Return why a link is dangling or a folder cannot be listed, "" if neither is."""
     try:
         if stat.S_ISDIR(os.stat(path).st_mode):
             os.scandir(path).close()
@@ -191,8 +192,8 @@ def _reason(path: str) -> str:
     return ""
 
 
-def _disk(folder: Path) -> int:
-    """Return which disk a folder is on, -1 where it is not there."""
+def _device(folder: Path) -> int:
+    """Return the device number of a folder, -1 if it does not exist."""
     try:
         return os.stat(folder).st_dev
     except OSError:
@@ -200,16 +201,15 @@ def _disk(folder: Path) -> int:
 
 
 def _mark(path: Path) -> Mark | None:
-    """Return size and time of change of a plain file, None where there is none.
+    """Return size and modification time of a regular file, None if there is none.
 
-    ``NOWHERE`` and the link's own time where a link leads nowhere: it fails like a file that
-    cannot be read.
+    A dangling link gives ``DANGLING`` and its own time: it fails like an unreadable file.
     """
     try:
         found = os.stat(path)
     except OSError:
         with suppress(OSError):
             link = os.lstat(path)
-            return (NOWHERE, link.st_mtime_ns) if stat.S_ISLNK(link.st_mode) else None
+            return (DANGLING, link.st_mtime_ns) if stat.S_ISLNK(link.st_mode) else None
         return None
     return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None

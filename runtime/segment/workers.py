@@ -1,4 +1,4 @@
-"""Threads that each take an item, do the whole work on it, and take the next."""
+"""Threads that each take an item, process it completely, and take the next."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from typing import Generic, TypeVar
 Given = TypeVar("Given")
 Done = TypeVar("Done")
 WAKE_S = 0.2
-"""How often the main thread looks up, so that signals are seen."""
+"""How often the main thread wakes up to handle signals."""
 
 
 @dataclass(frozen=True)
 class _Fault:
-    """What ended a worker: not the fault of one item."""
+    """An exception that ended a worker; not a failure of one item."""
 
     error: BaseException
 
 
-class Crew(Generic[Given, Done]):
-    """Does ``work`` on every item with some threads, and yields what came of each as it comes.
+class WorkerPool(Generic[Given, Done]):
+    """Apply ``work`` to every item on ``workers`` threads and yield each result as it comes.
 
-    ``stop`` ends it early: what is in hand is finished, nothing more is taken. So does an
-    exception of ``work``, which is raised once all workers have ended: no worker ends unnoticed.
-    KeyboardInterrupt alone waits for none of them.
+    ``stop`` ends it early: items in flight are finished, no more are taken. So does an exception of
+    ``work``, which is raised once all workers have ended. Only KeyboardInterrupt does not wait.
     """
 
     def __init__(self, work: Callable[[Given], Done], workers: int, stop: threading.Event) -> None:
@@ -35,7 +34,7 @@ class Crew(Generic[Given, Done]):
         self._done: queue.Queue[Done | _Fault | None] = queue.Queue()
 
     def run(self, items: Iterable[Given]) -> Generator[Done, None, None]:
-        """Yield what came of every item, in the order of ending."""
+        """Yield the result of every item, in order of completion."""
         source = iter(items)
         threads = [
             threading.Thread(target=self._serve, args=(source,), name=f"foveate-{n}", daemon=True)

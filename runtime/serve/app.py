@@ -1,4 +1,4 @@
-"""The paths of a server, and what each answers."""
+"""The HTTP paths of the server and their handlers."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foveate.runtime.errors import one_line
 from foveate.runtime.serve.metrics import MEDIA_TYPE, Metrics
-from foveate.runtime.serve.refusal import Refusal
-from foveate.runtime.serve.request_queue import Desk
-from foveate.runtime.serve.responses import ANSWERS
+from foveate.runtime.serve.request_error import RequestError
+from foveate.runtime.serve.request_queue import RequestQueue
+from foveate.runtime.serve.responses import RESPONSES
 from foveate.runtime.serve.uploads import Uploads
 
 CLIENT_LEFT = 499
-"""What nginx calls a client that went before it was answered; nobody gets it."""
+"""The status that nginx logs for a client that left before its response; never sent."""
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "img-src data: blob:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""What the page may do: nothing from elsewhere, requests to this server alone."""
+"""The page loads nothing from elsewhere and sends requests to this server only."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """What the paths stand on."""
+    """The parts that the handlers use."""
 
-    desk: Desk
+    queue: RequestQueue
     uploads: Uploads
     metrics: Metrics
 
@@ -43,11 +43,11 @@ def app_of(service: Service) -> ASGIApp:
     """Return the application; every request is counted and timed."""
 
     async def segment(request: Request) -> Response:
-        answer = ANSWERS[request.url.path]
+        kind = RESPONSES[request.url.path]
         page = _page_number(request)
         async with service.uploads.body(request) as upload:
-            content = await service.desk.answer(upload, page, answer.make)
-        return Response(content, media_type=answer.media_type, headers=HEADERS)
+            content = await service.queue.respond(upload, page, kind.make)
+        return Response(content, media_type=kind.media_type, headers=HEADERS)
 
     async def metrics(request: Request) -> Response:
         return Response(service.metrics.text(), headers={"Content-Type": MEDIA_TYPE})
@@ -56,25 +56,27 @@ def app_of(service: Service) -> ASGIApp:
         return _text("live", 200)
 
     async def ready(request: Request) -> Response:
-        trouble = service.desk.trouble
-        return _text(f"not ready: {trouble}", 503) if trouble else _text("ready", 200)
+        problem = service.queue.problem
+        return _text(f"not ready: {problem}", 503) if problem else _text("ready", 200)
 
     async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, Refusal)
+        assert isinstance(error, RequestError)
         service.metrics.rejected.labels(error.why).inc()
         return _refused(error)
 
     gets = {"/": _page, "/metrics": metrics, "/health/live": live, "/health/ready": ready}
     routes = [Route(path, call, methods=["GET"]) for path, call in gets.items()]
-    routes += [Route(path, segment, methods=["POST", "PUT"]) for path in ANSWERS]
-    handlers = {Refusal: refused, HTTPException: _no_such, ClientDisconnect: _left}
+    routes += [Route(path, segment, methods=["POST", "PUT"]) for path in RESPONSES]
+    handlers = {RequestError: refused, HTTPException: _no_such, ClientDisconnect: _left}
     app = Starlette(routes=routes, exception_handlers=handlers)
-    app.router.redirect_slashes = False  # a client that does not follow would think it has a mask
+    app.router.redirect_slashes = (
+        False  # a client that does not follow redirects would take the response for a mask
+    )
     return Counted(app, service.metrics)
 
 
 class Counted:
-    """Counts what an application answers, by path and status, and how long it took."""
+    """Count the responses of an application by path and status, and time them."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -99,7 +101,7 @@ class Counted:
             self._metrics.seconds.labels(path).observe(time.perf_counter() - started)
 
 
-PATHS = ("/", "/metrics", "/health/live", "/health/ready", *ANSWERS)
+PATHS = ("/", "/metrics", "/health/live", "/health/ready", *RESPONSES)
 
 
 async def _page(request: Request) -> Response:
@@ -109,28 +111,28 @@ async def _page(request: Request) -> Response:
 
 
 def _page_number(request: Request) -> int:
-    """Return the page of a TIFF that is asked for, 0 for none; Refusal for another parameter."""
+    """Return the TIFF page asked for, 0 for none; RequestError for another parameter."""
     given = request.query_params.multi_items()
     if not given:
         return 0
     text = given[0][1] if [name for name, _ in given] == ["page"] else ""
     if not (len(text) <= 5 and text.isascii() and text.isdigit() and int(text) > 0):
-        raise Refusal(400, "parameter", "wanted no parameter but page=N, a TIFF's page from 1")
+        raise RequestError(400, "parameter", "expected no parameter but page=N, a TIFF page from 1")
     return int(text)
 
 
-def _refused(error: Refusal) -> Response:
+def _refused(error: RequestError) -> Response:
     headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
-    if error.status in (408, 413):  # some of the upload may not have been read
+    if error.status in (408, 413):  # part of the upload may be unread
         headers["Connection"] = "close"
     return _text(str(error), error.status, headers)
 
 
 async def _no_such(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    wanted = f"POST or PUT to {', '.join(ANSWERS)}; GET {', '.join(PATHS[:4])}"
-    said = "no such path" if error.status_code == 404 else f"not by {request.method[:20]}"
-    return _text(f"{said}; wanted {wanted}", error.status_code, dict(error.headers or {}))
+    expected = f"POST or PUT to {', '.join(RESPONSES)}; GET {', '.join(PATHS[:4])}"
+    said = "no such path" if error.status_code == 404 else f"not with {request.method[:20]}"
+    return _text(f"{said}; expected {expected}", error.status_code, dict(error.headers or {}))
 
 
 async def _left(request: Request, error: Exception) -> Response:

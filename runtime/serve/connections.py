@@ -1,4 +1,4 @@
-"""Connections that cannot be held open by doing nothing, nor keep the server busy with crumbs."""
+"""Connections that cannot be held open idle, nor keep the server busy with tiny chunks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from foveate.runtime.serve.settings import Limits
 
 
 class BoundedConnection(H11Protocol):
-    """HTTP/1.1 of uvicorn, with an end to every state of a connection, and to their number.
+    """uvicorn's HTTP/1.1 with a time limit for every state and a limit on connections.
 
-    Headers that do not come, or come byte by byte, and answers that are not fetched end it after
-    ``idle_s``; a request in hand has ``request_s``. uvicorn itself limits only the time between
-    two requests, and refuses requests, not connections, beyond a number.
+    Missing or slow headers and unfetched responses end a connection after ``idle_s``; a request in
+    flight has ``request_s``. uvicorn itself limits only the time between two requests, and beyond a
+    number refuses requests, not connections.
     """
 
     def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:
@@ -32,7 +32,7 @@ class BoundedConnection(H11Protocol):
         super().connection_made(transport)
         beyond = len(self.connections) - self._limits.connections
         if beyond > self._limits.health_connections:
-            self.loop.call_soon(transport.abort)  # once the event loop has taken it up
+            self.loop.call_soon(transport.abort)  # once the event loop has registered it
             return
         if beyond > 0:
             self.app = HealthOnly(self.app, self._limits.connections)
@@ -51,12 +51,12 @@ class BoundedConnection(H11Protocol):
         self._allow(self._idle_s if self.cycle is before else self._limits.request_s)
 
     def send_400_response(self, msg: str) -> None:
-        if self.cycle is not None:  # a request in hand gets no second answer
+        if self.cycle is not None:  # a request in flight gets no second response
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         try:
             super().send_400_response(msg)
-        except h11.LocalProtocolError:  # it was answered before its end, or is a HEAD
+        except h11.LocalProtocolError:  # already answered, or a HEAD request
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -73,13 +73,13 @@ class BoundedConnection(H11Protocol):
 
 
 class BoundedParts(h11.Connection):
-    """The parser of a connection; a body in crumbs is none of HTTP.
+    """The parser of a connection; refuses a body in tiny chunks.
 
-    Every chunk of a body costs the event loop, and so every other client, as much as a large one.
+    Each chunk costs the event loop, and so every other client, as much as a large one.
     """
 
     FREE, BYTES = 1000, 128
-    """Chunks that a body may have, and one more for so many bytes."""
+    """Chunks that a body may have, plus one per this many bytes."""
 
     def __init__(self, role: type[h11.SERVER]) -> None:
         super().__init__(role)
@@ -97,5 +97,5 @@ class BoundedParts(h11.Connection):
 
 
 def bounded(limits: Limits) -> Any:
-    """Return what makes a connection with these limits, as uvicorn calls it."""
+    """Return the factory of connections with these limits for uvicorn."""
     return partial(BoundedConnection, limits=limits)

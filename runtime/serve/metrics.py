@@ -1,4 +1,4 @@
-"""What a server counts, as Prometheus reads it."""
+"""The counters of a server, in Prometheus format."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ class Metrics:
         )
 
     def text(self) -> bytes:
-        """Return all of them in Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""What is answered of an image: the mask, a picture, the figures, or all of them."""
+"""The responses to an image: the mask, the overlay, the figures, or all of them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Make = Callable[[Pixels, Result, CascadeSpec], bytes]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A kind of answer: its media type, and how it is made."""
+class ResponseKind:
+    """A media type and the function that makes the body."""
 
     media_type: str
     make: Make
@@ -45,11 +45,11 @@ def everything_json(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
     return _as_json({**_figures(image, result, spec, mask), **coded})
 
 
-ANSWERS = {
-    "/mask": Answer("image/png", mask_png),
-    "/overlay": Answer("image/jpeg", encode_overlay),
-    "/result": Answer("application/json", result_json),
-    "/all": Answer("application/json", everything_json),
+RESPONSES = {
+    "/mask": ResponseKind("image/png", mask_png),
+    "/overlay": ResponseKind("image/jpeg", encode_overlay),
+    "/result": ResponseKind("application/json", result_json),
+    "/all": ResponseKind("application/json", everything_json),
 }
 
 

@@ -1,10 +1,12 @@
-"""One run of ``foveate serve``: a bundle becomes a service until it is stopped."""
+"""Run ``foveate serve``: load a bundle and serve it until stopped."""
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +19,24 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import available_cores
 from foveate.runtime.engines.load_settings import LoadSettings
 from foveate.runtime.errors import EngineError
-from foveate.runtime.segment.concurrency import FEW, Wish, WorkPlan, engine_threads, plan_for
-from foveate.runtime.serve.ending import ends_within
+from foveate.runtime.segment.concurrency import (
+    FEW,
+    Concurrency,
+    WorkerOptions,
+    choose_concurrency,
+    engine_threads,
+)
 from foveate.runtime.serve.settings import Limits
 
 WAKE_S = 0.2
 GRACE_S = 5.0
+GIVEN_UP = 1
+"""Exit code when work did not end in time."""
 
 
 @dataclass(frozen=True)
 class ServeRequest:
-    """What a user asks for: the options of ``foveate serve``."""
+    """The options of ``foveate serve``."""
 
     bundle: Path
     host: str = "127.0.0.1"
@@ -44,50 +53,54 @@ class ServeRequest:
 
 @dataclass(frozen=True)
 class Listening:
-    """Where a server answers, and with what."""
+    """Where a server listens, and with which engine and concurrency."""
 
     url: str
     engine: str
-    plan: WorkPlan
+    concurrency: Concurrency
 
 
 def serve_run(
     request: ServeRequest, listening: Callable[[Listening], object], stop: threading.Event
 ) -> None:
-    """Serve until ``stop``; ``listening`` is told once requests are taken.
+    """Serve until ``stop``; call ``listening`` once requests are accepted.
 
-    At the end the requests in hand are answered; where what is at work does not end ``GRACE_S``
-    after that, the process does. Raises FoveateError for what the user can mend,
-    EngineError among it when the engine fails in between.
+    At the end the requests in flight are answered; if work does not end within ``GRACE_S`` after
+    that, the process exits. Raises FoveateError for what the user can fix, EngineError if the
+    engine fails while serving.
     """
     try:
         from foveate.runtime.serve.app import Service, app_of
         from foveate.runtime.serve.metrics import Metrics
-        from foveate.runtime.serve.request_queue import Desk
+        from foveate.runtime.serve.request_queue import RequestQueue
         from foveate.runtime.serve.server import Server
         from foveate.runtime.serve.uploads import Uploads
     except ImportError as error:
-        raise EngineError(f"serve needs more ({error}): pip install 'foveate[serve]'") from None
+        raise EngineError(
+            f"serve needs more packages ({error}): pip install 'foveate[serve]'"
+        ) from None
 
     limits, metrics = request.limits, Metrics()
     threads = engine_threads(request.threads, FEW)
     with ExitStack() as end, _cascade(request, threads) as cascade:
-        wish = Wish(request.workers, request.batch, threads)
-        plan = plan_for(cascade, wish, FEW, available_cores())
-        with Desk(cascade, plan, limits, metrics) as desk:
-            app = app_of(Service(desk, Uploads(limits), metrics))
+        options = WorkerOptions(request.workers, request.batch, threads)
+        concurrency = choose_concurrency(cascade, options, FEW, available_cores())
+        with RequestQueue(cascade, concurrency, limits, metrics) as queue:
+            app = app_of(Service(queue, Uploads(limits), metrics))
             with Server(app, request.host, request.port, limits) as server:
-                listening(Listening(server.url, cascade.choice.label, plan))
-                while server.alive and desk.fault is None and not stop.wait(WAKE_S):
+                listening(Listening(server.url, cascade.choice.label, concurrency))
+                while server.alive and queue.fault is None and not stop.wait(WAKE_S):
                     pass
-                end.enter_context(ends_within(limits.request_s + GRACE_S))
-            end.enter_context(ends_within(GRACE_S))  # who waited for an image has been told
-        if desk.fault is not None:
-            raise desk.fault
+                end.enter_context(exit_after(limits.request_s + GRACE_S))
+            end.enter_context(
+                exit_after(GRACE_S)
+            )  # clients that waited for an image have their response
+        if queue.fault is not None:
+            raise queue.fault
 
 
 def _cascade(request: ServeRequest, threads: int) -> Cascade:
-    """Return the cascade, once what is slow in its first runs is behind it."""
+    """Return the cascade, warmed up."""
     bundle = open_bundle(request.bundle, keys_in(request.trust))
     speeds, settings = Speeds(threads, idle_timer()), LoadSettings(threads, gpu=request.gpu)
     choice = choose(bundle, request.engine, request.precision, speeds, request.gpu)
@@ -95,3 +108,25 @@ def _cascade(request: ServeRequest, threads: int) -> Cascade:
     size = cascade.spec.stage1
     cascade.warm_up([(size.height, size.width)])  # a plan need not cover this size
     return cascade
+
+
+@contextmanager
+def exit_after(seconds: float) -> Iterator[None]:
+    """End the process with a line on standard error if the body takes longer.
+
+    No thread can be stopped within a decoder or an engine.
+    """
+    timer = threading.Timer(seconds, _exit_now, (seconds,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _exit_now(seconds: float) -> None:
+    said = f"Stopped; work still running after {seconds:g} s was abandoned.\n"
+    sys.stderr.write(said)
+    sys.stderr.flush()
+    os._exit(GIVEN_UP)

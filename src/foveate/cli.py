@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from foveate import __version__
-from foveate.runtime.errors import Away, FoveateError, LessMemory, one_line
+from foveate.runtime.errors import FoveateError, SmallerBatchWarning, UnavailableWarning, one_line
 
 COMMANDS = {
     "demo": (
@@ -80,7 +80,7 @@ def main() -> None:
     """
     try:
         with warnings.catch_warnings():
-            for kind in (LessMemory, Away):
+            for kind in (SmallerBatchWarning, UnavailableWarning):
                 warnings.simplefilter("always", kind)
             warnings.showwarning = _say  # type: ignore[assignment]  # where it is from is left out
             code = group.main(standalone_mode=False)

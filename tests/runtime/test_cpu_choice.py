@@ -257,7 +257,7 @@ def test_the_cascade_and_segment_go_by_the_times_kept(thresholds: Path, tmp_path
     assert "auto without openvino bf16: " in said
     resumed = json.loads(run(*arguments, "--resume").output)
     assert resumed["engine"] == "onnxruntime" and resumed["resumed"] == 2
-    assert resumed["why"] == "the run that is resumed had it"
+    assert resumed["why"] == "the run being resumed used it"
     after = json.loads(run(*arguments).output)
     assert after["engines"] == {"openvino fp32": 2}
     assert after["engine_ms"] == {ORT.label: 100.0, OV.label: 50.0}

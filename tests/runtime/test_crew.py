@@ -12,15 +12,15 @@ import pytest
 
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import ImageError
+from foveate.runtime.limits import PixelBudget
 from foveate.runtime.result import Result
 from foveate.runtime.segment.batcher import Batcher
-from foveate.runtime.segment.budget import Budget
-from foveate.runtime.segment.concurrency import Wish, plan_for
-from foveate.runtime.segment.workers import Crew
+from foveate.runtime.segment.concurrency import WorkerOptions, choose_concurrency
+from foveate.runtime.segment.workers import WorkerPool
 
 
 def test_every_item_is_done_once() -> None:
-    done = list(Crew(lambda n: n * n, 4, threading.Event()).run(range(200)))
+    done = list(WorkerPool(lambda n: n * n, 4, threading.Event()).run(range(200)))
     assert sorted(done) == [n * n for n in range(200)]
 
 
@@ -33,7 +33,7 @@ def test_stop_finishes_what_is_in_hand_and_takes_nothing_more() -> None:
             stop.set()
         return number
 
-    done = list(Crew(work, 2, stop).run(range(1000)))
+    done = list(WorkerPool(work, 2, stop).run(range(1000)))
     assert sorted(done) == sorted(taken) and 6 <= len(done) <= 8
 
 
@@ -46,14 +46,14 @@ def test_a_worker_that_dies_is_raised_and_ends_the_others() -> None:
 
     done = []
     with pytest.raises(SystemError, match="the worker is dead"):
-        for one in Crew(work, 3, threading.Event()).run(range(10_000)):
+        for one in WorkerPool(work, 3, threading.Event()).run(range(10_000)):
             done.append(one)
     assert 3 not in done and len(done) < 1000
     assert not [t for t in threading.enumerate() if t.name.startswith("foveate-")]
 
 
 def test_leaving_the_loop_ends_the_workers() -> None:
-    outcomes = Crew(lambda n: n, 3, threading.Event()).run(range(10_000))
+    outcomes = WorkerPool(lambda n: n, 3, threading.Event()).run(range(10_000))
     assert next(outcomes) in range(10)
     outcomes.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("foveate-")]
@@ -115,7 +115,7 @@ def test_one_image_s_error_is_no_other_s(cascade: Counting) -> None:
 
 
 def test_pixels_in_hand_stay_within_the_budget_and_large_images_get_their_turn() -> None:
-    budget, lock, used, most, order = Budget(100), threading.Lock(), [0], [0], []
+    budget, lock, used, most, order = PixelBudget(100), threading.Lock(), [0], [0], []
 
     def work(pixels: int) -> None:
         with budget.room(pixels):
@@ -135,15 +135,15 @@ def test_pixels_in_hand_stay_within_the_budget_and_large_images_get_their_turn()
 
 def test_a_plan_leaves_no_core_without_work(cascade: Counting) -> None:
     image = images((64, 64))[0]
-    assert plan_for(cascade, Wish(), 1000, 8).workers == 8
-    assert plan_for(cascade, Wish(threads=4), 1000, 8).workers == 2
-    assert plan_for(cascade, Wish(), 3, 8).workers == 3
-    assert plan_for(cascade, Wish(workers=5, batch=2), 1000, 8).workers == 5
-    assert plan_for(cascade, Wish(batch=4), 1000, 2).workers == 8
-    measured = plan_for(cascade, Wish(), 1000, 2, image)
+    assert choose_concurrency(cascade, WorkerOptions(), 1000, 8).workers == 8
+    assert choose_concurrency(cascade, WorkerOptions(threads=4), 1000, 8).workers == 2
+    assert choose_concurrency(cascade, WorkerOptions(), 3, 8).workers == 3
+    assert choose_concurrency(cascade, WorkerOptions(workers=5, batch=2), 1000, 8).workers == 5
+    assert choose_concurrency(cascade, WorkerOptions(batch=4), 1000, 2).workers == 8
+    measured = choose_concurrency(cascade, WorkerOptions(), 1000, 2, image)
     assert "1" in measured.measured_ms and measured.workers == 2 * measured.batch
-    assert plan_for(cascade, Wish(), 10, 2, image).measured_ms == {}
-    few = plan_for(cascade, Wish(workers=1), 1000, 2, image)
+    assert choose_concurrency(cascade, WorkerOptions(), 10, 2, image).measured_ms == {}
+    few = choose_concurrency(cascade, WorkerOptions(workers=1), 1000, 2, image)
     assert few.batch == 1  # a larger one would wait for images that nobody brings
 
 
@@ -156,7 +156,7 @@ def test_ctrl_c_waits_for_no_worker() -> None:
             ended.set()
         return number
 
-    outcomes = Crew(work, 2, threading.Event()).run(range(2))
+    outcomes = WorkerPool(work, 2, threading.Event()).run(range(2))
     assert next(outcomes) == 0
     with pytest.raises(KeyboardInterrupt):
         outcomes.throw(KeyboardInterrupt)  # type: ignore[attr-defined]

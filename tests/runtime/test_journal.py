@@ -149,8 +149,8 @@ def test_other_options_are_refused_and_nothing_is_touched(place: Path, threshold
     result = segment(place, thresholds, "--resume", "--overlay")
     assert isinstance(result.exception, SettingsError)
     assert str(result.exception) == (
-        "--resume: out was begun with other options: overlay False, now True. Use the same bundle "
-        "and options, choose another folder, or leave --resume out to start afresh"
+        "--resume: out was started with other options: overlay False, now True. Use the same "
+        "bundle and options, choose another folder, or leave --resume out to start afresh"
     )
     assert before == (written(place / "out"), timeless(place / "out"))
 
@@ -158,7 +158,7 @@ def test_other_options_are_refused_and_nothing_is_touched(place: Path, threshold
 def test_another_bundle_is_refused(place: Path, bundle: Path) -> None:
     result = segment(place, bundle, "--resume")
     assert isinstance(result.exception, SettingsError)
-    assert "was begun with other options: bundle " in str(result.exception)
+    assert "was started with other options: bundle " in str(result.exception)
 
 
 def test_what_killed_processes_left_is_swept_whoever_has_their_number(

@@ -10,9 +10,15 @@ import pytest
 from foveate.runtime.errors import EngineError, OutputError, SettingsError
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.segment.item_worker import Failure, Written
-from foveate.runtime.segment.ray.address import address_filled_in, check_address, place
-from foveate.runtime.segment.ray.lines import Answer, answer_of, answer_text, items_of, task_text
-from foveate.runtime.segment.ray.share import Node, Share, share
+from foveate.runtime.segment.ray.address import address_filled_in, check_address, host_and_port
+from foveate.runtime.segment.ray.cluster import Allocation, Node, allocate_actors
+from foveate.runtime.segment.ray.messages import (
+    TaskResult,
+    items_of,
+    result_of,
+    result_text,
+    task_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,9 +43,9 @@ def test_what_is_no_address_is_refused() -> None:
     for text in ("local", "auto", "head:6379"):
         check_address(text)
     for text in ("lung.bundle", "ray://head:10001", "head:", "a b:1", ""):
-        with pytest.raises(SettingsError, match="wanted HOST:PORT"):
+        with pytest.raises(SettingsError, match="expected HOST:PORT"):
             check_address(text)
-    assert place("[::1]:6379") == ("::1", 6379) and place("auto") is None
+    assert host_and_port("[::1]:6379") == ("::1", 6379) and host_and_port("auto") is None
 
 
 @pytest.mark.parametrize(
@@ -62,15 +68,15 @@ def test_what_is_no_address_is_refused() -> None:
 def test_actors_fit_into_the_machines(
     nodes: list[Node], gpu: bool, wanted: int, items: int, actors: int, cores: int
 ) -> None:
-    assert share(nodes, gpu, wanted, items) == Share(actors, cores, gpu)
+    assert allocate_actors(nodes, gpu, wanted, items) == Allocation(actors, cores, gpu)
     assert sum(node.holds(cores, gpu) for node in nodes) >= actors
 
 
 def test_a_cluster_without_what_is_needed() -> None:
     with pytest.raises(EngineError, match="no GPU, which this engine needs"):
-        share([Node(64)], True, 0, 10)
+        allocate_actors([Node(64)], True, 0, 10)
     with pytest.raises(EngineError, match="no CPU"):
-        share([], False, 0, 10)
+        allocate_actors([], False, 0, 10)
 
 
 def test_items_and_what_came_of_them_arrive_as_they_were_sent() -> None:
@@ -78,14 +84,14 @@ def test_items_and_what_came_of_them_arrive_as_they_were_sent() -> None:
     items = [Item(Path(name + ".tif"), f"sub/{name}.p2", 2), Item(Path("/a/b.png"), "b")]
     assert items_of(task_text(items)) == items
     written = Written({"input": name, "page": 2, "score": 0.123456789012345}, {"decode": 1.5})
-    answer = Answer([written, Failure(name, "is cut short", 3)], quiet="x")
-    text = answer_text(answer)
-    assert text.isascii() and answer_of(text) == answer
+    result = TaskResult([written, Failure(name, "is cut short", 3)], idle="x")
+    text = result_text(result)
+    assert text.isascii() and result_of(text) == result
 
 
 def test_errors_arrive_as_what_they_were() -> None:
     def sent(error: Exception) -> Exception | None:
-        return answer_of(answer_text(Answer([], error))).error
+        return result_of(result_text(TaskResult([], error))).error
 
     ours = sent(OutputError("no room"))
     assert type(ours) is OutputError and str(ours) == "no room"

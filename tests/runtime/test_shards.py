@@ -39,7 +39,7 @@ def test_a_share_is_the_same_on_every_machine() -> None:
 
 @pytest.mark.parametrize("text", ["", "2", "0/3", "4/3", "-1/3", "1/0", "a/b", "1/2/3", "1/200000"])
 def test_what_is_no_share_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="wanted I/N"):
+    with pytest.raises(SettingsError, match="expected I/N"):
         shard(text)
 
 

@@ -22,7 +22,7 @@ from foveate.runtime.bundle.signing_keys import fingerprint, new_pair, private_k
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.io.output_settings import OutputSettings
-from foveate.runtime.segment.concurrency import WorkPlan
+from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.ray.actor import ActorJob, _worker
 from tests.conftest import run
 
@@ -126,7 +126,7 @@ def test_a_signature_under_the_makers_name(signed: Path, maker: Path, tmp_path: 
 
 
 def test_an_actor_of_ray_checks_it_too(signed: Path, maker: Path, tmp_path: Path) -> None:
-    plan, outputs = WorkPlan(1, 1, 1), OutputSettings("png", False, False)
+    plan, outputs = Concurrency(1, 1, 1), OutputSettings("png", False, False)
     choice = Choice("onnxruntime", "fp32", "asked for")
     job = ActorJob(signed, choice, tmp_path, outputs, plan, "", (new_pair(None)[1],))
     with pytest.raises(BundleError, match="is not trusted"):

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from foveate.benchmarks.soak.folders import lines, spot, temporaries, written
-from foveate.runtime.errors import Away
+from foveate.runtime.errors import UnavailableWarning
 from foveate.runtime.segment.run import Outcome, Request, segment_run
 from tests.conftest import run
 
@@ -74,7 +74,7 @@ def wait_for(holds: Callable[[], bool]) -> None:
 def inbox(thresholds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inbox:
     """With quiet times that a test can wait for."""
     monkeypatch.setattr("foveate.runtime.segment.watch.QUIET_S", QUIET_S)
-    monkeypatch.setattr("foveate.runtime.segment.watch.LOOK_S", 0.03)
+    monkeypatch.setattr("foveate.runtime.segment.watch.POLL_S", 0.03)
     return Inbox(tmp_path, thresholds)
 
 
@@ -127,7 +127,9 @@ def test_what_is_removed_stops_nothing(inbox: Inbox) -> None:
         os.mkfifo(inbox.watch / "pipe.png")
         time.sleep(QUIET_S[0] + 0.1)
         (inbox.watch / "gone.png").unlink()
-        with pytest.warns(Away, match="No such file or directory. It is waited for") as said:
+        with pytest.warns(
+            UnavailableWarning, match="No such file or directory. Waiting for it"
+        ) as said:
             os.rename(inbox.watch, inbox.watch.with_name("away"))
             time.sleep(0.3)
             os.rename(inbox.watch.with_name("away"), inbox.watch)
@@ -141,7 +143,7 @@ def test_a_link_that_leads_nowhere_fails_until_it_is_mended(inbox: Inbox, tmp_pa
     (inbox.watch / "self").symlink_to("self")
     (inbox.watch / "late.png").symlink_to(tmp_path / "late.png")
     (inbox.watch / "there.png").write_bytes(png(11))
-    with pytest.warns(Away) as said, inbox.running():
+    with pytest.warns(UnavailableWarning) as said, inbox.running():
         wait_for(lambda: sorted(inbox.inputs("failures.jsonl")) == ["late.png", "self"])
         (tmp_path / "late.png").write_bytes(png(12))
         wait_for(lambda: inbox.inputs() == ["there.png", "late.png"])

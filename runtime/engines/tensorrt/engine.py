@@ -26,7 +26,7 @@ from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, graph_of
 from foveate.runtime.engines.tensorrt.slot import CLOSED
 from foveate.runtime.engines.tensorrt.slot_ring import RingSettings
 from foveate.runtime.engines.tensorrt.toolkit import toolkit
-from foveate.runtime.errors import DeviceMemoryError, EngineError, LessMemory
+from foveate.runtime.errors import DeviceMemoryError, EngineError, SmallerBatchWarning
 from foveate.runtime.gpu_array import GpuArray
 from foveate.runtime.ticket import Ticket
 
@@ -154,7 +154,7 @@ class PlannedEngine(Closing):
                 if slots == 1:
                     raise
                 text = f"{error}. Trying {slots - 1} runs at a time in place of {slots}."
-                warnings.warn(LessMemory(text), stacklevel=2)
+                warnings.warn(SmallerBatchWarning(text), stacklevel=2)
         raise AssertionError("a ring has at least one slot")
 
     def _keep_kernels(self, record: PlanRecord, engine: TensorRtEngine) -> None:

@@ -1,4 +1,4 @@
-"""The address of ``--ray``, which may be left out. No Ray here: the command line reads this."""
+"""Parse the optional address of ``--ray``. Imports no Ray: the command line uses this."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 from foveate.runtime.errors import SettingsError
 
-LOCAL, AUTO = "local", "auto"
-"""A Ray of this run's own on this machine, and the cluster this machine belongs to."""
-_PLACE = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/\\:]+):([0-9]{1,5})")
+LOCAL, CLUSTER = "local", "auto"
+"""A Ray started for this run on this machine; the cluster this machine belongs to."""
+_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/\\:]+):([0-9]{1,5})")
 
 
 def is_address(text: str) -> bool:
-    return text in (LOCAL, AUTO) or _PLACE.fullmatch(text) is not None
+    return text in (LOCAL, CLUSTER) or _HOST_PORT.fullmatch(text) is not None
 
 
 def address_filled_in(arguments: Sequence[str]) -> list[str]:
-    """Return command line arguments in which a ``--ray`` that no address follows has one.
+    """Return command line arguments with LOCAL added to a ``--ray`` that no address follows.
 
-    ``--ray lung.bundle`` is no address, so the bundle stays an argument.
+    ``lung.bundle`` is not an address, so in ``--ray lung.bundle`` it stays an argument.
     """
     filled: list[str] = []
     for number, argument in enumerate(arguments):
@@ -31,10 +31,10 @@ def address_filled_in(arguments: Sequence[str]) -> list[str]:
 
 
 def check_address(text: str) -> None:
-    """Raise SettingsError for what is no address."""
+    """Raise SettingsError for a text that is not an address."""
     if not is_address(text):
         raise SettingsError(
-            f'--ray is "{text}"; wanted HOST:PORT of a cluster, {AUTO} for the one that this '
+            f'--ray is "{text}"; expected HOST:PORT of a cluster, {CLUSTER} for the one that this '
             "machine belongs to, or nothing for this machine alone"
         )
 
@@ -47,7 +47,7 @@ def check_no_gpu(number: int) -> None:
         )
 
 
-def place(text: str) -> tuple[str, int] | None:
-    """Return the host and port of an address; None for LOCAL and AUTO."""
-    match = _PLACE.fullmatch(text)
+def host_and_port(text: str) -> tuple[str, int] | None:
+    """Return the host and port of an address; None for LOCAL and CLUSTER."""
+    match = _HOST_PORT.fullmatch(text)
     return (match[1].strip("[]"), int(match[2])) if match else None

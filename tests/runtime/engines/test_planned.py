@@ -22,11 +22,11 @@ from foveate.runtime.engines.tensorrt.engine import PlannedEngine
 from foveate.runtime.engines.tensorrt.plan_kernels import SUFFIX, read_kernels
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, read_record
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
-from foveate.runtime.errors import EngineError, LessMemory, PlanError
+from foveate.runtime.errors import EngineError, PlanError, SmallerBatchWarning
 from foveate.runtime.io.inputs import Item
-from foveate.runtime.segment.concurrency import WorkPlan
+from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.journal import Journal
-from foveate.runtime.segment.pipeline import Job, segment_files
+from foveate.runtime.segment.pipeline import SegmentJob, segment_files
 from tests.runtime.planned_place import LARGE, SMALL, Image, PlannedPlace
 from tests.runtime.standin_tensorrt import ICudaEngine
 
@@ -231,7 +231,9 @@ def test_no_room_for_a_batch_means_a_smaller_one_and_is_said(
     with place.cascade(LATENCY) as cascade:
         cascade(given[0])
         place.device.faults.allocation = place.device.faults.count("allocation") + 1
-        with pytest.warns(LessMemory, match="no room for .* Trying 4 images at a time in place"):
+        with pytest.warns(
+            SmallerBatchWarning, match="no room for .* Trying 4 images at a time in place"
+        ):
             found = cascade.batch(given)
         again = cascade.batch(given)
     wanted = [reference(image) for image in given]
@@ -245,7 +247,7 @@ def test_no_room_for_three_slots_means_two_and_is_said(
     place.build(LARGE)
     image = images((64, 64))[0]
     place.most_contexts = 2
-    with pytest.warns(LessMemory, match="Trying 2 runs at a time in place of 3"):
+    with pytest.warns(SmallerBatchWarning, match="Trying 2 runs at a time in place of 3"):
         cascade = place.cascade()
     with cascade:
         assert cascade.beside == 1
@@ -313,7 +315,9 @@ def test_a_folder_with_one_size_that_no_plan_covers(place: PlannedPlace, tmp_pat
         cv2.imwrite(str(path), image)
         items.append(Item(path, path.stem))
     with place.cascade() as cascade:
-        report = segment_files(cascade, Job(items, Journal(tmp_path / "out")), WorkPlan(2))
+        report = segment_files(
+            cascade, SegmentJob(items, Journal(tmp_path / "out")), Concurrency(2)
+        )
     assert report.written == 3 and report.engines == {"tensorrt fp32": 3}
     (failure,) = report.failures
     assert failure.input.endswith("1.png") and "foveate build" in failure.reason
@@ -329,7 +333,9 @@ def test_an_engine_that_fails_stops_the_folder(place: PlannedPlace, tmp_path: Pa
     with place.cascade() as cascade:
         place.trt.refuse_runs = True
         with pytest.raises(EngineError, match="cannot run the plan: enqueue: no"):
-            segment_files(cascade, Job([Item(path, "a")], Journal(tmp_path / "out")), WorkPlan(2))
+            segment_files(
+                cascade, SegmentJob([Item(path, "a")], Journal(tmp_path / "out")), Concurrency(2)
+            )
 
 
 def test_plans_of_another_precision_are_not_taken(place: PlannedPlace) -> None:

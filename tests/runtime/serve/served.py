@@ -21,11 +21,11 @@ from foveate.benchmarks.soak.folders import spot
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.result import Result
-from foveate.runtime.segment.concurrency import WorkPlan
+from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.serve.app import Service, app_of
 from foveate.runtime.serve.metrics import Metrics
-from foveate.runtime.serve.request_queue import Desk
-from foveate.runtime.serve.responses import ANSWERS, Answer, mask_png
+from foveate.runtime.serve.request_queue import RequestQueue
+from foveate.runtime.serve.responses import RESPONSES, ResponseKind, mask_png
 from foveate.runtime.serve.server import Server
 from foveate.runtime.serve.settings import Limits
 from foveate.runtime.serve.uploads import Uploads
@@ -51,7 +51,7 @@ class Served:
     """A server that runs, with the parts a test looks at."""
 
     server: Server
-    desk: Desk
+    queue: RequestQueue
 
     @property
     def address(self) -> tuple[str, int]:
@@ -79,15 +79,15 @@ class Served:
 
 @contextmanager
 def served(
-    bundle: Path, limits: Limits | None = None, plan: WorkPlan | None = None
+    bundle: Path, limits: Limits | None = None, plan: Concurrency | None = None
 ) -> Iterator[Served]:
     """Serve a bundle on a free port."""
     limits, metrics = limits or Limits(), Metrics()
     with Cascade.load(bundle, "onnxruntime", threads=1) as cascade:
-        with Desk(cascade, plan or WorkPlan(2), limits, metrics) as desk:
-            app = app_of(Service(desk, Uploads(limits), metrics))
+        with RequestQueue(cascade, plan or Concurrency(2), limits, metrics) as queue:
+            app = app_of(Service(queue, Uploads(limits), metrics))
             with Server(app, "127.0.0.1", 0, limits) as server:
-                yield Served(server, desk)
+                yield Served(server, queue)
 
 
 class Held:
@@ -95,7 +95,7 @@ class Held:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.release, self.begun = threading.Event(), threading.Semaphore(0)
-        patch.setitem(ANSWERS, "/mask", Answer("image/png", self._make))
+        patch.setitem(RESPONSES, "/mask", ResponseKind("image/png", self._make))
 
     def _make(self, image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
         self.begun.release()

@@ -18,7 +18,7 @@ from PIL import Image
 from foveate.benchmarks.soak.folders import lines, spot
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.segment.batcher import Batcher
-from foveate.runtime.segment.concurrency import WorkPlan
+from foveate.runtime.segment.concurrency import Concurrency
 from tests.conftest import run
 from tests.runtime.serve.served import Served, served, together
 
@@ -117,7 +117,7 @@ def test_health_and_metrics(there: Served, images: Path) -> None:
 
 def test_images_of_one_size_go_together(thresholds: Path, images: Path, masks: Path) -> None:
     upload, mask = (images / "a.png").read_bytes(), (masks / "a.png").read_bytes()
-    with served(thresholds, plan=WorkPlan(4, batch=4)) as there, ThreadPoolExecutor(8) as pool:
+    with served(thresholds, plan=Concurrency(4, batch=4)) as there, ThreadPoolExecutor(8) as pool:
         replies = [reply.result() for reply in together(pool, there, [upload] * 24)]
         assert {reply.body for reply in replies} == {mask}
         assert there.metric("foveate_batch_images_sum") == 24

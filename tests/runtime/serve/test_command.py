@@ -29,13 +29,16 @@ def command(
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(words, text=True, **pipes) as process:
         assert process.stdout is not None
-        yield process, process.stdout.readline()
+        try:
+            yield process, process.stdout.readline()
+        finally:
+            process.kill()
 
 
 def test_the_command(thresholds: Path) -> None:
     with command(thresholds) as (process, said):
         url = said.split()[0]
-        assert url.startswith("http://127.0.0.1:") and "this machine alone can reach it" in said
+        assert url.startswith("http://127.0.0.1:") and "only this machine can reach it" in said
         asked = urllib.request.Request(f"{url}/result", PNG)
         with urllib.request.urlopen(asked, timeout=LONGEST_S) as reply:
             assert json.load(reply)["width"] == 64
@@ -47,9 +50,8 @@ def test_the_command(thresholds: Path) -> None:
 STUCK = """
 import time
 from foveate.cli import main
-from foveate.runtime.serve import run
-from foveate.runtime.serve import request_queue as desk
-desk.image_in_memory = lambda *given: time.sleep(600)
+from foveate.runtime.serve import request_queue, run
+request_queue.image_in_memory = lambda *given: time.sleep(600)
 run.GRACE_S = 0.5
 main()
 """
@@ -63,7 +65,7 @@ def test_sigterm_ends_it_though_a_decoder_does_not(thresholds: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=LONGEST_S)
     assert process.returncode == 1
-    assert errors == "Stopped; what was still at work 0.5 s after the end was given up.\n"
+    assert errors == "Stopped; work still running after 0.5 s was abandoned.\n"
 
 
 def test_a_second_ctrl_c_ends_it_at_once(thresholds: Path) -> None:
@@ -81,4 +83,4 @@ def test_a_second_ctrl_c_ends_it_at_once(thresholds: Path) -> None:
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=LONGEST_S)
     assert process.returncode == 130
-    assert errors == "Stopped at once; the requests in hand were not answered.\n"
+    assert errors == "Stopped at once; the requests in flight were not answered.\n"

@@ -73,9 +73,9 @@ def test_no_more_connections_than_files(
     soft: int, hard: int, connections: int, soft_then: int
 ) -> None:
     program = (
-        "import resource as r; from foveate.runtime.serve.open_files import room_for\n"
+        "import resource as r; from foveate.runtime.serve.server import available_connections\n"
         f"r.setrlimit(r.RLIMIT_NOFILE, ({soft}, {hard}))\n"
-        "print(room_for(528), r.getrlimit(r.RLIMIT_NOFILE)[0])"
+        "print(available_connections(528), r.getrlimit(r.RLIMIT_NOFILE)[0])"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert said.stdout == f"{connections} {soft_then}\n", said.stderr
@@ -157,7 +157,7 @@ def test_answers_that_are_not_fetched_end_the_connection(thresholds: Path) -> No
             return True
         return False
 
-    limits = Limits(upload_s=0.5, answer_s=0.5, idle_s=0.5)
+    limits = Limits(upload_s=0.5, response_s=0.5, idle_s=0.5)
     with served(thresholds, limits) as there, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(0.1)

@@ -20,8 +20,8 @@ from PIL import Image
 
 from foveate.benchmarks.soak.folders import spot
 from foveate.runtime.errors import EngineError
-from foveate.runtime.segment.concurrency import WorkPlan
-from foveate.runtime.serve.responses import ANSWERS, Answer
+from foveate.runtime.segment.concurrency import Concurrency
+from foveate.runtime.serve.responses import RESPONSES, ResponseKind
 from foveate.runtime.serve.run import ServeRequest, serve_run
 from foveate.runtime.serve.settings import Limits
 from tests.runtime.serve.served import LONGEST_S, PNG, Held, Served, served, together, wait_for
@@ -67,11 +67,11 @@ BAD = [
     ("too many bytes", PNG + bytes(20_000), "/mask", 413, "more than 20000 bytes"),
     ("another parameter", PNG, "/mask?pgae=2", 400, "no parameter but page=N"),
     ("a page that is no number", PNG, "/mask?page=-1", 400, "no parameter but page=N"),
-    ("page 0", STACK, "/mask?page=0", 400, "page=N, a TIFF's page from 1"),
+    ("page 0", STACK, "/mask?page=0", 400, "page=N, a TIFF page from 1"),
     ("two pages asked for", STACK, "/mask?page=1&page=2", 400, "no parameter but page=N"),
-    ("page 000...", STACK, "/mask?page=" + "0" * 5000, 400, "page=N, a TIFF's page from 1"),
-    ("a slash too many", PNG, "/mask/", 404, "no such path; wanted POST or PUT to /mask"),
-    ("another path", PNG, "/masks", 404, "no such path; wanted POST or PUT to /mask"),
+    ("page 000...", STACK, "/mask?page=" + "0" * 5000, 400, "page=N, a TIFF page from 1"),
+    ("a slash too many", PNG, "/mask/", 404, "no such path; expected POST or PUT to /mask"),
+    ("another path", PNG, "/masks", 404, "no such path; expected POST or PUT to /mask"),
     ("a path out of the tree", PNG, "/../etc/passwd", 404, "no such path"),
 ]
 
@@ -102,7 +102,7 @@ def test_a_body_that_says_it_is_no_image(there: Served, kind: str) -> None:
 @pytest.mark.parametrize("method, path", [("GET", "/mask"), ("DELETE", "/mask"), ("POST", "/")])
 def test_a_method_that_a_path_has_not(there: Served, method: str, path: str) -> None:
     reply = there.ask(path, method=method)
-    assert reply.status == 405 and f"not by {method}; wanted" in reply.text
+    assert reply.status == 405 and f"not with {method}; expected" in reply.text
     assert reply.headers["allow"]
 
 
@@ -110,7 +110,7 @@ def test_a_full_queue_is_said_and_no_request_is_lost(
     thresholds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held(monkeypatch)
-    limits, plan = Limits(queue=3), WorkPlan(2)
+    limits, plan = Limits(queue=3), Concurrency(2)
     with served(thresholds, limits, plan) as there, ThreadPoolExecutor(16) as pool:
         replies = together(pool, there, [PNG] * 12)
         wait_for(lambda: there.metric("foveate_rejected_total") == 7)
@@ -123,7 +123,7 @@ def test_a_full_queue_is_said_and_no_request_is_lost(
         for reply in found:
             if reply.status == 429:
                 assert int(reply.headers["retry-after"]) >= 1
-                assert reply.text == "the queue is full: places for images that wait: 3\n"
+                assert reply.text == "the queue is full (3 images may wait)\n"
         assert there.metric("foveate_batch_images_sum") == 5
 
 
@@ -132,7 +132,7 @@ def test_uploads_have_no_more_memory_than_is_stated(
 ) -> None:
     held = Held(monkeypatch)
     limits = Limits(max_bytes=len(PNG))  # eight of them may be held
-    with served(thresholds, limits, WorkPlan(1)) as there, ThreadPoolExecutor(16) as pool:
+    with served(thresholds, limits, Concurrency(1)) as there, ThreadPoolExecutor(16) as pool:
         replies = together(pool, there, [PNG] * 10)
         wait_for(lambda: there.metric('foveate_rejected_total{why="memory"}') == 2)
         held.release.set()
@@ -142,14 +142,14 @@ def test_uploads_have_no_more_memory_than_is_stated(
 
 def test_who_waits_too_long_is_told(thresholds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch)
-    with served(thresholds, Limits(answer_s=0.2), WorkPlan(1)) as there:
+    with served(thresholds, Limits(response_s=0.2), Concurrency(1)) as there:
         with ThreadPoolExecutor(2) as pool:
             found = [reply.result() for reply in together(pool, there, [PNG] * 2)]
         assert {reply.status for reply in found} == {503}
         assert "was not segmented within 0.2 s" in found[0].text
         assert int(found[0].headers["retry-after"]) >= 1
         ready = there.ask("/health/ready")
-        assert ready.status == 503 and "every worker is at an image for over 0.2 s" in ready.text
+        assert ready.status == 503 and "busy with one image for over 0.2 s" in ready.text
         held.release.set()
         wait_for(lambda: there.metric("foveate_images_at_work") == 0)
         assert there.ask("/health/ready").status == 200
@@ -160,7 +160,7 @@ def test_what_is_in_hand_is_answered_at_the_end(
     thresholds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held(monkeypatch)
-    with served(thresholds, plan=WorkPlan(1)) as there, ThreadPoolExecutor(4) as pool:
+    with served(thresholds, plan=Concurrency(1)) as there, ThreadPoolExecutor(4) as pool:
         replies = together(pool, there, [PNG] * 4)
         wait_for(lambda: there.metric("foveate_queue_depth") == 3)
         ending = threading.Thread(target=there.server.close)
@@ -186,7 +186,7 @@ def test_an_engine_that_fails_is_told_and_no_longer_ready(
     def fails(*given: object) -> bytes:
         raise EngineError("the GPU is gone")
 
-    monkeypatch.setitem(ANSWERS, "/mask", Answer("image/png", fails))
+    monkeypatch.setitem(RESPONSES, "/mask", ResponseKind("image/png", fails))
     with served(thresholds) as there:
         assert there.ask("/mask", PNG).text == "the engine failed: the GPU is gone\n"
         reply = there.ask("/health/ready")

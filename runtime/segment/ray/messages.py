@@ -1,7 +1,7 @@
-"""What goes between the driver and the actors of ``--ray``, as text.
+"""Messages between the driver and the actors of ``--ray``, as JSON text.
 
-Text, and not exceptions: Ray would wrap those in pages of its own, and take some for the end of an
-actor. JSON in ASCII, for names of files may hold bytes that are no UTF-8.
+Not exceptions: Ray would wrap them in long traces and take some for the death of an actor. ASCII,
+because file names may hold bytes that are not UTF-8.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ KINDS = {"Written": Written, "Failure": Failure}
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came of a task: of some of its items, and an error that ends the run.
+class TaskResult:
+    """The outcome of a task: of the items done, and an error that ends the run.
 
-    ``quiet`` names an actor that was told to stop and has nothing in hand any more.
+    ``idle`` names an actor that was told to stop and has nothing in flight.
     """
 
     done: list[Written | Failure]
     error: Exception | None = None
-    quiet: str = ""
+    idle: str = ""
 
 
 def task_text(items: Iterable[Item]) -> str:
@@ -41,17 +41,17 @@ def items_of(text: str) -> list[Item]:
     return [Item(Path(path), name, page) for path, name, page in json.loads(text)]
 
 
-def answer_text(answer: Answer) -> str:
-    done = [{"kind": type(one).__name__, **asdict(one)} for one in answer.done]
-    error = None if answer.error is None else _error_values(answer.error)
-    return json.dumps({"done": done, "error": error, "quiet": answer.quiet})
+def result_text(result: TaskResult) -> str:
+    done = [{"kind": type(one).__name__, **asdict(one)} for one in result.done]
+    error = None if result.error is None else _error_values(result.error)
+    return json.dumps({"done": done, "error": error, "idle": result.idle})
 
 
-def answer_of(text: str) -> Answer:
+def result_of(text: str) -> TaskResult:
     values = json.loads(text)
     done = [KINDS[one.pop("kind")](**one) for one in values["done"]]
     error = None if values["error"] is None else _error(**values["error"])
-    return Answer(done, error, values["quiet"])
+    return TaskResult(done, error, values["idle"])
 
 
 def _error_values(error: Exception) -> dict[str, object]:
