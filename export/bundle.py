@@ -1,4 +1,4 @@
-"""A trained cascade becomes a bundle: graphs, weights, parity, preview and a hashed manifest."""
+"""Write a trained cascade as a bundle: graphs, parity, preview and a hashed manifest."""
 
 from __future__ import annotations
 
@@ -153,8 +153,9 @@ def _write(
             for precision in job.precisions:
                 data = stage_model(graphs[precision], stage).SerializeToString()
                 (folder / f"{stage}.{precision}.onnx").write_bytes(data)
-    weights = {name: tensor.contiguous() for name, tensor in cascade.state_dict().items()}
-    (folder / WEIGHTS).write_bytes(save(weights))
+    if "fp32" not in job.precisions:  # else they are in its graph
+        weights = {name: tensor.contiguous() for name, tensor in cascade.state_dict().items()}
+        (folder / WEIGHTS).write_bytes(save(weights))
     kept = {name: parity[name] for name in parity if name in job.precisions}
     content = {"schema": SCHEMA, "measured_on": job.images.parity.source, "precisions": kept}
     (folder / PARITY).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

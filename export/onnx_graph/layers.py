@@ -30,7 +30,7 @@ def block_names(model: onnx.ModelProto) -> list[str]:
 def blocks(model: onnx.ModelProto) -> dict[str, str]:
     """Return output -> block of each node of the networks, such as stage1.encoder.0.
 
-    A block is one or a few convolutions, named as in weights.safetensors; what follows a
+    A block is one or a few convolutions, named as in PyTorch; what follows a
     convolution belongs to it, but from a MaxPool or Concat on to the convolution behind.
     """
     found: dict[str, str] = {}

@@ -242,7 +242,7 @@ TRAININGS = [
            "--precision fp8: this version exports fp32, fp16, int8",
            lambda folder: None, "--precision", "fp8"),
     Case("int8 of a bundle without images",
-         "a bundle names no images to measure parity on: give --data DATA", 2,
+         "int8 is calibrated on training images, and a bundle names none: give --data DATA", 2,
          lambda place: ["export", place.bundle, "--out", place.folder / "b", *INT8]),
     stored("int8 of a run whose data set is gone",
            "int8 is calibrated on training images, and … is gone: give --data DATA",

@@ -62,10 +62,12 @@ needs_no_provider = pytest.mark.skipif(has_provider(), reason="this ONNX Runtime
 
 @needs_no_provider
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_without_the_provider_it_is_refused_and_not_run_on_the_cpu(precision: str) -> None:
+def test_without_the_provider_it_is_refused_and_not_run_on_the_cpu(
+    precision: str, bundle: Path
+) -> None:
     said = r"onnxruntime-cuda engine .* without its CUDA provider: .*pip install 'foveate\[gpu\]'"
     with pytest.raises(EngineError, match=said):
-        Cascade.load(DEMO, "onnxruntime-cuda", precision)
+        Cascade.load(bundle, "onnxruntime-cuda", precision)
 
 
 @needs_no_provider
