@@ -210,7 +210,7 @@ def no_room() -> None:
             device.device_buffer(123)
         except DeviceMemoryError as error:
             text = str(error)
-    assert "has no room for 123 bytes of GPU memory" in text and "MiB are free" in text, text
+    assert "has no memory for 123 bytes of GPU memory" in text and "MiB are free" in text, text
 
 
 class Stuck(Poor):
