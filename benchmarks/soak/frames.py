@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from foveate.benchmarks.measure.baseline_session import BareSession
+from foveate.benchmarks.measure.baseline import BaselineSession
 from foveate.benchmarks.soak.folders import spot
 from foveate.benchmarks.soak.verdict import conclude
 from foveate.runtime.bundle.bundle import open_bundle
@@ -85,7 +85,7 @@ def submitted(bundle: Path, count: int) -> Seen:
     every = max(FRAMES, count // SAMPLES)
     seen = Seen(np.full(count, np.nan), np.full(-(-count // FRAMES) * BARE, np.nan))
     process, bare_done = psutil.Process(), 0
-    bare = BareSession(open_bundle(bundle).graph("fp32"), 1)
+    bare = BaselineSession(open_bundle(bundle).graph("fp32"), 1)
     with Cascade.load(bundle, ENGINE, threads=1) as cascade:
         masks = [cascade(frame).mask for frame in frames]
         cascade.warm_up([(SIDE, SIDE)])
