@@ -6,7 +6,6 @@ FOLDERS = ("train", "export", "runtime", "benchmarks")
 
 packages = find_packages(
     include=[pattern for folder in FOLDERS for pattern in (folder, f"{folder}.*")],
-    exclude=["benchmarks.soak"],
 )
 
 setup(

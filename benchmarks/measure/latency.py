@@ -229,7 +229,7 @@ def latency_advice(results: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     for row in results["rows"]:
         name = f"{row['variant']}, batch {row['batch']}, {row['width']}x{row['height']}"
-        found += [f"{name}: {text}" for text in _row(row)]
+        found += [f"{name}: {text}" for text in _row_advice(row)]
     for load in results["offered_load"]:
         capacity = 1000 / load["service"]["median_ms"]
         if load["rate"] > FULL * capacity:
@@ -241,7 +241,7 @@ def latency_advice(results: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _row(row: Mapping[str, Any]) -> Iterator[str]:
+def _row_advice(row: Mapping[str, Any]) -> Iterator[str]:
     variation = row["call"]["cv"]
     if variation > UNSTEADY:
         yield (
