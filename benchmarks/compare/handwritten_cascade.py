@@ -27,7 +27,7 @@ Network = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
-class GlueCascade:
+class HandwrittenCascade:
     """Two networks and the glue between them; called with an image, returns mask and box."""
 
     spec: CascadeSpec

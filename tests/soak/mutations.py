@@ -19,13 +19,13 @@ from typing import Any
 import click
 import numpy as np
 
-from foveate.benchmarks.soak.folders import command, lines, written
-from foveate.benchmarks.soak.judge import Judge, doubt
-from foveate.benchmarks.soak.mutator import mutant, specimens
-from foveate.benchmarks.soak.threshold_bundle import write_threshold_bundle
-from foveate.benchmarks.soak.verdict import conclude
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.segment.journal import FAILURES, RESULTS
+from tests.soak.folders import command, lines, written
+from tests.soak.judge import Judge, doubt
+from tests.soak.mutator import mutant, specimens
+from tests.soak.threshold_bundle import write_threshold_bundle
+from tests.soak.verdict import conclude
 
 A_FOLDER, SEED = 500, 11
 STILL_S = 10.0

@@ -20,14 +20,14 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from foveate.benchmarks.measure.baseline_session import BareSession
-from foveate.benchmarks.soak.folders import spot
-from foveate.benchmarks.soak.verdict import conclude
+from foveate.benchmarks.measure.baseline import BaselineSession
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.calls import OUTPUTS
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Pixels, feed
 from foveate.runtime.result import Result
+from tests.soak.folders import spot
+from tests.soak.verdict import conclude
 
 ENGINE = "onnxruntime"
 SIDE, DISTINCT, SEED = 128, 50, 3
@@ -45,7 +45,7 @@ STEADY = 1.2
 """What p99/p50 of a frame may be of the bare engine's."""
 WRITE = """
 import sys, pathlib
-from foveate.benchmarks.soak.threshold_bundle import write_threshold_bundle
+from tests.soak.threshold_bundle import write_threshold_bundle
 write_threshold_bundle(pathlib.Path(sys.argv[1]))
 """
 """In a process of its own: PyTorch would be most of what is watched here."""
@@ -85,7 +85,7 @@ def submitted(bundle: Path, count: int) -> Seen:
     every = max(FRAMES, count // SAMPLES)
     seen = Seen(np.full(count, np.nan), np.full(-(-count // FRAMES) * BARE, np.nan))
     process, bare_done = psutil.Process(), 0
-    bare = BareSession(open_bundle(bundle).graph("fp32"), 1)
+    bare = BaselineSession(open_bundle(bundle).graph("fp32"), 1)
     with Cascade.load(bundle, ENGINE, threads=1) as cascade:
         masks = [cascade(frame).mask for frame in frames]
         cascade.warm_up([(SIDE, SIDE)])

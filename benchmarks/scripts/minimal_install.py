@@ -1,6 +1,7 @@
 """What an integrator ships: a fresh environment with the extra ``cpu`` alone, weighed and timed.
 
-``python -m foveate.benchmarks.minimal_install`` in a checkout; pip fetches what is not cached.
+``python -m foveate.benchmarks.scripts.minimal_install`` in a checkout; pip fetches what is not
+cached.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import click
 from foveate.benchmarks.schema.machine import machine_facts, producer, versions
 from foveate.benchmarks.schema.result_files import write_result
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "benchmarks" / "demo_bundle"
 EXPECTED = ("onnxruntime", "numpy", "opencv-python-headless", "pillow", "click")
 """What has to be there; with what these need, and ``OURS_MB`` for the rest."""

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from foveate.benchmarks.soak.folders import spot
 from foveate.runtime.engines.base import Pixels
+from tests.soak.folders import spot
 
 Rng = np.random.Generator
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import psutil
 
-from foveate.benchmarks.soak.folders import command, spot
-from foveate.benchmarks.soak.threshold_bundle import write_threshold_bundle
-from foveate.benchmarks.soak.verdict import conclude
 from foveate.runtime.segment.journal import RESULTS
+from tests.soak.folders import command, spot
+from tests.soak.threshold_bundle import write_threshold_bundle
+from tests.soak.verdict import conclude
 
 SIDE, DISTINCT, SEED = 128, 500, 3
 SETTLED = 2000

@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 
 from foveate.benchmarks.measure.images import phantom_images
-from foveate.benchmarks.measure.saturation import saturated_rate
+from foveate.benchmarks.measure.throughput import saturated_rate
 from foveate.benchmarks.measure.timing import SEED, distribution
 from foveate.benchmarks.schema.machine import disturbances, machine_facts, producer, versions
 from foveate.benchmarks.schema.result_files import write_result

@@ -1,8 +1,8 @@
 """The paired difference of two evaluations on the same images.
 
-``python -m foveate.benchmarks.paired A/images.csv B/images.csv`` takes what ``foveate evaluate
---out`` wrote of two models and prints the mean Dice of both cascades and A - B with its 95%
-interval, groups resampled as in ``foveate evaluate``.
+``python -m foveate.benchmarks.scripts.paired A/images.csv B/images.csv`` takes what
+``foveate evaluate --out`` wrote of two models and prints the mean Dice of both cascades and A - B
+with its 95% interval, groups resampled as in ``foveate evaluate``.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ from typing import Any
 import click
 import numpy as np
 
-from foveate.benchmarks.soak.folders import command, temporaries, timeless, write_spots, written
-from foveate.benchmarks.soak.threshold_bundle import write_threshold_bundle
-from foveate.benchmarks.soak.verdict import conclude
+from tests.soak.folders import command, temporaries, timeless, write_spots, written
+from tests.soak.threshold_bundle import write_threshold_bundle
+from tests.soak.verdict import conclude
 
 SIDE, SEED = 96, 6
 KINDS: tuple[tuple[str, ...], ...] = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foveate.benchmarks.soak.frames import BARE, FRAMES, SETTLED, Seen, judged, opened, submitted
+from tests.soak.frames import BARE, FRAMES, SETTLED, Seen, judged, opened, submitted
 
 COUNT = SETTLED + 3 * FRAMES
 STILL = [(4, 9)] * 10

@@ -14,12 +14,12 @@ import click
 import cv2
 import numpy as np
 
-from foveate.benchmarks.soak.folders import command
-from foveate.benchmarks.soak.memory import watch
-from foveate.benchmarks.soak.verdict import conclude
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.outputs import OutputSettings, write_outputs
+from tests.soak.folders import command
+from tests.soak.memory import watch
+from tests.soak.verdict import conclude
 
 BUNDLE = Path("examples/bsdata")
 SIDE = 20_000
