@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from foveate.runtime.cli.progress import Bar
-from foveate.train.setting_options import given_values, setting_options
+from foveate.train.settings.options import given_values, setting_options
 
 
 @click.command()
@@ -28,7 +28,7 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
     Example:
       foveate phantom data/phantoms --count 100 --size 1024 --seed 1
     """
-    from foveate.train.phantom import PhantomSettings, write_phantoms
+    from foveate.train.data.phantom import PhantomSettings, write_phantoms
 
     settings = PhantomSettings(count, size, seed, classes, bits)
     bar = Bar()
@@ -99,7 +99,7 @@ def train(
       foveate train data/real --out runs/tuned --init runs/first
     """
     from foveate.train.folds import train_folds
-    from foveate.train.settings import Settings
+    from foveate.train.settings.settings import Settings
     from foveate.train.training import Order, open_data, preview_of, says_how_to_go_on, train_on
 
     if out is None and preview is None:

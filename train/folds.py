@@ -12,8 +12,8 @@ import numpy as np
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import SettingsError
-from foveate.train.dataset import DataSet, split_folds
-from foveate.train.settings import Settings
+from foveate.train.data.dataset import DataSet, split_folds
+from foveate.train.settings.settings import Settings
 from foveate.train.training import Order, Run, train_on
 
 FOLDS_FILE = "folds.json"
@@ -102,7 +102,7 @@ def train_folds(dataset: DataSet, settings: Settings, order: Order, count: int) 
 
 
 def _judge(run: Run, dataset: DataSet) -> Fold:
-    from foveate.train.own_size import class_means, validation_dice
+    from foveate.train.runs.full_size_dice import class_means, validation_dice
 
     scores = validation_dice(run.folder, dataset)
     return Fold(run, len(scores), tuple(class_means(scores)))

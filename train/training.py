@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import DataError, EngineError
-from foveate.train.dataset import DataSet, load_dataset, read_stems
-from foveate.train.settings import Settings
+from foveate.train.data.dataset import DataSet, load_dataset, read_stems
+from foveate.train.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from foveate.train.record import Job
+    from foveate.train.runs.record import Job
 
 Watch = Callable[[str, Mapping[str, Any]], None]
 
@@ -145,7 +145,7 @@ def preview_of(dataset: DataSet, settings: Settings, folder: Path, stages: str) 
     """Write pictures of what the networks will see into a folder and return their paths."""
     try:
         from foveate.train.preview.sheets import write_preview
-        from foveate.train.record import Job
+        from foveate.train.runs.record import Job
     except ImportError as error:
         raise EngineError(f"a preview needs {error.name}: pip install 'foveate[train]'") from None
     bar = Bar()
@@ -155,9 +155,9 @@ def preview_of(dataset: DataSet, settings: Settings, folder: Path, stages: str) 
 def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
     """Train on a data set in memory; draw its curves."""
     try:
-        from foveate.train.curves.curves import Curves
-        from foveate.train.fit import fit
-        from foveate.train.record import Job, is_finished
+        from foveate.train.fitting.fit import fit
+        from foveate.train.runs.curves import Curves
+        from foveate.train.runs.record import Job, is_finished
     except ImportError as error:
         raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
     bar = _bar()
@@ -180,8 +180,8 @@ def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
 
 def _as_it_is(job: Job) -> dict[str, Any]:
     """Return the record of a finished run, refused where training on would refuse it."""
-    from foveate.train.initial import Initial
-    from foveate.train.record import start_record
+    from foveate.train.runs.initial import Initial
+    from foveate.train.runs.record import start_record
 
     record = start_record(job)
     Initial(job, record)

@@ -26,7 +26,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.result import Mask
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 
 Box = npt.NDArray[np.float32]
 Segment = Callable[[Pixels], tuple[Mask, Box]]

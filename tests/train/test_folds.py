@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from foveate.runtime.errors import DataError, SettingsError
-from foveate.train import fit
-from foveate.train.dataset import load_dataset, split_folds
-from foveate.train.image_dice import mean_dice_of
-from foveate.train.own_size import class_means, validation_dice
-from foveate.train.run import read_run
+from foveate.train.calibration.image_dice import mean_dice_of
+from foveate.train.data.dataset import load_dataset, split_folds
+from foveate.train.fitting import fit
+from foveate.train.runs.full_size_dice import class_means, validation_dice
+from foveate.train.runs.run import read_run
 from tests.conftest import train
-from tests.train.test_dataset import make
+from tests.train.data.test_dataset import make
 
 ONE = ("--set", "num_epochs=1", "--set", "width=2")
 

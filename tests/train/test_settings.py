@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from foveate.runtime.errors import SettingsError
-from foveate.train.settings import Settings, load_settings
+from foveate.train.settings.settings import Settings, load_settings
 
 
 def test_assignments_go_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:

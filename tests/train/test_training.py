@@ -12,9 +12,9 @@ import pytest
 
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train import Settings, load_settings, train
-from foveate.train.curves.line import bars, curve_line
-from foveate.train.curves.picture import PICTURE
-from foveate.train.run import read_run
+from foveate.train.runs.curve_line import bars, curve_line
+from foveate.train.runs.curve_picture import PICTURE
+from foveate.train.runs.run import read_run
 from tests.conftest import run
 from tests.conftest import train as train_by_command
 
@@ -38,7 +38,7 @@ def test_a_run_keeps_settings_that_make_it_again(trained: Path) -> None:
     again = load_settings(trained / "settings.toml")
     assert again.as_dict() == read_run(trained)["settings"]
     odd = Settings(class_names='é "x"\\\n\t', learning_rate=1e-7)
-    from foveate.train.record import write_settings
+    from foveate.train.runs.record import write_settings
 
     write_settings(trained.parent, odd)
     assert load_settings(trained.parent / "settings.toml") == odd

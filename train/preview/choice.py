@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from foveate.train.dataset import DataSet
+from foveate.train.data.dataset import DataSet
 
 SHOWN = 8
 

@@ -13,17 +13,12 @@ import torch
 from foveate.runtime.errors import OutputError
 from foveate.runtime.geometry import crop
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
-from foveate.train.augment import augmentation
-from foveate.train.boxes import box_of
-from foveate.train.full_views import FullCrops
-from foveate.train.images.full_images import FullImages, plan_cache
-from foveate.train.preview.choice import Pick, choose
-from foveate.train.preview.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
-from foveate.train.preview.summary import percent, small_targets, summary
-from foveate.train.record import Job, new_record
-from foveate.train.tile_views import TileCrops
-from foveate.train.tiles import tile_boxes
-from foveate.train.views import (
+from foveate.train.calibration.boxes import box_of
+from foveate.train.data.augment import augmentation
+from foveate.train.data.full_images import FullImages, plan_cache
+from foveate.train.data.full_views import FullCrops
+from foveate.train.data.tile_views import TileCrops
+from foveate.train.data.views import (
     Box,
     FloatArray,
     RegionCrops,
@@ -34,6 +29,11 @@ from foveate.train.views import (
     full_scale,
     whole_views,
 )
+from foveate.train.preview.choice import Pick, choose
+from foveate.train.preview.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
+from foveate.train.preview.summary import percent, small_targets, summary
+from foveate.train.reference.tiles import tile_boxes
+from foveate.train.runs.record import Job, new_record
 
 VARIANTS = 4
 LOW, HIGH = 0.5, 99.5

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.errors import SettingsError
-from foveate.train.settings import Settings, check_name, read_toml
+from foveate.train.settings.settings import Settings, check_name, read_toml
 
 DEFAULT: dict[str, dict[str, Any]] = {
     "learning_rate": {"low": 5e-4, "high": 8e-3, "log": True},

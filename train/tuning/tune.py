@@ -13,11 +13,11 @@ import optuna
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import FoveateError, SettingsError
 from foveate.runtime.segment.run_lock import locked
-from foveate.train.dataset import DataSet
-from foveate.train.image_dice import mean_dice_of
-from foveate.train.own_size import validation_dice
-from foveate.train.schedule import share_of_seconds
-from foveate.train.settings import Settings
+from foveate.train.calibration.image_dice import mean_dice_of
+from foveate.train.data.dataset import DataSet
+from foveate.train.fitting.schedule import share_of_seconds
+from foveate.train.runs.full_size_dice import validation_dice
+from foveate.train.settings.settings import Settings
 from foveate.train.training import Order, train_on
 from foveate.train.tuning.report import write_report
 from foveate.train.tuning.space import Range

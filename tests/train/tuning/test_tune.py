@@ -13,8 +13,8 @@ import pytest
 from click.testing import Result
 
 from foveate.runtime.errors import SettingsError
-from foveate.train.run import load_run
-from foveate.train.settings import Settings
+from foveate.train.runs.run import load_run
+from foveate.train.settings.settings import Settings
 from foveate.train.tuning.space import read_space
 from foveate.train.tuning.study import Study
 from foveate.train.tuning.tune import step_of
