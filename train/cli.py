@@ -100,7 +100,13 @@ def train(
     """
     from foveate.train.folds import train_folds
     from foveate.train.settings.settings import Settings
-    from foveate.train.training import Order, open_data, preview_of, says_how_to_go_on, train_on
+    from foveate.train.training import (
+        TrainRequest,
+        open_data,
+        preview_of,
+        says_how_to_go_on,
+        train_on,
+    )
 
     if out is None and preview is None:
         raise click.UsageError("Missing option '--out'.")
@@ -110,10 +116,10 @@ def train(
         for path in preview_of(dataset, settings, preview or Path("preview"), stages):
             click.echo(path)
         return
-    order = Order(out, stages, resume, init=init)
+    request = TrainRequest(out, stages, resume, init=init)
     with says_how_to_go_on(out):
         if folds is not None:
-            click.echo(train_folds(dataset, settings, order, folds).as_text())
+            click.echo(train_folds(dataset, settings, request, folds).as_text())
             return
-        train_on(dataset, settings, order)
+        train_on(dataset, settings, request)
     click.echo(f"Run in {out}. Next: foveate export {out} --out {out}.bundle")

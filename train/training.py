@@ -43,7 +43,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Order:
+class TrainRequest:
     """What one call of training asks for beside its settings.
 
     ``stages`` is both, 1, 2 or single. ``validation`` are the stems to validate on; None draws
@@ -81,8 +81,8 @@ def train(
     chosen = (settings or Settings()).but(**values)
     dataset = open_data(chosen, Path(stem_list) if stem_list else None)
     with says_how_to_go_on(Path(out)):
-        order = Order(Path(out), stages, resume, init=Path(init) if init else None)
-        return train_on(dataset, chosen, order)
+        request = TrainRequest(Path(out), stages, resume, init=Path(init) if init else None)
+        return train_on(dataset, chosen, request)
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def preview_of(dataset: DataSet, settings: Settings, folder: Path, stages: str) 
     return write_preview(Job(dataset, settings, folder, stages, False, bar.log, bar.update), folder)
 
 
-def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
+def train_on(dataset: DataSet, settings: Settings, request: TrainRequest) -> Run:
     """Train on a data set in memory; draw its curves."""
     try:
         from foveate.train.fitting.fit import fit
@@ -161,21 +161,21 @@ def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
     except ImportError as error:
         raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
     bar = _bar()
-    curves = Curves(order.out)
+    curves = Curves(request.out)
 
     def watch(stage: str, row: Mapping[str, Any]) -> None:
         curves.add(stage, row)
-        order.watch(stage, row)
+        request.watch(stage, row)
 
     job = Job(
-        dataset, settings, order.out, order.stages, order.resume, bar.log, bar.update, watch,
-        order.init, order.validation,
+        dataset, settings, request.out, request.stages, request.resume, bar.log, bar.update, watch,
+        request.init, request.validation,
     )  # fmt: skip
     try:
-        record = _as_it_is(job) if order.resume and is_finished(job) else fit(job)
+        record = _as_it_is(job) if request.resume and is_finished(job) else fit(job)
     finally:
         curves.close()
-    return Run(order.out, record)
+    return Run(request.out, record)
 
 
 def _as_it_is(job: Job) -> dict[str, Any]:

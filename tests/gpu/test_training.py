@@ -23,7 +23,7 @@ def _needs() -> None:
 
 
 def test_a_training_on_a_gpu_learns(data: Path, tmp_path: Path) -> None:
-    from foveate.train.fitting.amp import half_type
+    from foveate.train.fitting.steps import half_type
     from foveate.train.runs.run import load_run, read_run
 
     assert half_type(torch.device("cuda")) in (torch.bfloat16, torch.float16)

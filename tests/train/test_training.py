@@ -12,8 +12,7 @@ import pytest
 
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train import Settings, load_settings, train
-from foveate.train.runs.curve_line import bars, curve_line
-from foveate.train.runs.curve_picture import PICTURE
+from foveate.train.runs.curves import PICTURE, bars, curve_line
 from foveate.train.runs.run import read_run
 from tests.conftest import run
 from tests.conftest import train as train_by_command

@@ -6,7 +6,7 @@ stage 2 trained, the other ways to draw it are run for real, and so are threshol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,6 +23,9 @@ from foveate.train.data.views import Box, RegionCrops
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.reference.geometry import paste_box
 
+Chosen = tuple[CascadeSpec, list[dict[str, Any]]]
+"""What a cascade is after a choice, and the table that the choice was made from."""
+Log = Callable[[str], None]
 SIDES = (0.75, 1.0, 1.5, 2.0)
 """Smallest boxes tried, in sides of stage 2's input: below 1 the image is enlarged."""
 MASK_THRESHOLDS = (0.5, 0.4, 0.45, 0.55, 0.6, 0.35, 0.65, 0.3, 0.7)
@@ -184,3 +187,40 @@ class _BoxJudge:
             class_dice(mask, truth, classes, (slice(y0, y1), slice(x0, x1)))
             for mask in _masks(cascade.spec, probability)
         ]
+
+
+def choose_decision(
+    cascade: TorchCascade,
+    crops: RegionCrops,
+    validation: Sequence[str],
+    boxes: Sequence[Candidate],
+    log: Log,
+) -> Chosen:
+    """Choose box and mask threshold by the Dice that they give on validation images."""
+    log("Choosing how to decide, by the Dice it gives.")
+    table = measure_boxes_by_dice(cascade, crops, validation, boxes)
+    best = best_decision(table)
+    log(
+        f"{_dice_of(table, validation)}: box by coarse threshold {best.threshold} and margin "
+        f"{best.margin}, at least {best.min_height} x {best.min_width} pixels, mask threshold "
+        f"{best.mask_threshold}."
+    )
+    return best.applied(cascade.spec), [row.as_dict() for row in table]
+
+
+def choose_threshold(
+    cascade: TorchCascade, full: FullImages, validation: Sequence[str], log: Log
+) -> Chosen:
+    """Choose the mask threshold of a one-stage network by its Dice on validation images."""
+    log("Choosing how to decide, by the Dice it gives.")
+    table = measure_thresholds(cascade, full, validation)
+    best = best_decision(table)
+    log(f"{_dice_of(table, validation)}: mask threshold {best.mask_threshold}.")
+    return best.applied(cascade.spec), [row.as_dict() for row in table]
+
+
+def _dice_of(table: Sequence[Decision], validation: Sequence[str]) -> str:
+    return (
+        f"Dice {best_decision(table).dice:.4f} on {len(some(validation))} validation images at "
+        f"their own size ({table[0].dice:.4f} before)"
+    )

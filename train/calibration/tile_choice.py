@@ -20,6 +20,7 @@ from foveate.runtime.engines.base import Pixels
 from foveate.runtime.input_types import as_input_type
 from foveate.runtime.spec import OVERLAPS
 from foveate.runtime.tiles import tile_grid
+from foveate.train.calibration.decision import Chosen, Log
 from foveate.train.calibration.image_dice import class_dice, mean_dice_of
 from foveate.train.data.full_images import FullImages
 from foveate.train.reference.cascade import TorchCascade
@@ -123,3 +124,25 @@ def _votes(cascade: TorchCascade, image: Pixels, overlap: float) -> tuple[Tensor
         refined = cascade.probabilities(cascade.stage2(seen.flatten(0, 1)))
         parts.append(cascade.votes(refined.reshape(*seen.shape[:2], *refined.shape[1:])))
     return torch.cat(parts, dim=1), tiles
+
+
+def choose_tiling(
+    cascade: TorchCascade,
+    full: FullImages,
+    training: Sequence[str],
+    validation: Sequence[str],
+    log: Log,
+) -> Chosen:
+    """Choose number and overlap of the tiles by the Dice they give."""
+    log("Choosing the tiles of stage 2.")
+    stems = judged(training, validation)
+    table = measure_tiles(cascade, full, stems)
+    best, all_tiles = choose_count(table), ceiling(table)
+    log(
+        f"Tiles of stage 2: the best {best.tiles or 'of all'} with an overlap of "
+        f"{best.overlap:.0%}, Dice {best.dice:.4f} by {best.run:.1f} tiles an image "
+        f"in the mean, on {len(stems)} validation and training images. All tiles: "
+        f"{all_tiles.dice:.4f} by {all_tiles.run:.1f}, overlap {all_tiles.overlap:.0%}."
+    )
+    region = replace(cascade.spec.region, tiles=best.tiles, overlap=best.overlap)
+    return replace(cascade.spec, region=region), [row.as_dict() for row in table]

@@ -12,8 +12,7 @@ import numpy as np
 from foveate.runtime.errors import DataError, ImageError
 from foveate.runtime.io.formats.headers import Header, read_header
 from foveate.runtime.io.images import Pixels, by_stem, image_paths, read_image
-from foveate.train.data.contents import Contents, contents_of, count_values
-from foveate.train.data.masks import Mask, read_mask
+from foveate.train.data.masks import Contents, Mask, contents_of, count_values, read_mask
 
 
 @dataclass(frozen=True)

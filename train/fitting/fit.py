@@ -12,7 +12,7 @@ import torch
 
 from foveate.runtime.errors import FoveateError
 from foveate.runtime.spec import CascadeSpec, Normalisation
-from foveate.train.calibration.choices import choose_threshold
+from foveate.train.calibration.decision import choose_threshold
 from foveate.train.data.augment import augmentation
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.full_views import FullCrops, WholeAtOwnSize
@@ -26,7 +26,7 @@ from foveate.train.data.views import (
 from foveate.train.fitting.distributed import Processes, join
 from foveate.train.fitting.schedule import share_of_seconds
 from foveate.train.fitting.stage2 import Stage2
-from foveate.train.fitting.task import Task
+from foveate.train.fitting.steps import Task
 from foveate.train.fitting.trainer import Trainer
 from foveate.train.networks.base import Network
 from foveate.train.networks.build import networks

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.calibration.boxes import MARGINS, Candidate, choose_box, measure_boxes
-from foveate.train.calibration.choices import Chosen, choose_decision, choose_tiles
+from foveate.train.calibration.decision import Chosen, choose_decision
+from foveate.train.calibration.tile_choice import choose_tiling
 from foveate.train.data.augment import augmentation
 from foveate.train.data.dataset import split_folds
 from foveate.train.data.full_images import FullImages
@@ -26,7 +27,7 @@ from foveate.train.data.views import (
 from foveate.train.fitting.hints import Answers, answers, regions, sample
 from foveate.train.fitting.losses import mean_dice, view_dice
 from foveate.train.fitting.schedule import FOLD_SHARE, share_of_seconds
-from foveate.train.fitting.task import Task
+from foveate.train.fitting.steps import Task
 from foveate.train.fitting.trainer import Trainer
 from foveate.train.networks.base import Network
 from foveate.train.networks.build import networks
@@ -85,7 +86,7 @@ class Stage2:
         return choose_decision(cascade, crops, self.validation, boxes, log)
 
     def _tiles(self, cascade: TorchCascade) -> Chosen:
-        return choose_tiles(cascade, self.full, self.training, self.validation, self.job.log)
+        return choose_tiling(cascade, self.full, self.training, self.validation, self.job.log)
 
     def _answers(self, stage1: Network) -> Answers:
         """Return stage 1's answers: on validation images its own, on others those of the folds."""
@@ -107,13 +108,13 @@ class Stage2:
         known = answers(own, item, self.training, mirrored=False)
         hints = {
             "dice": self._mean_dice(found, self.training),
-            "learnt_by_heart": self._mean_dice(known, self.training),
+            "training_dice": self._mean_dice(known, self.training),
             "validation": self._mean_dice(found, self.validation),
         }
         self.record["stages"]["stage2"]["hints"] = hints
         self.job.log(
             f"Hints of stage 2: Dice {hints['dice']:.3f} on training images. Stage 1 itself has "
-            f"{hints['learnt_by_heart']:.3f} on them and {hints['validation']:.3f} on validation "
+            f"{hints['training_dice']:.3f} on them and {hints['validation']:.3f} on validation "
             "images."
         )
         return found

@@ -6,24 +6,66 @@ import importlib.util
 import itertools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from foveate.runtime.errors import FoveateError
-from foveate.train.fitting.amp import autocast, gradient_scaler
+from foveate.train.data.full_views import WholeAtOwnSize
 from foveate.train.fitting.distributed import Processes
 from foveate.train.fitting.losses import Loss
 from foveate.train.fitting.schedule import Clock, rate_factor
-from foveate.train.fitting.task import Task
 from foveate.train.runs.checkpoint import Checkpoint
 from foveate.train.runs.record import Job
+
+Items = Sequence[tuple[Tensor, Tensor]] | WholeAtOwnSize
+Views = Dataset[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One network's training.
+
+    ``name`` is its key in ``run.json``, ``label`` its name in the log. ``share`` is its part of
+    ``num_epochs``; ``seconds`` its time when ``max_minutes`` is given, else 0.
+    """
+
+    name: str
+    label: str
+    views: Views
+    validation: Items
+    images: int
+    share: float = 1.0
+    seconds: float = 0.0
+
+
+def half_type(device: torch.device) -> torch.dtype | None:
+    """Return the 16-bit type that a device has in hardware: bfloat16, float16 or none."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
+    flags: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return torch.bfloat16 if flags.get("avx512_bf16") or flags.get("amx_bf16") else None
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which a network computes in 16 bits where the device can."""
+    half = half_type(device)
+    return torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None)
+
+
+def gradient_scaler(device: torch.device) -> torch.amp.GradScaler:
+    """Return what keeps float16 gradients from vanishing; it does nothing for other types."""
+    return torch.amp.GradScaler(device.type, enabled=half_type(device) == torch.float16)
+
 
 EPOCH_BATCHES = 32
 """An epoch is every training image once, but never fewer batches than this."""

@@ -12,16 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from foveate.runtime.bundle.bundle import file_sha256
-from foveate.train.calibration.choices import Chosen
-from foveate.train.fitting.amp import autocast
-from foveate.train.fitting.class_weights import stage_loss
+from foveate.train.calibration.decision import Chosen
 from foveate.train.fitting.distributed import Processes
-from foveate.train.fitting.losses import mean_dice, view_dice
+from foveate.train.fitting.losses import mean_dice, stage_loss, view_dice
 from foveate.train.fitting.schedule import Clock
-from foveate.train.fitting.steps import Steps
-from foveate.train.fitting.task import Items, Task
+from foveate.train.fitting.steps import Items, Steps, Task, autocast
 from foveate.train.runs.checkpoint import Checkpoint
-from foveate.train.runs.curve_line import curve_line
+from foveate.train.runs.curves import curve_line
 from foveate.train.runs.record import Job
 from foveate.train.runs.run import load_stage, save_tensors, write_run
 

@@ -9,7 +9,7 @@ from torch import nn
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.networks.base import Network
 from foveate.train.networks.unet import UNet
-from foveate.train.settings.network_choice import OWN, NetworkChoice
+from foveate.train.settings.network_choice import UNETS, NetworkChoice
 from foveate.train.settings.settings import Settings
 
 
@@ -35,7 +35,7 @@ def load_encoder(stage1: nn.Module, settings: Settings) -> None:
 
 def network(choice: NetworkChoice, inputs: int, outputs: int) -> Network:
     """Return one fresh network."""
-    if choice.name in OWN:
+    if choice.name in UNETS:
         return UNet(inputs, outputs, choice.width, choice.depth, choice.name)
     from foveate.train.networks.encoders import EncoderUNet
 

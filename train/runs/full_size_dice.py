@@ -18,12 +18,12 @@ from foveate.train.runs.run import load_run
 
 
 def validation_dice(folder: Path, dataset: DataSet) -> list[list[float]]:
-    """Return the Dice of a run on its validation images, as ``own_size_dice`` does."""
+    """Return the Dice of a run on its validation images, as ``full_size_dice`` does."""
     cascade, record = load_run(folder)
-    return own_size_dice(cascade, dataset, record["data"]["validation"])
+    return full_size_dice(cascade, dataset, record["data"]["validation"])
 
 
-def own_size_dice(
+def full_size_dice(
     cascade: TorchCascade, dataset: DataSet, stems: Sequence[str]
 ) -> list[list[float]]:
     """Return for each image the Dice of each foreground class; NaN where nothing is to be found."""

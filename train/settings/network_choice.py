@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-OWN = ("unet", "residual", "attention", "residual_attention")
+UNETS = ("unet", "residual", "attention", "residual_attention")
 ENCODERS = (
     "resnet18", "resnet34", "resnet50", "resnext50_32x4d", "se_resnet50", "mobilenet_v2",
     "efficientnet-b0", "efficientnet-b3",
 )  # fmt: skip
 """Encoders of segmentation-models-pytorch that are known to export, by its names."""
-NAMES = OWN + ENCODERS
+NAMES = UNETS + ENCODERS
 MAX_WIDTH, MAX_DEPTH = 256, 7
 ENCODER_DEPTHS = (3, 5)
 

@@ -18,7 +18,7 @@ from foveate.train.data.dataset import DataSet
 from foveate.train.fitting.schedule import share_of_seconds
 from foveate.train.runs.full_size_dice import validation_dice
 from foveate.train.settings.settings import Settings
-from foveate.train.training import Order, train_on
+from foveate.train.training import TrainRequest, train_on
 from foveate.train.tuning.report import write_report
 from foveate.train.tuning.space import Range
 from foveate.train.tuning.study import Study
@@ -80,7 +80,7 @@ def _try(study: Study, dataset: DataSet, plan: Plan) -> None:
     bar.log(f"Trial {trial.number} ({len(study.trials) + 1} of {plan.trials}): {said}")
     try:
         settings = Settings(**{**plan.fixed, **values})
-        train_on(dataset, settings, Order(out, watch=_Pruning(trial, settings)))
+        train_on(dataset, settings, TrainRequest(out, watch=_Pruning(trial, settings)))
         dice = mean_dice_of(validation_dice(out, dataset))
     except optuna.TrialPruned:
         study.prune(trial)

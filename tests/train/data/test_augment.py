@@ -16,8 +16,7 @@ from foveate.train.data.full_images import FullImages
 from foveate.train.data.full_views import FullCrops
 from foveate.train.data.phantom import PhantomSettings, write_phantoms
 from foveate.train.data.views import StemSampler, WholeImages, whole_views
-from foveate.train.settings.presets import PRESETS
-from foveate.train.settings.settings import Settings, load_settings
+from foveate.train.settings.settings import PRESETS, Settings, load_settings
 from tests.train.data.test_full_views import SPEC as FULL_SPEC
 
 

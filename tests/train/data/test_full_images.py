@@ -17,9 +17,8 @@ from foveate.runtime.geometry import crop
 from foveate.runtime.spec import Size
 from foveate.train.data.augment import augmentation
 from foveate.train.data.dataset import DataSet, load_dataset
-from foveate.train.data.full_images import FullImages, plan_cache
+from foveate.train.data.full_images import FullImages, available_bytes, cgroup_folders, plan_cache
 from foveate.train.data.full_views import FullCrops
-from foveate.train.data.memory import available_bytes, cgroup_folders
 from foveate.train.data.phantom import PhantomSettings, write_phantoms
 from foveate.train.data.views import RegionCrops, Regions, StemSampler, whole_views
 from foveate.train.settings.settings import Settings
@@ -120,7 +119,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 
 def test_limits_of_containers_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Version 2, one group in another; version 1 beside it has no limit."""
-    from foveate.train.data import memory
+    from foveate.train.data import full_images as memory
 
     (tmp_path / "membership").write_text("4:memory:/job\n1:cpu:/job\n0::/a/b\n")
     (tmp_path / "a" / "b").mkdir(parents=True)

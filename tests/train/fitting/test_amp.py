@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from foveate.train.fitting.amp import autocast, gradient_scaler, half_type
+from foveate.train.fitting.steps import autocast, gradient_scaler, half_type
 
 CPU = torch.device("cpu")
 

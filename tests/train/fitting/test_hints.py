@@ -12,7 +12,7 @@ from torch import Tensor
 from foveate.runtime.spec import Region, Size
 from foveate.train.data.views import WholeView
 from foveate.train.fitting.hints import answers, evenly, regions
-from foveate.train.fitting.task import Task
+from foveate.train.fitting.steps import Task
 from foveate.train.fitting.trainer import Trainer
 from foveate.train.runs.run import read_run
 from tests.conftest import train

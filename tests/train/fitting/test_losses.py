@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from foveate.runtime.errors import SettingsError
-from foveate.train.fitting.class_weights import balanced_weights, parse_weights, stage_loss
 from foveate.train.fitting.losses import (
     Loss,
+    balanced_weights,
     focal,
     foreground_probabilities,
     loss_function,
+    parse_weights,
+    stage_loss,
     view_dice,
 )
 from foveate.train.networks.encoders import models

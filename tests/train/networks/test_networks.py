@@ -26,14 +26,14 @@ from foveate.runtime.errors import BundleError, EngineError
 from foveate.train.networks.encoders import models
 from foveate.train.reference.cascade import Output, TorchCascade
 from foveate.train.runs.run import load_run
-from foveate.train.settings.network_choice import ENCODERS, OWN
+from foveate.train.settings.network_choice import ENCODERS, UNETS
 from foveate.train.settings.settings import LOSSES
 from tests.bad.bundles import sign
 from tests.conftest import run, train
 from tests.drawing import small_spec
 from tests.networks import folded_pair, trained_cascade
 
-KINDS = (*OWN, "resnet18")
+KINDS = (*UNETS, "resnet18")
 MIXED = ("residual_attention", "mobilenet_v2", "efficientnet-b0")
 """Between them they have every operator that a network may have."""
 SEEN = ("mask", "coarse", "refined")

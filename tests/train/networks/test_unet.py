@@ -8,11 +8,11 @@ import torch
 from foveate.runtime.errors import SettingsError
 from foveate.train.networks.base import Network
 from foveate.train.networks.build import network
-from foveate.train.settings.network_choice import OWN, NetworkChoice
+from foveate.train.settings.network_choice import UNETS, NetworkChoice
 from foveate.train.settings.settings import Settings
 from tests.networks import choice, fit
 
-KINDS = (*OWN, "resnet18", "efficientnet-b0")
+KINDS = (*UNETS, "resnet18", "efficientnet-b0")
 
 
 def pair(name: str, outputs: int) -> tuple[Network, Network]:
