@@ -86,7 +86,7 @@ def train_folds(dataset: DataSet, settings: Settings, request: TrainRequest, cou
     if request.stages not in ("both", "single"):
         raise SettingsError(f"--folds goes with --stages both or single; got {request.stages}")
     if count < 2:
-        raise SettingsError(f"--folds is {count}; wanted 2 or more")
+        raise SettingsError(f"--folds is {count}; expected 2 or more")
     shared = replace(settings, max_minutes=settings.max_minutes / count)
     folds = []
     for number, stems in enumerate(split_folds(dataset, count, settings.seed), 1):

@@ -16,7 +16,7 @@ from foveate.train.data.dataset import DataSet, load_dataset, read_stems
 from foveate.train.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from foveate.train.runs.record import Job
+    from foveate.train.runs.record import TrainingJob
 
 Watch = Callable[[str, Mapping[str, Any]], None]
 
@@ -44,11 +44,11 @@ class Run:
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What one call of training asks for beside its settings.
+    """What one call of training asks for next to its settings.
 
     ``stages`` is both, 1, 2 or single. ``validation`` are the stems to validate on; None draws
-    them. ``watch`` is called after every epoch, as ``Job.watch`` is. ``init`` is a run whose
-    weights the networks begin with.
+    them. ``watch`` is called after every epoch, as ``TrainingJob.watch`` is. The networks start
+    from the weights of the run ``init``.
     """
 
     out: Path
@@ -80,20 +80,20 @@ def train(
     """
     chosen = (settings or Settings()).but(**values)
     dataset = open_data(chosen, Path(stem_list) if stem_list else None)
-    with says_how_to_go_on(Path(out)):
+    with explain_resume_on_interrupt(Path(out)):
         request = TrainRequest(Path(out), stages, resume, init=Path(init) if init else None)
         return train_on(dataset, chosen, request)
 
 
 @contextmanager
-def says_how_to_go_on(out: Path) -> Iterator[None]:
+def explain_resume_on_interrupt(out: Path) -> Iterator[None]:
     """Say on Ctrl-C what is kept, where something is."""
     try:
         yield
     except KeyboardInterrupt:
         if any(out.glob(f"**/{RUN_FILE}")):
             Bar().log(
-                f"Whole epochs are kept. Go on with the same command and --resume, --out {out}"
+                f"Whole epochs are kept. Continue with the same command and --resume, --out {out}"
             )
         raise
 
@@ -145,11 +145,13 @@ def preview_of(dataset: DataSet, settings: Settings, folder: Path, stages: str) 
     """Write pictures of what the networks will see into a folder and return their paths."""
     try:
         from foveate.train.preview.sheets import write_preview
-        from foveate.train.runs.record import Job
+        from foveate.train.runs.record import TrainingJob
     except ImportError as error:
         raise EngineError(f"a preview needs {error.name}: pip install 'foveate[train]'") from None
     bar = Bar()
-    return write_preview(Job(dataset, settings, folder, stages, False, bar.log, bar.update), folder)
+    return write_preview(
+        TrainingJob(dataset, settings, folder, stages, False, bar.log, bar.update), folder
+    )
 
 
 def train_on(dataset: DataSet, settings: Settings, request: TrainRequest) -> Run:
@@ -157,7 +159,7 @@ def train_on(dataset: DataSet, settings: Settings, request: TrainRequest) -> Run
     try:
         from foveate.train.fitting.fit import fit
         from foveate.train.runs.curves import Curves
-        from foveate.train.runs.record import Job, is_finished
+        from foveate.train.runs.record import TrainingJob, is_finished
     except ImportError as error:
         raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
     bar = _bar()
@@ -167,7 +169,7 @@ def train_on(dataset: DataSet, settings: Settings, request: TrainRequest) -> Run
         curves.add(stage, row)
         request.watch(stage, row)
 
-    job = Job(
+    job = TrainingJob(
         dataset, settings, request.out, request.stages, request.resume, bar.log, bar.update, watch,
         request.init, request.validation,
     )  # fmt: skip
@@ -178,7 +180,7 @@ def train_on(dataset: DataSet, settings: Settings, request: TrainRequest) -> Run
     return Run(request.out, record)
 
 
-def _as_it_is(job: Job) -> dict[str, Any]:
+def _as_it_is(job: TrainingJob) -> dict[str, Any]:
     """Return the record of a finished run, refused where training on would refuse it."""
     from foveate.train.runs.initial import Initial
     from foveate.train.runs.record import start_record

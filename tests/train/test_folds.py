@@ -33,7 +33,7 @@ def test_every_image_is_in_one_fold_and_groups_are_whole(tmp_path: Path) -> None
         assert sum(bool(members & set(fold)) for fold in folds) == 1
     assert split_folds(dataset, 3, seed=1) == folds
     assert {split_folds(dataset, 3, seed=seed) for seed in range(5)} != {folds}
-    with pytest.raises(DataError, match=r"in 6 group\(s\); wanted .* 7 folds"):
+    with pytest.raises(DataError, match=r"in 6 group\(s\); expected .* 7 folds"):
         split_folds(dataset, 7, seed=1)
 
 
@@ -87,7 +87,7 @@ def test_folds_that_make_no_sense_are_refused(data: Path, tmp_path: Path) -> Non
     result = train(data, tmp_path / "r", "--folds", "2", "--stages", "1")
     assert isinstance(result.exception, SettingsError) and "both or single" in str(result.exception)
     result = train(data, tmp_path / "r", "--folds", "1")
-    assert isinstance(result.exception, SettingsError) and "wanted 2 or more" in str(
+    assert isinstance(result.exception, SettingsError) and "expected 2 or more" in str(
         result.exception
     )
     result = train(data, tmp_path / "r", "--folds", "99")

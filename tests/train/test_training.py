@@ -1,4 +1,4 @@
-"""Training from Python: the same run as from the command line, and what stands beside it."""
+"""Training from Python: the same run as from the command line, and what is written next to it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_unknown_key_is_named_in_every_way(way: str, tmp_path: Path) -> None:
 
 
 def test_values_of_another_type_are_named_in_python() -> None:
-    with pytest.raises(SettingsError, match=r"width is 8\.5; wanted int"):
+    with pytest.raises(SettingsError, match=r"width is 8\.5; expected int"):
         Settings(width=8.5)  # type: ignore[arg-type]
     assert Settings(data_dir=Path("a/b")).data_dir == "a/b"  # type: ignore[arg-type]
 

@@ -197,7 +197,7 @@ def choose_decision(
     log: Log,
 ) -> Chosen:
     """Choose box and mask threshold by the Dice that they give on validation images."""
-    log("Choosing how to decide, by the Dice it gives.")
+    log("Choosing box and thresholds by validation Dice.")
     table = measure_boxes_by_dice(cascade, crops, validation, boxes)
     best = best_decision(table)
     log(
@@ -212,7 +212,7 @@ def choose_threshold(
     cascade: TorchCascade, full: FullImages, validation: Sequence[str], log: Log
 ) -> Chosen:
     """Choose the mask threshold of a one-stage network by its Dice on validation images."""
-    log("Choosing how to decide, by the Dice it gives.")
+    log("Choosing box and thresholds by validation Dice.")
     table = measure_thresholds(cascade, full, validation)
     best = best_decision(table)
     log(f"{_dice_of(table, validation)}: mask threshold {best.mask_threshold}.")

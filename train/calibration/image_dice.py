@@ -18,9 +18,9 @@ def class_dice(
 
     ``truth`` is (H, W); ``mask`` is what lies at ``place`` in it, and empty elsewhere.
     """
-    found, wanted = (np.bincount(plane.ravel(), minlength=256) for plane in (mask, truth))
+    found, expected = (np.bincount(plane.ravel(), minlength=256) for plane in (mask, truth))
     alike = np.bincount(mask[mask == truth[place]], minlength=256)
-    totals = (found + wanted)[1 : classes + 1]
+    totals = (found + expected)[1 : classes + 1]
     return [
         float(2 * both / total) if total else float("nan")
         for both, total in zip(alike[1 : classes + 1], totals, strict=True)

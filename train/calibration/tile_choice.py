@@ -141,7 +141,7 @@ def choose_tiling(
     log(
         f"Tiles of stage 2: the best {best.tiles or 'of all'} with an overlap of "
         f"{best.overlap:.0%}, Dice {best.dice:.4f} by {best.run:.1f} tiles an image "
-        f"in the mean, on {len(stems)} validation and training images. All tiles: "
+        f"on average, on {len(stems)} validation and training images. All tiles: "
         f"{all_tiles.dice:.4f} by {all_tiles.run:.1f}, overlap {all_tiles.overlap:.0%}."
     )
     region = replace(cascade.spec.region, tiles=best.tiles, overlap=best.overlap)

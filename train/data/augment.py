@@ -78,7 +78,7 @@ def _geometry(settings: Settings) -> Steps:
         scale, shift, share = ZOOMS[name]
         moved = (-shift, shift)
         steps.append(al.Affine(scale=scale, translate_percent=moved, p=share, **LINEAR))
-    if name == "medical":  # moves a pixel by two, in the mean, with its neighbours
+    if name == "medical":  # moves a pixel by two, on average, with its neighbours
         steps.append(al.ElasticTransform(alpha=60, sigma=8, p=0.3, **LINEAR))
     return steps
 

@@ -76,7 +76,7 @@ def load_dataset(
     masks = _files(root / mask_dir_name)
     chosen = tuple(stems) if stems is not None else tuple(sorted(images))
     if not chosen:
-        raise DataError(f"{root / image_dir_name} has no images; wanted at least two with masks")
+        raise DataError(f"{root / image_dir_name} has no images; expected at least two with masks")
     _check_pairs(root, chosen, images, masks)
     digest = hashlib.sha256()
     values: set[int] = set()
@@ -133,14 +133,14 @@ def split_validation(
     if len(members) < 2:
         raise DataError(
             f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
-            "wanted at least two groups, one to train on and one to validate on"
+            "expected at least two groups, one to train on and one to validate on"
         )
     names = sorted(members)
     order = np.random.default_rng(seed).permutation(len(names))
-    wanted = max(1, round(fraction * len(dataset.stems)))
+    expected = max(1, round(fraction * len(dataset.stems)))
     validation: set[str] = set()
     for index in order[:-1]:
-        if len(validation) >= wanted:
+        if len(validation) >= expected:
             break
         validation.update(members[names[index]])
     return (
@@ -159,7 +159,7 @@ def split_folds(dataset: DataSet, count: int, seed: int) -> tuple[tuple[str, ...
     if len(members) < count:
         raise DataError(
             f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
-            f"wanted at least one group for each of {count} folds"
+            f"expected at least one group for each of {count} folds"
         )
     names = sorted(members)
     shuffled = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
@@ -180,7 +180,8 @@ def _members(dataset: DataSet) -> dict[str, list[str]]:
 def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(
-            f"{folder} is not a folder; wanted DATA/images and DATA/masks{_folders(folder.parent)}"
+            f"{folder} is not a folder; expected DATA/images and DATA/masks"
+            f"{_folders(folder.parent)}"
         )
     grouped = by_stem(image_paths(folder))
     twins = sorted(stem for stem, paths in grouped.items() if len(paths) > 1)
@@ -220,7 +221,7 @@ def _checked_mask(image_path: Path, mask_path: Path) -> tuple[Header, Mask]:
     if mask.shape != (header.height, header.width):
         raise DataError(
             f"{mask_path} is {mask.shape[1]}x{mask.shape[0]}, its image is "
-            f"{header.width}x{header.height}; wanted the same size"
+            f"{header.width}x{header.height}; expected the same size"
         )
     return header, mask
 
@@ -228,7 +229,7 @@ def _checked_mask(image_path: Path, mask_path: Path) -> tuple[Header, Mask]:
 def _encoding(values: set[int], folder: Path) -> tuple[str, int]:
     """Return how masks are stored and the number of foreground classes."""
     if values <= {0}:
-        raise DataError(f"{folder}: every mask is empty; wanted some foreground")
+        raise DataError(f"{folder}: every mask is empty; expected some foreground")
     if 0 not in values:
         raise DataError(f"{folder}: no mask has background (0); values found: {sorted(values)}")
     if values == {0, 255}:
@@ -237,7 +238,8 @@ def _encoding(values: set[int], folder: Path) -> tuple[str, int]:
         return ("1", 1) if max(values) == 1 else ("index", max(values))
     shown = sorted(values)
     raise DataError(
-        f"{folder}: masks hold the values {shown[:20]}{' ...' if len(shown) > 20 else ''}; wanted "
+        f"{folder}: masks hold the values {shown[:20]}{' ...' if len(shown) > 20 else ''}; "
+        "expected "
         "{0, 255}, {0, 1} or {0 .. K} over the whole set"
     )
 
@@ -250,7 +252,7 @@ def _groups(path: Path, images: dict[str, Path]) -> dict[str, str]:
             continue
         parts = [part.strip() for part in line.split("\t")]
         if len(parts) != 2 or not all(parts):
-            raise DataError(f"{path}, line {number}: wanted stem<TAB>group, got {line!r:.80}")
+            raise DataError(f"{path}, line {number}: expected stem<TAB>group, got {line!r:.80}")
         stem, group = parts
         if groups.setdefault(stem, group) != group:
             raise DataError(f"{path}, line {number}: {stem} is in {groups[stem]} and in {group}")

@@ -33,7 +33,7 @@ def read_mask(path: Path) -> Mask:
             mode = image.mode
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"is damaged: {error}") from error
-    raise ImageError(f'has mode "{mode}"; wanted 8 bit grey or palette')
+    raise ImageError(f'has mode "{mode}"; expected 8 bit grey or palette')
 
 
 def _in_bands(image: Image.Image) -> Mask:
@@ -49,7 +49,7 @@ def _one_channel(values: npt.NDArray[np.uint8]) -> Mask:
     """Return the grey of an RGB or RGBA mask; ImageError when its colours are not grey."""
     red, green, blue = np.moveaxis(values[:, :, :3], 2, 0)
     if not (np.array_equal(red, green) and np.array_equal(red, blue)):
-        raise ImageError("has colours; wanted class indices or 0 and 255, in grey or a palette")
+        raise ImageError("has colours; expected class indices or 0 and 255, in grey or a palette")
     return np.ascontiguousarray(red)
 
 

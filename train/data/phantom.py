@@ -40,7 +40,7 @@ class Phantom:
 
 @dataclass(frozen=True)
 class PhantomSettings:
-    """What to draw. ``size`` 0 means sides of 512 to 2048; ``bits`` 0 means 8 and 16 by turns."""
+    """What to draw. ``size`` 0: sides of 512 to 2048; ``bits`` 0: 8 and 16 alternately."""
 
     count: int
     size: int = 0
@@ -51,13 +51,15 @@ class PhantomSettings:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise SettingsError(f"--count is {self.count}; wanted 1 or more")
+            raise SettingsError(f"--count is {self.count}; expected 1 or more")
         if self.size and not 128 <= self.size <= 4096:
-            raise SettingsError(f"--size is {self.size}; wanted 128 to 4096, or 0 for 512 to 2048")
+            raise SettingsError(
+                f"--size is {self.size}; expected 128 to 4096, or 0 for 512 to 2048"
+            )
         if not 1 <= self.classes <= len(CLASS_CONTRAST):
-            raise SettingsError(f"--classes is {self.classes}; wanted 1 to {len(CLASS_CONTRAST)}")
+            raise SettingsError(f"--classes is {self.classes}; expected 1 to {len(CLASS_CONTRAST)}")
         if self.bits not in (0, 8, 16):
-            raise SettingsError(f"--bits is {self.bits}; wanted 8, 16 or 0 for both")
+            raise SettingsError(f"--bits is {self.bits}; expected 8, 16 or 0 for both")
 
 
 def phantoms(settings: PhantomSettings) -> Iterator[Phantom]:

@@ -49,7 +49,7 @@ def join(device: str, batch_size: int) -> Processes:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if batch_size % count:
         raise SettingsError(
-            f"batch_size is {batch_size}; wanted a multiple of the {count} processes, "
+            f"batch_size is {batch_size}; expected a multiple of the {count} processes, "
             f"for example {count * max(1, round(batch_size / count))}"
         )
     found = _device(device)

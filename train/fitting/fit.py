@@ -32,10 +32,10 @@ from foveate.train.networks.base import Network
 from foveate.train.networks.build import networks
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.runs.initial import Initial
-from foveate.train.runs.record import Job, start_record
+from foveate.train.runs.record import TrainingJob, start_record
 
 
-def fit(job: Job) -> dict[str, Any]:
+def fit(job: TrainingJob) -> dict[str, Any]:
     """Train what ``job.stages`` names (both, 1, 2 or single) and return the run's record.
 
     Started by ``torchrun`` every process calls it; the first alone writes and logs.
@@ -46,7 +46,7 @@ def fit(job: Job) -> dict[str, Any]:
     return record
 
 
-def _quiet(job: Job) -> Job:
+def _quiet(job: TrainingJob) -> TrainingJob:
     return replace(
         job,
         log=lambda text: None,
@@ -55,7 +55,7 @@ def _quiet(job: Job) -> Job:
     )
 
 
-def _fit(job: Job, processes: Processes) -> dict[str, Any]:
+def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:
     torch.manual_seed(job.settings.seed)
     full = FullImages(job.dataset, job.settings.cache_gb)
     record = processes.from_first(start_record(job) if processes.first else {})

@@ -99,8 +99,8 @@ class Stage2:
         data = replace(self.job.dataset, stems=tuple(self.training))
         folds = split_folds(data, self.settings.hint_folds, self.settings.seed)
         self.job.log(
-            f"Training {len(folds)} networks, each on the images of the other folds: their answers "
-            "on images they have not seen are what stage 2 is told."
+            f"Training {len(folds)} networks, each on the images of the other folds: their "
+            "predictions on unseen images are the hints of stage 2."
         )
         for number, stems in enumerate(folds, 1):
             network = self._fold(number, len(folds), stems)
@@ -199,13 +199,13 @@ class Stage2:
         table = measure_boxes(coarse, self.views, self.spec.region, size, margins)
         best = choose_box(table)
         self.job.log(
-            f"Box of stage 2: {best.area:.0%} of the image in the mean, {best.missed:.1%} of the "
+            f"Box of stage 2: {best.area:.0%} of the image on average, {best.missed:.1%} of the "
             f"truth outside (coarse probability over {best.threshold} in patches of "
             f"{best.opening} cells, margin {best.margin})."
         )
         if best.area > WIDE_BOX:
             self.job.log(
-                "So wide a box saves nothing: expect little more than --stages single gives."
+                "A box this wide saves nothing: expect little more than --stages single gives."
             )
         region = replace(
             self.spec.region, threshold=best.threshold, margin=best.margin, opening=best.opening

@@ -24,7 +24,7 @@ from foveate.train.fitting.distributed import Processes
 from foveate.train.fitting.losses import Loss
 from foveate.train.fitting.schedule import Clock, rate_factor
 from foveate.train.runs.checkpoint import Checkpoint
-from foveate.train.runs.record import Job
+from foveate.train.runs.record import TrainingJob
 
 Items = Sequence[tuple[Tensor, Tensor]] | WholeAtOwnSize
 Views = Dataset[tuple[Tensor, Tensor]]
@@ -75,7 +75,7 @@ class Steps:
     """One network in training: its optimizer, its average, and the batches it is fed."""
 
     def __init__(
-        self, job: Job, processes: Processes, task: Task, network: nn.Module, loss: Loss
+        self, job: TrainingJob, processes: Processes, task: Task, network: nn.Module, loss: Loss
     ) -> None:
         self.settings, self.report, self.task = job.settings, job.progress, task
         self.processes, self.device = processes, processes.device

@@ -19,14 +19,14 @@ from foveate.train.fitting.schedule import Clock
 from foveate.train.fitting.steps import Items, Steps, Task, autocast
 from foveate.train.runs.checkpoint import Checkpoint
 from foveate.train.runs.curves import curve_line
-from foveate.train.runs.record import Job
+from foveate.train.runs.record import TrainingJob
 from foveate.train.runs.run import load_stage, save_tensors, write_run
 
 
 class Trainer:
     """Trains one network after the other and keeps ``run.json`` true after every epoch."""
 
-    def __init__(self, job: Job, record: dict[str, Any], processes: Processes) -> None:
+    def __init__(self, job: TrainingJob, record: dict[str, Any], processes: Processes) -> None:
         self.job, self.record, self.processes = job, record, processes
         self.settings, self.device = job.settings, processes.device
 

@@ -76,7 +76,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         reason = " ".join(str(error).split())[:200]
         raise SettingsError(f"encoder_weights {path}: cannot be read: {reason}") from None
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise SettingsError(f"encoder_weights {path}: holds no state dict; wanted names to tensors")
+        raise SettingsError(
+            f"encoder_weights {path}: holds no state dict; expected names to tensors"
+        )
     return found
 
 
@@ -105,7 +107,7 @@ def models() -> Any:
 
 
 def _import_torchvision() -> None:
-    """Import torchvision, whose compiled operators do not load beside torch for CPUs alone.
+    """Import torchvision, whose compiled operators do not load next to torch for CPUs alone.
 
     The wheel of the package index is built for CUDA. No encoder uses its operators, but its
     import asks after two of them: they are declared.

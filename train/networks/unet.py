@@ -29,7 +29,7 @@ def normed_1x1(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class ResidualConvolution(nn.Module):
-    """A double convolution beside a 1x1 projection of its input, added before the last ReLU.
+    """A double convolution next to a 1x1 projection of its input, added before the last ReLU.
 
     He et al. 2016; in a U-Net, Zhang et al. 2018 (ResUNet).
     """

@@ -33,7 +33,7 @@ from foveate.train.data.views import (
 from foveate.train.preview.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
 from foveate.train.preview.summary import percent, small_targets, summary
 from foveate.train.reference.tiles import tile_boxes
-from foveate.train.runs.record import Job, new_record
+from foveate.train.runs.record import TrainingJob, new_record
 
 SHOWN = 8
 
@@ -90,7 +90,7 @@ STRETCHED = (
 Grey = npt.NDArray[np.uint8]
 
 
-def write_preview(job: Job, folder: Path) -> list[Path]:
+def write_preview(job: TrainingJob, folder: Path) -> list[Path]:
     """Say what the data is, write sheets of it to ``folder`` and return their paths."""
     record = new_record(job)
     training, validation = record["data"]["training"], record["data"]["validation"]
@@ -121,7 +121,7 @@ def write_preview(job: Job, folder: Path) -> list[Path]:
 class _Sheets:
     """The sheets of some images; views are drawn by the code that training draws them by."""
 
-    def __init__(self, job: Job, spec: CascadeSpec, picks: list[Pick]) -> None:
+    def __init__(self, job: TrainingJob, spec: CascadeSpec, picks: list[Pick]) -> None:
         self.job, self.picks = job, picks
         self.spec = replace(spec, normalisation=Normalisation("constants", 0.0, 1.0))
         stems = [pick.stem for pick in picks]

@@ -88,10 +88,10 @@ def _part(tensors: Weights, prefix: str) -> Weights:
 
 def _moments(optimizer: torch.optim.Optimizer) -> Weights:
     """Return tensors of the names and shapes that the state of AdamW has."""
-    wanted = {}
+    expected = {}
     parameters = [item for group in optimizer.param_groups for item in group["params"]]
     for index, parameter in enumerate(parameters):
-        wanted[f"{index}.step"] = torch.zeros(())
-        wanted[f"{index}.exp_avg"] = parameter.detach()
-        wanted[f"{index}.exp_avg_sq"] = parameter.detach()
-    return wanted
+        expected[f"{index}.step"] = torch.zeros(())
+        expected[f"{index}.exp_avg"] = parameter.detach()
+        expected[f"{index}.exp_avg_sq"] = parameter.detach()
+    return expected

@@ -22,7 +22,7 @@ SCALARS = "tensorboard"
 class Curves:
     """Keeps what shows a training's curves up to date.
 
-    ``add`` takes what ``Job.watch`` is given, ``close`` ends with the last picture. Nothing is
+    ``add`` takes what ``TrainingJob.watch`` is given, ``close`` draws the last picture. Nothing is
     written before the first epoch.
     """
 

@@ -11,7 +11,7 @@ from torch import nn
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train.networks.build import load_encoder
-from foveate.train.runs.record import Job
+from foveate.train.runs.record import TrainingJob
 from foveate.train.runs.run import check_tensors, data_named, load_tensors, read_run
 
 SHAPE = {"network": "unet", "width": 0, "depth": 0}
@@ -25,14 +25,14 @@ class Initial:
     images: its knowledge of the validation images would flatter every figure of the new run.
     """
 
-    def __init__(self, job: Job, record: dict[str, Any]) -> None:
+    def __init__(self, job: TrainingJob, record: dict[str, Any]) -> None:
         self.folder, self.log, self.stages = job.init, job.log, record["stages"]
         self.settings = job.settings
         stated = record.get("init")
         if self.folder is None:
             if stated:
                 raise SettingsError(
-                    f"{job.folder} was begun with --init {stated['name']}; give it again"
+                    f"{job.folder} was started with --init {stated['name']}; give it again"
                 )
             return
         run = read_run(self.folder)
@@ -44,10 +44,10 @@ class Initial:
             "data": data_named(run),
         }
         if stated is None and any(stage["curve"] for stage in record["stages"].values()):
-            raise SettingsError(f"{job.folder} was begun without --init; leave it out")
+            raise SettingsError(f"{job.folder} was started without --init; leave it out")
         if stated not in (None, made):
             raise SettingsError(
-                f"{job.folder} was begun with another --init, {stated['name']} "
+                f"{job.folder} was started with another --init, {stated['name']} "
                 f"({stated['run_sha256'][:12]}); got {made['name']} ({digest[:12]})"
             )
         record["init"] = made
@@ -76,7 +76,7 @@ class Initial:
         check_tensors(present, {**tensors, **new}, path)
         network.load_state_dict({**tensors, **new})
         self.log(
-            f"{own} begins with the weights of {self.folder}"
+            f"{own} starts from the weights of {self.folder}"
             + (", but for its last layer: the classes differ." if new else ".")
         )
 
@@ -91,6 +91,6 @@ def _check(folder: Path, run: dict[str, Any], record: dict[str, Any]) -> None:
         )
     if run["data"]["fingerprint"] == record["data"]["fingerprint"]:
         raise DataError(
-            f"--init {folder} was trained on these very images, validation images among them "
-            "perhaps; go on with it by --resume, or begin with a run on other images"
+            f"--init {folder} was trained on these same images, possibly including the validation "
+            "images; continue it with --resume, or start from a run on other images"
         )

@@ -23,7 +23,7 @@ from foveate.train.settings.settings import Settings, parse_weights
 
 SETTINGS_FILE = "settings.toml"
 OF_THE_MACHINE = ("cache_gb", "num_workers")
-"""Settings that change no view: a run may go on with others."""
+"""Settings that change no view: a run may continue with others."""
 
 
 def _unwatched(stage: str, row: Mapping[str, Any]) -> None:
@@ -31,7 +31,7 @@ def _unwatched(stage: str, row: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One call of ``foveate train``: the data, the settings, and where the run goes.
 
     ``watch`` is called after every epoch, when it is kept, with the stage's name in ``run.json``
@@ -53,32 +53,34 @@ class Job:
     validation: tuple[str, ...] | None = None
 
 
-def start_record(job: Job) -> dict[str, Any]:
-    """Return the record to go on with: the run's own when resuming or adding stage 2, else new."""
+def start_record(job: TrainingJob) -> dict[str, Any]:
+    """Return the record to continue: the run's own when resuming or adding stage 2, else new."""
     exists = (job.folder / RUN_FILE).exists()
     if exists and (job.resume or job.stages == "2"):
         record = read_run(job.folder)
         if record["data"]["fingerprint"] != job.dataset.fingerprint:
             raise DataError(
-                f"{job.dataset.root} is not the data that {job.folder} was begun with "
+                f"{job.dataset.root} is not the data that {job.folder} was started with "
                 "(its fingerprint differs). Train into a new folder"
             )
         old, new = {**Settings().as_dict(), **record["settings"]}, job.settings.as_dict()
         kept = [key for key in new if key not in OF_THE_MACHINE]
         changed = [f"{key} {old[key]} -> {new[key]}" for key in kept if old[key] != new[key]]
         if changed:
-            raise SettingsError(f"{job.folder} was begun with other settings: {', '.join(changed)}")
+            raise SettingsError(
+                f"{job.folder} was started with other settings: {', '.join(changed)}"
+            )
         if job.validation is not None and set(job.validation) != set(record["data"]["validation"]):
-            raise SettingsError(f"{job.folder} was begun with other validation images")
+            raise SettingsError(f"{job.folder} was started with other validation images")
         if record["kind"] != _kind(job.stages):
             raise SettingsError(
                 f"{job.folder} holds a {record['kind']} run; "
-                f"it cannot go on with --stages {job.stages}"
+                f"it cannot continue with --stages {job.stages}"
             )
         return record
     if job.stages == "2" or job.resume:
         raise FoveateError(
-            f"{job.folder} holds no run to go on with; begin one without "
+            f"{job.folder} holds no run to continue; start one without "
             f"{'--resume' if job.resume else '--stages 2'}"
         )
     if exists:
@@ -92,13 +94,13 @@ def start_record(job: Job) -> dict[str, Any]:
     return record
 
 
-def is_finished(job: Job) -> bool:
+def is_finished(job: TrainingJob) -> bool:
     """Say whether the folder holds a run with nothing left to train of ``job.stages``."""
     if not (job.folder / RUN_FILE).exists() or any(job.folder.glob("last-*")):
         return False
     stages = read_run(job.folder)["stages"]
-    wanted = ("stage1", "stage2") if job.stages in ("both", "2") else ("stage1",)
-    return all(stages.get(name, {}).get("done") for name in wanted)
+    expected = ("stage1", "stage2") if job.stages in ("both", "2") else ("stage1",)
+    return all(stages.get(name, {}).get("done") for name in expected)
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
@@ -107,7 +109,7 @@ def write_settings(folder: Path, settings: Settings) -> None:
     write_atomically(folder / SETTINGS_FILE, lambda file: file.write(data))
 
 
-def _split(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _split(job: TrainingJob) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return training and validation stems."""
     settings, validation = job.settings, job.validation
     if validation is None:
@@ -115,7 +117,7 @@ def _split(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(stem for stem in job.dataset.stems if stem not in validation), validation
 
 
-def new_record(job: Job) -> dict[str, Any]:
+def new_record(job: TrainingJob) -> dict[str, Any]:
     """Return the record of a run that begins; nothing is written."""
     settings, dataset = job.settings, job.dataset
     training, validation = _split(job)

@@ -116,11 +116,11 @@ def check_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], sour
     problems = [f"{name} is missing" for name in own if name not in tensors]
     problems += [f"{name} is not part of it" for name in tensors if name not in own]
     for name in own.keys() & tensors.keys():
-        tensor, wanted = tensors[name], own[name]
-        if wanted.shape != tensor.shape:
-            problems.append(f"{name} is {list(tensor.shape)}, wanted {list(wanted.shape)}")
-        elif wanted.dtype != tensor.dtype:
-            problems.append(f"{name} is {tensor.dtype}, wanted {wanted.dtype}")
+        tensor, expected = tensors[name], own[name]
+        if expected.shape != tensor.shape:
+            problems.append(f"{name} is {list(tensor.shape)}, expected {list(expected.shape)}")
+        elif expected.dtype != tensor.dtype:
+            problems.append(f"{name} is {tensor.dtype}, expected {expected.dtype}")
         elif tensor.is_floating_point() and not torch.isfinite(tensor).all():
             problems.append(f"{name} has values that are not finite")
     if problems:

@@ -31,17 +31,17 @@ class NetworkChoice:
         return 1 << self.depth
 
     def problem(self) -> str:
-        """Return what is wrong, got against wanted; "" when such a network can be made."""
+        """Return what is wrong, got against expected; "" when such a network can be made."""
         if self.name not in NAMES:
-            return f'network "{self.name}"; wanted one of {", ".join(NAMES)}'
+            return f'network "{self.name}"; expected one of {", ".join(NAMES)}'
         if not (1 <= self.width <= MAX_WIDTH and 1 <= self.depth <= MAX_DEPTH):
             return (
-                f"width {self.width}, depth {self.depth}; wanted 1 to {MAX_WIDTH} and 1 to "
+                f"width {self.width}, depth {self.depth}; expected 1 to {MAX_WIDTH} and 1 to "
                 f"{MAX_DEPTH}"
             )
         low, high = ENCODER_DEPTHS
         if self.name in ENCODERS and not low <= self.depth <= high:
-            return f"network {self.name} with depth {self.depth}; wanted depth {low} to {high}"
+            return f"network {self.name} with depth {self.depth}; expected depth {low} to {high}"
         return ""
 
     def as_dict(self) -> dict[str, Any]:

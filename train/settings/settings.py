@@ -40,7 +40,7 @@ def preset_settings(name: str) -> dict[str, float]:
         near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.0)[0]
         raise SettingsError(
             f'there is no augmentation "{name}"; the nearest is "{near}". '
-            f"Wanted {', '.join(PRESETS)}"
+            f"Expected {', '.join(PRESETS)}"
         )
     return asdict(PRESETS[name])
 
@@ -115,7 +115,7 @@ class Settings:
             value = preset[item.name] if value is PRESET else value
             object.__setattr__(self, item.name, _typed(item.name, value))
         if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
-            raise SettingsError(f'device is "{self.device}"; wanted auto, cpu, cuda or cuda:N')
+            raise SettingsError(f'device is "{self.device}"; expected auto, cpu, cuda or cuda:N')
         for name, names in (("network", NAMES), ("loss", LOSSES)):
             _check_choice(name, getattr(self, name), names)
         for name in ("image_height", "image_width", "crop_height", "crop_width"):
@@ -124,7 +124,7 @@ class Settings:
             if value % step or value < 0 or (value == 0 and name.startswith("image")):
                 low = max(value // step * step, step)
                 raise SettingsError(
-                    f"{name} is {value}; wanted a multiple of 2**depth = {step}, "
+                    f"{name} is {value}; expected a multiple of 2**depth = {step}, "
                     f"for example {low} or {low + step}"
                 )
         limits = {
@@ -138,27 +138,27 @@ class Settings:
         }  # fmt: skip
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
-                raise SettingsError(f"{name} is {getattr(self, name)}; wanted {low} to {high}")
+                raise SettingsError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
         problem = self.network_choice.problem()
         if problem:
             raise SettingsError(problem)
         if self.encoder_weights and self.network not in ENCODERS:
             raise SettingsError(
                 f"encoder_weights go with a network that has an encoder; {self.network} has none. "
-                f"Wanted network to be one of {', '.join(ENCODERS)}"
+                f"Expected network to be one of {', '.join(ENCODERS)}"
             )
         if self.hint_folds == 1:
-            raise SettingsError("hint_folds is 1; wanted 0 (none) or at least 2")
+            raise SettingsError("hint_folds is 1; expected 0 (none) or at least 2")
         if self.single_input not in ("resized", "full"):
-            raise SettingsError(f'single_input is "{self.single_input}"; wanted resized or full')
+            raise SettingsError(f'single_input is "{self.single_input}"; expected resized or full')
         if self.region_mode not in ("box", "tiles"):
-            raise SettingsError(f'region_mode is "{self.region_mode}"; wanted box or tiles')
+            raise SettingsError(f'region_mode is "{self.region_mode}"; expected box or tiles')
         if self.region_mode == "tiles" and any(side % 4 for side in self.crop_size):
             sides = "x".join(map(str, self.crop_size))
-            raise SettingsError(f"tiles are {sides}; wanted crop sides that are multiples of 4")
+            raise SettingsError(f"tiles are {sides}; expected crop sides that are multiples of 4")
         if self.normalisation not in ("zscore", "constants"):
             raise SettingsError(
-                f'normalisation is "{self.normalisation}"; wanted zscore or constants'
+                f'normalisation is "{self.normalisation}"; expected zscore or constants'
             )
 
     @property
@@ -190,7 +190,7 @@ def _check_choice(setting: str, value: str, names: Sequence[str]) -> None:
         near = difflib.get_close_matches(value, names, n=1, cutoff=0.0)[0]
         raise SettingsError(
             f'there is no {setting} "{value}"; the nearest is "{near}". '
-            f"Wanted one of {', '.join(names)}"
+            f"Expected one of {', '.join(names)}"
         )
 
 
@@ -205,7 +205,7 @@ def read_values(config: Path | None, assignments: Sequence[str] = ()) -> dict[st
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
-            raise SettingsError(f'--set "{assignment}": wanted key=value')
+            raise SettingsError(f'--set "{assignment}": expected key=value')
         values[key.strip()] = text.strip()
     return values
 
@@ -230,13 +230,13 @@ def check_name(key: str) -> None:
 
 def _typed(key: str, value: Any) -> Any:
     """Return the value as the type of the setting's default."""
-    wanted: Callable[[Any], Any] = type(getattr(Settings, key))
+    expected: Callable[[Any], Any] = type(getattr(Settings, key))
     try:
-        if wanted is int and isinstance(value, float | bool):
+        if expected is int and isinstance(value, float | bool):
             raise ValueError
-        return wanted(value)
+        return expected(value)
     except (TypeError, ValueError):
-        raise SettingsError(f"{key} is {value!r}; wanted {wanted.__name__}") from None
+        raise SettingsError(f"{key} is {value!r}; expected {expected.__name__}") from None
 
 
 def parse_weights(text: str, classes: int) -> tuple[float, ...]:
@@ -245,15 +245,15 @@ def parse_weights(text: str, classes: int) -> tuple[float, ...]:
     SettingsError when they are not that many numbers, one is negative, or none of the foreground
     is over 0.
     """
-    wanted = (
-        f"wanted auto, or {classes} numbers with commas between, the background's first, none "
+    expected = (
+        f"expected auto, or {classes} numbers with commas between, the background's first, none "
         "negative, and of the foreground one over 0"
     )
     try:
         weights = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise SettingsError(f'class_weights is "{text}"; {wanted}') from None
+        raise SettingsError(f'class_weights is "{text}"; {expected}') from None
     sound = all(0 <= weight < 1e6 for weight in weights) and sum(weights[1:]) > 0
     if len(weights) != classes or not sound:
-        raise SettingsError(f'class_weights is "{text}"; {wanted}')
+        raise SettingsError(f'class_weights is "{text}"; {expected}')
     return weights

@@ -51,12 +51,13 @@ def tune(dataset: DataSet, plan: Plan) -> Study:
     """Run the trials that are missing and return the study; call it again to go on.
 
     Every trial is a run in ``plan.out``/trials/NNN; ``plan.out``/best is a link to the best one.
-    SettingsError when another process has the study open, or when it was begun with other
+    SettingsError when another process has the study open, or when it was started with other
     settings, data or ranges.
     """
     if plan.trials < 1 or plan.max_minutes < 0:
         raise SettingsError(
-            f"--trials is {plan.trials}, --max-minutes {plan.max_minutes}; wanted 1 or more trials"
+            f"--trials is {plan.trials}, --max-minutes {plan.max_minutes}; "
+            "expected 1 or more trials"
         )
     started = time.monotonic()
     with locked(plan.out):

@@ -48,10 +48,10 @@ def test_views_do_not_depend_on_where_the_images_are_kept(data: Path) -> None:
     assert len(plan_cache(dataset.contents, 1).kept) == 12
     some = plan_cache(dataset.contents, SOME_GB)
     assert 0 < len(some.kept) < 12 and some.kept_bytes <= SOME_GB * 1e9 < some.total_bytes
-    wanted = views(dataset, 1)
+    expected = views(dataset, 1)
     for cache_gb in (SOME_GB, 1e-9):
         found = views(dataset, cache_gb)
-        for one, other in zip(wanted, found, strict=True):
+        for one, other in zip(expected, found, strict=True):
             np.testing.assert_array_equal(one, other)
 
 
@@ -72,16 +72,16 @@ def test_a_file_is_decoded_once_and_workers_read_the_same_pixels(
     list(write_phantoms(tmp_path, PhantomSettings(3, 128, bits=16)))
     dataset = load_dataset(tmp_path)
     full = FullImages(dataset, 1e-9)
-    wanted = {stem: full.get(stem) for stem in dataset.stems}
+    expected = {stem: full.get(stem) for stem in dataset.stems}
     shutil.rmtree(tmp_path / "images")
     assert list((tmp_path / "cache" / "training").iterdir()) == []  # the file has no name
     for stem in dataset.stems:
         image, mask = full.get(stem)
-        np.testing.assert_array_equal(image, wanted[stem][0])
-        np.testing.assert_array_equal(mask, wanted[stem][1])
+        np.testing.assert_array_equal(image, expected[stem][0])
+        np.testing.assert_array_equal(mask, expected[stem][1])
         assert image.dtype == np.uint16 and not image.flags.owndata
     sums = [int(item) for item in DataLoader(Sums(full), batch_size=None, num_workers=2)]
-    assert sums == [int(image.sum()) for image, _ in wanted.values()]
+    assert sums == [int(image.sum()) for image, _ in expected.values()]
 
 
 class Sums(Dataset[int]):

@@ -61,5 +61,5 @@ def test_a_written_set_is_read_back_with_its_classes(tmp_path: Path, classes: in
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"size": 7}, {"classes": 4}, {"bits": 12}])
 def test_settings_out_of_range_are_named(wrong: dict[str, int]) -> None:
     name, value = next(iter(wrong.items()))
-    with pytest.raises(SettingsError, match=rf"--{name} is {value}; wanted"):
+    with pytest.raises(SettingsError, match=rf"--{name} is {value}; expected"):
         PhantomSettings(**{"count": 1, **wrong})

@@ -16,10 +16,10 @@ def test_a_processor_computes_in_what_it_has(
 ) -> None:
     flags = {"avx512_bf16": False, "amx_bf16": False, **({flag: True} if flag else {})}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
-    wanted = torch.bfloat16 if flag else torch.float32
+    expected = torch.bfloat16 if flag else torch.float32
     assert half_type(CPU) == (torch.bfloat16 if flag else None)
     with autocast(CPU):
-        assert torch.nn.Linear(4, 4)(torch.ones(1, 4)).dtype == wanted
+        assert torch.nn.Linear(4, 4)(torch.ones(1, 4)).dtype == expected
 
 
 def test_only_float16_gradients_are_scaled() -> None:

@@ -32,5 +32,5 @@ def test_two_processes_train_one_run(data: Path, tmp_path: Path) -> None:
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(SettingsError, match="batch_size is 8; wanted a multiple of the 3 proc"):
+    with pytest.raises(SettingsError, match="batch_size is 8; expected a multiple of the 3 proc"):
         join("cpu", 8)

@@ -84,8 +84,8 @@ def test_tversky_and_focal_tversky_are_another_librarys_but_for_the_1(classes: i
 
 def test_focal_is_another_librarys_where_a_pixel_is_of_one_class() -> None:
     target, logits = one_class_a_pixel(1), random_logits(1)
-    wanted = models().losses.FocalLoss("binary", gamma=2.0)(logits, target)
-    torch.testing.assert_close(loss_named("focal")(logits, target), wanted)
+    expected = models().losses.FocalLoss("binary", gamma=2.0)(logits, target)
+    torch.testing.assert_close(loss_named("focal")(logits, target), expected)
     target, logits = one_class_a_pixel(3), random_logits(3)
     label = torch.cat([1 - target.sum(dim=1, keepdim=True), target], dim=1).argmax(dim=1)
     p = torch.softmax(logits, dim=1).gather(1, label[:, None])
@@ -164,7 +164,7 @@ def test_balanced_weights_are_scikit_learns() -> None:
 
 @pytest.mark.parametrize("text", ["1", "1,2,3", "1,x", "1,-2", "1,0", "1,nan", "1,inf"])
 def test_weights_that_cannot_be(text: str) -> None:
-    with pytest.raises(SettingsError, match="class_weights is .*wanted auto, or 2 numbers"):
+    with pytest.raises(SettingsError, match="class_weights is .*expected auto, or 2 numbers"):
         parse_weights(text, 2)
     assert parse_weights("0.5, 2", 2) == (0.5, 2.0)
 

@@ -69,17 +69,17 @@ def ran(model: onnx.ModelProto, image: Array, engine: str, bf16: bool = False) -
         pytest.skip(str(error))
 
 
-def apart(found: Array, wanted: Array) -> float:
+def apart(found: Array, expected: Array) -> float:
     """Return the share of the foreground of either mask on which they differ."""
-    union = np.count_nonzero((found > 0) | (wanted > 0))
+    union = np.count_nonzero((found > 0) | (expected > 0))
     assert union > 0
-    return np.count_nonzero(found != wanted) / union
+    return np.count_nonzero(found != expected) / union
 
 
-def check_exact(found: dict[str, Array], wanted: Output) -> None:
+def check_exact(found: dict[str, Array], expected: Output) -> None:
     for name in ("coarse", "refined"):
-        np.testing.assert_allclose(found[name], getattr(wanted, name).numpy(), atol=ROUNDING)
-    assert apart(found["mask"], wanted.mask.numpy()) <= 0.001
+        np.testing.assert_allclose(found[name], getattr(expected, name).numpy(), atol=ROUNDING)
+    assert apart(found["mask"], expected.mask.numpy()) <= 0.001
 
 
 @pytest.mark.parametrize("classes", [1, 3])
@@ -111,10 +111,10 @@ def test_networks_at_the_images_own_size(name: str, image: Array) -> None:
 def test_networks_on_openvino_in_float32_and_bfloat16(name: str, image: Array) -> None:
     pytest.importorskip("foveate.runtime.engines.openvino_import")
     cascade = trained_cascade(small_spec(classes=3, single=True), name)
-    model, wanted = graph_of(cascade, "fp32"), answer(cascade, image)
-    check_exact(ran(model, image, "openvino"), wanted)
+    model, expected = graph_of(cascade, "fp32"), answer(cascade, image)
+    check_exact(ran(model, image, "openvino"), expected)
     found = ran(model, image, "openvino", bf16=True)["coarse"]
-    assert 0 < np.abs(found - wanted.coarse.numpy()).mean() < 0.02
+    assert 0 < np.abs(found - expected.coarse.numpy()).mean() < 0.02
 
 
 @pytest.mark.parametrize("name", MIXED)
@@ -133,9 +133,9 @@ def test_networks_in_8_bits(name: str, image: Array) -> None:
     assert lint(graph) == []
     kinds = {item.name for item in graph.graph.initializer if item.name.endswith(".weight")}
     assert not kinds, "a convolution was left in float32"
-    wanted = answer(cascade, image).coarse.numpy()
+    expected = answer(cascade, image).coarse.numpy()
     found = [ran(graph, image, engine)["coarse"] for engine in ("onnxruntime", "openvino")]
-    assert all(np.abs(each - wanted).mean() < 0.2 * wanted.std() for each in found)
+    assert all(np.abs(each - expected).mean() < 0.2 * expected.std() for each in found)
 
 
 @pytest.mark.parametrize("name", MIXED)
@@ -179,7 +179,7 @@ def test_a_training_from_end_to_end(
     trained, _ = load_run(run_folder)
     torch.testing.assert_close(answer(again, image).coarse, answer(trained, image).coarse)
     sign(bundle, lambda manifest: manifest["network"].update(name="unet9"))
-    with pytest.raises(BundleError, match='manifest.json: network "unet9"; wanted one of unet'):
+    with pytest.raises(BundleError, match='manifest.json: network "unet9"; expected one of unet'):
         torch_cascade(open_bundle(bundle))
 
 

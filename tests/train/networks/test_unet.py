@@ -30,10 +30,10 @@ def test_stage_2_begins_with_stage_1s_answer_whatever_the_hint(name: str) -> Non
     image = torch.randn(2, 1, 32, 48)
     hint = torch.rand(2, 1, 32, 48)
     with torch.inference_mode():
-        wanted = first(image)
+        expected = first(image)
         found = second.eval()(torch.cat([image, hint], dim=1))
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
-    assert wanted.shape == (2, 3, 32, 48) and wanted.std() > 0
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert expected.shape == (2, 3, 32, 48) and expected.std() > 0
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -61,7 +61,7 @@ def test_a_residual_block_adds_and_a_gate_weighs() -> None:
     ("values", "said"),
     [
         ({"network": "resnet19"}, 'no network "resnet19"; the nearest is "resnet18"'),
-        ({"network": "resnet18", "depth": 6}, "resnet18 with depth 6; wanted depth 3 to 5"),
+        ({"network": "resnet18", "depth": 6}, "resnet18 with depth 6; expected depth 3 to 5"),
         ({"encoder_weights": "w.pth"}, "encoder_weights go with a network that has an encoder"),
     ],
 )

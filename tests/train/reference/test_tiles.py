@@ -109,8 +109,8 @@ def test_fewer_tiles_are_measured_as_the_cascade_would_run_them(data: Path) -> N
         cascade = TorchCascade(tiled(SPEC, tiles, overlap), *networks).eval()
         with torch.inference_mode():
             mask = cascade(torch.from_numpy(image)[None]).mask[0].numpy()
-        wanted = dice(mask, dataset.mask(stem), 1)
-        assert rows[tiles, overlap].dice == pytest.approx(wanted, abs=1e-5)
+        expected = dice(mask, dataset.mask(stem), 1)
+        assert rows[tiles, overlap].dice == pytest.approx(expected, abs=1e-5)
         if tiles:
             assert rows[tiles, overlap].run == tiles
 
