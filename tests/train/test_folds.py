@@ -37,6 +37,7 @@ def test_every_image_is_in_one_fold_and_groups_are_whole(tmp_path: Path) -> None
         split_folds(dataset, 7, seed=1)
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_folds_are_runs_and_a_killed_one_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_python_and_the_command_line_make_the_same_run(data: Path, tmp_path: Path) -> None:
     made = train(Settings(**TINY), out=tmp_path / "py", stages="single", data_dir=data)
     result = train_by_command(data, tmp_path / "cli", "--stages", "single", "--num-epochs", "1")
@@ -96,6 +97,7 @@ def test_tensorboard_has_every_epoch(trained: Path) -> None:
         assert seen == [(row["epoch"], round(row["dice"], 4)) for row in curve]
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_without_tensorboard_nothing_is_written(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from tests.conftest import TINY
 
 
 def test_two_processes_train_one_run(data: Path, tmp_path: Path) -> None:
-    settings = [*TINY, "num_epochs=2", "hint_folds=0", "batch_size=8"]
+    settings = [*TINY, "num_epochs=2", "hint_folds=0", "batch_size=4"]
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
          "-m", "foveate", "train", str(data), "--out", str(tmp_path / "r"),

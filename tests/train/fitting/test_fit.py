@@ -35,6 +35,7 @@ def test_a_run_says_what_made_it(trained: Path, data: Path) -> None:
     assert left == {"stage1.safetensors", "stage2.safetensors"}
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_the_log_line_is_the_one_people_know(data: Path, tmp_path: Path) -> None:
     result = train(data, tmp_path / "r", "--stages", "single", "--set", "num_epochs=1")
     assert result.exception is None, result.exception
@@ -82,6 +83,7 @@ def test_resuming_with_other_settings_or_data_is_refused(
     assert isinstance(result.exception, DataError) and "fingerprint" in str(result.exception)
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_stage_2_can_be_added_later(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "r"
     assert train(data, folder, "--stages", "1", "--set", "num_epochs=1").exception is None
@@ -150,6 +152,7 @@ def test_weights_that_do_not_fit_are_named(trained: Path, tmp_path: Path, damage
         load_weights(UNet(1, 1, 4, 2), load_tensors(path), path)
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_a_run_stopped_before_its_first_epoch_is_resumed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

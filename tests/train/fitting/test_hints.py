@@ -48,6 +48,7 @@ def test_hints_and_boxes_of_every_stem() -> None:
     assert made.predicted["b"] == [made.true["b"]]
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_no_network_answers_an_image_that_it_was_trained_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_a_run_begins_with_another_runs_weights(
     trained: Path, others: Path, tmp_path: Path
 ) -> None:

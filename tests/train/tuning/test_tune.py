@@ -74,6 +74,7 @@ def test_a_killed_study_goes_on_as_if_it_had_not_been(data: Path, tmp_path: Path
     assert exported.exception is None, exported.exception
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_a_trial_that_cannot_be_trained_is_listed(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "s"
     given = arguments(data, out, "--trials", "1", "--set", "class_names=a,b")
