@@ -37,8 +37,8 @@ from foveate.runtime.bundle.bundle import (
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
-from foveate.train.cascade import TorchCascade
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
+from foveate.train.reference.cascade import TorchCascade
 
 PREVIEW = "preview.png"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from foveate.train.network import Network
+from foveate.train.networks.base import Network
 
 
 def folded(network: nn.Module) -> nn.Module:

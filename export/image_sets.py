@@ -13,8 +13,8 @@ from pathlib import Path
 
 from foveate.export.source import Source
 from foveate.runtime.errors import DataError
-from foveate.train.dataset import Case, DataSet, load_dataset, read_stems, split_validation
-from foveate.train.phantom import PhantomSettings, phantoms
+from foveate.train.data.dataset import Case, DataSet, load_dataset, read_stems, split_validation
+from foveate.train.data.phantom import PhantomSettings, phantoms
 
 PARITY_IMAGES = 40
 CALIBRATION_IMAGES = 32

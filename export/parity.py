@@ -19,8 +19,8 @@ from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
 from foveate.runtime.engines.base import Pixels, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.input_types import as_input_type
-from foveate.train.cascade import TorchCascade
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
+from foveate.train.reference.cascade import TorchCascade
 
 Mask = npt.NDArray[np.uint8]
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from foveate.export.folding import folded
 from foveate.runtime.bundle.bundle import MANIFEST, WEIGHTS, Bundle, graph_name
 from foveate.runtime.errors import BundleError
-from foveate.train.cascade import TorchCascade
-from foveate.train.network_choice import NetworkChoice
-from foveate.train.networks import networks
-from foveate.train.run import load_weights, parse_tensors
+from foveate.train.networks.build import networks
+from foveate.train.reference.cascade import TorchCascade
+from foveate.train.runs.run import load_weights, parse_tensors
+from foveate.train.settings.network_choice import NetworkChoice
 
 PREFIXES = ("stage1.", "stage2.")
 """How the names of the networks' weights in a graph begin; what follows is PyTorch's name."""

@@ -17,8 +17,8 @@ from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.base import Engine, feed
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.spec import CascadeSpec, Region
-from foveate.train.cascade import TorchCascade
-from foveate.train.phantom import PhantomSettings, phantom
+from foveate.train.data.phantom import PhantomSettings, phantom
+from foveate.train.reference.cascade import TorchCascade
 from tests.drawing import (
     SEPARATE_SIZES,
     ellipse,

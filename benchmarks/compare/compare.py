@@ -45,7 +45,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Array, Pixels, feed
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.input_types import as_input_type
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 
 LEAST_ROUNDS = 40
 

@@ -18,7 +18,7 @@ from foveate.benchmarks.measure.timing import (
 )
 from foveate.runtime.agreement import Disagreement, compare_masks, moved
 from foveate.runtime.engines.base import Pixels
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 
 OURS = "foveate"
 """Key of the method that all others are compared with."""

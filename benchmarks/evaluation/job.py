@@ -8,7 +8,7 @@ from foveate.benchmarks.evaluation.models import Model
 from foveate.benchmarks.evaluation.views import View, methods, views
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import BundleError, DataError
-from foveate.train.dataset import DataSet
+from foveate.train.data.dataset import DataSet
 
 
 @dataclass(frozen=True)

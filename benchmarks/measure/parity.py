@@ -37,7 +37,7 @@ from foveate.runtime.engines.tensorrt.engine import PlannedEngine
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.result import Mask
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 
 Box = npt.NDArray[np.float32]
 Segment = Callable[[Pixels], tuple[Mask, Box]]

@@ -168,7 +168,7 @@ def broken(found: dict[str, Any]) -> list[str]:
 @click.option("--out", type=click.Path(path_type=Path), help="File of the result, JSON.")
 def main(bundle: Path, out: Path | None) -> None:
     """Install into a fresh environment; say what it weighs and how soon the first mask comes."""
-    from foveate.train.phantom import PhantomSettings, write_phantoms
+    from foveate.train.data.phantom import PhantomSettings, write_phantoms
 
     with tempfile.TemporaryDirectory(prefix="foveate-minimal-") as folder:
         list(write_phantoms(Path(folder), PhantomSettings(1, 1024, seed=1)))

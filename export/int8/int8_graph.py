@@ -11,7 +11,7 @@ from foveate.export.image_sets import Images
 from foveate.export.int8.mixed_precision import Progress, Quantised, Search
 from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.runtime.errors import BundleError
-from foveate.train.cascade import TorchCascade
+from foveate.train.reference.cascade import TorchCascade
 
 BLAMED = 5
 """Blocks of layers that a refusal names."""

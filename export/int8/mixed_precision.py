@@ -17,7 +17,7 @@ from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
 from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.input_types import as_input_type
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 
 SLACK = 2 / 3
 """Share of the bounds that the calibration images may use: other images differ more."""

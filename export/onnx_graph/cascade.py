@@ -1,7 +1,7 @@
 """The fused cascade graph, written operator by operator (ONNX opset 18).
 
-The same steps as ``foveate.train.cascade`` and ``foveate.train.geometry``, in the same order, in
-float32; the networks alone may be float16, between explicit casts. N, H and W are dynamic.
+The same steps as ``train.reference.cascade`` and ``train.reference.geometry``, in the same order,
+in float32; the networks alone may be float16, between explicit casts. N, H and W are dynamic.
 Tensor names of the contract: ``image`` -> ``mask, box, score, coarse, refined``, and inside
 ``stage1_input, stage1_logits, stage2_input, stage2_logits``.
 """
@@ -30,7 +30,7 @@ from foveate.export.onnx_graph.tile_hints import crop_hints
 from foveate.export.onnx_graph.tiles import choose_tiles, crop_tiles, tile_boxes
 from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.runtime.spec import CascadeSpec, Size
-from foveate.train.cascade import STD_FLOOR
+from foveate.train.reference.cascade import STD_FLOOR
 
 OPSET = 18
 IR_VERSION = 9

@@ -9,7 +9,7 @@ from torch import nn
 from foveate.export.onnx_graph.network_operators import NetworkOperators, OperatorsFor8Bits, Weight
 from foveate.export.onnx_graph.traced import write_network
 from foveate.export.onnx_graph.writer import GraphWriter
-from foveate.train.network import Network
+from foveate.train.networks.base import Network
 
 
 def network_nodes(

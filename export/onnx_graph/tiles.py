@@ -1,7 +1,7 @@
 """Tiles as ONNX operators: which are chosen and what stage 2 sees there.
 
-The same steps as ``foveate.train.tiles``, in the same order. Pixels are read by Gather with indices
-computed in the graph.
+The same steps as ``foveate.train.reference.tiles``, in the same order. Pixels are read by Gather
+with indices computed in the graph.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from foveate.export.onnx_graph.resample import Axis, Plane, steps
 from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.runtime.spec import CascadeSpec
 from foveate.runtime.tiles import TileAxis, TileGrid, tile_grid
-from foveate.train.tiles import MASS_STEPS, ROUND_MASS
+from foveate.train.reference.tiles import MASS_STEPS, ROUND_MASS
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from foveate.export.onnx_graph.network_operators import NetworkOperators, Weight
-from foveate.train.network import Network
+from foveate.train.networks.base import Network
 
 
 def write_network(network: Network, operators: NetworkOperators, x: str, prefix: str) -> str:

@@ -13,7 +13,7 @@ from foveate.benchmarks.compare.comparison import Comparison, Method, Part, run_
 from foveate.benchmarks.measure.parity import Reference
 from foveate.benchmarks.schema.result_files import doubts, read_result
 from foveate.runtime.engines.base import Pixels
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 from tests.conftest import run, train
 
 

@@ -23,7 +23,7 @@ from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import EngineError
 from foveate.runtime.spec import Region, Size
-from foveate.train import geometry
+from foveate.train.reference import geometry
 from tests.drawing import ODD_SIZES, SEPARATE_SIZES, ellipse, small_spec, threshold_spec
 
 

@@ -14,8 +14,8 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.io.images import image_paths, read_image
-from foveate.train.dataset import Case
-from foveate.train.run import load_run
+from foveate.train.data.dataset import Case
+from foveate.train.runs.run import load_run
 from tests.conftest import run
 
 

@@ -42,7 +42,7 @@ from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings, Sl
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 from foveate.runtime.foreign_arrays import taken
 from foveate.runtime.input_types import gpu_feed
-from foveate.train.phantom import PhantomSettings, phantoms
+from foveate.train.data.phantom import PhantomSettings, phantoms
 from tests.runtime.standin_tensorrt import over_host_memory
 
 DISCOVERY = "GPU device discovery failed"

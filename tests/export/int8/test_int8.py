@@ -27,7 +27,7 @@ from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.base import Array
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import BundleError, DataError, EngineError
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 from tests.conftest import run
 from tests.drawing import (
     SEPARATE_SIZES,
