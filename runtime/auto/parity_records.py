@@ -13,8 +13,7 @@ from foveate.runtime.auto.mask_parity import MASK_SHAPE, OWN_HASH, MaskParity
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cache import cache_folder
 from foveate.runtime.engines.tensorrt.plan_record import graph_of
-from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.signed_json import read_signed, write_signed
+from foveate.runtime.json_files import canonical_sha256, read_signed, write_signed
 
 FEWEST = 8
 """Images with foreground from which a record speaks for masks that nobody looked at."""

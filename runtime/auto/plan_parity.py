@@ -12,7 +12,7 @@ from typing import Any
 from foveate.runtime.auto.mask_parity import MASK_SHAPE, OWN_HASH, MaskParity
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord
-from foveate.runtime.signed_json import read_signed, write_signed
+from foveate.runtime.json_files import read_signed, write_signed
 
 SUFFIX = ".parity.json"
 _SHAPE = {
