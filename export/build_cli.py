@@ -116,9 +116,9 @@ def build(bundle: Path | None, **given: Any) -> int:
 
 
 def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
-    from foveate.export.plan_job import PlanJob, build_into, check_shapes
+    from foveate.export.tensorrt.plan_job import PlanJob, build_into, check_shapes
     from foveate.runtime.bundle.bundle import open_bundle
-    from foveate.runtime.engines.tensorrt.plan_care import export_plan
+    from foveate.runtime.engines.tensorrt.plan_cache import export_plan
     from foveate.runtime.engines.tensorrt.toolkit import toolkit
 
     bar = Bar()
@@ -199,7 +199,7 @@ def _verify(cache: PlanCache, given: dict[str, Any]) -> int:
 
 
 def _prune(cache: PlanCache, given: dict[str, Any]) -> int:
-    from foveate.runtime.engines.tensorrt.plan_care import prune
+    from foveate.runtime.engines.tensorrt.plan_cache import prune
     from foveate.runtime.engines.tensorrt.toolkit import installed_toolkits
 
     removed = prune(cache, {kit.flavour: kit.version for kit in installed_toolkits()})
@@ -210,7 +210,7 @@ def _prune(cache: PlanCache, given: dict[str, Any]) -> int:
 
 
 def _import(cache: PlanCache, given: dict[str, Any]) -> int:
-    from foveate.runtime.engines.tensorrt.plan_care import import_plan
+    from foveate.runtime.engines.tensorrt.plan_cache import import_plan
 
     record = import_plan(cache, given["import_file"])
     click.echo(f"{record} is in {cache.folder}")

@@ -1,4 +1,4 @@
-"""A trained cascade becomes a bundle: graphs, weights, parity, preview and a hashed manifest."""
+"""Write a trained cascade as a bundle: graphs, parity, preview and a hashed manifest."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from torch import nn
 
 import foveate
 from foveate.export.folding import folded, rounded_to_half
-from foveate.export.graph import cascade_model, stage_model
 from foveate.export.image_sets import ImageSets
-from foveate.export.lint import lint
+from foveate.export.onnx_graph.cascade import cascade_model, stage_model
+from foveate.export.onnx_graph.lint import lint
 from foveate.export.parity import measure, torch_masks
 from foveate.export.source import Source
 from foveate.runtime.bundle.bundle import (
@@ -120,7 +120,7 @@ def _measured(
     }
     quantised = None
     if "int8" in job.precisions:
-        from foveate.export.int8_graph import int8_graph
+        from foveate.export.int8.int8_graph import int8_graph
 
         assert job.images.calibration is not None
         quantised = int8_graph(cascade, job.images.calibration, job.progress)
@@ -153,8 +153,9 @@ def _write(
             for precision in job.precisions:
                 data = stage_model(graphs[precision], stage).SerializeToString()
                 (folder / f"{stage}.{precision}.onnx").write_bytes(data)
-    weights = {name: tensor.contiguous() for name, tensor in cascade.state_dict().items()}
-    (folder / WEIGHTS).write_bytes(save(weights))
+    if "fp32" not in job.precisions:  # else they are in its graph
+        weights = {name: tensor.contiguous() for name, tensor in cascade.state_dict().items()}
+        (folder / WEIGHTS).write_bytes(save(weights))
     kept = {name: parity[name] for name in parity if name in job.precisions}
     content = {"schema": SCHEMA, "measured_on": job.images.parity.source, "precisions": kept}
     (folder / PARITY).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

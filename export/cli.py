@@ -37,7 +37,7 @@ def _tile_number(context: click.Context, option: click.Parameter, value: str | N
     "--data",
     type=click.Path(path_type=Path),
     help="Data set to measure parity and calibrate int8 on, its train list where it has one; "
-    "default: the run's own, its validation images and its training images.",
+    "default: the run's own, its validation images and its training images; of a BUNDLE phantoms.",
 )
 @click.option("--separate", is_flag=True, help="Also write each stage as an ONNX of its own.")
 @click.option(
@@ -52,12 +52,13 @@ def export(model: Path, out: Path | None, triton: Path | None, **options: Any) -
     Parity with the PyTorch cascade is measured on the validation images and written to
     parity.json; a bundle whose fp32 or int8 graph gives other masks is not written.
     int8 is calibrated on training images, and the blocks of layers that bear 8 bits worst stay in
-    float32; this takes minutes. Of a BUNDLE the graphs are made anew from its weights, and --data
-    is needed. --triton takes one graph, the first of --precision.
+    float32; this takes minutes. Of a BUNDLE the graphs are made anew from its weights; int8 needs
+    --data then. --triton takes one graph, the first of --precision.
 
     \b
     Example:
       foveate export runs/first --out lung.bundle
+      foveate export lung.bundle --out half.bundle --precision fp32,fp16
       foveate export lung.bundle --out fast.bundle --precision fp32,int8 --data scans
       foveate export lung.bundle --triton models
     """

@@ -51,19 +51,16 @@ class ImageSets:
 def image_sets(source: Source, data: Path | None, int8: bool) -> ImageSets:
     """Return the images of an export; DataError when there are none that will do.
 
-    Without ``data`` a run's own data set is taken; where it is no longer there, phantoms are, with
-    no truth, for the masks can still be compared.
+    Without ``data`` a run's own data set is taken. A bundle has none, and that of a run may be
+    gone: then phantoms are taken, without truth, for the masks can still be compared.
     """
     if data is not None:
         return _of_data(source, data, int8)
     root = source.data_dir
-    if root is None:
-        raise DataError("a bundle names no images to measure parity on: give --data DATA")
-    if not root.is_dir():
+    if root is None or not root.is_dir():
         if int8:
-            raise DataError(
-                f"int8 is calibrated on training images, and {root} is gone: give --data DATA"
-            )
+            gone = "a bundle names none" if root is None else f"{root} is gone"
+            raise DataError(f"int8 is calibrated on training images, and {gone}: give --data DATA")
         drawn = phantoms(PhantomSettings(PHANTOMS, seed=4711))
         cases = [Case(item.stem, item.image, None) for item in drawn]
         return ImageSets(Images(cases, f"{PHANTOMS} phantoms"), None)

@@ -1,14 +1,24 @@
-"""The PyTorch cascade of a bundle, from the weights that lie beside its graphs."""
+"""The PyTorch cascade of a bundle, with the weights of its fp32 graph."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+
 from foveate.export.folding import folded
-from foveate.runtime.bundle.bundle import MANIFEST, WEIGHTS, Bundle
+from foveate.runtime.bundle.bundle import MANIFEST, WEIGHTS, Bundle, graph_name
 from foveate.runtime.errors import BundleError
 from foveate.train.cascade import TorchCascade
 from foveate.train.network_choice import NetworkChoice
 from foveate.train.networks import networks
 from foveate.train.run import load_weights, parse_tensors
+
+PREFIXES = ("stage1.", "stage2.")
+"""How the names of the networks' weights in a graph begin; what follows is PyTorch's name."""
 
 
 def torch_cascade(bundle: Bundle) -> TorchCascade:
@@ -22,6 +32,22 @@ def torch_cascade(bundle: Bundle) -> TorchCascade:
     stage1, stage2 = networks(bundle.spec, choice)
     fused = None if stage2 is None else folded(stage2)
     cascade = TorchCascade(bundle.spec, folded(stage1), fused)
-    path = bundle.path / WEIGHTS
-    load_weights(cascade, parse_tensors(path, bundle.read(WEIGHTS)), path)
+    load_weights(cascade, *_weights(bundle))
     return cascade.eval()
+
+
+def _weights(bundle: Bundle) -> tuple[dict[str, Tensor], Path]:
+    """Return the named weights of both networks, and the file that they are from.
+
+    A file of weights is in bundles without an fp32 graph and in those of earlier versions.
+    """
+    if WEIGHTS in bundle.manifest["files"]:
+        path = bundle.path / WEIGHTS
+        return parse_tensors(path, bundle.read(WEIGHTS)), path
+    graph = onnx.load_from_string(bundle.graph("fp32")).graph
+    tensors = {
+        item.name: torch.from_numpy(numpy_helper.to_array(item).copy())
+        for item in graph.initializer
+        if item.name.startswith(PREFIXES)
+    }
+    return tensors, bundle.path / graph_name("fp32")

@@ -13,6 +13,8 @@ from foveate.benchmarks.soak.threshold_bundle import write_threshold_bundle
 from foveate.cli import group
 from foveate.train.phantom import PhantomSettings, write_phantoms
 
+DEMO = Path(__file__).parents[1] / "benchmarks" / "demo_bundle"
+
 torch.set_num_threads(1)  # the networks here are too small for more, and cores may be shared
 
 TINY = [
@@ -67,6 +69,15 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle") / "tiny.bundle"
     result = run("export", trained, "--out", folder, "--separate")
+    assert result.exception is None, result.output
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_fp16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's bundle, exported anew with a graph in fp16."""
+    folder = tmp_path_factory.mktemp("demo") / "demo.bundle"
+    result = run("export", DEMO, "--out", folder, "--precision", "fp32,fp16")
     assert result.exception is None, result.output
     return folder
 

@@ -24,9 +24,8 @@ def test_an_example_is_whole_and_small(
     folder = EXAMPLES / name
     result = run("info", folder)
     assert result.exception is None and "files match their sha256" in result.output
-    assert (
-        sum(path.stat().st_size for path in folder.iterdir()) <= 6_100_000
-    )  # the repository stays under 20 MB
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    assert size <= 2_500_000, "the repository stays under 10 MB"
     assert (folder / "picture.jpg").stat().st_size < 200_000
 
 

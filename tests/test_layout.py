@@ -83,7 +83,8 @@ def test_every_runtime_module_but_the_engine_imports_without_anything_heavy() ->
     names += ["foveate.cli", "foveate.train.cli", "foveate.train.phantom", "foveate.train.dataset"]
     names += ["foveate.export.cli", "foveate.benchmarks.cli", "foveate.benchmarks.demo"]
     names += ["foveate.benchmarks.benchmark_cli", "foveate.export.build_cli"]
-    names += ["foveate.export.plan_job"]  # and export.tensorrt: it runs where torch does not
+    # and what it imports: export/tensorrt runs where torch does not
+    names += ["foveate.export.tensorrt.plan_job"]
     blocked = f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}))"
     python(f"{blocked}; import importlib; [importlib.import_module(n) for n in {names!r}]")
 
@@ -99,7 +100,7 @@ def test_the_help_loads_no_numpy() -> None:
 
 def test_the_cache_of_plans_loads_no_numpy() -> None:
     folder = "foveate.runtime.engines.tensorrt"
-    rooms = f"{folder}.plan_lookup, {folder}.plan_care, foveate.export.build_cli"
+    rooms = f"{folder}.plan_lookup, {folder}.plan_cache, foveate.export.build_cli"
     assert python(f"import sys, {rooms}; print('numpy' in sys.modules)") == "False"
 
 

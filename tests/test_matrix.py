@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from foveate.export.graph import cascade_model
-from foveate.export.quantised import quantised, value_ranges
+from foveate.export.int8.quantise import quantised, value_ranges
+from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.export.reference import torch_cascade
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, dice
 from foveate.runtime.bundle.bundle import open_bundle

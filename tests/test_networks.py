@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from foveate.export.graph import cascade_model
-from foveate.export.lint import lint
-from foveate.export.quantised import quantised, value_ranges
+from foveate.export.int8.quantise import quantised, value_ranges
+from foveate.export.onnx_graph.cascade import cascade_model
+from foveate.export.onnx_graph.lint import lint
 from foveate.export.reference import torch_cascade
-from foveate.export.tensorrt import build_plan
+from foveate.export.tensorrt.build import build_plan
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.base import Array
 from foveate.runtime.engines.registry import engine_from_onnx

@@ -8,7 +8,7 @@ import onnx
 import torch
 from torch import nn
 
-from foveate.export.graph import cascade_model, stage_model
+from foveate.export.onnx_graph.cascade import cascade_model, stage_model
 from foveate.export.reference import torch_cascade
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.spec import CascadeSpec

@@ -61,5 +61,5 @@ def check_job(job: Job) -> None:
     if spec.classes[1:] != known:
         raise BundleError(
             f"--single {other} has the classes {', '.join(spec.classes[1:])}; {name} has "
-            f"{', '.join(known)}. Wanted the same"
+            f"{', '.join(known)}. PlanQuery the same"
         )

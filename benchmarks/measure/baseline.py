@@ -13,8 +13,7 @@ from foveate.benchmarks.measure.targets import Variant
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Array, Pixels, feed
-from foveate.runtime.engines.load_settings import LoadSettings
-from foveate.runtime.engines.registry import engine_from_bundle
+from foveate.runtime.engines.registry import LoadSettings, engine_from_bundle
 from foveate.runtime.input_types import as_input_type
 
 OUTPUTS = ("mask", "box", "score")

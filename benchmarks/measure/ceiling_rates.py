@@ -21,9 +21,8 @@ from foveate.benchmarks.measure.timing import interleaved, ratio, seconds_of
 from foveate.runtime.agreement import BOUNDS, compare_masks
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Array, Pixels
-from foveate.runtime.engines.tensorrt.engine import PlannedEngine, facts_of
+from foveate.runtime.engines.tensorrt.engine import PlannedEngine, facts_of, read_kernels
 from foveate.runtime.engines.tensorrt.plan import Plan
-from foveate.runtime.engines.tensorrt.plan_kernels import read_kernels
 from foveate.runtime.engines.tensorrt.slot_ring import RingSettings
 
 CASCADE = "cascade"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from foveate.benchmarks.measure.parity import Parity
 from foveate.benchmarks.measure.targets import Variants
-from foveate.runtime.auto.cpu_candidates import USUAL
-from foveate.runtime.auto.cpu_environment import cpu_place
+from foveate.runtime.auto.cpu_candidates import DEFAULT
 from foveate.runtime.auto.parity_records import EngineParity, parity_path, write_engine_parity
+from foveate.runtime.engines.hardware import cpu_environment
 
 
 def write_engine_proofs(found: Variants, parity: Parity, data: str) -> list[str]:
@@ -15,9 +15,9 @@ def write_engine_proofs(found: Variants, parity: Parity, data: str) -> list[str]
     ``data`` is the name of the data set. Phantoms drawn for the benchmark are none: a bundle may
     keep its masks on them and not on the images it was made for.
     """
-    here, written = cpu_place(), []
+    here, written = cpu_environment(), []
     for variant in found.cascades:
-        if variant.engine not in here.versions or variant.name == USUAL.label:
+        if variant.engine not in here.versions or variant.name == DEFAULT.label:
             continue
         path = parity_path(found.bundle, here, variant.engine, variant.precision)
         total = parity.totals[variant.name]

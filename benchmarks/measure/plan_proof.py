@@ -8,7 +8,7 @@ from foveate.benchmarks.measure.images import Images
 from foveate.benchmarks.measure.parity import Parity
 from foveate.benchmarks.measure.targets import Variants
 from foveate.runtime.agreement import Disagreement
-from foveate.runtime.auto.plan_parity import PlanParity, write_parity
+from foveate.runtime.auto.parity_records import PlanParity, write_parity
 from foveate.runtime.engines.tensorrt.engine import PlannedEngine
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 

@@ -20,7 +20,7 @@ from PIL import Image
 from foveate.benchmarks.measure.images import Images
 from foveate.benchmarks.measure.parity import Box, Reference
 from foveate.benchmarks.schema.result_files import write_result
-from foveate.runtime.bundle.bundle import WEIGHTS, Bundle
+from foveate.runtime.bundle.bundle import WEIGHTS, Bundle, graph_name
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import BundleError, DataError
 from foveate.runtime.io.png import write_mask
@@ -39,10 +39,12 @@ _IMAGE = {"sha256": str, "size": [int], "box": [[float]]}
 
 
 def identity(bundle: Bundle) -> dict[str, str]:
-    """Return what decides a bundle's masks: its weights, and the cascade around them."""
+    """Return what decides a bundle's masks: the file of its weights, and the cascade."""
     manifest = bundle.manifest
+    files = manifest["files"]
+    weights = files[WEIGHTS if WEIGHTS in files else graph_name("fp32")]
     return {
-        "weights_sha256": str(manifest["files"][WEIGHTS]["sha256"]),
+        "weights_sha256": str(weights["sha256"]),
         "cascade_sha256": canonical_sha256(dict(manifest["cascade"])),
     }
 

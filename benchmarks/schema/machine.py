@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 import foveate
-from foveate.runtime.engines.processor import processor
+from foveate.runtime.engines.hardware import processor
 from foveate.runtime.errors import SettingsError
 
 PACKAGES = (

@@ -101,7 +101,7 @@ def plan(masks: Path, every: str, option: str, few: bool) -> Iterator[tuple[str,
     fast += f"{'fp32' if main == 'onnxruntime' else 'fp16'} --engines"
     names = {path.parent.name for path in masks.glob("*/reference.json")} - {"phantoms"}
     for name in ("phantoms", *sorted(names)):
-        bundle = "{temp}/phantoms" if name == "phantoms" else f"{{tree}}/examples/{name}"
+        bundle = f"{{temp}}/{name}"
         plans = ["fp16 --batch 1,1,1", "fp32", "tf32", "fp16 --batch 2,16,64"]
         plans = plans[: 4 if name == "phantoms" else 3] if main == "tensorrt" else []
         for number, words in enumerate(plans):
@@ -131,8 +131,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="foveate-gpu-check-") as folder:
         check = Check(given, Path(folder))
-        archive, phantoms = given.references / "bundle.tar.xz", Path(folder, "phantoms")
-        shutil.unpack_archive(archive, phantoms, filter="data")
+        for archive in given.references.rglob("bundle.tar.xz"):
+            own = archive.parent != given.references
+            target = Path(folder, archive.parent.name if own else "phantoms")
+            shutil.unpack_archive(archive, target, filter="data")
         for step in plan(check.paths["masks"], *engines(check), given.rehearsal):
             check.run(*step)
         files = " ".join(f"{{temp}}/{name}.json" for name in check.results)

@@ -2,8 +2,8 @@
 
 ``python benchmarks/scripts/gpu_references.py OUT BUNDLE COUNT [--set NAME DATA LIST COUNT]...``
 
-A folder for each set (``foveate benchmark --reference``), and the bundle of the phantoms in one
-archive: its weights lie in its float32 graph too, so xz stores them once.
+A folder for each set (``foveate benchmark --reference``), and an archive of each bundle. The
+examples have no fp16 graph; the one in their archives is exported here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import shutil
 import sys
 import tarfile
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -54,6 +55,8 @@ def main(
             example = open_bundle(EXAMPLES / name)
             images = dataset_images(data, stems, len(example.spec.classes) - 1)
             _write(out / name, example, _spread(images, most))
+            with tempfile.TemporaryDirectory() as folder:
+                _archive(_with_fp16(example, Path(folder, name)), out / name / ARCHIVE)
         click.echo(f"{out}: {_mib(out):.1f} MiB in all")
     except FoveateError as error:
         click.echo(error, err=True)
@@ -68,6 +71,18 @@ def _write(folder: Path, bundle: Bundle, images: Images) -> None:
     bar.log(f"{folder.name}: {len(images)} images, {_mib(folder):.1f} MiB")
 
 
+def _with_fp16(bundle: Bundle, folder: Path) -> Bundle:
+    """Export a bundle anew, with a graph in fp16 next to its own."""
+    from foveate.export.bundle import ExportJob, export
+    from foveate.export.image_sets import image_sets
+    from foveate.export.source import read_source
+
+    source = read_source(bundle.path)
+    sets, bar = image_sets(source, None, int8=False), Bar()
+    export(ExportJob(source, folder, ("fp32", "fp16"), sets, False, bar.update))
+    return open_bundle(folder)
+
+
 def _spread(images: Images, most: int) -> Images:
     """Return at most so many images, evenly spread; 0 means all."""
     if not most or most >= len(images):
@@ -76,7 +91,7 @@ def _spread(images: Images, most: int) -> Images:
 
 
 def _archive(bundle: Bundle, path: Path) -> None:
-    """Write a bundle's manifest and the files that it lists, next to each other for xz."""
+    """Write a bundle's manifest and the files that it lists."""
     contents = {MANIFEST: bundle.manifest_bytes}
     contents |= {name: bundle.read(name) for name in sorted(bundle.manifest["files"])}
     with tarfile.open(path, "w:xz", preset=9) as archive:

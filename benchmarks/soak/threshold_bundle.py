@@ -59,7 +59,7 @@ def write_bundle(
     stage2: nn.Module,
 ) -> None:
     """Write a float32 bundle of two networks, of no data and no training."""
-    from foveate.export.graph import cascade_model
+    from foveate.export.onnx_graph.cascade import cascade_model
 
     folder.mkdir(parents=True, exist_ok=True)
     graph = folder / graph_name("fp32")

@@ -62,7 +62,7 @@ class OnnxRuntimeEngine : public Engine {
   }
 
  private:
-  // The options of runtime/engines/onnxruntime_session.py.
+  // The options of runtime/engines/onnxruntime.py.
   Held<OrtSession> session(const std::string& graph, int threads) {
     const auto options = held(api().ReleaseSessionOptions, [](OrtSessionOptions** made) {
       return api().CreateSessionOptions(made);

@@ -1,8 +1,8 @@
-"""Which engine and precision ``auto`` stands for, and why: settled once, before any work.
+"""Resolve ``auto`` to an engine and a precision, with the reason.
 
-TensorRT is taken where a plan of the bundle runs on the GPU here and ``benchmark parity`` found its
-masks inside the bounds of its precision, on this GPU; the quicker precision first. Else what
-``cpu_choice`` takes on the CPU: the fastest of what is allowed, as timed on this machine.
+TensorRT is chosen if the cache has a plan of the bundle for this GPU and ``benchmark parity`` found
+its masks within the bounds of its precision on it; the faster precision first. Otherwise
+``auto.cpu`` chooses: the fastest of the allowed engines, as timed on this machine.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from foveate.runtime.auto.cpu import Speeds, choose_on_cpu
-from foveate.runtime.auto.plan_parity import read_parity
+from foveate.runtime.auto.parity_records import read_parity
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache, plan_cache
-from foveate.runtime.engines.tensorrt.plan_lookup import Wanted, usable
+from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery, usable
 from foveate.runtime.engines.tensorrt.plan_record import BF16, TF32, Gpu, PlanRecord, graph_of
 from foveate.runtime.errors import BundleError, EngineError
 
 AUTO = "auto"
 CPU_ENGINE = "onnxruntime"
 GPU_PRECISIONS = ("fp16", TF32, "fp32")
-"""The order in which ``auto`` tries what a plan may compute with."""
+"""The precisions of plans in the order in which ``auto`` tries them."""
 
 
 @dataclass(frozen=True)
 class Choice:
     """An engine and a precision, and the reason in words.
 
-    ``engine_ms``: milliseconds of an image by engine and precision, where ``auto`` on a CPU went
-    by them; ``left_out``: what it did not consider, with the reason.
+    ``engine_ms``: milliseconds per image by engine and precision, if ``auto`` on a CPU decided by
+    them; ``left_out``: what it did not consider, with the reason.
     """
 
     engine: str
@@ -44,8 +44,8 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Place:
-    """The TensorRT and the GPU that plans would run on here."""
+class GpuEnvironment:
+    """The TensorRT and the GPU on which plans would run."""
 
     flavour: str
     version: str
@@ -59,79 +59,84 @@ def choose(
     speeds: Speeds | None = None,
     gpu: int = 0,
 ) -> Choice:
-    """Return what is to run. What is named is taken as it is; EngineError comes when it is loaded.
+    """Return the engine and precision to run. An explicit choice is not checked here.
 
-    Without a plan of the bundle in the cache neither TensorRT nor CUDA is asked for anything.
-    ``gpu``: the number of the GPU that plans would run on. Without ``speeds`` nothing is timed:
-    the times kept for all cores count.
+    TensorRT and CUDA are loaded only if the cache has a plan of the bundle. ``gpu``: the number of
+    the GPU for plans. Without ``speeds`` nothing is timed; stored times for all cores are used.
     """
     if AUTO not in (engine, precision):
-        return Choice(engine, precision, "it was asked for")
+        return Choice(engine, precision, "explicitly requested")
     if precision == BF16:
-        return Choice("openvino", BF16, "bf16 was asked for, and openvino alone computes in it")
+        return Choice("openvino", BF16, "bf16 was requested, and only openvino supports it")
     if engine not in (AUTO, "tensorrt"):
-        return Choice(engine, "fp32", f"{engine} was asked for, and fp32 is the reference")
+        return Choice(engine, "fp32", f"{engine} was requested, and fp32 is the reference")
     proven, reason = _proven(bundle, precision, gpu)
     if proven is not None:
         return Choice("tensorrt", proven, reason)
     if engine == "tensorrt":
-        return Choice(engine, "fp32", f"tensorrt was asked for; {reason}")
+        return Choice(engine, "fp32", f"tensorrt was requested; {reason or _no_plan()}")
     cpu = choose_on_cpu(bundle, "" if precision == AUTO else precision, speeds or Speeds())
     taken, why = cpu.candidate, "; ".join(filter(None, (cpu.why, reason)))
     return Choice(taken.engine, taken.precision, why, cpu.ms, cpu.left_out)
 
 
 def _proven(bundle: Bundle, precision: str, number: int) -> tuple[str | None, str]:
-    """Return the first precision whose plans are proven here and why, or None and why not."""
+    """Return the first precision whose plans are proven here with the reason, or None and why."""
     cache, records = plan_cache(), _plans(bundle, precision)
     if not records:
-        return None, f"there is no TensorRT plan of it in {cache.folder}"
+        return None, ""
     try:
-        place = _place(number)
+        here = _gpu_environment(number)
     except EngineError as error:
-        return None, f"TensorRT plans of it are there, but cannot run here: {error}"
+        return None, f"it has TensorRT plans that cannot run here: {error}"
     reasons = []
     for name in _precisions(bundle, precision):
-        found, reason = _judge(cache, place, bundle, name)
+        found, reason = _judge(cache, here, bundle, name)
         if found:
             return name, reason
         reasons += [reason] if reason else []
-    return None, "; ".join(reasons) or f"no TensorRT plan of it is for {place.gpu.name}"
+    return None, "; ".join(reasons) or f"none of its TensorRT plans is for {here.gpu.name}"
 
 
-def _judge(cache: PlanCache, place: Place, bundle: Bundle, precision: str) -> tuple[bool, str]:
-    """Return whether a precision's plans are proven here; every plan that could be taken counts."""
+def _judge(
+    cache: PlanCache, here: GpuEnvironment, bundle: Bundle, precision: str
+) -> tuple[bool, str]:
+    """Return whether all plans of a precision that could run here are proven, and why."""
     graph = bundle.graph_sha256(graph_of(precision))
-    wanted = Wanted(place.flavour, place.version, place.gpu, str(bundle.path), precision, graph)
-    records = usable(cache, wanted)
+    query = PlanQuery(here.flavour, here.version, here.gpu, str(bundle.path), precision, graph)
+    records = usable(cache, query)
     measure = f"foveate benchmark parity {bundle.path} DATA --engines tensorrt"
     for record in records:
         try:
-            parity = read_parity(cache, record, place.version, place.gpu)
+            parity = read_parity(cache, record, here.version, here.gpu)
         except BundleError as error:
             return False, f"the {precision} plan: {error}"
         if parity is None:
             return False, (
-                f"a {precision} plan is not measured on {place.gpu.name}: "
+                f"a {precision} plan has not been measured on {here.gpu.name}: "
                 f"{measure} --precision {precision}"
             )
         if not parity.proves:
-            return False, f"the {precision} plan is not good enough: {parity}"
+            return False, f"the masks of the {precision} plan differ too much: {parity}"
     if not records:
         return False, ""
-    return True, f"a plan for {place.gpu.name} is there: {parity}"
+    return True, f"a plan for {here.gpu.name} is in the cache: {parity}"
 
 
-def _place(number: int) -> Place:
+def _gpu_environment(number: int) -> GpuEnvironment:
     from foveate.runtime.engines.tensorrt.gpu import gpu
     from foveate.runtime.engines.tensorrt.toolkit import toolkit
 
     kit = toolkit()
-    return Place(kit.flavour, kit.version, gpu(number))
+    return GpuEnvironment(kit.flavour, kit.version, gpu(number))
+
+
+def _no_plan() -> str:
+    return f"the cache {plan_cache().folder} has no plan of the bundle"
 
 
 def _plans(bundle: Bundle, precision: str) -> list[PlanRecord]:
-    """Return the plans of the bundle's graphs in the cache, for whatever GPU."""
+    """Return the cached plans of the bundle's graphs, for any GPU."""
     graphs = {bundle.graph_sha256(graph_of(name)) for name in _precisions(bundle, precision)}
     return [r for r in plan_cache().records() if r.recipe.graph_sha256 in graphs]
 

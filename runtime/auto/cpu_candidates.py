@@ -1,17 +1,17 @@
-"""What ``auto`` may take on a CPU: engines and precisions whose masks are known to be right here.
+"""List the CPU engines and precisions whose masks ``auto`` may trust on this machine.
 
-float32 is held to its bounds on every engine by the tests and by export. Every other precision
-needs a record: of ``benchmark parity`` here, or for int8 in ONNX Runtime the bundle's own, which
-export measured with that engine. A record made here goes before everything else.
+float32 is within its bounds on every engine: the tests and export check it. Other precisions need
+a record: of ``benchmark parity`` on this machine or, for int8 in ONNX Runtime, the bundle's own,
+which export measured. A record of this machine takes precedence.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from foveate.runtime.auto.cpu_environment import CpuPlace
 from foveate.runtime.auto.parity_records import parity_path, read_engine_parity
 from foveate.runtime.bundle.bundle import Bundle, parity_rows
+from foveate.runtime.engines.hardware import CpuEnvironment
 from foveate.runtime.engines.tensorrt.plan_record import BF16, graph_of
 from foveate.runtime.errors import BundleError
 
@@ -21,7 +21,7 @@ INT8 = "int8"
 
 @dataclass(frozen=True)
 class Candidate:
-    """An engine of a CPU with a precision."""
+    """A CPU engine with a precision."""
 
     engine: str
     precision: str
@@ -31,28 +31,28 @@ class Candidate:
         return f"{self.engine} {self.precision}"
 
 
-USUAL = Candidate(ONNXRUNTIME, "fp32")
-"""What is taken unless another is clearly faster. Its masks are what export measured."""
+DEFAULT = Candidate(ONNXRUNTIME, "fp32")
+"""Chosen unless another is clearly faster; export measured its masks."""
 ORDER = (
-    USUAL,
+    DEFAULT,
     Candidate(OPENVINO, "fp32"),
     Candidate(OPENVINO, BF16),
     Candidate(ONNXRUNTIME, INT8),
     Candidate(OPENVINO, INT8),
 )
-"""The more exact ones first; a later one must be clearly faster than those before it."""
+"""More exact candidates first; a later one must be clearly faster than those before it."""
 
 
 @dataclass
 class Candidates:
-    """What may be taken, and what may not with the reason, by label."""
+    """The allowed candidates, and by label why others are not allowed."""
 
     allowed: list[Candidate] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def cpu_candidates(bundle: Bundle, here: CpuPlace, precision: str = "") -> Candidates:
-    """Return what may be taken here; ``precision`` leaves only that one."""
+def cpu_candidates(bundle: Bundle, here: CpuEnvironment, precision: str = "") -> Candidates:
+    """Return the candidates on this machine, only those of ``precision`` if given."""
     found = Candidates()
     for item in ORDER:
         if graph_of(item.precision) not in bundle.precisions:
@@ -67,12 +67,12 @@ def cpu_candidates(bundle: Bundle, here: CpuPlace, precision: str = "") -> Candi
     return found
 
 
-def _reason_against(bundle: Bundle, here: CpuPlace, item: Candidate) -> str:
-    """Return why a candidate may not be taken, empty when it may."""
+def _reason_against(bundle: Bundle, here: CpuEnvironment, item: Candidate) -> str:
+    """Return why a candidate is not allowed, empty if it is."""
     if item.engine not in here.versions:
         extra = "cpu" if item.engine == ONNXRUNTIME else item.engine
         return f"{item.engine} is not installed: pip install 'foveate[{extra}]'"
-    if item == USUAL:
+    if item == DEFAULT:
         return ""
     if item.precision == BF16 and here.processor.lacks_bf16:
         return "this processor has no bfloat16 arithmetic"
@@ -81,16 +81,16 @@ def _reason_against(bundle: Bundle, here: CpuPlace, item: Candidate) -> str:
     try:
         parity = read_engine_parity(parity_path(bundle, here, item.engine, item.precision))
         if parity is not None:
-            return "" if parity.proves else f"its masks are not good enough: {parity}"
+            return "" if parity.proves else f"its masks differ too much: {parity}"
         if item.precision == "fp32" or _held_in_export(bundle, here, item):
             return ""
     except BundleError as error:
         return f"{error}; measure again: {measure}"
-    return f"its masks were not measured on this processor: {measure}"
+    return f"its masks have not been measured on this processor: {measure}"
 
 
-def _held_in_export(bundle: Bundle, here: CpuPlace, item: Candidate) -> bool:
-    """Say whether the bundle's own record counts here; export ran int8 in ONNX Runtime alone."""
+def _held_in_export(bundle: Bundle, here: CpuEnvironment, item: Candidate) -> bool:
+    """Return whether the bundle's own record counts; export measures int8 in ONNX Runtime only."""
     if item != Candidate(ONNXRUNTIME, INT8) or not here.processor.exact_int8:
         return False
     return parity_rows(bundle).get(INT8, {}).get("held") is True

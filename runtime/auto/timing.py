@@ -1,7 +1,7 @@
-"""How long each candidate takes an image on this machine: measured once, kept in the user's cache.
+"""Time each candidate on this machine, once; the times are stored in the user's cache.
 
-The image is synthetic, 1024 x 1024. Candidates take turns, so that a slow moment of the machine is
-not one candidate's alone; the least time of each counts.
+The image is synthetic, 1024 x 1024. Candidates alternate, so that a slow moment of the machine
+affects all of them; the minimum of each counts.
 """
 
 from __future__ import annotations
@@ -17,24 +17,22 @@ from typing import Any
 import numpy as np
 
 from foveate.runtime.auto.cpu_candidates import Candidate
-from foveate.runtime.auto.cpu_environment import CpuPlace
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cache import cache_folder
 from foveate.runtime.engines.base import Array, Engine, feed
-from foveate.runtime.engines.load_settings import LoadSettings
-from foveate.runtime.engines.registry import engine_from_bundle
+from foveate.runtime.engines.hardware import CpuEnvironment
+from foveate.runtime.engines.registry import LoadSettings, engine_from_bundle
 from foveate.runtime.engines.tensorrt.plan_record import graph_of
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.json_files import canonical_sha256, check_shape, read_signed, write_signed
 
 SIDE = 1024
-"""Height and width of the image that is timed, in pixels."""
+"""Height and width of the timed image, in pixels."""
 BUDGET_S = 2.0
-"""Seconds, loading included, after which no round is begun; three rounds are made in any case."""
-LEAST, MOST = 3, 9
-"""Rounds."""
+"""Seconds, including loading, after which no further round starts (after MIN_ROUNDS)."""
+MIN_ROUNDS, MAX_ROUNDS = 3, 9
 PAUSE_S = 0.05
-"""Seconds before a run of several threads: those of ONNX Runtime spin so long after theirs."""
+"""Seconds before a run of several threads: ONNX Runtime's threads spin this long after a run."""
 OUTPUTS = ("mask", "box", "score")
 OWN_HASH = "times_sha256"
 _SHAPE = {"ms": dict, "failed": dict, "rounds": int}
@@ -42,7 +40,7 @@ _SHAPE = {"ms": dict, "failed": dict, "rounds": int}
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds an image by label, and by label why another could not be timed."""
+    """Milliseconds per image by label, and by label why a candidate could not be timed."""
 
     ms: Mapping[str, float]
     failed: Mapping[str, str] = field(default_factory=dict)
@@ -50,13 +48,13 @@ class Times:
 
 
 Timer = Callable[[Bundle, Sequence[Candidate], int], Times]
-"""Times candidates of a bundle with so many threads: ``time_candidates``, or given figures."""
+"""Times the candidates of a bundle with a number of threads, like ``time_candidates``."""
 
 
 def time_candidates(bundle: Bundle, candidates: Sequence[Candidate], threads: int) -> Times:
-    """Return the least times of the candidates that load and run here.
+    """Return the minimum times of the candidates that load and run on this machine.
 
-    BundleError when the bundle is damaged.
+    Raises BundleError if the bundle is damaged.
     """
     started = time.perf_counter()
     failed: dict[str, str] = {}
@@ -75,7 +73,9 @@ def time_candidates(bundle: Bundle, candidates: Sequence[Candidate], threads: in
                 engines.pop(item.label, None)
         spent: dict[str, list[float]] = {label: [] for label in engines}
         rounds = 0
-        while rounds < LEAST or (rounds < MOST and time.perf_counter() - started < BUDGET_S):
+        while rounds < MIN_ROUNDS or (
+            rounds < MAX_ROUNDS and time.perf_counter() - started < BUDGET_S
+        ):
             rounds += 1
             for label, engine in engines.items():
                 spent[label].append(_run_ms(engine, feeds, threads))
@@ -83,16 +83,16 @@ def time_candidates(bundle: Bundle, candidates: Sequence[Candidate], threads: in
 
 
 def idle_timer() -> Timer | None:
-    """Return what times candidates, None while this machine has more to do than processors.
+    """Return the timer, None while this machine is busy.
 
-    Times taken then would be kept, and say more of the others' work than of the engines.
+    Times measured then would be stored, and reflect the load rather than the engines.
     """
     busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1)
     return None if busy else time_candidates
 
 
-def kept_times(path: Path) -> Times | None:
-    """Return what was measured before; None where nothing was, or where the file is damaged."""
+def load_times(path: Path) -> Times | None:
+    """Return the stored times; None if there are none or the file is damaged."""
     if not path.is_file():
         return None
     try:
@@ -104,18 +104,18 @@ def kept_times(path: Path) -> Times | None:
     return Times(values["ms"], values["failed"], values["rounds"])
 
 
-def keep_times(path: Path, times: Times) -> None:
-    """Keep what was measured. A folder that cannot be written only costs the next start."""
+def store_times(path: Path, times: Times) -> None:
+    """Store times. A folder that cannot be written to only costs the next start."""
     try:
         write_signed(path, asdict(times), OWN_HASH)
     except OSError as error:
-        _debug(f"not kept: {error}")
+        _debug(f"not stored: {error}")
 
 
 def times_path(
-    bundle: Bundle, here: CpuPlace, candidates: Sequence[Candidate], threads: int
+    bundle: Bundle, here: CpuEnvironment, candidates: Sequence[Candidate], threads: int
 ) -> Path:
-    """Return the file of the times of just these candidates, on this machine."""
+    """Return the file of the times of exactly these candidates on this machine."""
     facts: dict[str, Any] = {
         "processor": here.processor.as_dict(),
         "versions": {item.engine: here.versions[item.engine] for item in candidates},
@@ -129,13 +129,13 @@ def times_path(
 
 
 def _debug(text: str) -> None:
-    import logging  # 5 ms of a start that has nothing to say
+    import logging  # costs 5 ms, and is rarely needed
 
     logging.getLogger(__name__).debug(text)
 
 
 def _image(input_type: str) -> Array:
-    """Return a bright disc on a ramp, as the graph takes it."""
+    """Return a bright disc on a ramp as the graph's input."""
     axis = np.arange(SIDE, dtype=np.int64)
     pixels = np.add.outer(axis, axis) // 16
     pixels[np.hypot(*np.meshgrid(axis - SIDE // 2, axis - SIDE // 3)) < SIDE // 8] = 220

@@ -19,8 +19,7 @@ from foveate.runtime.cascade.runs import Bounds, Runs
 from foveate.runtime.cascade.spare import Spare
 from foveate.runtime.closing import Closing
 from foveate.runtime.engines.base import Engine, Submitting
-from foveate.runtime.engines.load_settings import LoadSettings
-from foveate.runtime.engines.registry import PLANNED, engine_from_bundle
+from foveate.runtime.engines.registry import PLANNED, LoadSettings, engine_from_bundle
 from foveate.runtime.engines.tensorrt.plan_record import graph_of
 from foveate.runtime.engines.tensorrt.slot import CLOSED
 from foveate.runtime.errors import EngineError

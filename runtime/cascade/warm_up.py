@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveate.runtime.engines.load_settings import is_whole
+from foveate.runtime.engines.registry import is_whole
 from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError, SettingsError
 
 if TYPE_CHECKING:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from foveate.runtime.engines.base import available_cores
 
 ROOT = Path("/")
 JETPACKS = {36: 6, 38: 7, 39: 7}
@@ -52,3 +58,92 @@ def _text(path: Path) -> str:
         return path.read_text(errors="replace").strip("\0 \n")
     except OSError:
         return ""
+
+
+CPU_INFO = Path("/proc/cpuinfo")
+CPU_FLAGS = (
+    "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16",
+    "amx_int8", "asimd", "asimddp", "i8mm", "bf16",
+)  # fmt: skip
+"""Flags that decide which kernels run; others are not recorded."""
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimd"}
+"""With one of these int8 products are added up whole. x86 without them cuts sums off at 16 bits."""
+
+
+@dataclass(frozen=True)
+class Processor:
+    """``name`` alone does not tell two processors apart on a virtual machine; ``flags`` help.
+
+    ``flags`` is empty where the system does not say.
+    """
+
+    name: str
+    flags: tuple[str, ...]
+    cores: int
+
+    @property
+    def exact_int8(self) -> bool:
+        """Whether int8 is known to give the same sums here as on other processors."""
+        return bool(INT8_FLAGS.intersection(self.flags))
+
+    @property
+    def lacks_bf16(self) -> bool:
+        """Whether it is known to have no bfloat16 arithmetic."""
+        return bool(self.flags) and not BF16_FLAGS.intersection(self.flags)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "flags": list(self.flags)}
+
+
+def processor(cpu_info: Path = CPU_INFO) -> Processor:
+    """Return the processor of this machine; ``cores`` are those this process may use."""
+    name = _value(cpu_info, "model name") or platform.processor() or platform.machine()
+    present = set((_value(cpu_info, "flags") or _value(cpu_info, "Features")).split())
+    return Processor(name, tuple(flag for flag in CPU_FLAGS if flag in present), available_cores())
+
+
+def _value(cpu_info: Path, key: str) -> str:
+    """Return the first value of a key of /proc/cpuinfo, empty where there is none."""
+    try:
+        with cpu_info.open(encoding="utf-8") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name.strip() == key:
+                    return value.strip()
+    except OSError:
+        pass
+    return ""
+
+
+PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime_gpu"), "openvino": ("openvino",)}
+"""Engine of a CPU, which is also its module -> packages that may bring it, as pip writes them."""
+
+
+@dataclass(frozen=True)
+class CpuEnvironment:
+    """``versions`` has the engines that are installed here, by name."""
+
+    processor: Processor
+    versions: Mapping[str, str]
+
+
+def cpu_environment() -> CpuEnvironment:
+    """Return this machine's; no engine is loaded for it."""
+    found = {engine: _version(engine) for engine in PACKAGES}
+    return CpuEnvironment(processor(), {engine: text for engine, text in found.items() if text})
+
+
+def _version(engine: str) -> str:
+    """Return what tells an engine's version from another, empty where it is not installed.
+
+    That is the name of the folder which pip writes beside the module, ``onnxruntime-1.32.0``, else
+    the time of the module's file. Asking importlib.metadata would cost a start 30 ms.
+    """
+    spec = find_spec(engine)
+    if spec is None or spec.origin is None:
+        return ""
+    module = Path(spec.origin)
+    named = re.compile(rf"((?:{'|'.join(PACKAGES[engine])})-[^-]+)\.dist-info")
+    found = [match[1] for name in os.listdir(module.parents[1]) if (match := named.fullmatch(name))]
+    return ", ".join(sorted(found)) or f"of {module.stat().st_mtime_ns}"

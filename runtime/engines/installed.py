@@ -94,7 +94,7 @@ def _cuda_provider(lines: Lines) -> list[Piece]:
     name, found = "ONNX Runtime with its CUDA provider", _onnxruntime(line)
     if not found.found:
         return [Piece(name, "", line, found.reason)]
-    from foveate.runtime.engines.onnxruntime_provider import has_provider, missing_libraries
+    from foveate.runtime.engines.onnxruntime_cuda import has_provider, missing_libraries
 
     if not has_provider():
         return [Piece(name, "", line, f"{found.found} is here, without it")]

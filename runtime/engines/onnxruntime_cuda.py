@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import io
+import itertools
+import os
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import onnxruntime
 
@@ -14,17 +21,15 @@ from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.runtime.engines.cuda.query import driver_problem
 from foveate.runtime.engines.host_memory import HostMemory, PinnedMemory, PlainMemory
 from foveate.runtime.engines.install_lines import lines_here
-from foveate.runtime.engines.onnxruntime_binding import BoundSession
-from foveate.runtime.engines.onnxruntime_provider import (
-    PROVIDER,
-    has_provider,
-    load_libraries,
-    missing_libraries,
-    quiet,
-)
-from foveate.runtime.engines.onnxruntime_session import session_options, short
+from foveate.runtime.engines.onnxruntime import BoundSession, session_options, short
 from foveate.runtime.errors import EngineError, GraphError
 
+PROVIDER = "CUDAExecutionProvider"
+WARNING, FATAL = 2, 4
+LIBRARIES = ("cudart", "cublasLt", "cublas", "nvrtc", "curand", "cufft", "cudnn")
+"""Of CUDA and cuDNN, as the provider needs them."""
+NOT_LOADED = re.compile(r"Failed to load (\S+):")
+NOT_FOUND = re.compile(r"^(\S+): cannot open shared object file")
 OPTIONS = {"use_tf32": "0"}
 """Of the provider. float32 means float32: TF32 rounds the factors of products to 10 bits."""
 CPU = "CPUExecutionProvider"
@@ -146,3 +151,91 @@ def _trouble(error: Exception | None = None) -> str:
         f"the onnxruntime-cuda engine cannot be loaded: ONNX Runtime {onnxruntime.__version__} "
         f"does not start its CUDA provider: {'; '.join(reasons)}"
     )
+
+
+def has_provider() -> bool:
+    """Return whether this ONNX Runtime was built with CUDA; says nothing of the libraries."""
+    return PROVIDER in onnxruntime.get_available_providers()
+
+
+def wheel_libraries() -> list[Path]:
+    """Return NVIDIA's libraries in their wheels, wherever on sys.path those lie.
+
+    Those that others need come first. Wheels of CUDA 13 share the folder cu13, those of CUDA 12
+    have one each; cuDNN has its own beside both.
+    """
+    folders = [
+        folder
+        for entry in sys.path
+        for folder in sorted(Path(entry).glob("nvidia/*/lib"))
+        if _fits(folder.parent.name)
+    ]
+    found: dict[str, Path] = {}
+    for library, folder in itertools.product(LIBRARIES, folders):
+        for path in folder.glob(f"lib{library}.so.*"):
+            found.setdefault(path.name, path.resolve())
+    return list(found.values())
+
+
+def _fits(wheel: str) -> bool:
+    """Say whether the wheels of a folder are for the CUDA that this ONNX Runtime was built with."""
+    major = str(getattr(onnxruntime, "cuda_version", "")).partition(".")[0]
+    if major.isdigit() and int(major) >= 13:
+        return wheel in (f"cu{major}", "cudnn")
+    return re.fullmatch(r"cu\d+", wheel) is None
+
+
+def load_libraries() -> list[str]:
+    """Load NVIDIA's libraries from their wheels and return the names of those not found.
+
+    ``preload_dlls`` of newer versions of ONNX Runtime looks beside ONNX Runtime and where the
+    system does. What it misses it prints, which is caught here.
+    """
+    for path in wheel_libraries():
+        with contextlib.suppress(OSError):  # the loader says so of what needs it
+            ctypes.CDLL(str(path))
+    said = io.StringIO()
+    if hasattr(onnxruntime, "preload_dlls"):
+        with contextlib.redirect_stdout(said):
+            onnxruntime.preload_dlls()
+    return [Path(name).name for name in NOT_LOADED.findall(said.getvalue())]
+
+
+def missing_libraries() -> list[str]:
+    """Return the shared libraries of CUDA and cuDNN that keep the provider from loading.
+
+    The loader of the system decides: it names the first library that it does not find. What
+    ``load_libraries`` missed beside it is named too, and nothing where only the driver is missing.
+    """
+    wheels = load_libraries()
+    first = _first_missing()
+    if not first or first.startswith("libcuda."):
+        return []
+    return list(dict.fromkeys([first, *wheels]))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep ONNX Runtime from writing to standard error while a session is made.
+
+    What it writes there when a provider does not load is raised by us, in words. The level is that
+    of the process; ONNX Runtime does not tell what it was, so its default, warnings, comes back.
+    """
+    onnxruntime.set_default_logger_severity(FATAL)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(WARNING)
+
+
+def _first_missing() -> str:
+    """Return the first library that the loader does not find for the provider, or ""."""
+    library = Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
+    if os.name != "posix" or not library.is_file():
+        return ""
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:  # also where all is there: it is a plug-in of another library
+        found = NOT_FOUND.match(str(error))
+        return found[1] if found else ""
+    return ""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.cache import cache_folder
 from foveate.runtime.engines.base import TensorSpec, available_cores
 from foveate.runtime.engines.openvino_bf16 import lower_networks
-from foveate.runtime.engines.openvino_cache import keep, kept
 from foveate.runtime.engines.openvino_import import openvino
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.runtime.json_files import canonical_sha256
@@ -108,3 +111,32 @@ def short(error: Exception) -> str:
     lines = (line.strip() for line in str(error).splitlines())
     text = " ".join(line for line in lines if line and not line.startswith("Exception from "))
     return text if len(text) <= 300 else text[:300] + " ..."
+
+
+MOST = 16
+"""Files that are kept: each is one or two times as large as its graph. The oldest goes first."""
+_DIGEST = 32
+
+
+def kept(key: str) -> bytes | None:
+    """Return what is kept under a key; None where it is missing or damaged."""
+    with suppress(OSError):
+        content = _path(key).read_bytes()
+        if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:
+            return content[_DIGEST:]
+    return None
+
+
+def keep(key: str, content: bytes) -> None:
+    """Keep something under a key. A folder that cannot be written only costs the next start."""
+    path = _path(key)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(path, lambda file: file.write(hashlib.sha256(content).digest() + content))
+        by_age = sorted(path.parent.glob("*.blob"), key=lambda item: item.stat().st_mtime)
+        for old in by_age[:-MOST]:
+            old.unlink()
+
+
+def _path(key: str) -> Path:
+    return cache_folder("openvino") / f"{key}.blob"

@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
+from numbers import Integral
 
 from foveate.runtime.bundle.bundle import Bundle, graph_name
 from foveate.runtime.engines.base import Engine
-from foveate.runtime.engines.load_settings import LoadSettings
 from foveate.runtime.engines.tensorrt.plan_record import BF16, TF32, graph_of
-from foveate.runtime.errors import BundleError, EngineError, GraphError
+from foveate.runtime.errors import BundleError, EngineError, GraphError, SettingsError
+
+MOST_THREADS = 1024
+
+
+@dataclass(frozen=True)
+class LoadSettings:
+    """The keywords of ``Cascade.load``, which says what they mean; SettingsError for others."""
+
+    threads: int = 0
+    latency: bool = False
+    gpu: int = 0
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.threads) or not 0 <= self.threads <= MOST_THREADS:
+            raise SettingsError(
+                f"threads is {self.threads!r}; wanted 0 to {MOST_THREADS}, 0 for all cores"
+            )
+        if not is_whole(self.gpu) or self.gpu < 0:
+            raise SettingsError(f"gpu is {self.gpu!r}; expected the number of a GPU, from 0")
+
+
+def is_whole(value: object) -> bool:
+    """Say whether a value is a whole number, Python's or numpy's; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
 
 ENGINES = {
     "onnxruntime": ("foveate.runtime.engines.onnxruntime", "cpu"),

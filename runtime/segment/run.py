@@ -20,7 +20,7 @@ from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.bundle.signing import keys_in
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Pixels, available_cores
-from foveate.runtime.engines.load_settings import LoadSettings
+from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import ImageError, OutputError, SettingsError
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item, find_items

@@ -17,7 +17,7 @@ from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.bundle.signing import keys_in
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import available_cores
-from foveate.runtime.engines.load_settings import LoadSettings
+from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import EngineError
 from foveate.runtime.segment.concurrency import (
     FEW,

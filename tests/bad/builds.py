@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
-from foveate.runtime.engines.tensorrt.plan_care import record_path
+from foveate.runtime.engines.tensorrt.plan_cache import record_path
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, Recipe
 from tests.bad.case import Case, Place
 

@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from foveate.runtime.bundle.bundle import file_sha256
-from foveate.runtime.engines.onnxruntime_provider import has_provider
+from foveate.runtime.engines.onnxruntime_cuda import has_provider
 from foveate.runtime.json_files import canonical_sha256
 from tests.bad.case import Case, Place
 

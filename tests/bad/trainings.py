@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from foveate.export import float_blocks
+from foveate.export.int8 import mixed_precision as float_blocks
 from foveate.runtime import agreement as overlap
 from foveate.runtime.bundle.bundle import file_sha256
 from foveate.runtime.json_files import canonical_sha256
@@ -187,7 +187,7 @@ TRAININGS = [
     setting("a device that does not exist", 'device is "tpu"; wanted auto, cpu, cuda or cuda:N',
             "device=tpu"),
     setting("an augmentation that does not exist",
-            'there is no augmentation "medicine"; the nearest is "medical". Wanted none, …',
+            'there is no augmentation "medicine"; the nearest is "medical". PlanQuery none, …',
             "augmentation=medicine"),
     Case("decoded images that find no folder",
          "decoded images cannot be kept there: …. FOVEATE_CACHE=FOLDER names another disk", 2,
@@ -198,7 +198,7 @@ TRAININGS = [
             'class_names: two classes are called "background"; expected a name of its own for each',
             "class_names=background"),
     setting("a network that does not exist",
-            'there is no network "resnet19"; the nearest is "resnet18". Wanted one of unet, …',
+            'there is no network "resnet19"; the nearest is "resnet18". PlanQuery one of unet, …',
             "network=resnet19"),
     setting("an encoder of a depth it has not",
             "network resnet18 with depth 2; wanted depth 3 to 5", "network=resnet18"),
@@ -206,7 +206,7 @@ TRAININGS = [
             "encoder_weights go with a network that has an encoder; unet has none. …",
             "encoder_weights=w.pth"),
     setting("a loss that does not exist",
-            'there is no loss "focal_dice"; the nearest is "focal". Wanted one of …',
+            'there is no loss "focal_dice"; the nearest is "focal". PlanQuery one of …',
             "loss=focal_dice"),
     setting("class weights of another number",
             'class_weights is "1,2,3"; wanted auto, or 2 numbers with commas between, …',
@@ -242,7 +242,7 @@ TRAININGS = [
            "--precision fp8: this version exports fp32, fp16, int8",
            lambda folder: None, "--precision", "fp8"),
     Case("int8 of a bundle without images",
-         "a bundle names no images to measure parity on: give --data DATA", 2,
+         "int8 is calibrated on training images, and a bundle names none: give --data DATA", 2,
          lambda place: ["export", place.bundle, "--out", place.folder / "b", *INT8]),
     stored("int8 of a run whose data set is gone",
            "int8 is calibrated on training images, and … is gone: give --data DATA",

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from foveate.runtime.auto.cpu_candidates import Candidate, cpu_candidates
-from foveate.runtime.auto.cpu_environment import cpu_place
 from foveate.runtime.auto.parity_records import parity_path, read_engine_parity
 from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.engines.hardware import cpu_environment
 from foveate.runtime.errors import EngineError
 from tests.conftest import run
 
@@ -22,7 +22,7 @@ def own_cache_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_record_is_written_of_a_data_set_and_not_of_phantoms(bundle: Path, data: Path) -> None:
-    opened, here = open_bundle(bundle), cpu_place()
+    opened, here = open_bundle(bundle), cpu_environment()
     path = parity_path(opened, here, "openvino", "fp32")
     names = ("--engines", "onnxruntime,openvino", "--precision", "fp32")
     drawn = run("benchmark", "parity", bundle, *names, "--count", 2, "--size", 128)
@@ -37,7 +37,7 @@ def test_a_record_is_written_of_a_data_set_and_not_of_phantoms(bundle: Path, dat
 
 
 def test_bf16_is_admitted_by_what_was_measured(bundle: Path, data: Path) -> None:
-    opened, here = open_bundle(bundle), cpu_place()
+    opened, here = open_bundle(bundle), cpu_environment()
     done = run("benchmark", "parity", bundle, data, "--engines", "openvino", "--precision", "bf16")
     if isinstance(done.exception, EngineError):
         pytest.skip("no bfloat16 arithmetic here")

@@ -26,9 +26,9 @@ MOST_FILES = 8
 
 
 @pytest.fixture(scope="module")
-def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def references(demo_fp16: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("references") / "r"
-    words = [SCRIPTS / "gpu_references.py", folder, ROOT / "benchmarks/demo_bundle", 2]
+    words = [SCRIPTS / "gpu_references.py", folder, demo_fp16, 2]
     subprocess.run([sys.executable, *map(str, words), "--size", "256"], check=True)
     return folder
 

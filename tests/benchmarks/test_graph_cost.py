@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from foveate.benchmarks.measure.graph_cost import OperatorCost, multiply_adds, operator_costs
 from foveate.export.folding import folded
-from foveate.export.graph import cascade_model
+from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.runtime.spec import CascadeSpec, Region, Size
 from foveate.train.unet import UNet
 from tests.drawing import random_network, threshold_network, threshold_spec

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from foveate.runtime.auto import choose as choice_module
-from foveate.runtime.auto.choose import Place
-from foveate.runtime.auto.plan_parity import read_parity
+from foveate.runtime.auto.choose import GpuEnvironment
+from foveate.runtime.auto.parity_records import read_parity
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.engines.tensorrt import engine as planned
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
@@ -34,7 +34,9 @@ def place(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         return made.source(precision)
 
     monkeypatch.setattr(planned, "plan_source", source)
-    monkeypatch.setattr(choice_module, "_place", lambda gpu: Place("tensorrt_rtx", VERSION, GPU))
+    monkeypatch.setattr(
+        choice_module, "_gpu_environment", lambda gpu: GpuEnvironment("tensorrt_rtx", VERSION, GPU)
+    )
     yield made
     assert made.device.clean
 
@@ -51,7 +53,10 @@ def test_a_plan_is_taken_once_its_masks_were_measured(
     record = place.build(PHANTOMS)
     arguments = ("segment", place.bundle.path, data / "images", "--out", tmp_path / "masks")
     before = json.loads(run(*arguments, "--json").output)
-    assert before["engine"] == "onnxruntime" and "is not measured on fake device" in before["why"]
+    assert (
+        before["engine"] == "onnxruntime"
+        and "has not been measured on fake device" in before["why"]
+    )
     code, said = parity(place, data, "--engines", "tensorrt", "--precision", "fp32")
     assert code == 0 and f"wrote plan {record.key[:12]} (fp32): disagreement 0.0" in said
     found = read_parity(place.cache, record, VERSION, GPU)
@@ -59,7 +64,7 @@ def test_a_plan_is_taken_once_its_masks_were_measured(
     assert found.reference.startswith("PyTorch") and found.disagreement <= 0.001
     after = json.loads(run(*arguments, "--json").output)
     assert (after["engine"], after["precision"]) == ("tensorrt", "fp32")
-    assert after["engines"] == {"tensorrt fp32": 12} and "inside its bounds" in after["why"]
+    assert after["engines"] == {"tensorrt fp32": 12} and "within its bounds" in after["why"]
 
 
 def test_a_plan_with_other_masks_is_recorded_and_not_taken(
@@ -82,7 +87,7 @@ def test_a_plan_with_other_masks_is_recorded_and_not_taken(
     assert code == 1 and "OUTSIDE its bounds" in said
     found = read_parity(place.cache, record, VERSION, GPU)
     assert found is not None and not found.held and found.disagreement > 0.01
-    assert "; the fp32 plan is not good enough" in run("info", place.bundle.path).output
+    assert "; the masks of the fp32 plan differ too much" in run("info", place.bundle.path).output
 
 
 def test_plans_that_do_not_take_the_images_are_left_out(place: PlannedPlace, data: Path) -> None:

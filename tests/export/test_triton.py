@@ -21,7 +21,7 @@ from PIL import Image
 from tritonclient.grpc import model_config_pb2
 
 from foveate.export.folding import folded
-from foveate.export.graph import cascade_model
+from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.export.triton import MAX_BATCH, model_config, write_triton_model
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.errors import SettingsError
@@ -145,8 +145,8 @@ def test_what_the_config_says(tmp_path: Path) -> None:
     assert said["foveate.manifest_sha256"] == bundle.manifest["manifest_sha256"]
 
 
-def test_names_and_what_is_there_already(tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(DEMO, tmp_path / "my lung (v2).bundle"))
+def test_names_and_what_is_there_already(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "my lung (v2).bundle"))
     folder = write_triton_model(open_bundle(copy), "fp16", tmp_path / "models")
     assert folder == tmp_path / "models" / "my_lung__v2_"
     assert read_config((folder / "config.pbtxt").read_text()).name == folder.name

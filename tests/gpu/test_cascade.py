@@ -15,7 +15,7 @@ from foveate.runtime.engines.base import Pixels
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.train.phantom import PhantomSettings, phantoms
 from tests.conftest import run
-from tests.gpu.conftest import DEMO
+from tests.gpu.conftest import DEMO, SHAPES
 from tests.runtime.cuda_rehearsals import Foreign
 
 pytest.importorskip("pycuda")
@@ -39,10 +39,18 @@ def reference() -> Iterator[Cascade]:
     ("precision", "latency"), [("fp32", False), ("tf32", False), ("fp16", False), ("fp16", True)]
 )
 def test_masks_are_the_same_however_they_are_asked_for(
-    images: list[Pixels], reference: Cascade, precision: str, latency: bool
+    images: list[Pixels],
+    reference: Cascade,
+    precision: str,
+    latency: bool,
+    request: pytest.FixtureRequest,
 ) -> None:
-    total = Disagreement()
-    with Cascade.load(DEMO, "tensorrt", precision, latency=latency) as cascade:
+    total, bundle = Disagreement(), DEMO
+    if precision == "fp16":
+        bundle = request.getfixturevalue("demo_fp16")
+        done = run("build", bundle, "--precision", precision, *SHAPES)  # a plan there is kept
+        assert done.exception is None, done.exception
+    with Cascade.load(bundle, "tensorrt", precision, latency=latency) as cascade:
         called = [cascade(image) for image in images]
         streamed = [result.mask.copy() for result in cascade.stream(images, copy=False)]
         batched = cascade.batch(images)

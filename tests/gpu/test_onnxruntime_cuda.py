@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.engines.onnxruntime_cuda import (
     OnnxRuntimeCudaEngine,
     engine_from_onnx,
+    has_provider,
     host_memory,
 )
-from foveate.runtime.engines.onnxruntime_provider import has_provider
 from foveate.runtime.errors import GraphError
 from foveate.train.phantom import PhantomSettings, phantoms
 from tests.gpu.conftest import DEMO
@@ -73,8 +74,8 @@ def test_threads_get_their_own_masks(
     assert disagreement([a["mask"] for a in found], [b["mask"] for b in wanted] * 5) <= 0.001
 
 
-def test_fp16_runs(images: list[Array], wanted: list[dict[str, Array]]) -> None:
-    with Cascade.load(DEMO, "onnxruntime-cuda", "fp16") as cascade:
+def test_fp16_runs(images: list[Array], wanted: list[dict[str, Array]], demo_fp16: Path) -> None:
+    with Cascade.load(demo_fp16, "onnxruntime-cuda", "fp16") as cascade:
         found = [cascade.engine.run({"image": image}, ["mask"])["mask"] for image in images]
     print("fp16 disagreement", disagreement(found, [b["mask"] for b in wanted]))
     assert disagreement(found, [b["mask"] for b in wanted]) <= 0.01

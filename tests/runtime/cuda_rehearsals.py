@@ -27,18 +27,16 @@ from foveate.runtime.engines.cuda import pycuda_device as cuda
 from foveate.runtime.engines.cuda.device import Stream
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.runtime.engines.host_memory import PinnedMemory
-from foveate.runtime.engines.onnxruntime_binding import BoundSession
+from foveate.runtime.engines.onnxruntime import BoundSession, session_options
 from foveate.runtime.engines.onnxruntime_cuda import host_memory
-from foveate.runtime.engines.onnxruntime_session import session_options
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
-from foveate.runtime.engines.tensorrt.engine import PlannedEngine, PlanSource
+from foveate.runtime.engines.tensorrt.engine import PlannedEngine, PlanSource, read_kernels
 from foveate.runtime.engines.tensorrt.executor import Tensor
 from foveate.runtime.engines.tensorrt.gpu import gpu
 from foveate.runtime.engines.tensorrt.plan import PlanFacts
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 from foveate.runtime.engines.tensorrt.plan_engine import TensorRtEngine
-from foveate.runtime.engines.tensorrt.plan_kernels import read_kernels
-from foveate.runtime.engines.tensorrt.plan_lookup import Wanted
+from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery
 from foveate.runtime.engines.tensorrt.plan_record import Recipe
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings, SlotRing
 from foveate.runtime.errors import DeviceMemoryError, EngineError
@@ -352,7 +350,7 @@ def demo_bundle_by_its_plans() -> None:
     with tempfile.TemporaryDirectory() as folder, Cascade.load(DEMO, "onnxruntime") as reference:
         cache = PlanCache(Path(folder))
         cache.build_once(recipe, "demo", "fp32", lambda log: bundle.graph("fp32"), lambda: None)
-        wanted = Wanted("tensorrt_rtx", "0", gpu(), "demo", "fp32", sha256)
+        wanted = PlanQuery("tensorrt_rtx", "0", gpu(), "demo", "fp32", sha256)
         engine = PlannedEngine(PlanSource(cache, wanted, CudaDevice), RingSettings())
         masks = [reference(image).mask for image in images]
         with Cascade(bundle, engine, Choice("tensorrt", "fp32", "")) as cascade:

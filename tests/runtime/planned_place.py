@@ -15,7 +15,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.engine import PlannedEngine, PlanSource
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-from foveate.runtime.engines.tensorrt.plan_lookup import Wanted
+from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery
 from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe
 from foveate.runtime.engines.tensorrt.slot_ring import RingSettings
 from tests.runtime.fake_device import FakeDevice
@@ -53,7 +53,7 @@ class PlannedPlace:
         self.trt.most_contexts = self.most_contexts
         self._patch.setitem(sys.modules, "tensorrt_rtx", self.trt.module())
         sha256 = self.bundle.graph_sha256(precision)
-        wanted = Wanted("tensorrt_rtx", VERSION, GPU, "l.bundle", precision, sha256)
+        wanted = PlanQuery("tensorrt_rtx", VERSION, GPU, "l.bundle", precision, sha256)
         return PlanSource(self.cache, wanted, lambda: self.device)
 
     def engine(self, settings: RingSettings = RingSettings()) -> PlannedEngine:  # noqa: B008

@@ -17,23 +17,22 @@ import pytest
 from foveate.runtime.auto.choose import choose
 from foveate.runtime.auto.cpu import CpuChoice, Speeds, choose_on_cpu, fastest
 from foveate.runtime.auto.cpu_candidates import Candidate, cpu_candidates
-from foveate.runtime.auto.cpu_environment import CpuPlace, cpu_place
 from foveate.runtime.auto.parity_records import EngineParity, parity_path, write_engine_parity
 from foveate.runtime.auto.timing import (
     Times,
     idle_timer,
-    keep_times,
+    store_times,
     time_candidates,
     times_path,
 )
 from foveate.runtime.bundle.bundle import Bundle, file_sha256, open_bundle
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.processor import Processor, processor
+from foveate.runtime.engines.hardware import CpuEnvironment, Processor, cpu_environment, processor
 from tests.bad import bundles
 from tests.conftest import run
 
 EPYC = Processor("EPYC", ("avx2", "avx512_vnni", "avx512_bf16"), 4)
-HERE = CpuPlace(EPYC, {"onnxruntime": "1.32", "openvino": "2026.4"})
+HERE = CpuEnvironment(EPYC, {"onnxruntime": "1.32", "openvino": "2026.4"})
 HELD = EngineParity("lungs", 20, 19, "PyTorch fp32", 0.004, -0.0001, True)
 ORT, OV, OV_BF16 = (
     Candidate("onnxruntime", "fp32"), Candidate("openvino", "fp32"), Candidate("openvino", "bf16"),
@@ -69,7 +68,7 @@ def with_int8(source: Path, folder: Path, held: bool) -> Bundle:
     return open_bundle(folder)
 
 
-def labels(bundle: Bundle, here: CpuPlace = HERE) -> list[str]:
+def labels(bundle: Bundle, here: CpuEnvironment = HERE) -> list[str]:
     return [item.label for item in cpu_candidates(bundle, here).allowed]
 
 
@@ -88,7 +87,7 @@ def test_fp32_is_allowed_everywhere_and_bf16_wants_a_record(opened: Bundle) -> N
     found = cpu_candidates(opened, HERE)
     assert [item.label for item in found.allowed] == ["onnxruntime fp32", "openvino fp32"]
     line = f"foveate benchmark parity {opened.path} DATA --engines openvino --precision bf16"
-    reason = f"its masks were not measured on this processor: {line}"
+    reason = f"its masks have not been measured on this processor: {line}"
     assert found.left_out == {"openvino bf16": reason}
     write_engine_parity(parity_path(opened, HERE, "openvino", "bf16"), HELD)
     assert labels(opened) == ["onnxruntime fp32", "openvino fp32", "openvino bf16"]
@@ -102,7 +101,9 @@ def test_fp32_is_allowed_everywhere_and_bf16_wants_a_record(opened: Bundle) -> N
         replace(HERE, processor=replace(EPYC, flags=(*EPYC.flags, "amx_bf16"))),
     ],
 )
-def test_a_record_counts_for_its_processor_and_version(opened: Bundle, other: CpuPlace) -> None:
+def test_a_record_counts_for_its_processor_and_version(
+    opened: Bundle, other: CpuEnvironment
+) -> None:
     write_engine_parity(parity_path(opened, HERE, "openvino", "bf16"), HELD)
     assert "openvino bf16" in labels(opened) and "openvino bf16" not in labels(opened, other)
 
@@ -110,7 +111,7 @@ def test_a_record_counts_for_its_processor_and_version(opened: Bundle, other: Cp
 @pytest.mark.parametrize("proof", [replace(HELD, held=False), replace(HELD, foreground_images=7)])
 def test_a_record_that_does_not_hold_admits_nothing(opened: Bundle, proof: EngineParity) -> None:
     write_engine_parity(parity_path(opened, HERE, "openvino", "bf16"), proof)
-    assert "not good enough: " in cpu_candidates(opened, HERE).left_out["openvino bf16"]
+    assert "differ too much: " in cpu_candidates(opened, HERE).left_out["openvino bf16"]
     write_engine_parity(parity_path(opened, HERE, "openvino", "fp32"), proof)
     assert labels(opened) == ["onnxruntime fp32"]
 
@@ -167,16 +168,18 @@ def test_what_was_not_timed_is_passed_over() -> None:
 def test_it_is_timed_once_for_each_number_of_threads(opened: Bundle) -> None:
     timer = Timer({ORT.label: 100.0, OV.label: 50.0})
 
-    def chosen(speeds: Speeds, here: CpuPlace = HERE) -> CpuChoice:
+    def chosen(speeds: Speeds, here: CpuEnvironment = HERE) -> CpuChoice:
         return choose_on_cpu(opened, "", speeds, here)
 
     untimed = chosen(Speeds(2))
     assert untimed.candidate == ORT
-    assert f"not timed with 2 threads: foveate info {opened.path} does it" in untimed.why
+    assert "may be faster with 2 threads; run this once" in untimed.why
+    assert untimed.why.endswith(f"foveate info {opened.path}")
     first = chosen(Speeds(2, timer))
     assert first.candidate == OV and first.ms == {ORT.label: 100.0, OV.label: 50.0}
     assert first.why == (
-        "timed here, 1024x1024, 2 threads: onnxruntime fp32 100.0 ms, openvino fp32 50.0 ms (0.50)"
+        "timed on this machine, 1024x1024, 2 threads: "
+        "onnxruntime fp32 100.0 ms, openvino fp32 50.0 ms (0.50)"
     )
     assert chosen(Speeds(2, timer)) == chosen(Speeds(2)) == first
     assert timer.asked == [([ORT.label, OV.label], 2)]
@@ -236,24 +239,24 @@ def test_a_busy_machine_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_cascade_and_segment_go_by_the_times_kept(thresholds: Path, tmp_path: Path) -> None:
     pytest.importorskip("foveate.runtime.engines.openvino_import")
     opened = with_int8(thresholds, tmp_path / "bundle", False)
-    here, bundle = cpu_place(), opened.path
+    here, bundle = cpu_environment(), opened.path
     images = tmp_path / "in"
     images.mkdir()
     for number in range(2):
         cv2.imwrite(str(images / f"{number}.png"), np.full((40, 50), 200 * number, np.uint8))
     arguments = ("segment", bundle, images, "--out", tmp_path / "out", "--json")
     before = json.loads(run(*arguments).output)
-    assert before["engine"] == "onnxruntime" and "not timed with" in before["why"]
+    assert before["engine"] == "onnxruntime" and "may be faster with" in before["why"]
     for threads in {1, here.processor.cores}:
         path = times_path(opened, here, (ORT, OV), threads)
-        keep_times(path, Times({ORT.label: 100.0, OV.label: 50.0}, {}, 3))
+        store_times(path, Times({ORT.label: 100.0, OV.label: 50.0}, {}, 3))
     with Cascade.load(bundle) as cascade:
         assert cascade.choice.label == "openvino fp32" and "(0.50)" in cascade.choice.why
         assert cascade(np.zeros((40, 50), np.uint8)).engine == "openvino fp32"
     with Cascade.load(bundle, "onnxruntime") as cascade:
         assert cascade.choice.label == "onnxruntime fp32"
     said = run("info", bundle).output
-    assert "auto: openvino fp32; timed here, 1024x1024" in said
+    assert "auto: openvino fp32; timed on this machine, 1024x1024" in said
     assert "auto without openvino bf16: " in said
     resumed = json.loads(run(*arguments, "--resume").output)
     assert resumed["engine"] == "onnxruntime" and resumed["resumed"] == 2
@@ -263,7 +266,7 @@ def test_the_cascade_and_segment_go_by_the_times_kept(thresholds: Path, tmp_path
     assert after["engine_ms"] == {ORT.label: 100.0, OV.label: 50.0}
     share = json.loads(run(*arguments, "--shard", "1/1").output)
     assert share["engine"] == "onnxruntime" and "several machines" in share["why"]
-    assert "engine openvino fp32: timed here" in run(*arguments[:-1]).output
+    assert "engine openvino fp32: timed on this machine" in run(*arguments[:-1]).output
 
 
 def test_what_is_named_is_not_timed(opened: Bundle) -> None:
@@ -297,5 +300,5 @@ def test_segment_times_the_engines_for_many_images(
     arguments = ("segment", opened.path, tmp_path / "in", "--out", tmp_path / "out", "--json")
     first, second = (json.loads(run(*arguments).output) for _ in range(2))
     assert set(first["engine_ms"]) == {ORT.label, OV.label} and first["written"] == 64
-    assert times_path(opened, cpu_place(), (ORT, OV), 1).is_file()
+    assert times_path(opened, cpu_environment(), (ORT, OV), 1).is_file()
     assert second["engine_ms"] == first["engine_ms"] and second["engine"] == first["engine"]

@@ -10,12 +10,12 @@ import pytest
 
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-from foveate.runtime.engines.tensorrt.plan_lookup import Shape, Wanted, find, no_plan, usable
+from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery, Shape, find, no_plan, usable
 from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe, this_platform
 from foveate.runtime.errors import PlanError
 
 A10, TURING = Gpu("NVIDIA A10", "sm86"), Gpu("NVIDIA T4", "sm75")
-WANTED = Wanted("tensorrt_rtx", "1.7", A10, "l.bundle", "fp16", "a" * 64)
+WANTED = PlanQuery("tensorrt_rtx", "1.7", A10, "l.bundle", "fp16", "a" * 64)
 SHAPE = (1, 1024, 1024)
 OPTIONS = BuildOptions(((1024, 1024), (512, 768)), (1, 1, 8))
 RTX = Recipe("tensorrt_rtx", "1.7", "a" * 64, OPTIONS, None)
@@ -31,7 +31,7 @@ def built(cache: PlanCache, recipe: Recipe) -> PlanRecord:
     return cache.build_once(recipe, "l.bundle", "fp16", lambda log: b"", lambda: None)[0]
 
 
-def refused(cache: PlanCache, wanted: Wanted, shape: Shape = SHAPE) -> str:
+def refused(cache: PlanCache, wanted: PlanQuery, shape: Shape = SHAPE) -> str:
     with pytest.raises(PlanError) as error:
         find(cache, wanted, shape)
     return str(error.value)

@@ -15,8 +15,13 @@ from pathlib import Path
 import pytest
 
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
-from foveate.runtime.engines.tensorrt.plan_cache import PlanCache, plan_cache
-from foveate.runtime.engines.tensorrt.plan_care import export_plan, import_plan, prune
+from foveate.runtime.engines.tensorrt.plan_cache import (
+    PlanCache,
+    export_plan,
+    import_plan,
+    plan_cache,
+    prune,
+)
 from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe
 from foveate.runtime.engines.tensorrt.toolkit import FLAVOURS
 from foveate.runtime.errors import BundleError, EngineError, SettingsError

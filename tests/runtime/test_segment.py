@@ -103,5 +103,5 @@ def test_info_names_engines_and_checks_the_bundle(
     facts = json.loads(run("info", bundle, "--json").output)["bundle"]
     assert facts["classes"] == "background, lesion" and "disagreement" in facts["parity fp32"]
     shutil.copytree(bundle, tmp_path / "b")
-    (tmp_path / "b" / "weights.safetensors").write_bytes(b"")
+    (tmp_path / "b" / "preview.png").write_bytes(b"")
     assert "does not match its sha256" in str(run("info", tmp_path / "b").exception)

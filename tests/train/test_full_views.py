@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from foveate.export.folding import folded
-from foveate.export.graph import cascade_model
+from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.runtime import Cascade
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from foveate.export.folding import folded
-from foveate.export.graph import cascade_model
+from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.runtime.engines.base import feed
 from foveate.runtime.input_types import as_input_type
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 import warnings
@@ -10,6 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.closing import Closing
 from foveate.runtime.engines.base import HOST, Array, Feed
@@ -20,8 +22,7 @@ from foveate.runtime.engines.tensorrt.gpu import gpu
 from foveate.runtime.engines.tensorrt.plan import PlanFacts
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache, plan_cache
 from foveate.runtime.engines.tensorrt.plan_engine import TensorRtEngine
-from foveate.runtime.engines.tensorrt.plan_kernels import read_kernels, write_kernels
-from foveate.runtime.engines.tensorrt.plan_lookup import Shape, Wanted, covering, no_plan, usable
+from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery, Shape, covering, no_plan, usable
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, graph_of
 from foveate.runtime.engines.tensorrt.slot import CLOSED
 from foveate.runtime.engines.tensorrt.slot_ring import RingSettings
@@ -39,7 +40,7 @@ class PlanSource:
     """Where plans come from: the cache, what is looked for in it, and on which device they run."""
 
     cache: PlanCache
-    wanted: Wanted
+    wanted: PlanQuery
     open_device: Callable[[], Device]
 
 
@@ -175,5 +176,27 @@ def plan_source(bundle: Bundle, precision: str, number: int = 0) -> PlanSource:
     kit = toolkit()
     graph = bundle.graph_sha256(graph_of(precision))
     path = str(bundle.path)
-    wanted = Wanted(kit.flavour, kit.version, gpu(number), path, precision, graph, number)
+    wanted = PlanQuery(kit.flavour, kit.version, gpu(number), path, precision, graph, number)
     return PlanSource(plan_cache(), wanted, partial(CudaDevice, number))
+
+
+SUFFIX = ".kernels"
+_DIGEST_BYTES = 32
+
+
+def read_kernels(cache: PlanCache, record: PlanRecord) -> bytes:
+    """Return the kernels kept for a plan; nothing when there are none or they are damaged."""
+    path = cache.path(record.key, SUFFIX)
+    try:
+        data = b"" if path.is_symlink() else path.read_bytes()
+    except OSError:
+        return b""
+    digest, kernels = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    return kernels if hashlib.sha256(kernels).digest() == digest else b""
+
+
+def write_kernels(cache: PlanCache, record: PlanRecord, kernels: bytes) -> None:
+    """Keep the kernels of a plan that is still in the cache."""
+    if cache.path(record.key, ".plan").is_file():
+        content = hashlib.sha256(kernels).digest() + kernels
+        write_atomically(cache.path(record.key, SUFFIX), lambda file: file.write(content))

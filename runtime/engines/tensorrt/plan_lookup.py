@@ -25,7 +25,7 @@ Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlanQuery:
     """What plans are looked for: by which TensorRT, on which GPU, of which graph.
 
     ``bundle``, its path, and ``gpu``, the number of the GPU, are for the line that builds what is
@@ -102,7 +102,7 @@ class Wanted:
         )
 
 
-def usable(cache: PlanCache, wanted: Wanted) -> list[PlanRecord]:
+def usable(cache: PlanCache, wanted: PlanQuery) -> list[PlanRecord]:
     """Return the plans of the graph that run here, the newest first."""
     return [record for record in _of_graph(cache, wanted) if not wanted.refusal(record)]
 
@@ -113,7 +113,7 @@ def covering(records: Sequence[PlanRecord], shape: Shape) -> PlanRecord | None:
     return min(fitting, key=lambda r: r.recipe.options.profile.most_pixels, default=None)
 
 
-def find(cache: PlanCache, wanted: Wanted, shape: Shape) -> PlanRecord:
+def find(cache: PlanCache, wanted: PlanQuery, shape: Shape) -> PlanRecord:
     """Return the plan that covers a call; PlanError as ``no_plan`` words it."""
     found = covering(usable(cache, wanted), shape)
     if found is None:
@@ -121,7 +121,7 @@ def find(cache: PlanCache, wanted: Wanted, shape: Shape) -> PlanRecord:
     return found
 
 
-def no_plan(cache: PlanCache, wanted: Wanted, shape: Shape | None) -> PlanError:
+def no_plan(cache: PlanCache, wanted: PlanQuery, shape: Shape | None) -> PlanError:
     """Return the error of a call that no plan covers; None: whatever its shape.
 
     It says what there is, what lies outside, and the line that builds what is missing.
@@ -145,7 +145,7 @@ def no_plan(cache: PlanCache, wanted: Wanted, shape: Shape | None) -> PlanError:
     return PlanError(f"{reason}. Build one: {wanted.build_line(options)}")
 
 
-def _of_graph(cache: PlanCache, wanted: Wanted) -> list[PlanRecord]:
+def _of_graph(cache: PlanCache, wanted: PlanQuery) -> list[PlanRecord]:
     return [r for r in cache.records() if r.recipe.graph_sha256 == wanted.graph_sha256]
 
 

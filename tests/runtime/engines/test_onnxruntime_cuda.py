@@ -22,11 +22,12 @@ from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.host_memory import HostMemory, PinnedMemory, PlainMemory
-from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
-from foveate.runtime.engines.onnxruntime_binding import BoundSession
-from foveate.runtime.engines.onnxruntime_cuda import check_convolutions
-from foveate.runtime.engines.onnxruntime_provider import has_provider, load_libraries
-from foveate.runtime.engines.onnxruntime_session import session_options
+from foveate.runtime.engines.onnxruntime import BoundSession, OnnxRuntimeEngine, session_options
+from foveate.runtime.engines.onnxruntime_cuda import (
+    check_convolutions,
+    has_provider,
+    load_libraries,
+)
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.train.phantom import PhantomSettings, phantoms
@@ -61,10 +62,12 @@ needs_no_provider = pytest.mark.skipif(has_provider(), reason="this ONNX Runtime
 
 @needs_no_provider
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_without_the_provider_it_is_refused_and_not_run_on_the_cpu(precision: str) -> None:
+def test_without_the_provider_it_is_refused_and_not_run_on_the_cpu(
+    precision: str, bundle: Path
+) -> None:
     said = r"onnxruntime-cuda engine .* without its CUDA provider: .*pip install 'foveate\[gpu\]'"
     with pytest.raises(EngineError, match=said):
-        Cascade.load(DEMO, "onnxruntime-cuda", precision)
+        Cascade.load(bundle, "onnxruntime-cuda", precision)
 
 
 @needs_no_provider

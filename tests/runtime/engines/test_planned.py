@@ -18,8 +18,7 @@ import pytest
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.tensorrt import plan_cache as plans
-from foveate.runtime.engines.tensorrt.engine import PlannedEngine
-from foveate.runtime.engines.tensorrt.plan_kernels import SUFFIX, read_kernels
+from foveate.runtime.engines.tensorrt.engine import SUFFIX, PlannedEngine, read_kernels
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, read_record
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
 from foveate.runtime.errors import EngineError, PlanError, SmallerBatchWarning

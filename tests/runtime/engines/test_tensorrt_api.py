@@ -1,6 +1,6 @@
 """The stand-in of the tests, and the errors of a plan, held against the real bindings.
 
-That each call we make is there, by name and arguments: tests/export/test_tensorrt_calls.py.
+That each call we make is there, by name and arguments: tests/export/tensorrt/test_calls.py.
 """
 
 from __future__ import annotations

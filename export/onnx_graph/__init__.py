@@ -1,0 +1,1 @@
+"""The fused cascade as an ONNX graph: geometry, networks, lint."""

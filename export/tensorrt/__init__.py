@@ -1,0 +1,1 @@
+"""TensorRT plans, built into the cache. Needs neither torch nor onnx."""
