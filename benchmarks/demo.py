@@ -19,8 +19,8 @@ from foveate.benchmarks.measure.pictures import difference
 from foveate.benchmarks.report import pages
 from foveate.runtime.agreement import dice
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.io.mask_files import write_mask
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
+from foveate.runtime.io.png import write_mask
 from foveate.runtime.result import Result
 from foveate.train.data.phantom import Phantom, PhantomSettings, phantom
 

@@ -35,8 +35,8 @@ from foveate.runtime.bundle.bundle import (
     graph_name,
 )
 from foveate.runtime.errors import BundleError, SettingsError
-from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
+from foveate.runtime.json_files import canonical_sha256
 from foveate.train.data.dataset import Case
 from foveate.train.reference.cascade import TorchCascade
 

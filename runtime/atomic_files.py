@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all.
+"""Write files whole or not at all.
 
 No ``fsync``: a killed process loses nothing that was renamed, a power cut may. What counts after
 one is the sha256 noted beside the file.
@@ -22,19 +22,20 @@ _TEMPORARY_NAME = re.compile(
 _numbers = count()
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Call ``write`` on a temporary file next to ``path``, then rename it to ``path``.
+def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
+    """Write bytes to a temporary file next to ``path``, then rename it to ``path``.
 
-    A failure leaves neither the temporary file nor a half-written ``path``; its OSError names
-    ``path``. The file has the permissions that the umask leaves.
+    ``content`` may also be a function that writes to the open file. A failure leaves neither the
+    temporary file nor a half-written ``path``; its OSError names ``path``. The file has the
+    permissions that the umask leaves.
     """
     try:
         handle, temporary = _create_next_to(path)
     except OSError as error:  # it would name the temporary file
         raise OSError(error.errno, error.strerror, str(path)) from error
     try:
-        with os.fdopen(handle, "wb") as file:  # buffered: a raw write may stop short, and not say
-            write(file)
+        with os.fdopen(handle, "wb") as file:  # buffered: a raw write may silently stop short
+            file.write(content) if isinstance(content, bytes) else content(file)
         os.replace(temporary, path)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)

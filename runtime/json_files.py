@@ -1,12 +1,18 @@
-"""JSON from files that others may have written: strict, bounded, and of the shape wanted."""
+"""Read JSON files that others may have written: strictly, bounded, and of an expected shape.
+
+A signed file carries the sha256 of its own values, so damage and edits by hand are found.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.errors import BundleError
 
 MAX_BYTES = 16 << 20
@@ -108,3 +114,29 @@ def is_a(value: Any, kind: type) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def canonical_sha256(values: Mapping[str, Any]) -> str:
+    """Return the sha256 of JSON values written with sorted keys and no spaces."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_signed(path: Path, values: Mapping[str, Any], own_hash: str) -> None:
+    """Write values and, under the name ``own_hash``, their sha256. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    text = json.dumps({**values, own_hash: canonical_sha256(values)}, indent=1) + "\n"
+    write_atomically(path, text.encode())
+
+
+def read_signed(path: Path, made_by: str, own_hash: str, shape: Mapping[str, Any]) -> Any:
+    """Return the values of a file without their hash; BundleError when they were changed.
+
+    ``made_by`` completes the sentence for a missing file; ``shape`` as in ``check_shape``.
+    """
+    values = read_json(path, made_by)
+    stated = values.pop(own_hash, None)
+    if canonical_sha256(values) != stated:
+        raise BundleError(f"{path}: does not match its own {own_hash}; it was changed")
+    check_shape(path, values, shape)
+    return values

@@ -19,7 +19,7 @@ from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZipFile, ZipInfo
 import numpy as np
 
 from foveate.runtime.bundle.containers import _entry
-from foveate.runtime.hashes import canonical_sha256
+from foveate.runtime.json_files import canonical_sha256
 from tests.tampering import Kind
 
 NAME = "x.foveate"

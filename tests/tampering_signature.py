@@ -13,7 +13,7 @@ import numpy as np
 
 from foveate.runtime.bundle.bundle import file_sha256, open_bundle
 from foveate.runtime.bundle.pack import sign_bundle
-from foveate.runtime.bundle.signing_keys import private_key
+from foveate.runtime.bundle.signing import private_key
 from tests import tampering
 from tests.tampering import Kind, change, flip, json_value, white_space
 from tests.tampering_signed import BUNDLE_KINDS

@@ -24,9 +24,9 @@ import torch
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.bundle.describe import bundle_facts
 from foveate.runtime.bundle.pack import pack, sign_bundle
-from foveate.runtime.bundle.signing_keys import new_pair, private_key
+from foveate.runtime.bundle.signing import new_pair, private_key
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.cli.bundle_here import facts_here
+from foveate.runtime.cli.info import facts_here
 from foveate.runtime.errors import FoveateError, one_line
 from foveate.runtime.input_types import as_input_type
 from foveate.runtime.io.images import image_paths, read_image

@@ -32,7 +32,7 @@ from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import DataError
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item
-from foveate.runtime.io.mask_files import write_mask
+from foveate.runtime.io.png import write_mask
 from foveate.runtime.result import Mask
 from foveate.runtime.segment.concurrency import WorkerOptions, choose_concurrency
 from foveate.runtime.segment.journal import Journal

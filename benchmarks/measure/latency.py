@@ -34,7 +34,7 @@ from foveate.benchmarks.schema.result_shapes import STAGES
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Array, Pixels
 from foveate.runtime.io.images import read_image
-from foveate.runtime.io.mask_files import write_mask
+from foveate.runtime.io.png import write_mask
 from foveate.runtime.result import Result
 
 

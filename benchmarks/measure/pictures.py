@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from foveate.runtime.io.mask_files import class_colour
 from foveate.runtime.io.overlay import draw_overlay
+from foveate.runtime.io.png import class_colour
 
 Picture = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]

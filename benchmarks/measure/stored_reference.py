@@ -23,9 +23,8 @@ from foveate.benchmarks.schema.result_files import write_result
 from foveate.runtime.bundle.bundle import WEIGHTS, Bundle, graph_name
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import BundleError, DataError
-from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.io.mask_files import write_mask
-from foveate.runtime.json_files import check_shape, read_json
+from foveate.runtime.io.png import write_mask
+from foveate.runtime.json_files import canonical_sha256, check_shape, read_json
 from foveate.runtime.result import Mask
 
 SCHEMA = 1

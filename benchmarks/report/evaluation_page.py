@@ -19,8 +19,8 @@ from foveate.benchmarks.evaluation.views import CASCADE, SINGLE
 from foveate.benchmarks.measure.pictures import CONFUSED, MISSED, TOO_MUCH
 from foveate.benchmarks.report import pages
 from foveate.benchmarks.report.evaluation_cards import chosen, image_card, image_scores
-from foveate.runtime.io.mask_files import class_colour
 from foveate.runtime.io.overlay import BOX_COLOUR
+from foveate.runtime.io.png import class_colour
 
 OBJECT_NOTE = (
     "<p>Found of all, and recall. An object of the truth is found when half of its pixels are "

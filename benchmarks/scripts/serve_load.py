@@ -34,7 +34,7 @@ from foveate.benchmarks.measure.timing import SEED, distribution
 from foveate.benchmarks.schema.machine import disturbances, machine_facts, producer, versions
 from foveate.benchmarks.schema.result_files import write_result
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.io.mask_files import encode_mask
+from foveate.runtime.io.png import encode_mask
 
 ENGINE = ("onnxruntime", "fp32")
 LOADS = (0.5, 1.0, 2.0)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from foveate.runtime import Cascade, FoveateError
-from foveate.runtime.io.mask_files import write_mask
+from foveate.runtime.io.png import write_mask
 
 
 class Camera(Thread):

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from foveate.runtime.auto.parity_records import parity_path, read_engine_parity
-from foveate.runtime.bundle.bundle import Bundle
-from foveate.runtime.bundle.check import parity_rows
+from foveate.runtime.bundle.bundle import Bundle, parity_rows
 from foveate.runtime.engines.hardware import CpuEnvironment
 from foveate.runtime.engines.tensorrt.plan_record import BF16, graph_of
 from foveate.runtime.errors import BundleError

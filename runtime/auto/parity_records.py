@@ -16,8 +16,7 @@ from foveate.runtime.cache import cache_folder
 from foveate.runtime.engines.hardware import CpuEnvironment
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, graph_of
-from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.signed_json import read_signed, write_signed
+from foveate.runtime.json_files import canonical_sha256, read_signed, write_signed
 
 if TYPE_CHECKING:
     from foveate.runtime.agreement import Disagreement

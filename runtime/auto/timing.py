@@ -24,9 +24,7 @@ from foveate.runtime.engines.hardware import CpuEnvironment
 from foveate.runtime.engines.registry import LoadSettings, engine_from_bundle
 from foveate.runtime.engines.tensorrt.plan_record import graph_of
 from foveate.runtime.errors import BundleError, EngineError
-from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.json_files import check_shape
-from foveate.runtime.signed_json import read_signed, write_signed
+from foveate.runtime.json_files import canonical_sha256, check_shape, read_signed, write_signed
 
 SIDE = 1024
 """Height and width of the timed image, in pixels."""

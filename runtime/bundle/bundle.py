@@ -7,18 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from foveate.runtime.bundle.bundle_folder import MAX_BYTES, BundleFolder
+from foveate.runtime.bundle.containers import MAX_BYTES, BundleFolder, PackedFile
 from foveate.runtime.bundle.graph_safety import graph_problem
 from foveate.runtime.bundle.signing import SIGNATURE, Signature, check_signature, parse_signature
 from foveate.runtime.errors import BundleError
-from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.json_files import check_shape, is_a, parse_bytes
+from foveate.runtime.json_files import canonical_sha256, check_shape, is_a, parse_bytes
 from foveate.runtime.spec import CascadeSpec
-
-if TYPE_CHECKING:
-    from foveate.runtime.bundle.containers import PackedFile
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -145,10 +141,51 @@ def is_bundle(path: Path) -> bool:
     return (path / MANIFEST).exists() or path.is_file()
 
 
+def check_bundle(bundle: Bundle) -> dict[str, int]:
+    """Return the bytes of each file the manifest lists, once all are known to be sound.
+
+    BundleError gives the first file that is not, and why: its sha256, what an ONNX graph must not
+    hold, or a parity record of another form.
+    """
+    sizes = {name: len(bundle.sound(name)) for name in bundle.manifest["files"]}
+    parity_rows(bundle)
+    return sizes
+
+
+def check_signed(bundle: Bundle) -> None:
+    """Raise BundleError where the bundle's signature is of another manifest: no key is wanted.
+
+    Whose it is only ``open_bundle`` with keys says.
+    """
+    if bundle.signature is not None and bundle.signature.manifest != bundle.content_sha256:
+        raise BundleError(
+            f"{bundle.path / SIGNATURE}: is of another manifest, so whoever trusts a key refuses "
+            "this bundle; sign it again, or remove the signature"
+        )
+
+
+def parity_rows(bundle: Bundle) -> dict[str, Any]:
+    """Return the rows of ``parity.json``, by precision; none where a bundle has no such record.
+
+    BundleError when they are not what export writes.
+    """
+    if PARITY not in bundle.manifest["files"]:
+        return {}
+    path = bundle.path / PARITY
+    content = parse_bytes(path, bundle.read(PARITY))
+    check_shape(path, content, {"precisions": dict})
+    rows = content["precisions"]
+    check_shape(path, rows, dict.fromkeys(rows, {"disagreement": float, "how": str}), "precisions")
+    return dict(rows)
+
+
+def unlisted(bundle: Bundle) -> list[str]:
+    """Return the names beside a bundle's files that its manifest does not list; none is read."""
+    return sorted(bundle.files.names() - {MANIFEST, SIGNATURE, *bundle.manifest["files"]})
+
+
 def _files(path: Path) -> BundleFolder | PackedFile:
     if path.is_file():
-        from foveate.runtime.bundle.containers import PackedFile  # zipfile: a folder can do without
-
         return PackedFile(path)
     if not path.is_dir():
         raise BundleError(

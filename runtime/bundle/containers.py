@@ -1,6 +1,7 @@
-"""A bundle packed into one file: a ZIP of one form only, read where it lies.
+"""Read a bundle from a folder, or from one file: a ZIP of one form only, read where it lies.
 
-Nothing is compressed, names go in order, and every byte but the contents follows from names, sizes
+In a folder links are refused, and what the manifest does not list is left alone. In a packed file
+nothing is compressed, names go in order, and every byte but the contents follows from names, sizes
 and checksums. So whatever differs from that is refused: nothing unfolds to more than the file has,
 nothing overlaps, no name comes twice, no entry is a link, and nothing is ever written to a disk.
 """
@@ -9,15 +10,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
-from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from typing import IO, TYPE_CHECKING
 
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.bundle.bundle_folder import MAX_BYTES
 from foveate.runtime.errors import BundleError
 from foveate.runtime.json_files import check_size
 
+if TYPE_CHECKING:
+    from zipfile import ZipInfo
+
+MAX_BYTES = (1 << 31) - 1
+"""Most bytes of one file of a bundle: the limit of a packed bundle, and of an ONNX file."""
 MAX_ENTRIES = 64
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _PLAIN_FILE = 0o100644 << 16
@@ -35,6 +40,45 @@ _FIXED = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class BundleFolder:
+    """The files of a bundle's folder."""
+
+    path: Path
+
+    def names(self) -> set[str]:
+        """Return the names of all that lies in the folder."""
+        return {path.name for path in self.path.iterdir()}
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a file. BundleError where it is missing or is no plain file."""
+        path = self.path / name
+        try:
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                raise BundleError(f"{path}: is a link or a folder; wanted a plain file")
+            return path.stat().st_size
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+
+    def read(self, name: str, most: int = MAX_BYTES) -> bytes:
+        """Return the content of a file of at most so many bytes. BundleError as for ``size``."""
+        path, size = self.path / name, self.size(name)
+        check_size(path, size, most)
+        try:
+            with path.open("rb") as file:
+                content = file.read(size + 1)  # one more: it may be growing
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+        check_size(path, len(content), most)
+        return content
+
+    def _unreadable(self, name: str, error: OSError) -> BundleError:
+        return BundleError(
+            f"{self.path / name}: cannot be read: {error.strerror}; wanted a bundle made by "
+            "foveate export"
+        )
+
+
 class PackedFile:
     """The files of a packed bundle. No file stays open between two calls.
 
@@ -42,6 +86,8 @@ class PackedFile:
     """
 
     def __init__(self, path: Path) -> None:
+        from zipfile import BadZipFile, ZipFile  # 14 ms; a folder can do without
+
         self.path = path
         try:
             with path.open("rb") as file:
@@ -88,6 +134,8 @@ def write_packed(path: Path, files: Mapping[str, bytes]) -> None:
 
     BundleError where it would have more than 2 GiB or 64 files. Raises OSError.
     """
+    from zipfile import ZipFile
+
     size = sum(map(len, files.values()))
     if size > MAX_BYTES - (1 << 16) or len(files) > MAX_ENTRIES:
         raise BundleError(
@@ -96,7 +144,7 @@ def write_packed(path: Path, files: Mapping[str, bytes]) -> None:
         )
 
     def write(file: IO[bytes]) -> None:
-        with ZipFile(file, "w", ZIP_STORED, allowZip64=False) as archive:
+        with ZipFile(file, "w", allowZip64=False) as archive:
             for name in sorted(files):
                 archive.writestr(_entry(name), files[name])
 
@@ -105,6 +153,8 @@ def write_packed(path: Path, files: Mapping[str, bytes]) -> None:
 
 def _entry(name: str) -> ZipInfo:
     """Return an entry as all of a packed bundle are, but for its size, checksum and place."""
+    from zipfile import ZipInfo
+
     info = ZipInfo(name, _EPOCH)
     info.create_system, info.external_attr = 3, _PLAIN_FILE
     return info

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foveate.runtime.bundle.bundle import Bundle
-from foveate.runtime.bundle.check import check_bundle, parity_rows
+from foveate.runtime.bundle.bundle import Bundle, check_bundle, parity_rows
 from foveate.runtime.bundle.containers import PackedFile
 from foveate.runtime.bundle.signing import SHOWN
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.bundle.bundle import MANIFEST, Bundle
-from foveate.runtime.bundle.check import check_bundle, check_signed
+from foveate.runtime.bundle.bundle import MANIFEST, Bundle, check_bundle, check_signed
 from foveate.runtime.bundle.containers import PackedFile, write_packed
 from foveate.runtime.bundle.signing import SIGNATURE, Signature, sign
 from foveate.runtime.errors import BundleError

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
-from foveate.runtime.bundle.bundle import open_bundle
-from foveate.runtime.bundle.check import check_bundle, check_signed, unlisted
+from foveate.runtime.bundle.bundle import check_bundle, check_signed, open_bundle, unlisted
 from foveate.runtime.bundle.describe import bundle_facts, bundle_values
 from foveate.runtime.bundle.pack import pack, sign_bundle
-from foveate.runtime.bundle.signing import SHOWN, SIGNATURE
-from foveate.runtime.bundle.signing_keys import (
+from foveate.runtime.bundle.signing import (
+    SHOWN,
+    SIGNATURE,
     fingerprint,
     is_encrypted,
     new_pair,

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from foveate.runtime.bundle.bundle import open_bundle
+from foveate import __version__
+from foveate.runtime.auto.choose import Choice, choose
+from foveate.runtime.auto.cpu import Speeds
+from foveate.runtime.auto.timing import idle_timer
+from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.bundle.describe import bundle_facts
-from foveate.runtime.cli.bundle_here import facts_here
-from foveate.runtime.cli.machine_facts import machine_facts, machine_lines
 from foveate.runtime.cli.options import gpu_option
+from foveate.runtime.engines.base import available_cores
+from foveate.runtime.engines.cuda.query import GpuFacts, NoGpu, driver_cuda, gpus
+from foveate.runtime.engines.hardware import ROOT, jetson
+from foveate.runtime.engines.install_lines import install_lines
+from foveate.runtime.engines.installed import EngineFacts, Piece, engine_facts
+from foveate.runtime.engines.tensorrt.plan_cache import plan_cache
 from foveate.runtime.errors import one_line
 
 
@@ -41,3 +53,92 @@ def info(bundle: Path | None, gpu: int, as_json: bool) -> None:
         click.echo(one_line(line))
     for name, value in facts.get("bundle", {}).items():
         click.echo(one_line(f"{name}: {value}"))
+
+
+def facts_here(bundle: Bundle, gpu: int = 0) -> dict[str, str]:
+    """Return what ``auto`` takes here, what it does not consider, and the plans in the cache.
+
+    The engines of a CPU are timed for it, with all cores and with one, unless they were before or
+    the machine is busy. ``gpu``: the number of the GPU that plans would run on.
+    """
+    one_by_one = choose(bundle, speeds=Speeds(available_cores(), idle_timer()), gpu=gpu)
+    facts = {"auto": _words(one_by_one)}
+    if one_by_one.engine_ms and available_cores() > 1:
+        folder = choose(bundle, speeds=Speeds(1, idle_timer()), gpu=gpu)
+        facts["auto, a folder"] = _words(folder)
+    for label, reason in one_by_one.left_out.items():
+        facts[f"auto without {label}"] = reason
+    return facts | _plans(bundle)
+
+
+def _words(choice: Choice) -> str:
+    return f"{choice.label}; {choice.why}"
+
+
+def _plans(bundle: Bundle) -> dict[str, str]:
+    """Return the TensorRT plans of the bundle in the cache of this user, in words."""
+    graphs = {bundle.graph_sha256(name) for name in bundle.precisions}
+    return {
+        f"plan {record.key[:12]}": str(record)
+        for record in plan_cache().records()
+        if record.recipe.graph_sha256 in graphs
+    }
+
+
+def machine_facts(root: Path = ROOT, architecture: str = "") -> dict[str, Any]:
+    """Return versions, GPUs and engines of this machine; makes no CUDA context.
+
+    ``architecture`` is this machine's unless given; ``root`` is where a Jetson's files are read.
+    """
+    here = jetson(root, architecture)
+    found, reason = _gpus()
+    cuda = driver_cuda()
+    engines = engine_facts(install_lines(here, cuda), found[0].name if found else "")
+    return {
+        "foveate": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {architecture or platform.machine()}",
+        "jetson": asdict(here) | {"jetpack": here.jetpack, "name": str(here)} if here else None,
+        "gpus": [asdict(item) | {"text": str(item)} for item in found],
+        "no_gpu": reason,
+        "driver_cuda": cuda,
+        "engines": {item.name: _engine(item) for item in engines},
+    }
+
+
+def machine_lines(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield the facts as lines; what is missing is followed by the line to type."""
+    yield f"foveate {facts['foveate']}, Python {facts['python']}, {facts['machine']}"
+    if facts["jetson"]:
+        yield facts["jetson"]["name"]
+    for item in facts["gpus"]:
+        yield f"GPU: {item['text']}"
+    if facts["no_gpu"]:
+        yield f"no GPU: {facts['no_gpu']}"
+    if facts["driver_cuda"]:
+        yield f"NVIDIA driver: runs CUDA {facts['driver_cuda']} and older"
+    for name, engine in facts["engines"].items():
+        yield f"engine {name}: {'ready' if engine['ready'] else 'not ready'}"
+        for piece in engine["pieces"]:
+            yield from _lines(Piece(**piece))
+
+
+def _gpus() -> tuple[list[GpuFacts], str]:
+    try:
+        return gpus(), ""
+    except NoGpu as error:
+        return [], str(error)
+
+
+def _engine(facts: EngineFacts) -> dict[str, Any]:
+    return {"ready": facts.ready, "pieces": [asdict(piece) for piece in facts.pieces]}
+
+
+def _lines(piece: Piece) -> Iterator[str]:
+    if piece.found:
+        yield f"  {piece.name}: {piece.found}"
+        return
+    reason = f" ({piece.reason})" if piece.reason else ""
+    only = f", only for {piece.purpose}" if piece.purpose else ""
+    yield f"  missing: {piece.name}{reason}{only}"
+    yield f"      {piece.install}"

@@ -13,7 +13,7 @@ from foveate.runtime.engines.base import TensorSpec, available_cores
 from foveate.runtime.engines.openvino_bf16 import lower_networks
 from foveate.runtime.engines.openvino_import import openvino
 from foveate.runtime.errors import EngineError, GraphError
-from foveate.runtime.hashes import canonical_sha256
+from foveate.runtime.json_files import canonical_sha256
 
 CPU = "CPU"
 BF16_CAPABILITY = "BF16"

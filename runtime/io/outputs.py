@@ -7,19 +7,21 @@ what cannot be encoded leaves nothing, and where a mask lies its companions lie 
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.io.coco import assemble_coco, encode_coco
-from foveate.runtime.io.mask_files import encode_mask
-from foveate.runtime.io.npz_files import encode_npz
 from foveate.runtime.io.output_settings import OUTPUT_KINDS, OutputSettings
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
-from foveate.runtime.io.png import encode_png
+from foveate.runtime.io.png import encode_mask, encode_png
 from foveate.runtime.io.probability import probability_picture
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
@@ -66,6 +68,27 @@ def _encoded(
         yield encode_png(probability_picture(result, spec), 8)
 
 
+def encode_npz(result: Result, spec: CascadeSpec, probabilities: bool) -> bytes:
+    """Return the NPZ of a result, loadable without pickle, the same bytes for the same result.
+
+    ``probabilities`` adds ``coarse`` and ``refined`` as they are.
+    """
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "mask": result.mask,
+        "box_xyxy": result.box_xyxy,
+        "score": np.array(result.score),
+        "classes": np.array(spec.classes),
+    }
+    if probabilities and result.coarse is not None and result.refined is not None:
+        arrays |= {"coarse": result.coarse, "refined": result.refined}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():  # np.savez_compressed deflates at level 6 only
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
 def encode_overlay(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
     """Return the JPEG of an image with its mask and box drawn."""
     boxes = None if spec.region.mode == "none" else result.box_xyxy
@@ -82,8 +105,8 @@ def _write(out: Path, name: str, content: bytes) -> None:
     """
     path = out / name
     try:
-        write_atomically(path, lambda file: file.write(content))
+        write_atomically(path, content)
     except FileNotFoundError:
         for folder in reversed(Path(name).parents[:-1]):
             (out / folder).mkdir(exist_ok=True)
-        write_atomically(path, lambda file: file.write(content))
+        write_atomically(path, content)

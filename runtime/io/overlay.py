@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveate.runtime.engines.base import Pixels
-from foveate.runtime.io.mask_files import class_colour
+from foveate.runtime.io.png import class_colour
 
 Picture = npt.NDArray[np.uint8]
 BOX_COLOUR = (255, 220, 60)

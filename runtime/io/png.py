@@ -1,4 +1,4 @@
-"""PNG of 1, 2, 4 or 8 bits a pixel, fast: packed by numpy, deflated once.
+"""Write masks as PNG of 1, 2, 4 or 8 bits a pixel, fast: packed by numpy, deflated once.
 
 Every line is stored as its difference to the line above and deflated as run lengths (Z_RLE, level
 1): masks and smooth pictures need no more, and the usual search for repeats costs several times as
@@ -9,17 +9,48 @@ from __future__ import annotations
 
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from foveate.runtime.atomic_files import write_atomically
+
 Plane = npt.NDArray[np.uint8]
+
+PALETTE = (
+    (0, 0, 0), (230, 75, 60), (60, 180, 95), (70, 130, 230), (245, 190, 60),
+    (160, 90, 200), (60, 200, 210), (240, 120, 180), (150, 150, 60),
+)  # fmt: skip
+"""RGB of classes 0 to 8; later classes repeat from 1."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _PALETTE = 0, 3
 _UP = 2
 _PACKED = {2: ("<u4", 0x40100401), 4: ("<u2", 0x1001)}
 """Bits -> the pixels of a byte read as one number, and the factor that gathers them in its top."""
+
+
+def class_colour(index: int) -> tuple[int, int, int]:
+    """Return the RGB colour of a class index."""
+    return PALETTE[index] if index < len(PALETTE) else PALETTE[1 + (index - 1) % 8]
+
+
+def write_mask(path: Path, mask: Plane, classes: int) -> None:
+    """Write a (H, W) uint8 mask of class indices as PNG, atomically; see ``encode_mask``."""
+    write_atomically(path, encode_mask(mask, classes))
+
+
+def encode_mask(mask: Plane, classes: int) -> bytes:
+    """Return the PNG of a (H, W) uint8 mask of class indices below ``classes``.
+
+    Two classes: 0/255 in one bit a pixel. More: the indices themselves, with a palette, in as few
+    bits as hold them.
+    """
+    if classes == 2:
+        return encode_png(mask, 1)
+    bits = next(bits for bits in (2, 4, 8) if classes <= 1 << bits)
+    return encode_png(mask, bits, bytes(c for index in range(classes) for c in class_colour(index)))
 
 
 def encode_png(plane: Plane, bits: int, palette: bytes = b"") -> bytes:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.runtime.engines.base import Pixels
-from foveate.runtime.io.mask_files import encode_mask
 from foveate.runtime.io.outputs import encode_overlay
+from foveate.runtime.io.png import encode_mask
 from foveate.runtime.io.result_line import result_line
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec

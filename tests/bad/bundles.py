@@ -15,7 +15,7 @@ import pytest
 
 from foveate.runtime.bundle.bundle import file_sha256
 from foveate.runtime.engines.onnxruntime_cuda import has_provider
-from foveate.runtime.hashes import canonical_sha256
+from foveate.runtime.json_files import canonical_sha256
 from tests.bad.case import Case, Place
 
 GRAPH = "cascade.fp32.onnx"

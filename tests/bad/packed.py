@@ -10,7 +10,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.bundle.containers import PackedFile, write_packed
 from foveate.runtime.bundle.pack import pack, sign_bundle
-from foveate.runtime.bundle.signing_keys import new_pair, private_key
+from foveate.runtime.bundle.signing import new_pair, private_key
 from tests.bad.case import Case, Place
 
 MAKER, OTHER = new_pair(None), new_pair(None)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from foveate.export.int8 import mixed_precision as float_blocks
 from foveate.runtime import agreement as overlap
 from foveate.runtime.bundle.bundle import file_sha256
-from foveate.runtime.hashes import canonical_sha256
+from foveate.runtime.json_files import canonical_sha256
 from tests.bad.case import Case, Place
 
 TINY = ("image_height=64", "image_width=64", "width=4", "depth=2", "num_workers=0", "num_epochs=1")

@@ -12,7 +12,7 @@ import pytest
 
 from foveate.benchmarks.measure.pictures import difference
 from foveate.benchmarks.report.evaluation_cards import chosen
-from foveate.runtime.io.mask_files import class_colour
+from foveate.runtime.io.png import class_colour
 from tests.conftest import run
 
 NASTY = "<img src=x onerror=alert(1)>{{machine}}"

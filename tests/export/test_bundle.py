@@ -12,8 +12,8 @@ from foveate.export.parity import measure, torch_masks
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, SettingsError
-from foveate.runtime.hashes import canonical_sha256
 from foveate.runtime.io.images import image_paths, read_image
+from foveate.runtime.json_files import canonical_sha256
 from foveate.train.data.dataset import Case
 from foveate.train.runs.run import load_run
 from tests.conftest import run

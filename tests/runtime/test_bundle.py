@@ -16,8 +16,7 @@ import pytest
 from foveate.runtime.bundle.bundle import file_sha256, open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError
-from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.json_files import _once
+from foveate.runtime.json_files import _once, canonical_sha256
 from tests.conftest import run
 
 

@@ -18,7 +18,7 @@ from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.headers import MAX_PIXELS, read_header
 from foveate.runtime.io.images import read_image
-from foveate.runtime.io.mask_files import write_mask
+from foveate.runtime.io.png import write_mask
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 

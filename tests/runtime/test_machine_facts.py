@@ -13,7 +13,7 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from foveate.runtime.cli.machine_facts import machine_facts, machine_lines
+from foveate.runtime.cli.info import machine_facts, machine_lines
 from foveate.runtime.engines.cuda.query import GpuFacts, NoGpu, driver_cuda, gpus
 from foveate.runtime.engines.hardware import Jetson, jetson
 from foveate.runtime.engines.install_lines import install_lines

@@ -24,8 +24,8 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.geometry import paste_weights
 from foveate.runtime.io.images import image_paths, read_image
-from foveate.runtime.io.mask_files import encode_mask
 from foveate.runtime.io.outputs import OutputSettings, assemble_coco, write_outputs
+from foveate.runtime.io.png import encode_mask
 from foveate.runtime.io.probability import probability_picture
 from foveate.runtime.result import Result
 from tests.drawing import ellipse, small_spec

@@ -25,7 +25,7 @@ from foveate.runtime.engines.tensorrt.plan_cache import (
 from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe
 from foveate.runtime.engines.tensorrt.toolkit import FLAVOURS
 from foveate.runtime.errors import BundleError, EngineError, SettingsError
-from foveate.runtime.hashes import canonical_sha256
+from foveate.runtime.json_files import canonical_sha256
 
 OPTIONS = BuildOptions(((1024, 1024), (512, 768)), (1, 1, 8))
 RECIPE = Recipe("tensorrt_rtx", "1.7", "a" * 64, OPTIONS, None)

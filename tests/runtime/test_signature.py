@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from foveate.runtime.auto.choose import Choice
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.bundle.pack import pack
-from foveate.runtime.bundle.signing_keys import fingerprint, new_pair, private_key, public_key
+from foveate.runtime.bundle.signing import fingerprint, new_pair, private_key, public_key
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.io.output_settings import OutputSettings

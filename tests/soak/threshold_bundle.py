@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import foveate
 from foveate.runtime.bundle.bundle import MANIFEST, SCHEMA, file_sha256, graph_name
-from foveate.runtime.hashes import canonical_sha256
+from foveate.runtime.json_files import canonical_sha256
 from foveate.runtime.spec import CascadeSpec, Normalisation, Size
 
 if TYPE_CHECKING:

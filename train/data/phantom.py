@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.io.mask_files import write_mask
+from foveate.runtime.io.png import write_mask
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.io.mask_files import class_colour
+from foveate.runtime.io.png import class_colour
 
 Grey = npt.NDArray[np.uint8]
 Colour = npt.NDArray[np.uint8]

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import BundleError
-from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.json_files import check_shape, read_json
+from foveate.runtime.json_files import canonical_sha256, check_shape, read_json
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.networks.build import networks
 from foveate.train.reference.cascade import TorchCascade

@@ -12,8 +12,7 @@ from typing import Any
 
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.errors import BundleError
-from foveate.runtime.hashes import canonical_sha256
-from foveate.runtime.json_files import check_shape, read_json
+from foveate.runtime.json_files import canonical_sha256, check_shape, read_json
 
 SCHEMA = 1
 OWN_HASH = "record_sha256"

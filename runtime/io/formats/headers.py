@@ -23,8 +23,7 @@ from foveate.runtime.errors import ImageError, PagesError, SizeError
 from foveate.runtime.io.formats.jpeg_segments import JPEG_START, check_segments
 from foveate.runtime.io.formats.limits import MAX_PIXELS, MAX_SIDE
 from foveate.runtime.io.formats.png_chunks import PNG_START, check_chunks
-from foveate.runtime.io.formats.tiff_directory import PLANES, read_directory
-from foveate.runtime.io.formats.tiff_grey import DeepGrey, deep_grey
+from foveate.runtime.io.formats.tiff import PLANES, DeepGrey, deep_grey, read_directory
 from foveate.runtime.io.formats.tiff_pages import count_pages, open_page, open_page_in_memory
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")

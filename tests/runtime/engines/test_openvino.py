@@ -261,7 +261,7 @@ def test_fp16_is_refused_with_what_it_would_be(bundle: Path) -> None:
     "line",
     [
         "import foveate.runtime.engines.openvino",
-        "from foveate.runtime.cli.machine_facts import machine_facts; machine_facts()",
+        "from foveate.runtime.cli.info import machine_facts; machine_facts()",
     ],
 )
 def test_the_import_tells_nobody_and_leaves_the_converter_importable(line: str) -> None:
