@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from foveate.export.int8 import mixed_precision as float_blocks
+from foveate.export.int8 import mixed_precision
 from foveate.runtime import agreement as overlap
 from foveate.runtime.bundle.bundle import file_sha256
 from foveate.runtime.json_files import canonical_sha256
@@ -66,7 +66,7 @@ def no_cache(place: Place) -> list[object]:
 def other_masks(place: Place) -> list[object]:
     """Return the export of int8 where nothing but the same masks will do."""
     place.patch.setitem(overlap.BOUNDS, "int8", (1e-9, 1e-9))
-    place.patch.setattr(float_blocks, "MOST", 1)
+    place.patch.setattr(mixed_precision, "MAX_FLOAT_BLOCKS", 1)
     return ["export", place.run, "--out", place.folder / "b", *INT8]
 
 

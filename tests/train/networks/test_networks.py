@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from foveate.export.int8.quantise import quantised, value_ranges
+from foveate.export.int8.quantise import quantise, value_ranges
 from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.export.onnx_graph.lint import lint
 from foveate.export.reference import torch_cascade
@@ -129,7 +129,7 @@ def test_networks_in_float16(name: str, image: Array) -> None:
 def test_networks_in_8_bits(name: str, image: Array) -> None:
     cascade = trained_cascade(small_spec(single=True), name)
     model = graph_of(cascade, "int8")
-    graph = quantised(model, value_ranges(model, [image]), ())
+    graph = quantise(model, value_ranges(model, [image]), ())
     assert lint(graph) == []
     kinds = {item.name for item in graph.graph.initializer if item.name.endswith(".weight")}
     assert not kinds, "a convolution was left in float32"
