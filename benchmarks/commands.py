@@ -37,7 +37,7 @@ from foveate.benchmarks.measure.throughput import best_cell, grid
 from foveate.benchmarks.schema.machine import disturbances
 from foveate.benchmarks.schema.result_files import new_result
 from foveate.runtime.engines.base import available_cores
-from foveate.runtime.engines.registry import PLANNED
+from foveate.runtime.engines.registry import TENSORRT
 
 Progress = Callable[[str, int, int], None]
 NEEDS_ONNX = "the roofline needs onnx: pip install 'foveate[train,benchmark]'"
@@ -230,7 +230,7 @@ def throughput_result(
         files = file_throughput(one, paths, best, target.cores, settings.seconds, shown)
     ceilings = []
     for variant in found.cascades:
-        if variant.engine == PLANNED:
+        if variant.engine == TENSORRT:
             with measured[variant.name].cascade(target.cores) as cascade:
                 ceilings += ceiling_rows(cascade, pixels, settings.batches, settings.seconds)
     floor, reason = _roofline(target, found, rows, images.sizes[0])

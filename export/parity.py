@@ -17,9 +17,8 @@ import torch
 
 from foveate.export.folding import fold_cascade
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
-from foveate.runtime.engines.base import Pixels, feed
+from foveate.runtime.arrays import Pixels, as_input_type, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
-from foveate.runtime.input_types import as_input_type
 from foveate.train.data.dataset import Case
 from foveate.train.reference.cascade import TorchCascade
 

@@ -8,20 +8,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from foveate.runtime.engines.base import Array, Pixels
+from foveate.runtime.arrays import Array, GpuArray, Pixels
 from foveate.runtime.errors import ImageError
-from foveate.runtime.gpu_array import GpuArray
 
 LEGACY_STREAM = 1
-"""CUDA's default stream, on which libraries work unless they were told otherwise."""
+"""CUDA's default stream, which libraries use unless told otherwise."""
 GPU_KINDS = (2, 10)
-"""DLPack's numbers of memory that a host cannot read: of CUDA, of ROCm."""
+"""DLPack's device types of memory that a host cannot read: CUDA, ROCm."""
 NEWEST_INTERFACE = 3
-"""The newest version of ``__cuda_array_interface__`` known here."""
+"""The newest supported version of ``__cuda_array_interface__``."""
 
 
 class OnHost(Protocol):
-    """An array that gives its memory by DLPack."""
+    """An array that exports its memory by DLPack."""
 
     def __dlpack__(self, **options: Any) -> Any: ...
 
@@ -36,15 +35,15 @@ class OnGpu(Protocol):
 
 
 Image = Pixels | OnHost | OnGpu
-"""What a cascade takes for an image: (H, W), uint8 or uint16."""
-Taken = Pixels | GpuArray
+"""An image for a cascade: (H, W), uint8 or uint16."""
+HostOrDeviceImage = Pixels | GpuArray
 
 
-def taken(image: Image) -> Taken:
-    """Return an image as numpy's array without a copy, or where it lies on the GPU.
+def as_image(image: Image) -> HostOrDeviceImage:
+    """Return an image as a numpy array without a copy, or as an array on the GPU.
 
-    What is neither comes back as it is, and is refused where its shape is looked at. ImageError
-    for memory that cannot be reached, and for a MaskedArray: nothing here knows of hidden pixels.
+    Anything else is returned unchanged and refused when its shape is checked. Raises ImageError for
+    unreachable memory, and for a MaskedArray, whose mask would be ignored.
     """
     if isinstance(image, GpuArray):
         return image
@@ -65,26 +64,26 @@ def taken(image: Image) -> Taken:
     if place()[0] in GPU_KINDS:
         raise ImageError(
             f"the image is a {type(image).__name__} on a GPU that has no "
-            "__cuda_array_interface__; wanted one that has, or a copy on the host"
+            "__cuda_array_interface__; expected one that has, or a copy on the host"
         )
     return _on_host(image)
 
 
-def shape_of(image: Taken) -> tuple[int, ...]:
-    """Return the shape of what is taken for an image, () where it is none and will be refused."""
+def shape_of(image: HostOrDeviceImage) -> tuple[int, ...]:
+    """Return the shape of an image, () for an object without one, which is refused later."""
     return tuple(getattr(image, "shape", ()))
 
 
-def target(out: Image, shape: tuple[int, ...]) -> Taken:
-    """Return where a mask of a shape is to be written; ImageError where it cannot be."""
-    found = taken(out)
+def output_array(out: Image, shape: tuple[int, ...]) -> HostOrDeviceImage:
+    """Return the array to write a mask of a shape to; ImageError if it is unsuitable."""
+    found = as_image(out)
     if getattr(found, "shape", None) != shape or found.dtype != np.uint8:
         kind = f"{getattr(found, 'shape', type(out).__name__)} {getattr(found, 'dtype', '')}"
-        raise ImageError(f"out is {kind}; wanted {shape} uint8, as the mask will be")
+        raise ImageError(f"out is {kind}; expected {shape} uint8, like the mask")
     if isinstance(found, np.ndarray) and not found.flags.writeable:
         raise ImageError(
-            "out cannot be written to; wanted an array that can, and of DLPack 1.0 or later: "
-            "numpy only reads what comes by an older one"
+            "out is read-only; expected a writable array and DLPack 1.0 or later: numpy only reads "
+            "arrays exported by an older one"
         )
     if isinstance(found, GpuArray) and found.read_only:
         raise ImageError("out is a read-only array on the GPU; expected one that can be written to")
@@ -97,19 +96,19 @@ def target(out: Image, shape: tuple[int, ...]) -> Taken:
 
 
 def _plain(array: Array) -> Array:
-    """Return numpy's own array of the same memory: a subclass may do arithmetic of its own."""
+    """Return a plain numpy array of the same memory: a subclass may override arithmetic."""
     if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
         raise ImageError(
-            "the array is a MaskedArray, whose mask would be passed over; expected a plain array: "
-            "its .data, or .filled(VALUE) to set what is masked"
+            "the array is a MaskedArray, whose mask would be ignored; expected a plain array: "
+            "its .data, or .filled(VALUE) to replace masked pixels"
         )
     return np.asarray(array)
 
 
 def _overlaps_itself(array: Array) -> bool:
-    """Say whether two pixels of an (H, W) array of bytes lie in one place."""
+    """Return whether two pixels of an (H, W) array of bytes share memory."""
     if array.ndim != 2:
-        return False  # is refused by its shape
+        return False  # refused by its shape
     height, width = array.shape
     down, right = array.strides
     common = gcd(down, right)
@@ -138,14 +137,14 @@ def _on_gpu(interface: Mapping[str, Any], owner: object) -> GpuArray:
         raise ImageError("the array on the GPU has a mask of valid elements; expected one without")
     strides = interface.get("strides")
     if strides is not None and not _is_contiguous(shape, strides, dtype.itemsize):
-        raise ImageError(f"the array on the GPU has strides {strides}; wanted it contiguous")
+        raise ImageError(f"the array on the GPU has strides {strides}; expected a contiguous one")
     producer = interface["stream"] if "stream" in interface else LEGACY_STREAM
     address, read_only = interface["data"]
     return GpuArray(shape, dtype, int(address), producer, owner, bool(read_only))
 
 
 def _is_contiguous(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> bool:
-    """Say whether strides are those of a C-contiguous array; those of a side of 1 may be any."""
+    """Return whether strides are C-contiguous; the stride of a side of 1 may be anything."""
     expected = itemsize
     for length, stride in zip(reversed(shape), reversed(strides), strict=True):
         if length > 1 and stride != expected:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from foveate.runtime.engines.base import Array
+from foveate.runtime.arrays import Array
 
 Mask = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]

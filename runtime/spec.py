@@ -22,6 +22,10 @@ OVERLAPS = (0.0, 0.25, 0.5)
 """Shares of a tile's side that its neighbour may share: at most 2 x 2 tiles hold a pixel."""
 MAX_MULTIPLE = 128
 """Largest multiple that an image is padded to: 2 to the deepest network's depth."""
+TF32 = "tf32"
+"""The precision of an fp32 graph whose plan may round float32 products to 10 bits."""
+BF16 = "bf16"
+"""The precision of an fp32 graph whose networks OpenVINO computes in bfloat16."""
 _KINDS = {"int": int, "float": float, "str": str}
 T = TypeVar("T")
 
@@ -214,3 +218,8 @@ def _names(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list | tuple) or not all(is_a(name, str) for name in values):
         raise TypeError(f"classes are {values!r:.40}; wanted a list of names")
     return tuple(values)
+
+
+def graph_of(precision: str) -> str:
+    """Return the precision of the graph that a precision is computed from."""
+    return "fp32" if precision in (TF32, BF16) else precision

@@ -13,8 +13,9 @@ from foveate.export.int8.quantise import quantise, value_ranges
 from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.export.reference import torch_cascade
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, dice
+from foveate.runtime.arrays import feed
 from foveate.runtime.bundle.bundle import open_bundle
-from foveate.runtime.engines.base import Engine, feed
+from foveate.runtime.engines.base import Engine
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.spec import CascadeSpec, Region
 from foveate.train.data.phantom import PhantomSettings, phantom

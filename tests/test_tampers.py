@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from foveate.runtime.arrays import as_input_type
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.bundle.describe import bundle_facts
 from foveate.runtime.bundle.pack import pack, sign_bundle
@@ -28,7 +29,6 @@ from foveate.runtime.bundle.signing import new_pair, private_key
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.cli.info import facts_here
 from foveate.runtime.errors import FoveateError, one_line
-from foveate.runtime.input_types import as_input_type
 from foveate.runtime.io.images import image_paths, read_image
 from foveate.train.runs.run import load_run
 from tests import tampering

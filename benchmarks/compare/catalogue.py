@@ -17,7 +17,7 @@ from foveate.benchmarks.compare.onnxruntime_networks import CUDA, has_cuda, onnx
 from foveate.benchmarks.compare.torch_networks import TorchWay, torch_network
 from foveate.benchmarks.compare.torch_whole import whole_cascade
 from foveate.benchmarks.measure.baseline import CPU
-from foveate.runtime.engines.base import Pixels
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.errors import EngineError
 
 GLUE = "numpy + OpenCV glue"

@@ -40,11 +40,10 @@ from foveate.benchmarks.measure.parity import Reference
 from foveate.benchmarks.measure.roofline import multiply_adds
 from foveate.benchmarks.measure.targets import Variants
 from foveate.benchmarks.measure.timing import PAUSE_SECONDS
+from foveate.runtime.arrays import Array, Pixels, as_input_type, feed
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Array, Pixels, feed
 from foveate.runtime.errors import BundleError, EngineError
-from foveate.runtime.input_types import as_input_type
 from foveate.train.data.dataset import Case
 
 LEAST_ROUNDS = 40

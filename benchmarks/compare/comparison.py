@@ -17,7 +17,7 @@ from foveate.benchmarks.measure.timing import (
     warm_up,
 )
 from foveate.runtime.agreement import Disagreement, compare_masks, moved
-from foveate.runtime.engines.base import Pixels
+from foveate.runtime.arrays import Pixels
 from foveate.train.data.dataset import Case
 
 OURS = "foveate"

@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from foveate.runtime.engines.base import Pixels
-from foveate.runtime.input_types import as_input_type
+from foveate.runtime.arrays import Pixels, as_input_type
 from foveate.runtime.result import Mask
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.reference.cascade import STD_FLOOR

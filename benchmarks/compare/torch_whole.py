@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from foveate.benchmarks.compare.torch_networks import TorchWay
-from foveate.runtime.engines.base import Pixels
+from foveate.runtime.arrays import Pixels, as_input_type
 from foveate.runtime.errors import EngineError
-from foveate.runtime.input_types import as_input_type
 from foveate.train.reference.cascade import TorchCascade
 
 Batch = Callable[[Sequence[Pixels]], Sequence[tuple[Any, Any]]]

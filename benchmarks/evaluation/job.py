@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from foveate.benchmarks.evaluation.models import Model
 from foveate.benchmarks.evaluation.views import View, methods, views
-from foveate.runtime.engines.base import Pixels
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.errors import BundleError, DataError
 from foveate.train.data.dataset import DataSet
 

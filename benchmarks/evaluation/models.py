@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.bundle.bundle import RUN_FILE, is_bundle
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec

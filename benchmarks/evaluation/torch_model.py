@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from foveate.benchmarks.evaluation.models import Identity
+from foveate.runtime.arrays import Pixels, as_input_type
 from foveate.runtime.bundle.bundle import RUN_FILE, file_sha256
-from foveate.runtime.engines.base import Pixels
-from foveate.runtime.input_types import as_input_type
 from foveate.runtime.result import Result
 from foveate.train.runs.run import load_run
 

@@ -10,12 +10,11 @@ from functools import partial
 import numpy as np
 
 from foveate.benchmarks.measure.targets import Variant
+from foveate.runtime.arrays import Array, Pixels, as_input_type, feed
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Array, Pixels, feed
 from foveate.runtime.engines.registry import LoadSettings, engine_from_bundle
 from foveate.runtime.errors import EngineError
-from foveate.runtime.input_types import as_input_type
 
 OUTPUTS = ("mask", "box", "score")
 """What a Cascade fetches when it is called, and so does the bare engine."""

@@ -27,8 +27,8 @@ from foveate.benchmarks.measure.throughput import (
     saturated_rate,
 )
 from foveate.benchmarks.measure.timing import interleaved, ratio
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import DataError
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item

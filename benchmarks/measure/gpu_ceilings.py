@@ -20,11 +20,11 @@ import numpy as np
 from foveate.benchmarks.measure.baseline import OUTPUTS, ready
 from foveate.benchmarks.measure.timing import interleaved, ratio, seconds_of
 from foveate.runtime.agreement import BOUNDS, compare_masks
+from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.closing import Closing
-from foveate.runtime.engines.base import Array, Pixels
+from foveate.runtime.closeable import Closeable
 from foveate.runtime.engines.cuda.device import Device, DeviceBuffer, Graph, HostBuffer, Stream
-from foveate.runtime.engines.tensorrt.engine import PlannedEngine, facts_of, read_kernels
+from foveate.runtime.engines.tensorrt.engine import TensorRTEngine, facts_of, read_kernels
 from foveate.runtime.engines.tensorrt.executor import Executor, Tensor
 from foveate.runtime.engines.tensorrt.plan import Plan
 from foveate.runtime.engines.tensorrt.slot_ring import RingSettings
@@ -75,7 +75,7 @@ class Lane:
                 self.stream.to_device(address, host.array)
 
 
-class Ceilings(Closing):
+class Ceilings(Closeable):
     """Lanes of a plan for one input. Everything is called by one thread."""
 
     def __init__(self, device: Device, plan: Plan, image: Array, lanes: int) -> None:
@@ -176,7 +176,7 @@ def ceiling_rows(
 def _row(cascade: Cascade, images: Sequence[Pixels], batch: int, seconds: float) -> dict[str, Any]:
     some = [images[index % len(images)] for index in range(batch)]
     engine = cascade.engine
-    assert isinstance(engine, PlannedEngine)
+    assert isinstance(engine, TensorRTEngine)
     with ExitStack() as stack:
         image = ready(some, cascade.spec.input_type)
         stack.enter_context(engine.device.current())
@@ -201,7 +201,7 @@ def _row(cascade: Cascade, images: Sequence[Pixels], batch: int, seconds: float)
     }
 
 
-def open_plan(engine: PlannedEngine, image: Array) -> Plan:
+def open_plan(engine: TensorRTEngine, image: Array) -> Plan:
     """Return the plan that an engine takes for a batch, loaded once more; PlanError without one."""
     source = engine.source
     shape: Any = image.shape[:3]

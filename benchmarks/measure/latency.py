@@ -31,8 +31,8 @@ from foveate.benchmarks.measure.timing import (
 )
 from foveate.benchmarks.schema.machine import resident_mb
 from foveate.benchmarks.schema.result_shapes import STAGES
+from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Array, Pixels
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.png import write_mask
 from foveate.runtime.result import Result

@@ -22,6 +22,7 @@ from foveate.benchmarks.measure.images import Images
 from foveate.benchmarks.measure.pictures import difference
 from foveate.benchmarks.measure.targets import Variant, Variants
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.auto.cpu_candidates import DEFAULT
 from foveate.runtime.auto.parity_records import (
     EngineParity,
@@ -31,9 +32,8 @@ from foveate.runtime.auto.parity_records import (
     write_parity,
 )
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Pixels
 from foveate.runtime.engines.hardware import cpu_environment
-from foveate.runtime.engines.tensorrt.engine import PlannedEngine
+from foveate.runtime.engines.tensorrt.engine import TensorRTEngine
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.result import Mask
@@ -209,7 +209,7 @@ def write_proofs(found: Variants, parity: Parity, images: Sequence[Images]) -> l
     written = []
     for variant, cascade in found.cascades.items():
         engine = cascade.engine
-        if not isinstance(engine, PlannedEngine):
+        if not isinstance(engine, TensorRTEngine):
             continue
         for record, total in _by_plan(engine, parity.totals[variant.name], sizes):
             wanted = engine.source.wanted
@@ -223,7 +223,7 @@ def write_proofs(found: Variants, parity: Parity, images: Sequence[Images]) -> l
 
 
 def _by_plan(
-    engine: PlannedEngine, total: Disagreement, sizes: Sequence[tuple[int, int]]
+    engine: TensorRTEngine, total: Disagreement, sizes: Sequence[tuple[int, int]]
 ) -> list[tuple[PlanRecord, Disagreement]]:
     found: dict[str, tuple[PlanRecord, Disagreement]] = {}
     for pair, size in zip(total.pairs, sizes, strict=True):

@@ -20,8 +20,8 @@ from PIL import Image
 from foveate.benchmarks.measure.images import Images
 from foveate.benchmarks.measure.parity import Box, Reference
 from foveate.benchmarks.schema.result_files import write_result
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.bundle.bundle import WEIGHTS, Bundle, graph_name
-from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import BundleError, DataError
 from foveate.runtime.io.png import write_mask
 from foveate.runtime.json_files import canonical_sha256, check_shape, read_json

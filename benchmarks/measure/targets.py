@@ -9,12 +9,12 @@ from pathlib import Path
 
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.registry import PLANNED, REFUSED, ROUNDED, engine_names
-from foveate.runtime.engines.tensorrt.engine import PlannedEngine
-from foveate.runtime.engines.tensorrt.plan_record import graph_of
+from foveate.runtime.engines.registry import REFUSED, ROUNDED, TENSORRT, engine_names
+from foveate.runtime.engines.tensorrt.engine import TensorRTEngine
 from foveate.runtime.errors import EngineError, PlanError
+from foveate.runtime.spec import graph_of
 
-GPU_ENGINES = (PLANNED, "onnxruntime-cuda")
+GPU_ENGINES = (TENSORRT, "onnxruntime-cuda")
 """Engines on an NVIDIA GPU. They leave no idle threads that spin on the cores of the next call."""
 
 
@@ -55,7 +55,7 @@ class Variants:
         for variant, cascade in list(self.cascades.items()):
             try:
                 for size in sizes:
-                    if isinstance(cascade.engine, PlannedEngine):
+                    if isinstance(cascade.engine, TensorRTEngine):
                         cascade.engine.record_for((1, *size))
             except PlanError as error:
                 if len(self.cascades) == 1:

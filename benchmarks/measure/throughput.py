@@ -15,8 +15,8 @@ import numpy as np
 
 from foveate.benchmarks.measure.baseline import BaselineCall, WithBaseline, ready
 from foveate.benchmarks.measure.timing import interleaved, ratio
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Pixels
 
 PAIRS = 5
 """Windows of each side in a cell of the grid."""

@@ -15,8 +15,8 @@ import click
 import numpy as np
 
 from foveate.runtime import Cascade, FoveateError, Result
-from foveate.runtime.closing import Closing
-from foveate.runtime.engines.base import Pixels
+from foveate.runtime.arrays import Pixels
+from foveate.runtime.closeable import Closeable
 from foveate.runtime.io.images import read_image
 
 
@@ -24,7 +24,7 @@ class Busy(Exception):
     """The service has as much work as it takes; come again later, or drop the image."""
 
 
-class Service(Closing):
+class Service(Closeable):
     """Segments images of many threads by one cascade, in the order in which they came.
 
     ``workers`` images are under way at once and ``most_waiting`` wait; the next one is refused, so

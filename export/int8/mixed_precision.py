@@ -14,10 +14,9 @@ from onnxruntime.quantization.calibrate import TensorsData
 
 from foveate.export.int8.quantise import block_names, quantise, value_ranges
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
-from foveate.runtime.engines.base import Array, feed
+from foveate.runtime.arrays import Array, as_input_type, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.errors import BundleError
-from foveate.runtime.input_types import as_input_type
 from foveate.train.data.dataset import Case
 
 SLACK = 2 / 3

@@ -20,7 +20,7 @@ from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from foveate.export.onnx_graph.networks import network_nodes
-from foveate.runtime.engines.base import Array
+from foveate.runtime.arrays import Array
 
 OPERATORS = [
     "Conv", "Relu", "MaxPool", "Concat", "DepthToSpace", "Add", "Mul", "Sigmoid", "Clip",

@@ -11,14 +11,15 @@ from foveate.export.tensorrt.build import build_plan, check_options
 from foveate.export.tensorrt.watch import Progress
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
-from foveate.runtime.engines.registry import PLANNED, REFUSED
+from foveate.runtime.engines.registry import REFUSED, TENSORRT
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.gpu import gpu
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-from foveate.runtime.engines.tensorrt.plan_record import TF32, PlanRecord, Recipe, graph_of
+from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, Recipe
 from foveate.runtime.engines.tensorrt.toolkit import Toolkit
 from foveate.runtime.errors import EngineError
 from foveate.runtime.limits import largest_channels
+from foveate.runtime.spec import TF32, graph_of
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def build_into(cache: PlanCache, job: PlanJob) -> tuple[PlanRecord, bool]:
 
     EngineError for a precision that no plan can have.
     """
-    if (PLANNED, job.precision) in REFUSED:
-        raise EngineError(REFUSED[PLANNED, job.precision])
+    if (TENSORRT, job.precision) in REFUSED:
+        raise EngineError(REFUSED[TENSORRT, job.precision])
     options = replace(job.options, tf32=job.precision == TF32)
     check_options(job.kit, options)
     precision = graph_of(job.precision)

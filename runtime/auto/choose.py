@@ -15,8 +15,9 @@ from foveate.runtime.auto.parity_records import read_parity
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache, plan_cache
 from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery, usable
-from foveate.runtime.engines.tensorrt.plan_record import BF16, TF32, Gpu, PlanRecord, graph_of
+from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord
 from foveate.runtime.errors import BundleError, EngineError
+from foveate.runtime.spec import BF16, TF32, graph_of
 
 AUTO = "auto"
 CPU_ENGINE = "onnxruntime"

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from foveate.runtime.auto.parity_records import parity_path, read_engine_parity
 from foveate.runtime.bundle.bundle import Bundle, parity_rows
 from foveate.runtime.engines.hardware import CpuEnvironment
-from foveate.runtime.engines.tensorrt.plan_record import BF16, graph_of
 from foveate.runtime.errors import BundleError
+from foveate.runtime.spec import BF16, graph_of
 
 ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
 INT8 = "int8"

@@ -16,15 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from foveate.runtime.arrays import Array, feed
 from foveate.runtime.auto.cpu_candidates import Candidate
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cache import cache_folder
-from foveate.runtime.engines.base import Array, Engine, feed
+from foveate.runtime.engines.base import Engine
 from foveate.runtime.engines.hardware import CpuEnvironment
 from foveate.runtime.engines.registry import LoadSettings, engine_from_bundle
-from foveate.runtime.engines.tensorrt.plan_record import graph_of
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.json_files import canonical_sha256, check_shape, read_signed, write_signed
+from foveate.runtime.spec import graph_of
 
 SIDE = 1024
 """Height and width of the timed image, in pixels."""

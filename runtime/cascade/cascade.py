@@ -1,50 +1,45 @@
-"""The public face: a bundle in, masks out. Arrays on both sides."""
+"""Public API: load a bundle and segment images held as arrays."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from foveate.runtime.arrays import GpuArray
 from foveate.runtime.auto.choose import AUTO, CPU_ENGINE, Choice, choose
 from foveate.runtime.auto.cpu import Speeds
 from foveate.runtime.bundle.bundle import Bundle, graph_name, open_bundle
-from foveate.runtime.cascade.calls import Call, Caller
-from foveate.runtime.cascade.checks import check_signature
-from foveate.runtime.cascade.runs import Bounds, Runs
-from foveate.runtime.cascade.spare import Spare
-from foveate.runtime.closing import Closing
-from foveate.runtime.engines.base import Engine, Submitting
-from foveate.runtime.engines.registry import PLANNED, LoadSettings, engine_from_bundle
-from foveate.runtime.engines.tensorrt.plan_record import graph_of
-from foveate.runtime.engines.tensorrt.slot import CLOSED
+from foveate.runtime.cascade.fallback import Fallback
+from foveate.runtime.cascade.session import PendingResults, Session, SessionLimits
+from foveate.runtime.closeable import CLOSED, Closeable, ForkGuard
+from foveate.runtime.engines.base import AsyncEngine, Engine
+from foveate.runtime.engines.registry import TENSORRT, LoadSettings, engine_from_bundle
 from foveate.runtime.errors import EngineError
-from foveate.runtime.foreign_arrays import Image, taken
-from foveate.runtime.gpu_array import GpuArray
-from foveate.runtime.home_process import HomeProcess
+from foveate.runtime.foreign_arrays import Image, as_image
 from foveate.runtime.result import Result
-from foveate.runtime.spec import CascadeSpec
+from foveate.runtime.spec import CascadeSpec, graph_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    from foveate.runtime.cascade.submissions import Submissions
+    from foveate.runtime.cascade.submit_queue import SubmitQueue
     from foveate.runtime.cascade.warm_up import Refused, Shape
 
 READ_AHEAD = 2
-"""Images that a stream reads ahead of the one yielded, and that wait behind a submitted one."""
+"""Images that a stream reads ahead of the one yielded, and that may wait to be submitted."""
 
 
-class Cascade(Closing):
+class Cascade(Closeable):
     """A loaded cascade. Use it as a context manager, or call ``close``. Safe from several threads.
 
-    ``choice`` is the engine and the precision, and why. Where ``auto`` took TensorRT, images of a
-    size that no plan covers are segmented by ``spare``, loaded when the first one comes. It is used
-    by the process that loaded it: a fork of that gets an EngineError.
+    ``choice`` is the engine, the precision, and why. If ``auto`` chose TensorRT, images of a size
+    that no plan covers go to a fallback on the CPU, loaded when the first one comes. Only the
+    process that loaded a cascade may use it: a fork gets an EngineError.
 
     .. code-block:: python
 
@@ -53,22 +48,13 @@ class Cascade(Closing):
     """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        engine: Engine,
-        choice: Choice,
-        spare: Callable[[], Cascade] | None = None,
+        self, bundle: Bundle, engine: Engine, choice: Choice, fallback: Fallback | None = None
     ) -> None:
-        self.bundle, self.engine, self.choice = bundle, engine, choice
-        self._home, self._lock = HomeProcess(), Lock()
-        self._spare = None if spare is None else Spare(spare)
-        self._submissions: Submissions | None = None
+        self.bundle, self.choice = bundle, choice
+        self._guard, self._lock = ForkGuard(), Lock()
+        self._submit_queue: SubmitQueue | None = None
         self._closed = False
-        graph = bundle.path / graph_name(graph_of(choice.precision))
-        check_signature(engine, bundle.spec, graph)
-        caller = Caller(engine, bundle.spec, graph, choice.label)
-        width = int(bundle.manifest["network"]["width"])
-        self.runs = Runs(caller, Bounds(self._home, self._spare, width))
+        self._session = open_session(bundle, engine, choice, self._guard, fallback)
 
     @classmethod
     def load(
@@ -81,22 +67,22 @@ class Cascade(Closing):
         gpu: int = 0,
         trusted: Sequence[bytes] | None = None,
     ) -> Cascade:
-        """Return the cascade of a bundle, a folder or a packed file, its files verified.
+        """Load a bundle, a folder or a packed file, and verify its files.
 
-        ``engine`` is auto or a name of ``foveate.runtime.engines.engine_names``, ``precision`` auto
-        or one of the bundle's, tf32 or bf16; ``choice.choose`` says what auto takes. ``threads`` 0
-        takes the cores this process may use. ``latency``: on a GPU one run at a time, answered as
-        soon as it is over. ``gpu``: the number of the GPU to use, as CUDA counts them (of those
-        that ``CUDA_VISIBLE_DEVICES`` shows); engines on the CPU ignore it.
+        ``engine`` is auto, onnxruntime, openvino, openvino-gpu, onnxruntime-cuda or tensorrt;
+        ``precision`` is auto, one of the bundle's, tf32 or bf16. ``threads`` 0 uses the cores this
+        process may use. ``latency``: on a GPU one run at a time, for the lowest latency. ``gpu``:
+        the number of the GPU as CUDA counts them (among those that ``CUDA_VISIBLE_DEVICES``
+        shows); engines on the CPU ignore it.
 
-        ``trusted`` are public keys in PEM: a bundle that none of them signed is refused; None takes
-        any. Nothing is timed here: on a CPU auto goes by the times that ``foveate info`` or
-        ``segment`` have kept. Raises BundleError, EngineError and SettingsError.
+        ``trusted`` are public keys in PEM: a bundle that none of them signed is refused; None
+        accepts any. Nothing is timed here: on a CPU auto uses the times that ``foveate info`` or
+        ``segment`` have stored. Raises BundleError, EngineError and SettingsError.
         """
         settings = LoadSettings(threads, latency, gpu)
         bundle = open_bundle(Path(path), trusted)
         choice = choose(bundle, engine, precision, Speeds(threads), gpu)
-        return cls.chosen(bundle, choice, settings, spare=engine == AUTO)
+        return cls.chosen(bundle, choice, settings, fallback=engine == AUTO)
 
     @classmethod
     def chosen(
@@ -104,24 +90,21 @@ class Cascade(Closing):
         bundle: Bundle,
         choice: Choice,
         settings: LoadSettings = LoadSettings(),  # noqa: B008  # frozen
-        spare: bool = True,
+        fallback: bool = True,
     ) -> Cascade:
-        """Return the cascade of a choice that was made before; the rest is as for ``load``.
+        """Return the cascade of a choice that was already made; otherwise like ``load``.
 
-        ``spare``: images that no plan of TensorRT covers go to ONNX Runtime. Raises BundleError,
-        EngineError and SettingsError.
+        ``fallback``: images that no TensorRT plan covers go to ONNX Runtime.
         """
-        name, second = choice.engine, None
-        loaded = engine_from_bundle(bundle, name, choice.precision, settings)
-        if spare and name == PLANNED:
-            second = partial(cls._on_the_cpu, bundle, settings)
-        return cls(bundle, loaded, choice, second)
+        engine = engine_from_bundle(bundle, choice.engine, choice.precision, settings)
+        second = None
+        if fallback and choice.engine == TENSORRT:
+            second = Fallback(partial(cpu_session, bundle, settings.threads))
+        return cls(bundle, engine, choice, second)
 
-    @classmethod
-    def _on_the_cpu(cls, bundle: Bundle, settings: LoadSettings) -> Cascade:
-        """Return the spare of a cascade on a GPU; the bundle was checked when it was opened."""
-        own = LoadSettings(settings.threads)
-        return cls.chosen(bundle, choose(bundle, CPU_ENGINE, "fp32"), own)
+    @property
+    def engine(self) -> Engine:
+        return self._session.engine
 
     @property
     def spec(self) -> CascadeSpec:
@@ -139,69 +122,52 @@ class Cascade(Closing):
         the result's mask; on a GPU its values are not checked. An image on the host of the other
         type than the bundle's is converted (``as_input_type``). Raises ImageError for other shapes.
         """
-        return self.runs.begin([taken(image)], probabilities, out).finish()[0]
-
-    def begin(self, image: Image, probabilities: bool = False) -> Call:
-        """Return the call for one image once it is under way; ``finish`` gives its result.
-
-        As many calls as ``beside`` may be under way while another's result is used. An engine on
-        the CPU has done the call by then. Raises ImageError as a call does.
-        """
-        return self.runs.begin([taken(image)], probabilities)
-
-    def together(self, images: Sequence[Image], probabilities: bool = False) -> list[Result]:
-        """Return the results of images of one shape that run as one call.
-
-        Where a GPU has no room for so many, halves are tried, with a SmallerBatchWarning.
-        """
-        found = [taken(image) for image in images]
-        return self.runs.finished(self.runs.begin(found, probabilities), found, probabilities)
+        return self._session.begin([as_image(image)], probabilities, out).results()[0]
 
     def submit(self, image: Image, probabilities: bool = False) -> Future[Result]:
-        """Return the future of an image's result, in hand from now on.
+        """Submit an image and return the future of its result.
 
-        Blocks only while as many images are in hand as there are runs under way and two more. The
-        image may be changed when this returns; one on the GPU, when the future is done. Futures
-        are done in the order of submission, by a thread of this cascade. What is wrong with an
-        image is raised by its future and touches no other. ``close`` waits for all of them; it is
-        not to be called by a future's callback. Raises EngineError once closed.
+        Blocks only while two images more than ``max_in_flight`` are in flight. The image may be
+        changed once this returns; one on the GPU, once the future is done. A thread of this cascade
+        completes the futures in order of submission. An error of an image is raised by its own
+        future only. ``close`` waits for all of them; do not call it from a future's callback.
+        Raises EngineError once closed.
         """
-        self._home.check()
-        return self._submitter()(image, probabilities)
+        self._guard.check()
+        return self._queue()(image, probabilities)
 
     def warm_up(self, shapes: Sequence[Shape]) -> list[Refused]:
-        """Run every shape, (H, W) or (N, H, W), until a further run costs no more than the next.
+        """Run every shape, (H, W) or (N, H, W), until further runs cost the same.
 
-        Returns the shapes that are refused, each with the reason; empty where all are taken. It is
-        the calling thread's run that is warm: where several threads call at once, each has memory
-        of its own, made when it first comes.
+        Returns the shapes that are refused, each with the reason. Only the calling thread's run is
+        warm: each further thread that calls at the same time allocates its own memory first.
         """
         from foveate.runtime.cascade.warm_up import warm_up
 
-        return warm_up(self, shapes)
+        return warm_up(self._session, shapes)
 
     def batch(self, images: Sequence[Image], probabilities: bool = False) -> list[Result]:
         """Return one result per image, in order; the images may have any sizes.
 
-        Images of one size run together. Where a GPU has no room for so many, fewer are tried, and
-        a SmallerBatchWarning warning says so.
+        Images of one size run together. If a GPU has not enough memory for them, fewer are tried,
+        with a SmallerBatchWarning.
         """
-        return self.runs.batch([taken(image) for image in images], probabilities)
+        return self._session.batch([as_image(image) for image in images], probabilities)
 
     def stream(
         self, images: Iterable[Image], copy: bool = True, probabilities: bool = False
     ) -> Iterator[Result]:
         """Yield one result per image, in order, reading two images ahead of the one yielded.
 
-        While the caller works on a result the next images are being segmented. What ``images``
-        raises comes after the results of all before. With
-        ``copy=False`` the arrays of a result may be overwritten when the next one is taken, or
-        when another thread uses this cascade.
+        The next images are segmented while the caller uses a result. An exception of ``images`` is
+        raised after the results of all earlier images. With ``copy=False`` the arrays of a result
+        may be overwritten once the next one is taken, or when another thread uses this cascade.
         """
-        from concurrent.futures import ThreadPoolExecutor  # 10 ms that a first mask can do without
+        from concurrent.futures import ThreadPoolExecutor  # 10 ms, not needed for a first mask
 
-        ahead = self.beside if isinstance(self.engine, Submitting) else READ_AHEAD
-        waiting: deque[Future[Call]] = deque()
+        is_async = isinstance(self.engine, AsyncEngine)
+        ahead = self.max_in_flight - 1 if is_async else READ_AHEAD
+        waiting: deque[Future[PendingResults]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="foveate-stream") as feeder:
             given, end = iter(images), None
             try:
@@ -213,7 +179,7 @@ class Cascade(Closing):
                     else:
                         waiting.append(self._ahead(feeder, waiting, image, probabilities))
                     while len(waiting) > (ahead if end is None else 0):
-                        yield waiting.popleft().result().finish(copy)[0]
+                        yield waiting.popleft().result().results(copy)[0]
                 if not isinstance(end, StopIteration):
                     raise end
             finally:
@@ -223,63 +189,77 @@ class Cascade(Closing):
     def _ahead(
         self,
         feeder: ThreadPoolExecutor,
-        earlier: Sequence[Future[Call]],
+        earlier: Sequence[Future[PendingResults]],
         image: Image,
         probabilities: bool,
-    ) -> Future[Call]:
-        """Return the future of a call that the feeder begins, after the earlier ones.
+    ) -> Future[PendingResults]:
+        """Return the future of a call that the feeder thread starts, after the earlier ones.
 
-        An image on a GPU is looked at and its call begun by the calling thread: its stream may be
-        the default stream of that thread alone.
+        The calling thread itself starts the call of an image on a GPU, whose stream may be the
+        default stream of that thread.
         """
         from concurrent.futures import Future, wait
 
-        begun: Future[Call] = Future()
+        begun: Future[PendingResults] = Future()
         try:
-            found = taken(image)
+            found = as_image(image)
             if not isinstance(found, GpuArray):
-                return feeder.submit(self.runs.begin, [found], probabilities)
+                return feeder.submit(self._session.begin, [found], probabilities)
             wait(earlier)
-            begun.set_result(self.runs.begin([found], probabilities))
+            begun.set_result(self._session.begin([found], probabilities))
         except Exception as error:
             begun.set_exception(error)
         return begun
 
     @property
-    def beside(self) -> int:
-        """How many calls may be under way beside the one whose result is used; 0 on a CPU."""
-        return self.runs.beside
+    def max_in_flight(self) -> int:
+        """How many calls can be in flight at a time; 1 on a CPU."""
+        return self._session.max_in_flight
 
     def close(self) -> None:
-        """Finish what was submitted and free the engine; calling it again does nothing.
+        """Finish what was submitted, end all threads and free the engine; repeatable.
 
-        No thread of the cascade is left then. In a fork of its process it frees nothing, for that
-        would wait for threads that are not there. Raises EngineError in the callback of a future,
-        and closes nothing: its thread cannot wait for itself.
+        In a fork of its process it frees nothing, which would wait for threads that do not exist.
+        In the callback of a future it raises EngineError and closes nothing: the thread cannot wait
+        for itself.
         """
-        if not self._home.here:
+        if not self._guard.in_home_process:
             return
         with self._lock:
-            if self._submissions is not None and self._submissions.in_its_thread:
+            if self._submit_queue is not None and self._submit_queue.in_its_thread:
                 raise EngineError(
                     "close was called by the callback of a future, whose thread it would wait "
                     "for; call it in another thread"
                 )
             self._closed = True
-            submissions, self._submissions = self._submissions, None
+            queue, self._submit_queue = self._submit_queue, None
         with ExitStack() as ends:
-            ends.callback(self.engine.close)
-            if self._spare is not None:
-                ends.callback(self._spare.close)
-            if submissions is not None:
-                ends.callback(submissions.close)
+            ends.callback(self._session.close)
+            if queue is not None:
+                ends.callback(queue.close)
 
-    def _submitter(self) -> Submissions:
+    def _queue(self) -> SubmitQueue:
         with self._lock:
             if self._closed:
                 raise EngineError(CLOSED)
-            if self._submissions is None:
-                from foveate.runtime.cascade.submissions import Submissions
+            if self._submit_queue is None:
+                from foveate.runtime.cascade.submit_queue import SubmitQueue
 
-                self._submissions = Submissions(self.runs, self.beside + 1 + READ_AHEAD)
-            return self._submissions
+                self._submit_queue = SubmitQueue(self._session, self.max_in_flight + READ_AHEAD)
+            return self._submit_queue
+
+
+def open_session(
+    bundle: Bundle, engine: Engine, choice: Choice, guard: ForkGuard, fallback: Fallback | None
+) -> Session:
+    """Return the session of a bundle's engine."""
+    graph = bundle.path / graph_name(graph_of(choice.precision))
+    limits = SessionLimits(guard, fallback, int(bundle.manifest["network"]["width"]))
+    return Session(engine, bundle.spec, graph, choice.label, limits)
+
+
+def cpu_session(bundle: Bundle, threads: int) -> Session:
+    """Return the fallback of a cascade on a GPU; the bundle has been verified."""
+    choice = choose(bundle, CPU_ENGINE, "fp32")
+    engine = engine_from_bundle(bundle, choice.engine, choice.precision, LoadSettings(threads))
+    return open_session(bundle, engine, choice, ForkGuard(), None)

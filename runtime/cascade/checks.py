@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from foveate.runtime.engines.base import Array, Engine, TensorSpec
+from foveate.runtime.arrays import Array
+from foveate.runtime.engines.base import Engine, TensorSpec
 from foveate.runtime.errors import BundleError
 from foveate.runtime.spec import CascadeSpec
 

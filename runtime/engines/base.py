@@ -1,38 +1,47 @@
-"""What an engine is: named arrays in, named arrays out, and an end to its life."""
+"""The interface of an engine: named arrays in, named arrays out, and close."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from types import TracebackType
+from typing import Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
-
-from foveate.runtime.gpu_array import GpuArray
-
-if TYPE_CHECKING:
-    from foveate.runtime.ticket import Ticket
-
-Array = npt.NDArray[Any]
-Feed = Array | Sequence[Array] | GpuArray
-"""An array, the images that together are one batch of it, all of one shape, or one on the GPU."""
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-
-
-HOST: Mapping[str, GpuArray] = MappingProxyType({})
-"""No output stays on the GPU."""
+from foveate.runtime.arrays import HOST, Array, Feed, GpuArray
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What a graph says of an input or output. A side is None where it may be any."""
+    """The name, dtype and shape of a graph's input or output. A side is None if it may vary."""
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class RunTimes:
+    """Where the time of a run went, in milliseconds.
+
+    ``h2d_ms``: the copy into page-locked memory and, between two events, the copy to the device.
+    ``execute_ms``: between two events. ``d2h_ms``: the copy from the device, and the one out of
+    page-locked memory if a copy was requested. None of them includes waiting for other runs.
+    ``replayed``: the execution replayed a captured graph.
+    """
+
+    h2d_ms: float
+    execute_ms: float
+    d2h_ms: float
+    replayed: bool
+
+
+@dataclass(frozen=True)
+class RunOutputs:
+    """The outputs of a run, and where its time went."""
+
+    outputs: dict[str, Array]
+    times: RunTimes
 
 
 class Engine(Protocol):
@@ -43,7 +52,7 @@ class Engine(Protocol):
     outputs: tuple[TensorSpec, ...]
 
     def run(self, feeds: dict[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        """Return the named outputs for the named inputs; only those asked for are fetched."""
+        """Return the named outputs for the named inputs; only those are fetched."""
         ...
 
     def close(self) -> None:
@@ -60,37 +69,37 @@ class Engine(Protocol):
     ) -> None: ...
 
 
+class Run(Protocol):
+    """A run in flight."""
+
+    def result(self, copy: bool = True, out: Mapping[str, Array] | None = None) -> RunOutputs:
+        """Wait for the run and return its outputs; outputs named in ``out`` are written there.
+
+        Without ``copy`` the arrays are views that a later run overwrites.
+        """
+        ...
+
+
 @runtime_checkable
-class Submitting(Protocol):
-    """An engine that keeps several runs under way, as many as ``ahead``."""
+class AsyncEngine(Protocol):
+    """An engine that keeps up to ``max_in_flight`` runs in flight."""
 
     @property
-    def ahead(self) -> int: ...
+    def max_in_flight(self) -> int: ...
 
     def submit(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
-    ) -> Ticket:
-        """Return the ticket of a run; feeds on the host are copied before this returns.
+    ) -> Run:
+        """Start a run; feeds on the host are copied before this returns.
 
-        Outputs named in ``into`` are written there and are not among those of the ticket; such
-        arrays, and feeds on the GPU, belong to the run until it is over.
+        Outputs named in ``into`` are written there and are not in the result; such arrays, and
+        feeds on the GPU, belong to the run until it is over.
         """
         ...
 
     def most_images(self, count: int, height: int, width: int) -> int:
-        """Return how many of ``count`` images of a size one run may have; 0: no plan takes any."""
+        """Return how many of ``count`` images of a size one run may have; 0: no plan covers one."""
         ...
-
-
-def feed(pixels: Pixels) -> Array:
-    """Return (N, H, W) pixels as the graph takes them, without a copy.
-
-    uint8 as they are; uint16 as its little-endian bytes, (N, H, W, 2) uint8.
-    """
-    if pixels.dtype == np.uint8:
-        return pixels
-    little = np.ascontiguousarray(pixels.astype("<u2", copy=False))
-    return little.view(np.uint8).reshape(*pixels.shape, 2)
 
 
 def available_cores() -> int:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from foveate.runtime.engines.base import Array
+from foveate.runtime.arrays import Array
 from foveate.runtime.engines.cuda.device import Device, HostBuffer
 
 

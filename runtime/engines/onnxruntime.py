@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnxruntime
 
-from foveate.runtime.closing import Closing
-from foveate.runtime.engines.base import Array, TensorSpec, available_cores
+from foveate.runtime.arrays import Array
+from foveate.runtime.closeable import Closeable
+from foveate.runtime.engines.base import TensorSpec, available_cores
 from foveate.runtime.engines.host_memory import HostMemory, PlainMemory
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.runtime.limits import LARGE
@@ -17,7 +18,7 @@ from foveate.runtime.limits import LARGE
 PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxRuntimeEngine(Closing):
+class OnnxRuntimeEngine(Closeable):
     """A fused graph in an ONNX Runtime session. ``run`` may be called from several threads.
 
     ``threads`` 0 takes the cores this process may use. Outputs are written into arrays of their
@@ -79,7 +80,7 @@ def engine_from_onnx(graph: bytes, threads: int = 0) -> OnnxRuntimeEngine:
 Side = int | str | None
 
 
-class BoundSession(Closing):
+class BoundSession(Closeable):
     """A session whose inputs and outputs are bound to addresses. Safe from several threads.
 
     Each run under way has a memory of its own, made by ``memory`` and used again afterwards: there

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import onnxruntime
 
-from foveate.runtime.closing import Closing
-from foveate.runtime.engines.base import Array
+from foveate.runtime.arrays import Array
+from foveate.runtime.closeable import Closeable
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.runtime.engines.cuda.query import driver_problem
 from foveate.runtime.engines.host_memory import HostMemory, PinnedMemory, PlainMemory
@@ -35,7 +35,7 @@ OPTIONS = {"use_tf32": "0"}
 CPU = "CPUExecutionProvider"
 
 
-class OnnxRuntimeCudaEngine(Closing):
+class OnnxRuntimeCudaEngine(Closeable):
     """A fused graph in ONNX Runtime's CUDA provider, float32 and float16, bound by address.
 
     Where pycuda is installed inputs and outputs go through page-locked memory of ours

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from foveate.runtime.closing import Closing
-from foveate.runtime.engines.base import Array
+from foveate.runtime.arrays import Array
+from foveate.runtime.closeable import Closeable
 from foveate.runtime.engines.openvino_import import openvino
 from foveate.runtime.engines.openvino_model import CPU, compiled_model, short, tensor_spec
 from foveate.runtime.errors import EngineError, GraphError
 
 
-class OpenVinoEngine(Closing):
+class OpenVinoEngine(Closeable):
     """A fused graph compiled by OpenVINO. ``run`` may be called from several threads.
 
     A run takes ``threads`` cores, 0 for all that this process may use. As many runs as that leaves

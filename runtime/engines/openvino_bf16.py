@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from foveate.runtime.engines.base import Array
+from foveate.runtime.arrays import Array
 from foveate.runtime.engines.openvino_import import openvino
 
 STAGES = ("stage1", "stage2")

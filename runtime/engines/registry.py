@@ -8,8 +8,8 @@ from numbers import Integral
 
 from foveate.runtime.bundle.bundle import Bundle, graph_name
 from foveate.runtime.engines.base import Engine
-from foveate.runtime.engines.tensorrt.plan_record import BF16, TF32, graph_of
 from foveate.runtime.errors import BundleError, EngineError, GraphError, SettingsError
+from foveate.runtime.spec import BF16, TF32, graph_of
 
 MOST_THREADS = 1024
 
@@ -43,9 +43,9 @@ ENGINES = {
     "onnxruntime-cuda": ("foveate.runtime.engines.onnxruntime_cuda", "gpu"),
 }
 """Engine that runs the graph of a bundle -> its module and the extra that installs it."""
-PLANNED = "tensorrt"
+TENSORRT = "tensorrt"
 """The engine that runs plans built from it."""
-ROUNDED = {TF32: PLANNED, BF16: "openvino"}
+ROUNDED = {TF32: TENSORRT, BF16: "openvino"}
 """Precision that an engine makes of the float32 graph -> the only engine that does."""
 REFUSED = {
     ("onnxruntime", "fp16"): "onnxruntime has no fp16 arithmetic on a CPU and would emulate it for "
@@ -56,7 +56,7 @@ REFUSED = {
     "the same to the networks; use fp32 or int8 here",
     ("onnxruntime-cuda", "int8"): "onnxruntime-cuda has no int8 convolutions and would compute in "
     "float32 with rounded values; use fp32 or fp16 here",
-    (PLANNED, "int8"): "TensorRT reads signed 8 bits without a zero point alone, and the int8 "
+    (TENSORRT, "int8"): "TensorRT reads signed 8 bits without a zero point alone, and the int8 "
     "graph is made for CPUs; use fp16 here",
 }
 """Engine and precision that do not go together -> why, and what to use."""
@@ -64,7 +64,7 @@ REFUSED = {
 
 def engine_names() -> tuple[str, ...]:
     """Return the names of all engines."""
-    return (*ENGINES, PLANNED)
+    return (*ENGINES, TENSORRT)
 
 
 def engine_from_onnx(
@@ -106,12 +106,12 @@ def engine_from_bundle(bundle: Bundle, name: str, precision: str, settings: Load
         )
     if (name, precision) in REFUSED:
         raise EngineError(REFUSED[name, precision])
-    if name == PLANNED:
-        from foveate.runtime.engines.tensorrt.engine import PlannedEngine, plan_source
+    if name == TENSORRT:
+        from foveate.runtime.engines.tensorrt.engine import TensorRTEngine, plan_source
         from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
 
         ring = LATENCY if settings.latency else RingSettings()
-        return PlannedEngine(plan_source(bundle, precision, settings.gpu), ring)
+        return TensorRTEngine(plan_source(bundle, precision, settings.gpu), ring)
     graph = graph_of(precision)
     try:
         onnx = bundle.graph(graph)

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.engines.base import Pixels
 from foveate.runtime.io.coco import assemble_coco, encode_coco
 from foveate.runtime.io.output_settings import OUTPUT_KINDS, OutputSettings
 from foveate.runtime.io.overlay import draw_overlay, eight_bit

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from foveate.runtime.engines.base import Pixels
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.io.png import class_colour
 
 Picture = npt.NDArray[np.uint8]

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Pixels
 from foveate.runtime.result import Result
 
 WAIT_S = 0.02

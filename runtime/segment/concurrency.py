@@ -11,8 +11,9 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Pixels, Submitting, available_cores
+from foveate.runtime.engines.base import AsyncEngine, available_cores
 
 BATCHES = (1, 2, 4, 8)
 ROUNDS = 3
@@ -72,9 +73,9 @@ def choose_concurrency(
     if not options.batch and sample is not None and items >= FEW:
         measured = _measure(cascade, sample)
     batch = options.batch or min(_best(measured), options.workers or max(BATCHES))
-    beside = cascade.beside + 1 if isinstance(cascade.engine, Submitting) else 0
-    calls = beside or max(1, cores // options.threads)
-    workers = calls * batch + (cores if beside else 0)
+    in_flight = cascade.max_in_flight if isinstance(cascade.engine, AsyncEngine) else 0
+    calls = in_flight or max(1, cores // options.threads)
+    workers = calls * batch + (cores if in_flight else 0)
     workers = options.workers or max(1, min(workers, items))
     return Concurrency(workers, batch, options.threads, measured)
 

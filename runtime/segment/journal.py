@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.closing import Closing
+from foveate.runtime.closeable import Closeable
 from foveate.runtime.errors import BundleError, OutputError, SettingsError
 from foveate.runtime.json_files import check_shape, read_json
 
@@ -95,7 +95,7 @@ class Journal:
         self.failures.unlink(missing_ok=True)
 
 
-class Writer(Closing):
+class Writer(Closeable):
     """Append lines to a file, which the first line creates."""
 
     def __init__(self, path: Path) -> None:

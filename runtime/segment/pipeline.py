@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.closing import Closing
+from foveate.runtime.closeable import Closeable
 from foveate.runtime.engines.base import available_cores
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.io.outputs import OutputSettings
@@ -66,7 +66,7 @@ class Progress:
     bottleneck: str
 
 
-class OutcomeRecorder(Closing):
+class OutcomeRecorder(Closeable):
     """Write the outcome of each item into the journal, and count."""
 
     def __init__(self, job: SegmentJob, cores: int, progress: Callable[[Progress], None]) -> None:

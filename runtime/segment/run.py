@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.atomic_files import remove_stale_files
 from foveate.runtime.auto.choose import AUTO, Choice, choose
 from foveate.runtime.auto.cpu import Speeds
@@ -19,7 +20,7 @@ from foveate.runtime.auto.timing import idle_timer
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.bundle.signing import keys_in
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Pixels, available_cores
+from foveate.runtime.engines.base import available_cores
 from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import ImageError, OutputError, SettingsError
 from foveate.runtime.io.images import read_image
@@ -232,9 +233,9 @@ def _here(
 ) -> tuple[Report, Concurrency]:
     """Segment the items in this process."""
     request, count, cores = resolved.request, _expected_count(job.items), available_cores()
-    threads, spare = engine_threads(request.threads, count), request.engine == AUTO
+    threads, fallback = engine_threads(request.threads, count), request.engine == AUTO
     load = LoadSettings(threads, gpu=request.gpu)
-    with Cascade.chosen(resolved.bundle, resolved.choice, load, spare) as cascade:
+    with Cascade.chosen(resolved.bundle, resolved.choice, load, fallback) as cascade:
         options = WorkerOptions(request.workers, request.batch, threads)
         sample = None if request.batch else _sample(job.items)
         concurrency = choose_concurrency(cascade, options, count, cores, sample)

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.closing import Closing
+from foveate.runtime.closeable import Closeable
 from foveate.runtime.errors import (
     DeviceMemoryError,
     EngineError,
@@ -28,7 +28,7 @@ from foveate.runtime.serve.responses import Make
 from foveate.runtime.serve.settings import Limits
 
 
-class RequestQueue(Closing):
+class RequestQueue(Closeable):
     """Segment uploads on ``concurrency.workers`` threads; ``limits.queue`` more may wait.
 
     ``fault`` is the error of a failed engine: every later image would fail too. Call ``respond``

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from foveate.runtime.engines.base import Pixels
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.io.outputs import encode_overlay
 from foveate.runtime.io.png import encode_mask
 from foveate.runtime.io.result_line import result_line

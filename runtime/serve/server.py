@@ -11,7 +11,7 @@ from dataclasses import replace
 import uvicorn
 from starlette.types import ASGIApp
 
-from foveate.runtime.closing import Closing
+from foveate.runtime.closeable import Closeable
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.serve.admission import Admission
 from foveate.runtime.serve.connections import bounded
@@ -24,7 +24,7 @@ OTHER_FILES = 192
 """Files open besides connections: libraries, a bundle, connections accepted only to be closed."""
 
 
-class Server(Closing):
+class Server(Closeable):
     """Serve an application at ``host`` and ``port`` (0: any free port); ``url`` is the address.
 
     Only errors are logged, to standard error. Raises SettingsError if it cannot listen.

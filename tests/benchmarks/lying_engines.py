@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveate.runtime.engines.base import Array
+from foveate.runtime.arrays import Array
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
 SLEEP_SECONDS = 0.05

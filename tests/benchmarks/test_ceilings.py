@@ -13,8 +13,8 @@ import pytest
 
 from foveate.benchmarks.measure.gpu_ceilings import Ceilings, ceiling_rows, side_rates
 from foveate.benchmarks.schema.consistency import contradictions
+from foveate.runtime.arrays import Array, feed
 from foveate.runtime.bundle.bundle import open_bundle
-from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.plan import Plan, PlanFacts
 from tests.runtime.fake_device import FakeDevice

@@ -12,7 +12,7 @@ import pytest
 from foveate.benchmarks.compare.comparison import Comparison, Method, Part, run_comparison
 from foveate.benchmarks.measure.parity import Reference
 from foveate.benchmarks.schema.result_files import doubts, read_result
-from foveate.runtime.engines.base import Pixels
+from foveate.runtime.arrays import Pixels
 from foveate.train.data.dataset import Case
 from tests.conftest import run, train
 

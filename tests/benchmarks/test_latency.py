@@ -13,7 +13,7 @@ import pytest
 from foveate.benchmarks.measure import latency
 from foveate.benchmarks.measure.latency import offered_load
 from foveate.benchmarks.schema.result_files import doubts, read_result
-from foveate.runtime.cascade import calls as calls_module
+from foveate.runtime.cascade import session as session_module
 from foveate.runtime.result import Timings
 from tests.benchmarks import lying_engines
 from tests.benchmarks.test_parity import offer
@@ -66,13 +66,13 @@ def test_a_sleeping_engine_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_time_between_the_stages_is_not_lost(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that sleeps after its clock has stopped."""
-    check = calls_module.results_of
+    check = session_module.results_of
 
     def slow(*arguments: Any) -> Any:
         time.sleep(0.1)
         return check(*arguments)
 
-    monkeypatch.setattr(calls_module, "results_of", slow)
+    monkeypatch.setattr(session_module, "results_of", slow)
     code, _, errors = measure(bundle)
     assert code == 1
     assert "time is spent outside the stages" in errors
@@ -82,7 +82,7 @@ def test_seconds_for_milliseconds_are_found(bundle: Path, monkeypatch: pytest.Mo
     def seconds(*milliseconds: float) -> Timings:
         return Timings(*(value / 1000 for value in milliseconds))
 
-    monkeypatch.setattr(calls_module, "Timings", seconds)
+    monkeypatch.setattr(session_module, "Timings", seconds)
     code, _, errors = measure(bundle, "--size", "1024")
     assert code == 1
     assert "or one is in another unit" in errors

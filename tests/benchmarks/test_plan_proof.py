@@ -18,7 +18,7 @@ from foveate.runtime.auto.parity_records import read_parity
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.engines.tensorrt import engine as planned
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
-from foveate.runtime.engines.tensorrt.plan_engine import TensorRtEngine
+from foveate.runtime.engines.tensorrt.plan_engine import PlanEngine
 from tests.conftest import run
 from tests.runtime.planned_place import GPU, VERSION, PlannedPlace
 
@@ -71,7 +71,7 @@ def test_a_plan_with_other_masks_is_recorded_and_not_taken(
     place: PlannedPlace, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = place.build(PHANTOMS)
-    true = TensorRtEngine.submit
+    true = PlanEngine.submit
 
     class Shifted:
         def __init__(self, ticket: object) -> None:
@@ -82,7 +82,7 @@ def test_a_plan_with_other_masks_is_recorded_and_not_taken(
             done.outputs["mask"] = np.roll(done.outputs["mask"], 3, axis=2)
             return done
 
-    monkeypatch.setattr(TensorRtEngine, "submit", lambda self, *given: Shifted(true(self, *given)))
+    monkeypatch.setattr(PlanEngine, "submit", lambda self, *given: Shifted(true(self, *given)))
     code, said = parity(place, data, "--engines", "tensorrt", "--precision", "fp32")
     assert code == 1 and "OUTSIDE its bounds" in said
     found = read_parity(place.cache, record, VERSION, GPU)

@@ -16,10 +16,10 @@ from foveate.benchmarks.measure.file_throughput import STAGES, file_throughput, 
 from foveate.benchmarks.measure.targets import Variant
 from foveate.benchmarks.measure.throughput import best_cell, grid, pooled_rate, saturated_rate
 from foveate.benchmarks.schema.consistency import contradictions
+from foveate.runtime.arrays import Array, Pixels, feed
 from foveate.runtime.auto.choose import Choice
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Array, Pixels, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.engines.registry import ENGINES
 from foveate.runtime.io.images import read_image

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.bundle.bundle import graph_name
-from foveate.runtime.engines.base import Pixels
 from tests.conftest import run
 from tests.examples.scripts import EMBED
 

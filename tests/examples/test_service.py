@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from foveate.runtime import Cascade
-from foveate.runtime.engines.base import Pixels
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.errors import ImageError
 from tests.examples.scripts import script
 

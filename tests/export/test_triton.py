@@ -23,9 +23,9 @@ from tritonclient.grpc import model_config_pb2
 from foveate.export.folding import folded
 from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.export.triton import MAX_BATCH, model_config, write_triton_model
+from foveate.runtime.arrays import as_input_type
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.input_types import as_input_type
 from foveate.runtime.io.images import image_paths, read_image
 from foveate.runtime.spec import CascadeSpec
 from tests.conftest import run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from foveate.runtime.engines.base import Array
+from foveate.runtime.arrays import Array
 
 
 def disagreement(found: list[Array], wanted: list[Array]) -> float:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Pixels
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.train.data.phantom import PhantomSettings, phantoms
 from tests.conftest import run

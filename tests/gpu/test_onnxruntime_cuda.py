@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foveate.runtime.arrays import Array, feed
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.engines.onnxruntime_cuda import (
     OnnxRuntimeCudaEngine,
     engine_from_onnx,

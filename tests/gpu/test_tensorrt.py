@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from foveate.runtime.arrays import Array, feed
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.runtime.engines.tensorrt.plan import PlanFacts
-from foveate.runtime.engines.tensorrt.plan_engine import TensorRtEngine
+from foveate.runtime.engines.tensorrt.plan_engine import PlanEngine
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
 from foveate.runtime.errors import EngineError
 from foveate.train.data.phantom import PhantomSettings, phantoms
@@ -41,15 +41,13 @@ def wanted(images: list[Array]) -> list[dict[str, Array]]:
 
 
 @pytest.fixture(params=[RingSettings(3), LATENCY], ids=["3 slots", "latency"])
-def engine(
-    request: pytest.FixtureRequest, plan: tuple[bytes, PlanFacts]
-) -> Iterator[TensorRtEngine]:
-    with TensorRtEngine(*plan, CudaDevice(), request.param) as made:
+def engine(request: pytest.FixtureRequest, plan: tuple[bytes, PlanFacts]) -> Iterator[PlanEngine]:
+    with PlanEngine(*plan, CudaDevice(), request.param) as made:
         yield made
 
 
 def test_the_masks_are_onnx_runtime_s(
-    engine: TensorRtEngine, images: list[Array], wanted: list[dict[str, Array]]
+    engine: PlanEngine, images: list[Array], wanted: list[dict[str, Array]]
 ) -> None:
     for _ in range(3):  # plainly, captured, replayed
         tickets = [engine.submit({"image": image}, OUTPUTS) for image in images]
@@ -61,9 +59,7 @@ def test_the_masks_are_onnx_runtime_s(
         assert min(got.times.h2d_ms, got.times.execute_ms, got.times.d2h_ms) > 0
 
 
-def test_one_size_again_and_again_gives_one_mask(
-    engine: TensorRtEngine, images: list[Array]
-) -> None:
+def test_one_size_again_and_again_gives_one_mask(engine: PlanEngine, images: list[Array]) -> None:
     done = [engine.submit({"image": images[0]}, ["mask"]).result() for _ in range(20)]
     print("replayed:", [item.times.replayed for item in done], done[-1].times)
     for item in done[1:]:
@@ -71,7 +67,7 @@ def test_one_size_again_and_again_gives_one_mask(
 
 
 def test_threads_get_their_own_masks(
-    engine: TensorRtEngine, images: list[Array], wanted: list[dict[str, Array]]
+    engine: PlanEngine, images: list[Array], wanted: list[dict[str, Array]]
 ) -> None:
     found: dict[int, Array] = {}
 
@@ -88,7 +84,7 @@ def test_threads_get_their_own_masks(
     assert disagreement(masks, [item["mask"] for item in wanted]) <= 0.001
 
 
-def test_a_size_outside_the_plan_is_refused(engine: TensorRtEngine) -> None:
+def test_a_size_outside_the_plan_is_refused(engine: PlanEngine) -> None:
     image = feed(np.zeros((1, 600, 600), np.uint16))
     with pytest.raises(EngineError, match='input "image" is 1x600x600x2; this plan takes 1..4x64'):
         engine.run({"image": image}, ["mask"])
@@ -98,10 +94,10 @@ def test_the_kernels_of_rtx_are_of_use_to_the_next_engine(plan: tuple[bytes, Pla
     if plan[1].flavour != "tensorrt_rtx":
         pytest.skip("full TensorRT compiles when it builds")
     image = feed(np.zeros((1, 64, 64), np.uint16))
-    with TensorRtEngine(*plan, CudaDevice()) as engine:
+    with PlanEngine(*plan, CudaDevice()) as engine:
         engine.run({"image": image}, ["mask"])
         kernels = engine.runtime_cache()
-    with TensorRtEngine(*plan, CudaDevice(), runtime_cache=kernels) as engine:
+    with PlanEngine(*plan, CudaDevice(), runtime_cache=kernels) as engine:
         assert engine.cache_loaded
         engine.run({"image": image}, ["mask"])
 
@@ -111,7 +107,7 @@ def test_ten_engines_one_after_the_other_give_their_memory_back(
 ) -> None:
     free, kernels = [], b""
     for _ in range(10):
-        with TensorRtEngine(*plan, CudaDevice(), runtime_cache=kernels) as engine:
+        with PlanEngine(*plan, CudaDevice(), runtime_cache=kernels) as engine:
             engine.run({"image": images[0]}, ["mask"])
             device, kernels = engine.device, engine.runtime_cache()
         with device.current():

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from foveate.runtime.arrays import feed, gpu_feed
 from foveate.runtime.auto.choose import Choice
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.cuda import pycuda_device as cuda
 from foveate.runtime.engines.cuda.device import Stream
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
@@ -30,18 +30,17 @@ from foveate.runtime.engines.host_memory import PinnedMemory
 from foveate.runtime.engines.onnxruntime import BoundSession, session_options
 from foveate.runtime.engines.onnxruntime_cuda import host_memory
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
-from foveate.runtime.engines.tensorrt.engine import PlannedEngine, PlanSource, read_kernels
+from foveate.runtime.engines.tensorrt.engine import PlanSource, TensorRTEngine, read_kernels
 from foveate.runtime.engines.tensorrt.executor import Tensor
 from foveate.runtime.engines.tensorrt.gpu import gpu
 from foveate.runtime.engines.tensorrt.plan import PlanFacts
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-from foveate.runtime.engines.tensorrt.plan_engine import TensorRtEngine
+from foveate.runtime.engines.tensorrt.plan_engine import PlanEngine
 from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery
 from foveate.runtime.engines.tensorrt.plan_record import Recipe
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings, SlotRing
 from foveate.runtime.errors import DeviceMemoryError, EngineError
-from foveate.runtime.foreign_arrays import taken
-from foveate.runtime.input_types import gpu_feed
+from foveate.runtime.foreign_arrays import as_image
 from foveate.train.data.phantom import PhantomSettings, phantoms
 from tests.runtime.standin_tensorrt import over_host_memory
 
@@ -307,10 +306,10 @@ def graphs_or_plain() -> None:
         ring_on(device)
 
 
-def demo_engine(settings: RingSettings) -> TensorRtEngine:
+def demo_engine(settings: RingSettings) -> PlanEngine:
     sys.modules["tensorrt_rtx"] = over_host_memory(PROFILES).module()
     facts = PlanFacts("tensorrt_rtx", "0", "foveate build")
-    return TensorRtEngine(open_bundle(DEMO).graph("fp32"), facts, CudaDevice(), settings)
+    return PlanEngine(open_bundle(DEMO).graph("fp32"), facts, CudaDevice(), settings)
 
 
 def demo_masks() -> None:
@@ -326,7 +325,7 @@ def demo_masks() -> None:
                 np.testing.assert_array_equal(ticket.result().outputs["mask"], mask)
             found: dict[int, Any] = {}
 
-            def work(n: int, engine: TensorRtEngine = engine, found: Any = found) -> None:
+            def work(n: int, engine: PlanEngine = engine, found: Any = found) -> None:
                 found[n] = engine.run({"image": images[n]}, ["mask"])["mask"]
 
             workers = [threading.Thread(target=work, args=(n,)) for n in range(len(images))]
@@ -351,7 +350,7 @@ def demo_bundle_by_its_plans() -> None:
         cache = PlanCache(Path(folder))
         cache.build_once(recipe, "demo", "fp32", lambda log: bundle.graph("fp32"), lambda: None)
         wanted = PlanQuery("tensorrt_rtx", "0", gpu(), "demo", "fp32", sha256)
-        engine = PlannedEngine(PlanSource(cache, wanted, CudaDevice), RingSettings())
+        engine = TensorRTEngine(PlanSource(cache, wanted, CudaDevice), RingSettings())
         masks = [reference(image).mask for image in images]
         with Cascade(bundle, engine, Choice("tensorrt", "fp32", "")) as cascade:
             for result, mask in zip(cascade.stream(images, copy=False), masks, strict=True):
@@ -387,8 +386,8 @@ def demo_images_on_the_gpu() -> None:
         stream, back = device.stream(), np.zeros(wanted.size, np.uint8)
         buffers = [device.device_buffer(image.nbytes), device.device_buffer(wanted.nbytes)]
         stream.to_device(buffers[0].address, image.view(np.uint8).ravel())
-    given = gpu_feed(taken(Foreign(buffers[0], image.shape, "<u2", stream)), "uint16")  # type: ignore[arg-type]
-    out = taken(Foreign(buffers[1], wanted.shape, "|u1", stream))
+    given = gpu_feed(as_image(Foreign(buffers[0], image.shape, "<u2", stream)), "uint16")  # type: ignore[arg-type]
+    out = as_image(Foreign(buffers[1], wanted.shape, "|u1", stream))
     with engine:
         found = engine.submit({"image": given}, ["mask", "score"], {"mask": out})  # type: ignore[dict-item]
         assert set(found.result().outputs) == {"score"}

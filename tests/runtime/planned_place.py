@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 
 from foveate.runtime.auto.choose import Choice
 from foveate.runtime.bundle.bundle import open_bundle
-from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.cascade.cascade import Cascade, cpu_session
+from foveate.runtime.cascade.fallback import Fallback
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
-from foveate.runtime.engines.tensorrt.engine import PlannedEngine, PlanSource
+from foveate.runtime.engines.tensorrt.engine import PlanSource, TensorRTEngine
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery
 from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe
@@ -56,10 +58,10 @@ class PlannedPlace:
         wanted = PlanQuery("tensorrt_rtx", VERSION, GPU, "l.bundle", precision, sha256)
         return PlanSource(self.cache, wanted, lambda: self.device)
 
-    def engine(self, settings: RingSettings = RingSettings()) -> PlannedEngine:  # noqa: B008
-        return PlannedEngine(self.source(), settings)
+    def engine(self, settings: RingSettings = RingSettings()) -> TensorRTEngine:  # noqa: B008
+        return TensorRTEngine(self.source(), settings)
 
-    def cascade(self, settings: RingSettings = RingSettings(), spare: bool = False) -> Cascade:  # noqa: B008
-        load = (lambda: Cascade.load(self.bundle.path, threads=1)) if spare else None
+    def cascade(self, settings: RingSettings = RingSettings(), fallback: bool = False) -> Cascade:  # noqa: B008
+        cpu = Fallback(partial(cpu_session, self.bundle, 1)) if fallback else None
         choice = Choice("tensorrt", "fp32", "")
-        return Cascade(self.bundle, self.engine(settings), choice, load)
+        return Cascade(self.bundle, self.engine(settings), choice, cpu)

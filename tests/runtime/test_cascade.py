@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from foveate.runtime import Cascade
+from foveate.runtime.arrays import as_input_type
 from foveate.runtime.errors import EngineError, ImageError
-from foveate.runtime.input_types import as_input_type
 
 SIZES = [(64, 64), (40, 90), (64, 64), (1, 30), (130, 7), (40, 90)]
 

@@ -15,8 +15,9 @@ from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe, graph_of
+from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe
 from foveate.runtime.errors import BundleError, EngineError
+from foveate.runtime.spec import graph_of
 from tests.conftest import run
 
 A10, L4 = Gpu("NVIDIA A10", "sm86"), Gpu("NVIDIA L4", "sm89")

@@ -14,7 +14,7 @@ import pytest
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.errors import ImageError
-from foveate.runtime.foreign_arrays import taken
+from foveate.runtime.foreign_arrays import as_image
 from tests.runtime.fake_device import FakeGpuArray
 from tests.runtime.planned_place import Image, PlannedPlace
 
@@ -87,10 +87,10 @@ def test_an_array_is_kept_until_its_run_is_over(place: PlannedPlace) -> None:
     with place.cascade() as cascade:
         given = FakeGpuArray(place.device, spotted(60, 60), None)
         before = sys.getrefcount(given)
-        call = cascade.begin(given)
+        future = cascade.submit(given)
         assert sys.getrefcount(given) > before
-        call.finish()
-        del call
+        future.result()
+        del future
         gc.collect()
         assert sys.getrefcount(given) == before
     given.free()
@@ -142,9 +142,9 @@ def test_what_cannot_be_taken_on_the_gpu_is_named(place: PlannedPlace, threshold
         (WithGradient(), r"expected an array without a gradient: tensor.detach\(\)"),
     ):
         with pytest.raises(ImageError, match=said):
-            taken(array)  # type: ignore[arg-type]  # it has no interface
+            as_image(array)  # type: ignore[arg-type]  # it has no interface
     with pytest.raises(ImageError, match="has no __cuda_array_interface__"):
-        taken(OnlyDlpack())
+        as_image(OnlyDlpack())
     with Cascade.load(thresholds, "onnxruntime", threads=1) as cpu:
         for image, out in ((fine, None), (np.zeros((40, 40), np.uint8), fine)):
             with pytest.raises(ImageError, match="onnxruntime fp32 works on the host's"):
@@ -155,7 +155,7 @@ def test_what_cannot_be_taken_on_the_gpu_is_named(place: PlannedPlace, threshold
 
 def test_strides_of_a_side_of_one_pixel_may_be_any() -> None:
     for shape, strides in (((1, 8), (999, 1)), ((8, 1), (1, 999)), ((1, 1), (7, 7))):
-        assert taken(Described(shape, strides=strides)).shape == shape  # type: ignore[arg-type]
+        assert as_image(Described(shape, strides=strides)).shape == shape  # type: ignore[arg-type]
 
 
 def test_a_read_only_mask_is_refused(place: PlannedPlace) -> None:
@@ -218,4 +218,4 @@ def test_a_stream_raises_what_is_wrong_with_an_image_after_those_before(
 
 
 def test_a_default_stream_is_waited_for_where_none_is_named() -> None:
-    assert taken(Described(version=2)).producer == 1  # type: ignore[arg-type, union-attr]
+    assert as_image(Described(version=2)).producer == 1  # type: ignore[arg-type, union-attr]

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from foveate.runtime.engines.tensorrt.pending_run import PendingRun
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings, SlotRing
 from foveate.runtime.errors import DeviceMemoryError, EngineError
-from foveate.runtime.ticket import Ticket
 from tests.runtime.fake_device import FakeDevice, FakeExecutor, Faults
 
 LIMIT_S = 20
@@ -37,7 +37,7 @@ def ring(device: FakeDevice, slots: int = 3, **options: object) -> Iterator[Slot
     assert device.clean
 
 
-def y(ticket: Ticket) -> list[float]:
+def y(ticket: PendingRun) -> list[float]:
     return ticket.result().outputs["y"].tolist()
 
 
@@ -459,7 +459,7 @@ def test_soak(seed: int) -> None:
 
         def work(part: int) -> None:
             own = random.Random(f"{seed} {part}")
-            waiting: list[tuple[int, int, Ticket]] = []
+            waiting: list[tuple[int, int, PendingRun]] = []
             for value in range(60):
                 size = own.choice([1, 2, 30, 400])
                 waiting.append((value, size, runs.submit(x(size, value), ["z", "y"])))
@@ -468,7 +468,7 @@ def test_soak(seed: int) -> None:
             for item in waiting:
                 check(*item)
 
-        def check(value: int, size: int, ticket: Ticket) -> None:
+        def check(value: int, size: int, ticket: PendingRun) -> None:
             try:
                 outputs = ticket.result().outputs
             except EngineError as error:

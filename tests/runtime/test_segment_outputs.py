@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pytest
 
 from foveate.benchmarks.evaluation.views import CASCADE, views
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Pixels
 from foveate.runtime.io.images import image_paths, read_image
 from tests.conftest import run
 

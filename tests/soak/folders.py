@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from foveate.runtime.engines.base import Pixels
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.segment.journal import RESULTS
 
 TEMPORARY = ".foveate-*.tmp"

@@ -21,10 +21,10 @@ import numpy.typing as npt
 import psutil
 
 from foveate.benchmarks.measure.baseline import BaselineSession
+from foveate.runtime.arrays import Pixels, feed
 from foveate.runtime.bundle.bundle import open_bundle
-from foveate.runtime.cascade.calls import OUTPUTS
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Pixels, feed
+from foveate.runtime.cascade.session import OUTPUTS
 from foveate.runtime.result import Result
 from tests.soak.folders import spot
 from tests.soak.verdict import conclude

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Array, Pixels
 
 SLIGHT = 3
 """Grey values by which two decoders of one format may differ, where colour is turned grey."""

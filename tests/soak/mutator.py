@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from foveate.runtime.engines.base import Pixels
+from foveate.runtime.arrays import Pixels
 from tests.soak.folders import spot
 
 Rng = np.random.Generator

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveate.runtime.input_types import as_input_type
+from foveate.runtime.arrays import as_input_type
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.calibration.boxes import Candidate, box_of
 from foveate.train.calibration.image_dice import class_dice, mean_dice_of

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from foveate.runtime.agreement import Mask
-from foveate.runtime.engines.base import Pixels
-from foveate.runtime.input_types import as_input_type
+from foveate.runtime.arrays import Pixels, as_input_type
 from foveate.runtime.spec import OVERLAPS
 from foveate.runtime.tiles import tile_grid
 from foveate.train.calibration.decision import Chosen, Log

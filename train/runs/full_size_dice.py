@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from foveate.runtime.agreement import Mask
-from foveate.runtime.input_types import as_input_type
+from foveate.runtime.arrays import as_input_type
 from foveate.runtime.io.images import Pixels
 from foveate.train.calibration.image_dice import class_dice
 from foveate.train.data.dataset import DataSet

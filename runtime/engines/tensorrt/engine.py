@@ -11,25 +11,24 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from foveate.runtime.arrays import HOST, Array, Feed, GpuArray
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import Bundle
-from foveate.runtime.closing import Closing
-from foveate.runtime.engines.base import HOST, Array, Feed
+from foveate.runtime.closeable import CLOSED, Closeable
 from foveate.runtime.engines.cuda.device import Device
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.runtime.engines.tensorrt.executor import tensor_of
 from foveate.runtime.engines.tensorrt.gpu import gpu
+from foveate.runtime.engines.tensorrt.pending_run import PendingRun
 from foveate.runtime.engines.tensorrt.plan import PlanFacts
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache, plan_cache
-from foveate.runtime.engines.tensorrt.plan_engine import TensorRtEngine
+from foveate.runtime.engines.tensorrt.plan_engine import PlanEngine
 from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery, Shape, covering, no_plan, usable
-from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, graph_of
-from foveate.runtime.engines.tensorrt.slot import CLOSED
+from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 from foveate.runtime.engines.tensorrt.slot_ring import RingSettings
 from foveate.runtime.engines.tensorrt.toolkit import toolkit
 from foveate.runtime.errors import DeviceMemoryError, EngineError, SmallerBatchWarning
-from foveate.runtime.gpu_array import GpuArray
-from foveate.runtime.ticket import Ticket
+from foveate.runtime.spec import graph_of
 
 IMAGE = "image"
 SECOND_NS = 1_000_000_000
@@ -44,7 +43,7 @@ class PlanSource:
     open_device: Callable[[], Device]
 
 
-class PlannedEngine(Closing):
+class TensorRTEngine(Closeable):
     """Plans of one graph, each loaded when a call first needs it. Safe from several threads.
 
     The newest plan is loaded at once, so that what is missing is said before the first image.
@@ -59,16 +58,16 @@ class PlannedEngine(Closing):
         self._records = usable(source.cache, source.wanted)
         if not self._records:
             raise no_plan(source.cache, source.wanted, None)
-        self._engines: dict[str, TensorRtEngine] = {}
+        self._engines: dict[str, PlanEngine] = {}
         self._closed = False
         self.device = source.open_device()
         first = self._engine(self._records[0])
         self.inputs, self.outputs = first.inputs, first.outputs
 
     @property
-    def ahead(self) -> int:
+    def max_in_flight(self) -> int:
         """How many runs can be under way beside each other."""
-        return max((engine.ahead for engine in self._engines.values()), default=1)
+        return max((engine.max_in_flight for engine in self._engines.values()), default=1)
 
     def most_images(self, count: int, height: int, width: int) -> int:
         """Return how many of ``count`` images of a size one call may have; 0: no plan takes any."""
@@ -92,7 +91,7 @@ class PlannedEngine(Closing):
 
     def submit(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
-    ) -> Ticket:
+    ) -> PendingRun:
         """Return the ticket of a run; several may be under way."""
         count, height, width = tensor_of(feeds[IMAGE]).shape[:3]
         record = self.record_for((count, height, width))
@@ -135,14 +134,14 @@ class PlannedEngine(Closing):
         fresh = usable(self.source.cache, self.source.wanted)
         self._records += [record for record in fresh if record.key not in known]
 
-    def _engine(self, record: PlanRecord) -> TensorRtEngine:
+    def _engine(self, record: PlanRecord) -> PlanEngine:
         if self._closed:
             raise EngineError(CLOSED)
         if record.key not in self._engines:
             self._engines[record.key] = self._open(record)
         return self._engines[record.key]
 
-    def _open(self, record: PlanRecord) -> TensorRtEngine:
+    def _open(self, record: PlanRecord) -> PlanEngine:
         """Return the engine of a plan, with fewer slots where the device has no room for all."""
         cache, bundle = self.source.cache, self.source.wanted.bundle
         plan, kernels = cache.read(record, bundle), read_kernels(cache, record)
@@ -150,7 +149,7 @@ class PlannedEngine(Closing):
         for slots in range(self._settings.slots, 0, -1):
             settings = replace(self._settings, slots=slots)
             try:
-                return TensorRtEngine(plan, facts, self.device, settings, kernels)
+                return PlanEngine(plan, facts, self.device, settings, kernels)
             except DeviceMemoryError as error:
                 if slots == 1:
                     raise
@@ -158,7 +157,7 @@ class PlannedEngine(Closing):
                 warnings.warn(SmallerBatchWarning(text), stacklevel=2)
         raise AssertionError("a ring has at least one slot")
 
-    def _keep_kernels(self, record: PlanRecord, engine: TensorRtEngine) -> None:
+    def _keep_kernels(self, record: PlanRecord, engine: PlanEngine) -> None:
         kernels = engine.runtime_cache()
         if kernels and kernels != read_kernels(self.source.cache, record):
             with suppress(OSError):  # a cache that cannot be written only costs time

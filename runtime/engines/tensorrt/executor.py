@@ -9,9 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from foveate.runtime.engines.base import Feed
+from foveate.runtime.arrays import Feed, GpuArray
 from foveate.runtime.engines.cuda.device import Stream
-from foveate.runtime.gpu_array import GpuArray
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from foveate.runtime.closing import Closing
-from foveate.runtime.engines.base import HOST, Array, Feed, TensorSpec
+from foveate.runtime.arrays import HOST, Array, Feed, GpuArray
+from foveate.runtime.closeable import Closeable
+from foveate.runtime.engines.base import TensorSpec
 from foveate.runtime.engines.cuda.device import Device
 from foveate.runtime.engines.tensorrt.executor import tensor_of
+from foveate.runtime.engines.tensorrt.pending_run import PendingRun
 from foveate.runtime.engines.tensorrt.plan import Plan, PlanFacts
 from foveate.runtime.engines.tensorrt.slot_ring import RingSettings, SlotRing
 from foveate.runtime.errors import EngineError, ImageError
-from foveate.runtime.gpu_array import GpuArray
-from foveate.runtime.ticket import Ticket
 
 
-class TensorRtEngine(Closing):
+class PlanEngine(Closeable):
     """A plan on a device. Safe from several threads; ``submit`` keeps several runs under way.
 
     What it holds is freed by ``close``, or when it is forgotten, or at exit.
@@ -46,7 +46,7 @@ class TensorRtEngine(Closing):
         self.cache_loaded = self._plan.cache_loaded
 
     @property
-    def ahead(self) -> int:
+    def max_in_flight(self) -> int:
         """How many runs can be under way beside each other."""
         return len(self._ring)
 
@@ -56,7 +56,7 @@ class TensorRtEngine(Closing):
 
     def submit(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
-    ) -> Ticket:
+    ) -> PendingRun:
         """Return the ticket of a run; several may be under way, and they end in order."""
         _check_feeds(self.inputs, feeds)
         _check_names("output", [item.name for item in self.outputs], outputs)

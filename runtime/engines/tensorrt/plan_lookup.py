@@ -8,14 +8,9 @@ from dataclasses import dataclass, replace
 
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions, in_order
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-from foveate.runtime.engines.tensorrt.plan_record import (
-    TF32,
-    Gpu,
-    PlanRecord,
-    build_line,
-    this_platform,
-)
+from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, build_line, this_platform
 from foveate.runtime.errors import PlanError
+from foveate.runtime.spec import TF32
 
 AMPERE = 80
 """The lowest compute capability of hardware-compatible plans and TensorRT-RTX's default."""

@@ -16,10 +16,6 @@ from foveate.runtime.json_files import canonical_sha256, check_shape, read_json
 
 SCHEMA = 1
 OWN_HASH = "record_sha256"
-TF32 = "tf32"
-"""The precision of an fp32 graph whose plan may round float32 products to 10 bits."""
-BF16 = "bf16"
-"""The precision of an fp32 graph whose networks OpenVINO computes in bfloat16."""
 _SHAPE = {
     "flavour": str,
     "version": str,
@@ -113,11 +109,6 @@ class PlanRecord:
 def this_platform() -> str:
     """Return the platform of plans built here, for example linux-x86_64."""
     return f"{sys.platform}-{machine()}"
-
-
-def graph_of(precision: str) -> str:
-    """Return the precision of the graph that a precision is computed from."""
-    return "fp32" if precision in (TF32, BF16) else precision
 
 
 def build_line(bundle: str, precision: str, options: BuildOptions) -> str:

@@ -10,16 +10,15 @@ from functools import partial
 
 import numpy as np
 
-from foveate.runtime.engines.base import HOST, Feed
+from foveate.runtime.arrays import HOST, Feed, GpuArray
+from foveate.runtime.closeable import CLOSED
+from foveate.runtime.engines.base import RunOutputs, RunTimes
 from foveate.runtime.engines.cuda.device import Device
 from foveate.runtime.engines.tensorrt.executor import Executor, Tensor, tensor_of
+from foveate.runtime.engines.tensorrt.pending_run import PendingRun
 from foveate.runtime.engines.tensorrt.slot_contexts import SlotContext, SlotContexts
 from foveate.runtime.engines.tensorrt.slot_memory import SlotMemory
 from foveate.runtime.errors import DeviceMemoryError, EngineError
-from foveate.runtime.gpu_array import GpuArray
-from foveate.runtime.ticket import Finished, StageTimes, Ticket
-
-CLOSED = "this engine has been closed; load the bundle again"
 
 
 class Slot:
@@ -43,7 +42,7 @@ class Slot:
         self._busy, self._enqueueing = threading.Lock(), enqueueing
         self._closed = False
         self._filled_ms = 0.0
-        self._ticket: Ticket | None = None
+        self._ticket: PendingRun | None = None
         self._fetched: tuple[str, ...] = ()
         self._lent: tuple[Mapping[str, GpuArray], Mapping[str, GpuArray]] = (HOST, HOST)
         self._replayed = False
@@ -62,13 +61,13 @@ class Slot:
 
     def start(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
-    ) -> Ticket:
+    ) -> PendingRun:
         """Return the ticket of a run that was put into the stream, or that failed to get there."""
         with self._busy, self._device.current():
             if self._closed:
                 raise EngineError(CLOSED)
             self._leave()
-            self._ticket = ticket = Ticket(self)
+            self._ticket = ticket = PendingRun(self)
             try:
                 self._enqueue(feeds, outputs, into)
             except Exception as error:
@@ -80,13 +79,13 @@ class Slot:
                 raise
             return ticket
 
-    def collect(self) -> Finished:
+    def collect(self) -> RunOutputs:
         """Return the views of the run's outputs once it is over."""
         started, fed, executed, fetched = self._marks
         with self._device.current():
             try:
                 fetched.wait()
-                times = StageTimes(
+                times = RunTimes(
                     self._filled_ms + fed.elapsed_ms(started),
                     executed.elapsed_ms(fed),
                     fetched.elapsed_ms(executed),
@@ -98,7 +97,7 @@ class Slot:
             finally:
                 self._lent = (HOST, HOST)
         views = {name: self._memory.output_view(name) for name in self._fetched}
-        return Finished(views, times)
+        return RunOutputs(views, times)
 
     def close(self) -> None:
         """Wait for the run in the slot and free everything, also what comes after a failure."""
@@ -111,7 +110,7 @@ class Slot:
         """Wait for the run in the slot, if there is one; its ticket keeps the result."""
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
-            ticket.leave()
+            ticket.release()
 
     def _enqueue(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray]

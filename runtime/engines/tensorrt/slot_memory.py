@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import groupby
 
-from foveate.runtime.engines.base import Array
+from foveate.runtime.arrays import Array
 from foveate.runtime.engines.cuda.device import Bytes, Device, DeviceBuffer, HostBuffer, Stream
 from foveate.runtime.engines.tensorrt.executor import Tensor
 

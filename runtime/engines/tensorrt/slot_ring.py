@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from foveate.runtime.closing import Closing
-from foveate.runtime.engines.base import HOST, Feed
+from foveate.runtime.arrays import HOST, Feed, GpuArray
+from foveate.runtime.closeable import CLOSED, Closeable
 from foveate.runtime.engines.cuda.device import Device
 from foveate.runtime.engines.tensorrt.executor import Executor
-from foveate.runtime.engines.tensorrt.slot import CLOSED, Slot
+from foveate.runtime.engines.tensorrt.pending_run import PendingRun
+from foveate.runtime.engines.tensorrt.slot import Slot
 from foveate.runtime.errors import EngineError
-from foveate.runtime.gpu_array import GpuArray
-from foveate.runtime.ticket import Ticket
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ LATENCY = RingSettings(slots=1, spin=True, eager=True)
 """One run at a time, answered as soon as it is over."""
 
 
-class SlotRing(Closing):
+class SlotRing(Closeable):
     """Runs on a device, ``slots`` of them under way at a time. Safe from several threads.
 
     There are no threads in it: a run's copies and its execution are put into its slot's stream,
@@ -59,7 +58,7 @@ class SlotRing(Closing):
 
     def submit(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
-    ) -> Ticket:
+    ) -> PendingRun:
         """Return the ticket of a run; waits only while all slots hold earlier runs.
 
         Feeds on the host are copied before it returns. What is wrong with this run is raised by its
@@ -75,12 +74,12 @@ class SlotRing(Closing):
 
     def in_order(
         self, feeds: Iterable[Mapping[str, Feed]], outputs: Sequence[str]
-    ) -> Iterator[Ticket]:
+    ) -> Iterator[PendingRun]:
         """Yield a ticket per feed, in order, with the next ones already under way.
 
         Results that are taken as views are valid until the next ticket is asked for.
         """
-        waiting: deque[Ticket] = deque()
+        waiting: deque[PendingRun] = deque()
         for feed in feeds:
             waiting.append(self.submit(feed, outputs))
             if len(waiting) >= len(self):

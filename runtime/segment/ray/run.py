@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from foveate.runtime.engines.registry import PLANNED
+from foveate.runtime.engines.registry import TENSORRT
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.item_worker import Failure, Written
@@ -20,7 +20,7 @@ from foveate.runtime.segment.ray.cluster import Allocation
 from foveate.runtime.segment.ray.messages import result_of, task_text
 from foveate.runtime.segment.workers import WAKE_S
 
-GPU_ENGINES = (PLANNED, "onnxruntime-cuda")
+GPU_ENGINES = (TENSORRT, "onnxruntime-cuda")
 ITEMS_A_TASK = 32
 """At most; the tasks in flight on an actor that is lost are repeated."""
 TASKS_A_THREAD = 4

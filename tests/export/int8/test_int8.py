@@ -23,8 +23,8 @@ from foveate.export.onnx_graph.networks import network_nodes
 from foveate.export.source import read_source
 from foveate.runtime import agreement as overlap
 from foveate.runtime.agreement import dice
+from foveate.runtime.arrays import Array
 from foveate.runtime.bundle.bundle import open_bundle
-from foveate.runtime.engines.base import Array
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import BundleError, DataError, EngineError
 from foveate.train.data.dataset import Case

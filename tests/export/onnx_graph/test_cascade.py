@@ -12,7 +12,7 @@ import torch
 from foveate.export.folding import folded, rounded_to_half
 from foveate.export.onnx_graph.cascade import OUTPUTS, cascade_model, stage_model
 from foveate.runtime.agreement import dice
-from foveate.runtime.engines.base import feed
+from foveate.runtime.arrays import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.spec import Normalisation, Region
 from foveate.train.data.phantom import PhantomSettings, phantom

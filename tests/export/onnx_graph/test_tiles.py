@@ -14,7 +14,7 @@ from foveate.export.folding import folded
 from foveate.export.onnx_graph.cascade import OUTPUTS, cascade_model
 from foveate.export.onnx_graph.lint import lint
 from foveate.runtime.agreement import dice
-from foveate.runtime.engines.base import feed
+from foveate.runtime.arrays import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.reference.cascade import TorchCascade

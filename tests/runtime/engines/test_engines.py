@@ -6,8 +6,9 @@ import numpy as np
 import psutil
 import pytest
 
+from foveate.runtime.arrays import feed
 from foveate.runtime.engines import onnxruntime as onnxruntime_engine
-from foveate.runtime.engines.base import Engine, TensorSpec, feed
+from foveate.runtime.engines.base import Engine, TensorSpec
 from foveate.runtime.engines.registry import ENGINES, engine_from_onnx
 from foveate.runtime.errors import EngineError
 from tests.runtime.engines.tiny_graphs import two_outputs

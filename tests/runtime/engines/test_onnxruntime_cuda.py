@@ -18,9 +18,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from foveate.runtime.arrays import feed
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.host_memory import HostMemory, PinnedMemory, PlainMemory
 from foveate.runtime.engines.onnxruntime import BoundSession, OnnxRuntimeEngine, session_options
 from foveate.runtime.engines.onnxruntime_cuda import (

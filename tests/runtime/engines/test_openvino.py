@@ -16,9 +16,9 @@ from foveate.export.folding import folded
 from foveate.export.int8.quantise import quantise, value_ranges
 from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.runtime.agreement import dice
+from foveate.runtime.arrays import Array
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines import openvino_model as openvino_cache
-from foveate.runtime.engines.base import Array
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import EngineError, GraphError
 from tests.drawing import (

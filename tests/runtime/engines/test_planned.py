@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foveate.runtime.arrays import feed
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.tensorrt import plan_cache as plans
-from foveate.runtime.engines.tensorrt.engine import SUFFIX, PlannedEngine, read_kernels
+from foveate.runtime.engines.tensorrt.engine import SUFFIX, TensorRTEngine, read_kernels
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, read_record
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
 from foveate.runtime.errors import EngineError, PlanError, SmallerBatchWarning
@@ -105,7 +105,7 @@ def test_sizes_that_no_plan_covers_go_to_the_spare_engine(
 ) -> None:
     place.build(SMALL)
     given = images((64, 64), (64, 100), (50, 40), (64, 100))
-    with place.cascade(spare=True) as cascade:
+    with place.cascade(fallback=True) as cascade:
         found = [cascade(image) for image in given]
         together = cascade.batch(given)
     wanted = [reference(image) for image in given]
@@ -177,7 +177,7 @@ def test_a_version_compatible_plan_is_loaded_with_its_host_code(
     image = images((70, 90))[0]
     source = place.source()
     place.trt.host_code = True
-    with PlannedEngine(source, RingSettings()) as engine:
+    with TensorRTEngine(source, RingSettings()) as engine:
         found = engine.run({"image": feed(image[None].astype(np.uint16))}, ["mask"])["mask"][0]
         np.testing.assert_array_equal(found, reference(image.astype(np.uint16)).mask)
 
@@ -217,7 +217,7 @@ def test_runs_of_a_stream_overlap(place: PlannedPlace) -> None:
     with place.cascade() as cascade:
         stream = cascade.stream(images(*[(64, 64)] * 6))
         next(stream)
-        assert cascade.beside == 2
+        assert cascade.max_in_flight == 3
         list(stream)
     assert {entry[0] for entry in place.device.journal if entry[1] == "execute"} == {0, 1, 2}
 
@@ -249,7 +249,7 @@ def test_no_room_for_three_slots_means_two_and_is_said(
     with pytest.warns(SmallerBatchWarning, match="Trying 2 runs at a time in place of 3"):
         cascade = place.cascade()
     with cascade:
-        assert cascade.beside == 1
+        assert cascade.max_in_flight == 2
         same(place, [cascade(image)], [reference(image)])
 
 

@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foveate.runtime.arrays import feed
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.cascade.checks import check_signature
-from foveate.runtime.engines.base import TensorSpec, feed
+from foveate.runtime.engines.base import TensorSpec
 from foveate.runtime.engines.tensorrt.plan import PlanFacts
-from foveate.runtime.engines.tensorrt.plan_engine import TensorRtEngine
+from foveate.runtime.engines.tensorrt.plan_engine import PlanEngine
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 from tests.runtime.engines.test_engines import two_outputs
@@ -55,11 +56,11 @@ class Place:
         slots: int = 2,
         runtime_cache: bytes = b"",
         host_code: bool = False,
-    ) -> TensorRtEngine:
+    ) -> PlanEngine:
         flavour = "tensorrt_rtx" if self._rtx else "tensorrt"
         facts = PlanFacts(flavour, "1.2.3", BUILD, host_code)
         settings = RingSettings(slots)
-        return TensorRtEngine(plan or two_outputs(), facts, self.device, settings, runtime_cache)
+        return PlanEngine(plan or two_outputs(), facts, self.device, settings, runtime_cache)
 
 
 @pytest.fixture(params=[True, False], ids=["rtx", "full"])
@@ -206,7 +207,7 @@ def test_rtx_compiles_a_shape_first_only_for_latency(
 ) -> None:
     place = Place(monkeypatch, FakeDevice())
     facts = PlanFacts("tensorrt_rtx", "1.2.3", BUILD)
-    with TensorRtEngine(two_outputs(), facts, place.device, settings):
+    with PlanEngine(two_outputs(), facts, place.device, settings):
         config = place.trt.contexts[0].config
     assert config is not None
     assert config.dynamic_shapes_kernel_specialization_strategy.name == strategy
@@ -279,12 +280,12 @@ def test_a_missing_tensorrt_names_the_install_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, flavour, None)
     with pytest.raises(EngineError, match=r"pip install 'foveate\["):
-        TensorRtEngine(b"", PlanFacts(flavour, "1", BUILD), FakeDevice())
+        PlanEngine(b"", PlanFacts(flavour, "1", BUILD), FakeDevice())
 
 
 def test_a_plan_of_another_maker_is_refused() -> None:
     with pytest.raises(EngineError, match='the plan is for "trt"; wanted one of tensorrt, tenso'):
-        TensorRtEngine(b"", PlanFacts("trt", "1", BUILD), FakeDevice())
+        PlanEngine(b"", PlanFacts("trt", "1", BUILD), FakeDevice())
 
 
 def test_the_demo_bundle_through_the_ring_gives_onnx_runtime_s_masks(

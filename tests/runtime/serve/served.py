@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import pytest
 
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import Pixels
 from foveate.runtime.result import Result
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.serve.app import Service, app_of

@@ -13,10 +13,9 @@ import pytest
 from foveate.export.folding import folded
 from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.runtime import Cascade
-from foveate.runtime.engines.base import feed
+from foveate.runtime.arrays import as_input_type, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.errors import ImageError, SettingsError
-from foveate.runtime.input_types import as_input_type
 from foveate.runtime.spec import Size
 from foveate.train.data.dataset import load_dataset
 from foveate.train.data.full_images import FullImages

@@ -13,8 +13,7 @@ import torch
 
 from foveate.export.folding import folded
 from foveate.export.onnx_graph.cascade import cascade_model
-from foveate.runtime.engines.base import feed
-from foveate.runtime.input_types import as_input_type
+from foveate.runtime.arrays import as_input_type, feed
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
 from foveate.train.data.dataset import load_dataset
 from foveate.train.data.full_images import FullImages

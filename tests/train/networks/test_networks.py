@@ -17,8 +17,8 @@ from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.export.onnx_graph.lint import lint
 from foveate.export.reference import torch_cascade
 from foveate.export.tensorrt.build import build_plan
+from foveate.runtime.arrays import Array
 from foveate.runtime.bundle.bundle import open_bundle
-from foveate.runtime.engines.base import Array
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.toolkit import Toolkit

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from foveate.runtime.agreement import dice
-from foveate.runtime.input_types import as_input_type
+from foveate.runtime.arrays import as_input_type
 from foveate.runtime.tiles import TileAxis, TileGrid, tile_grid
 from foveate.train.calibration.tile_choice import (
     COUNTS,

@@ -1,4 +1,4 @@
-"""Images that were submitted, and the thread that sees to them in order."""
+"""A queue of submitted images and the thread that completes them in order."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from foveate.runtime.cascade.runs import Runs
-from foveate.runtime.closing import Closing
-from foveate.runtime.engines.tensorrt.slot import CLOSED
+from foveate.runtime.cascade.session import Session
+from foveate.runtime.closeable import CLOSED, Closeable
 from foveate.runtime.errors import EngineError
-from foveate.runtime.foreign_arrays import Image, taken
+from foveate.runtime.foreign_arrays import Image, as_image
 from foveate.runtime.result import Result
 
 
-class Submissions(Closing):
-    """Segments what is submitted in order, in a thread of its own. Safe from several threads.
+class SubmitQueue(Closeable):
+    """Segment submitted images in order on a thread of its own. Safe from several threads.
 
-    At most ``most`` images are in hand. An error is its own future's. The thread starts with the
-    first image and ends in ``close``, or when nobody holds this any more: neither the thread nor a
-    future with its result holds it or its engine.
+    At most ``most`` images are in flight. An error belongs to its own future. The thread starts
+    with the first image and ends with ``close`` or garbage collection: neither the thread nor a
+    completed future holds a reference to this or to the engine.
     """
 
-    def __init__(self, runs: Runs, most: int) -> None:
-        self._runs = runs
+    def __init__(self, session: Session, most: int) -> None:
+        self._session = session
         self._room = threading.BoundedSemaphore(most)
         self._own = threading.local()
         self._worker = ThreadPoolExecutor(
@@ -34,15 +33,15 @@ class Submissions(Closing):
 
     @property
     def in_its_thread(self) -> bool:
-        """Whether this is called by the thread that sees to the images: by a callback."""
+        """Whether the caller is the thread of the queue, that is, a callback of a future."""
         return bool(getattr(self._own, "thread", False))
 
     def __call__(self, image: Image, probabilities: bool) -> Future[Result]:
-        """Return the future of a result; waits only while as many as may be are in hand."""
+        """Return the future of a result; blocks only while the maximum is in flight."""
         room = self._room
         room.acquire()
         try:
-            future = self._begun(image, probabilities)
+            future = self._queue(image, probabilities)
         except BaseException:
             room.release()
             raise
@@ -50,10 +49,10 @@ class Submissions(Closing):
         return future
 
     def close(self) -> None:
-        """Wait until all that was submitted is done, and end the thread."""
+        """Wait until everything submitted is done, and end the thread."""
         self._worker.shutdown(wait=True)
 
-    def _begun(self, image: Image, probabilities: bool) -> Future[Result]:
+    def _queue(self, image: Image, probabilities: bool) -> Future[Result]:
         future: Future[Result] = Future()
         try:
             finish = self._prepared(image, probabilities)
@@ -61,26 +60,26 @@ class Submissions(Closing):
             future.set_exception(error)
             return future
         try:
-            self._worker.submit(_see_to, future, finish)
+            self._worker.submit(_complete, future, finish)
         except RuntimeError as error:
             raise EngineError(CLOSED) from error
         return future
 
     def _prepared(self, image: Image, probabilities: bool) -> Callable[[], Result]:
-        """Return what gives the result of an image that may change from now on.
+        """Return a function that gives the result of an image, which may be changed from now on.
 
-        A GPU's runs are under way by then; those of a CPU are left to the thread.
+        On a GPU the run is in flight by then; a CPU run is left to the thread.
         """
-        runs, found = self._runs, taken(image)
-        if runs.works_ahead(found):
-            call = runs.begin([found], probabilities)
-            return lambda: call.finish()[0]
+        session, found = self._session, as_image(image)
+        if session.starts_at_once(found):
+            begun = session.begin([found], probabilities)
+            return lambda: begun.results()[0]
         own = found.copy() if isinstance(found, np.ndarray) else found
-        return lambda: runs.begin([own], probabilities).finish()[0]
+        return lambda: session.begin([own], probabilities).results()[0]
 
 
-def _see_to(future: Future[Result], finish: Callable[[], Result]) -> None:
-    """Give a future its result. What a callback of it raises is logged and ends no thread."""
+def _complete(future: Future[Result], finish: Callable[[], Result]) -> None:
+    """Complete a future. An exception of its callback is logged and does not end the thread."""
     if not future.set_running_or_notify_cancel():
         return
     try:

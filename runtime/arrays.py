@@ -1,0 +1,91 @@
+"""Array types of the runtime, and the conversion of images into a graph's input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foveate.runtime.errors import ImageError
+
+Array = npt.NDArray[Any]
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+"""An image, (H, W), or a batch of images, (N, H, W)."""
+
+
+@dataclass(frozen=True)
+class GpuArray:
+    """A C-contiguous array of another library at an ``address`` of the GPU; ``owner`` keeps it.
+
+    ``producer`` is the stream whose work must finish before the array is used, None for none:
+    handle 2 is the default stream of the requesting thread.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    address: int
+    producer: int | None
+    owner: object
+    read_only: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+
+Feed = Array | Sequence[Array] | GpuArray
+"""A batch: an array, images of one shape, or an array on the GPU."""
+HOST: Mapping[str, GpuArray] = MappingProxyType({})
+"""No output stays on the GPU."""
+
+
+def feed(pixels: Pixels) -> Array:
+    """Return (N, H, W) pixels as the graph's input, without a copy.
+
+    uint8 unchanged; uint16 as its little-endian bytes, (N, H, W, 2) uint8.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    little = np.ascontiguousarray(pixels.astype("<u2", copy=False))
+    return little.view(np.uint8).reshape(*pixels.shape, 2)
+
+
+def as_input_type(image: Pixels, input_type: str) -> Pixels:
+    """Return an image converted to the input type of a bundle.
+
+    uint8 to uint16 multiplies by 257, so 255 becomes 65535; uint16 to uint8 divides by 257 and
+    rounds. Raises ImageError for anything but a (H, W) uint8 or uint16 array with pixels.
+    """
+    if not isinstance(image, np.ndarray) or image.ndim != 2 or 0 in image.shape:
+        shape = getattr(image, "shape", type(image).__name__)
+        raise ImageError(f"the image is {shape}; expected a (H, W) array with at least one pixel")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"the image is {image.dtype}; expected uint8 or uint16. Convert it first")
+    if str(image.dtype) == input_type:
+        return image
+    if input_type == "uint16":
+        return image.astype(np.uint16) * np.uint16(257)
+    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def gpu_feed(image: GpuArray, input_type: str) -> GpuArray:
+    """Return an image on a GPU as a batch of one for the graph, at the same address.
+
+    Raises ImageError for anything but (H, W) pixels of the bundle's own type.
+    """
+    if len(image.shape) != 2 or 0 in image.shape or image.dtype != np.dtype(input_type):
+        raise ImageError(
+            f"the image on the GPU is {image.shape} {image.dtype}; expected (H, W) {input_type}, "
+            "the bundle's own type"
+        )
+    tail = (2,) if input_type == "uint16" else ()
+    return replace(image, shape=(1, *image.shape, *tail), dtype=np.dtype(np.uint8))
