@@ -1,4 +1,4 @@
-"""Where this user's cache lies: below FOVEATE_CACHE, XDG_CACHE_HOME or ~/.cache."""
+"""Locate this user's cache: below FOVEATE_CACHE, XDG_CACHE_HOME or ~/.cache."""
 
 from __future__ import annotations
 

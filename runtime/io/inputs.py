@@ -1,4 +1,4 @@
-"""Which images to segment, and the name of what is made of each."""
+"""Find the images to segment, and name the files written for each."""
 
 from __future__ import annotations
 
@@ -66,6 +66,8 @@ def find_items(
             missed.append(Found(Path(text)))  # it fails by name, and the others are written
     if not found:
         raise SettingsError(_nothing(inputs, out, recursive))
+    if all(_is_missing(text) for text in inputs):
+        raise SettingsError(f"{inputs[0]}: no such file or folder; check the path")
     found = _once(found + missed)
     _check_folders(found, out)
     return _named(found)
@@ -86,8 +88,8 @@ def check_apart(folder: Path, out: Path) -> None:
         raise SettingsError(_among(out, str(folder)))
     if within(os.path.realpath(folder), os.path.realpath(out)):
         raise SettingsError(
-            f"--watch {folder} lies in --out {out}, and what lies there is no input; wanted two "
-            "folders, or --out in the watched one"
+            f"--watch {folder} lies in --out {out}, and what lies there is not an input; expected "
+            "two folders, or --out in the watched one"
         )
 
 
@@ -102,7 +104,7 @@ def _expanded(
     """Return what one argument names."""
     if text == "-":
         if not stdin():
-            raise SettingsError("- is standard input, and it is empty; wanted one path a line")
+            raise SettingsError("- is standard input, and it is empty; expected one path a line")
         return not_of(out, stdin(), recursive)
     if os.path.isdir(text):
         if os.path.realpath(text) == os.path.realpath(out):
@@ -118,6 +120,11 @@ def _expanded(
     return matches(text, out, recursive) if _is_glob(text) else [Found(Path(text))]
 
 
+def _is_missing(text: str) -> bool:
+    """Say whether an argument is a plain path where nothing is, not a list or a glob."""
+    return text[:1] not in ("-", "@") and not glob.has_magic(text) and not os.path.lexists(text)
+
+
 def _is_glob(text: str) -> bool:
     return text[:1] != "@" and glob.has_magic(text) and not os.path.exists(text)
 
@@ -126,7 +133,7 @@ def _nothing(inputs: Sequence[str], out: Path, recursive: bool) -> str:
     named = ", ".join(inputs[:SHOWN]) + (", …" if len(inputs) > SHOWN else "")
     below = "" if recursive else " (--recursive searches their subfolders too)"
     return (
-        f"no images found in {named}; wanted image files, folders of them{below}, globs, @LIST "
+        f"no images found in {named}; expected image files, folders of them{below}, globs, @LIST "
         f"or - for a list. What lies in --out {out} is passed over"
     )
 

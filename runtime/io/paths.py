@@ -1,4 +1,4 @@
-"""The files that one argument names: a folder, a tree of folders, a glob, a list of names.
+"""List the files that one argument names: a folder, a tree, a glob, a list of names.
 
 What foveate writes is never taken for an input: the folder OUT and all below it are passed over.
 Where the inputs lie inside OUT themselves, only OUT's own folders are.
@@ -78,11 +78,11 @@ def listed_in(path: str) -> list[str]:
         names = listed_names(Path(path).read_bytes())
     except OSError as error:
         raise SettingsError(
-            f"@{path}: the list {path} cannot be read: {error.strerror}; wanted a file with one "
+            f"@{path}: the list {path} cannot be read: {error.strerror}; expected a file with one "
             "path a line"
         ) from error
     if not names:
-        raise SettingsError(f"@{path}: the list is empty; wanted one path a line")
+        raise SettingsError(f"@{path}: the list is empty; expected one path a line")
     return names
 
 

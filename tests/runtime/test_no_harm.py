@@ -101,7 +101,7 @@ def test_what_the_system_forbids_is_named(bundle: Path, data: Path, tmp_path: Pa
     folder.chmod(0)
     done = forbidden(folder, tmp_path / "other")
     assert (
-        done.returncode == 1 and "in is a folder that there is no permission to list" in done.stderr
+        done.returncode == 1 and "in is a folder that you have no permission to list" in done.stderr
     )
     (tree / "shut").chmod(0o700)
     folder.chmod(0o700)

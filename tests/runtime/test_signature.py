@@ -89,9 +89,9 @@ def test_who_asks_for_no_signature_takes_any(signed: Path) -> None:
 
 
 def test_unsigned_and_another_key(signed: Path, maker: Path) -> None:
-    refused(DEMO, [public(maker)], "demo_bundle: is not signed; wanted a bundle signed with")
+    refused(DEMO, [public(maker)], "demo_bundle: is not signed; expected a bundle signed with")
     own, other = fingerprint(public_key(public(maker)))[:16], new_pair(None)[1]
-    refused(signed, [other], f"is signed with the key {own}, which is not trusted; wanted")
+    refused(signed, [other], f"is signed with the key {own}, which is not trusted; expected")
     with pytest.raises(SettingsError, match="no key is trusted"):
         Cascade.load(signed, trusted=[])
 
@@ -188,7 +188,7 @@ def test_an_encrypted_key_wants_its_password(
     open_bundle(signed, [public(key)])
     monkeypatch.delenv("FOVEATE_KEY_PASSWORD")
     told = str(run("bundle", "sign", signed, "--key", key).exception)  # there is no terminal
-    assert "nobody to ask; give it as FOVEATE_KEY_PASSWORD" in told
+    assert "no terminal is attached; set FOVEATE_KEY_PASSWORD" in told
 
 
 def test_keys_of_another_kind() -> None:

@@ -71,7 +71,7 @@ _DEFAULTS = {BITS: 1, COMPRESSION: 1, SAMPLES: 1, PLANES: 1, PREDICTOR: 1, SAMPL
 
 
 def read_directory(file: BinaryIO) -> Directory | None:
-    """Return the first directory of a TIFF, None where it is no TIFF; the place is kept.
+    """Return the first directory of a TIFF, None where it is not a TIFF; the place is kept.
 
     ImageError where it promises more than its image needs.
     """

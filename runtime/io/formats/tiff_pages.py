@@ -1,7 +1,7 @@
-"""The pages of a TIFF: how many there are, and the file as though one of them came first.
+"""Count the pages of a TIFF, and read the file as though one of them came first.
 
 The pages are a chain of directories (IFD), each with the place of the next. The chain is walked
-here, not by Pillow: bounded, without reading a tag, and straight to the page that is wanted.
+here, not by Pillow: bounded, without reading a tag, and straight to the requested page.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LAYOUTS = {
 
 
 def page_count(path: Path) -> int:
-    """Return how many pages a file has; 1 as well where it is no TIFF or cannot be counted.
+    """Return how many pages a file has; 1 as well where it is not a TIFF or cannot be counted.
 
     What is wrong with such a file is said when it is read.
     """
@@ -71,7 +71,7 @@ def open_page_in_memory(raw: io.BytesIO, page: int) -> PageFile:
 
 def _opened(raw: io.FileIO | io.BytesIO, offsets: Sequence[int], page: int) -> PageFile:
     if page > len(offsets):
-        raise ImageError("is not there: the file has fewer pages, or is no TIFF")
+        raise ImageError("is not there: the file has fewer pages, or is not a TIFF")
     raw.seek(0)
     layout = _LAYOUTS[raw.read(4)]
     raw.seek(0)
@@ -108,7 +108,7 @@ def patched(data: bytes, patches: Mapping[int, bytes], start: int = 0) -> bytes:
 
 
 def _page_offsets(file: BinaryIO) -> Iterator[int]:
-    """Yield where the directory of every page begins; ImageError at what is no sound chain."""
+    """Yield where the directory of every page begins; ImageError at a broken chain."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     layout = _LAYOUTS.get(file.read(4))
