@@ -9,15 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from foveate.benchmarks.measure import advice
-from foveate.benchmarks.measure.baseline import contender
-from foveate.benchmarks.measure.ceiling_rates import ceiling_rows
+from foveate.benchmarks.measure.baseline import with_baseline
 from foveate.benchmarks.measure.cold_start import cold_starts
-from foveate.benchmarks.measure.engine_proof import write_engine_proofs
 from foveate.benchmarks.measure.file_throughput import file_throughput, write_pngs
+from foveate.benchmarks.measure.gpu_ceilings import ceiling_rows
 from foveate.benchmarks.measure.images import Images, find_images
-from foveate.benchmarks.measure.latency import LatencyPlan, latency_rows
-from foveate.benchmarks.measure.offered_load import offered_load
+from foveate.benchmarks.measure.latency import (
+    LatencyPlan,
+    latency_advice,
+    latency_rows,
+    offered_load,
+)
 from foveate.benchmarks.measure.parity import (
     Parity,
     Reference,
@@ -25,10 +27,10 @@ from foveate.benchmarks.measure.parity import (
     find_reference,
     measure_parity,
     parity_row,
+    write_engine_proofs,
     write_pictures,
+    write_proofs,
 )
-from foveate.benchmarks.measure.plan_proof import write_proofs
-from foveate.benchmarks.measure.roofline import roofline
 from foveate.benchmarks.measure.stored_reference import stored_reference
 from foveate.benchmarks.measure.targets import Variants, open_variants
 from foveate.benchmarks.measure.throughput import best_cell, grid
@@ -38,6 +40,7 @@ from foveate.runtime.engines.base import available_cores
 from foveate.runtime.engines.registry import PLANNED
 
 Progress = Callable[[str, int, int], None]
+NEEDS_ONNX = "the roofline needs onnx: pip install 'foveate[train,benchmark]'"
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def latency_result(target: Target, settings: LatencySettings, progress: Progress
             "offered_load": loads,
             "skipped": found.skipped,
         }
-        warnings += advice.latency_advice(results)
+        warnings += latency_advice(results)
         kept = _listed(settings)
         return _result("latency", target, found, images, parity.as_json(), results, kept, warnings)
 
@@ -215,20 +218,20 @@ def throughput_result(
         images = target.images(found)[0].of_one_size()
         parity = target.parity(found, [images], progress)
     pixels = [case.image for case in images]
-    contenders = {item.name: contender(found.bundle, item) for item in found.cascades}
+    measured = {item.name: with_baseline(found.bundle, item) for item in found.cascades}
     rows: list[dict[str, Any]] = []
-    for name, one in contenders.items():
+    for name, one in measured.items():
         shown = partial(progress, name)
         rows += grid(one, pixels, settings.batches, workers, target.cores, settings.seconds, shown)
     best = best_cell(rows)
     with tempfile.TemporaryDirectory(prefix="foveate-") as folder:
         paths = write_pngs(pixels, Path(folder))
-        one, shown = contenders[best["variant"]], partial(progress, "files")
+        one, shown = measured[best["variant"]], partial(progress, "files")
         files = file_throughput(one, paths, best, target.cores, settings.seconds, shown)
     ceilings = []
     for variant in found.cascades:
         if variant.engine == PLANNED:
-            with contenders[variant.name].cascade(target.cores) as cascade:
+            with measured[variant.name].cascade(target.cores) as cascade:
                 ceilings += ceiling_rows(cascade, pixels, settings.batches, settings.seconds)
     floor, reason = _roofline(target, found, rows, images.sizes[0])
     warnings += [f"no roofline: {reason}"] if reason else []
@@ -250,8 +253,14 @@ def _roofline(
     fp32 = [row for row in rows if row["variant"].endswith(" fp32")]
     if not fp32:
         return None, "the fp32 graph was not run"
+    try:
+        from foveate.benchmarks.measure.roofline import roofline
+    except ModuleNotFoundError as error:
+        if error.name not in ("onnx", "onnxruntime"):
+            raise
+        return None, NEEDS_ONNX
     measured_ms = 1000 / max(row["images_per_second"] for row in fp32)
-    return roofline(found.bundle.graph("fp32"), *size, measured_ms, target.cores)
+    return roofline(found.bundle.graph("fp32"), *size, measured_ms, target.cores), ""
 
 
 def _listed(settings: Any) -> dict[str, Any]:

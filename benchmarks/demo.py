@@ -22,7 +22,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.io.png import write_mask
 from foveate.runtime.result import Result
-from foveate.train.phantom import Phantom, PhantomSettings, phantom
+from foveate.train.data.phantom import Phantom, PhantomSettings, phantom
 
 SEED = 20_261
 """Not the seed of any training set (docs/results.md)."""

@@ -17,7 +17,7 @@ from foveate.benchmarks.evaluation.summary_json import as_json
 from foveate.benchmarks.report.evaluation_page import write_page
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.errors import DataError, SettingsError
-from foveate.train.dataset import load_dataset, read_stems
+from foveate.train.data.dataset import load_dataset, read_stems
 
 Progress = Callable[[str, int, int], None]
 

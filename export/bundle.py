@@ -16,10 +16,9 @@ import numpy as np
 import onnx
 from PIL import Image
 from safetensors.torch import save
-from torch import nn
 
 import foveate
-from foveate.export.folding import folded, rounded_to_half
+from foveate.export.folding import fold_cascade
 from foveate.export.image_sets import ImageSets
 from foveate.export.onnx_graph.cascade import cascade_model, stage_model
 from foveate.export.onnx_graph.lint import lint
@@ -37,8 +36,8 @@ from foveate.runtime.bundle.bundle import (
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.json_files import canonical_sha256
-from foveate.train.cascade import TorchCascade
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
+from foveate.train.reference.cascade import TorchCascade
 
 PREVIEW = "preview.png"
 
@@ -58,18 +57,18 @@ class ExportJob:
 def export(job: ExportJob) -> dict[str, Any]:
     """Write the bundle and return its parity record.
 
-    The bundle is made in a folder beside ``out`` and renamed, so a failure leaves none.
-    BundleError when ``out`` exists and is no bundle, when the graph does not pass the lint, or
+    The bundle is made in a folder next to ``out`` and renamed, so a failure leaves none.
+    BundleError when ``out`` exists and is not a bundle, when the graph does not pass the lint, or
     when fp32 or int8 does not give PyTorch's masks.
     """
     if job.out.exists() and not (job.out / MANIFEST).exists():
         raise BundleError(f"{job.out} exists and is not a bundle; choose another --out")
-    cascade = _folded_cascade(job.source.cascade)
-    graphs, parity = _measured(job, cascade)
+    cascade = fold_cascade(job.source.cascade)
+    graphs, parity = _graphs(job, cascade)
     if not parity["fp32"]["held"]:
         raise BundleError(
             f"the fp32 graph does not give PyTorch's masks: disagreement "
-            f"{parity['fp32']['disagreement']:.5f}, wanted at most 0.001 "
+            f"{parity['fp32']['disagreement']:.5f}, expected at most 0.001 "
             f"(worst image {parity['fp32']['worst_image']}). This is a defect of the exporter"
         )
     job.out.parent.mkdir(parents=True, exist_ok=True)
@@ -95,47 +94,32 @@ def check_precisions(names: Sequence[str]) -> None:
         )
 
 
-def _folded_cascade(trained: TorchCascade) -> TorchCascade:
-    stage2 = None if trained.stage2 is None else folded(trained.stage2)
-    return TorchCascade(trained.spec, folded(trained.stage1), stage2).eval()
-
-
-def _rounded_cascade(trained: TorchCascade) -> TorchCascade:
-    """Return the cascade with folded weights rounded to float16, computing in float32."""
-    networks: list[nn.Module | None] = [
-        None if network is None else rounded_to_half(folded(network))
-        for network in (trained.stage1, trained.stage2)
-    ]
-    assert networks[0] is not None
-    return TorchCascade(trained.spec, networks[0], networks[1]).eval()
-
-
-def _measured(
+def _graphs(
     job: ExportJob, cascade: TorchCascade
 ) -> tuple[dict[str, onnx.ModelProto], dict[str, Any]]:
-    """Return a graph for fp32, which parity needs in any case, and for those asked for; parity."""
-    names = [name for name in dict.fromkeys(("fp32", *job.precisions)) if name != "int8"]
-    graphs = {
-        name: cascade_model(cascade.spec, cascade.stage1, cascade.stage2, name) for name in names
-    }
-    quantised = None
-    if "int8" in job.precisions:
-        from foveate.export.int8.int8_graph import int8_graph
+    """Return the linted graphs, that of fp32 in any case, and the parity record."""
+    parts = cascade.spec, cascade.stage1, cascade.stage2
+    names = dict.fromkeys(("fp32", *job.precisions))
+    graphs = {name: cascade_model(*parts, name) for name in names}
+    calibration, search = job.images.calibration, None
+    if "int8" in names:
+        from foveate.export.int8.mixed_precision import BlockSearch
 
-        assert job.images.calibration is not None
-        quantised = int8_graph(cascade, job.images.calibration, job.progress)
-        graphs["int8"] = quantised.model
+        assert calibration is not None
+        spec = cascade.spec
+        search = BlockSearch(graphs["int8"], calibration.cases, spec.input_type, job.progress)
+        int8 = search.run()
+        graphs["int8"] = int8.model
     for name, model in graphs.items():
         findings = lint(model)
         if findings:
             raise BundleError(f"the {name} graph does not pass the lint: {'; '.join(findings)}")
     run = {name: graphs[name].SerializeToString() for name in graphs if name != "fp16"}
-    trained, cases = job.source.cascade, job.images.parity.cases
-    parity = measure(trained, run, _rounded_cascade(trained), cases, job.progress)
-    if quantised is not None:
-        parity["int8"] |= quantised.record()
+    parity = measure(job.source.cascade, run, job.images.parity.cases, job.progress)
+    if search is not None and calibration is not None:
+        parity["int8"] |= {"calibration": calibration.record(), **int8.record()}
         if not parity["int8"]["held"]:
-            raise quantised.refusal(parity["int8"])
+            raise search.error(int8, parity["int8"])
     return graphs, parity
 
 

@@ -1,4 +1,4 @@
-"""BatchNorm folded into convolutions, and weights rounded: what a network is at export."""
+"""Fold BatchNorm into convolutions, and round weights to float16."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from foveate.train.network import Network
+from foveate.train.networks.base import Network
+from foveate.train.reference.cascade import TorchCascade
+
+
+def fold_cascade(cascade: TorchCascade, rounded: bool = False) -> TorchCascade:
+    """Return a cascade of folded networks, their weights rounded to float16 where ``rounded``."""
+    stages = [
+        None if network is None else folded(network) for network in (cascade.stage1, cascade.stage2)
+    ]
+    if rounded:
+        stages = [None if network is None else rounded_to_half(network) for network in stages]
+    stage1, stage2 = stages
+    assert stage1 is not None
+    return TorchCascade(cascade.spec, stage1, stage2).eval()
 
 
 def folded(network: nn.Module) -> nn.Module:

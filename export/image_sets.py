@@ -10,11 +10,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from foveate.export.source import Source
 from foveate.runtime.errors import DataError
-from foveate.train.dataset import Case, DataSet, load_dataset, read_stems, split_validation
-from foveate.train.phantom import PhantomSettings, phantoms
+from foveate.train.data.dataset import Case, DataSet, load_dataset, read_stems, split_validation
+from foveate.train.data.phantom import PhantomSettings, phantoms
 
 PARITY_IMAGES = 40
 CALIBRATION_IMAGES = 32
@@ -38,6 +39,15 @@ class Images:
             digest.update(f"{case.name}\0{pixels.shape}\0{pixels.dtype}\0".encode())
             digest.update(pixels.tobytes())
         return digest.hexdigest()
+
+    def record(self) -> dict[str, Any]:
+        """Return what parity.json says of the images that int8 was calibrated on."""
+        return {
+            "images": len(self.cases),
+            "source": self.source,
+            "sha256": self.sha256,
+            "ranges": "least and largest value",
+        }
 
 
 @dataclass(frozen=True)

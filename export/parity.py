@@ -1,4 +1,4 @@
-"""Parity: does a graph give the PyTorch cascade's masks? Measured when a bundle is made.
+"""Measure the parity of graphs with the PyTorch cascade when a bundle is made.
 
 fp32 and int8 are run in ONNX Runtime. No CPU engine runs float16 arithmetic, so for fp16 the
 PyTorch cascade runs with its weights rounded to float16 and float32 arithmetic; that is recorded as
@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from foveate.export.folding import fold_cascade
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
 from foveate.runtime.engines.base import Pixels, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.input_types import as_input_type
-from foveate.train.cascade import TorchCascade
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
+from foveate.train.reference.cascade import TorchCascade
 
 Mask = npt.NDArray[np.uint8]
 
@@ -36,7 +37,6 @@ def torch_masks(cascade: TorchCascade, image: Pixels) -> tuple[Mask, npt.NDArray
 def measure(
     reference: TorchCascade,
     graphs: Mapping[str, bytes],
-    rounded: TorchCascade,
     cases: Sequence[Case],
     progress: Callable[[str, int, int], None],
 ) -> dict[str, Any]:
@@ -44,6 +44,7 @@ def measure(
 
     ``graphs`` are those of the precisions that a CPU computes in, fp32 and int8.
     """
+    rounded = fold_cascade(reference, rounded=True)
     totals = {name: Disagreement() for name in (*graphs, "fp16")}
     with ExitStack() as stack:
         engines = {
@@ -52,11 +53,11 @@ def measure(
         for number, case in enumerate(cases):
             mask, box = torch_masks(reference, case.image)
             pixels = as_input_type(case.image, reference.spec.input_type)
-            found = {"fp16": torch_masks(rounded, case.image)}
+            outputs = {"fp16": torch_masks(rounded, case.image)}
             for precision, engine in engines.items():
-                outputs = engine.run({"image": feed(pixels[None])}, ("mask", "box"))
-                found[precision] = outputs["mask"][0], outputs["box"][0]
-            for precision, (other, other_box) in found.items():
+                result = engine.run({"image": feed(pixels[None])}, ("mask", "box"))
+                outputs[precision] = result["mask"][0], result["box"][0]
+            for precision, (other, other_box) in outputs.items():
                 shifted = moved(other_box, box)
                 pair = compare_masks(case.name, other, mask, shifted, case.truth)
                 totals[precision].add(pair)

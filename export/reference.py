@@ -9,13 +9,13 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from foveate.export.folding import folded
+from foveate.export.folding import fold_cascade
 from foveate.runtime.bundle.bundle import MANIFEST, WEIGHTS, Bundle, graph_name
 from foveate.runtime.errors import BundleError
-from foveate.train.cascade import TorchCascade
-from foveate.train.network_choice import NetworkChoice
-from foveate.train.networks import networks
-from foveate.train.run import load_weights, parse_tensors
+from foveate.train.networks.build import networks
+from foveate.train.reference.cascade import TorchCascade
+from foveate.train.runs.run import load_weights, parse_tensors
+from foveate.train.settings.network_choice import NetworkChoice
 
 PREFIXES = ("stage1.", "stage2.")
 """How the names of the networks' weights in a graph begin; what follows is PyTorch's name."""
@@ -29,15 +29,13 @@ def torch_cascade(bundle: Bundle) -> TorchCascade:
     choice = NetworkChoice.of_manifest(bundle.manifest["network"])
     if choice.problem():
         raise BundleError(f"{bundle.path / MANIFEST}: {choice.problem()}")
-    stage1, stage2 = networks(bundle.spec, choice)
-    fused = None if stage2 is None else folded(stage2)
-    cascade = TorchCascade(bundle.spec, folded(stage1), fused)
+    cascade = fold_cascade(TorchCascade(bundle.spec, *networks(bundle.spec, choice)))
     load_weights(cascade, *_weights(bundle))
-    return cascade.eval()
+    return cascade
 
 
 def _weights(bundle: Bundle) -> tuple[dict[str, Tensor], Path]:
-    """Return the named weights of both networks, and the file that they are from.
+    """Return the named weights of both networks, and the file they are from.
 
     A file of weights is in bundles without an fp32 graph and in those of earlier versions.
     """

@@ -10,9 +10,9 @@ from foveate.export.reference import torch_cascade
 from foveate.runtime.bundle.bundle import is_bundle, open_bundle
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.json_files import canonical_sha256
-from foveate.train.cascade import TorchCascade
-from foveate.train.network_choice import NetworkChoice
-from foveate.train.run import data_named, load_run
+from foveate.train.reference.cascade import TorchCascade
+from foveate.train.runs.run import data_named, load_run
+from foveate.train.settings.network_choice import NetworkChoice
 
 
 @dataclass(frozen=True)

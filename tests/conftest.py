@@ -9,9 +9,9 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from foveate.benchmarks.soak.threshold_bundle import write_threshold_bundle
 from foveate.cli import group
-from foveate.train.phantom import PhantomSettings, write_phantoms
+from foveate.train.data.phantom import PhantomSettings, write_phantoms
+from tests.soak.threshold_bundle import write_threshold_bundle
 
 DEMO = Path(__file__).parents[1] / "benchmarks" / "demo_bundle"
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
-from foveate.train.unet import UNet
+from foveate.train.networks.unet import UNet
 
 SEPARATE_SIZES = ((512, 512), (1024, 1024), (2048, 1536), (950, 2700))
 ODD_SIZES = ((513, 1531), (31, 2000), (1, 500), (7, 7))

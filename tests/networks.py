@@ -7,12 +7,12 @@ from torch import nn
 
 from foveate.export.folding import folded
 from foveate.runtime.spec import CascadeSpec
-from foveate.train.cascade import TorchCascade
-from foveate.train.losses import loss_function
-from foveate.train.network import Network
-from foveate.train.network_choice import ENCODERS, NetworkChoice
-from foveate.train.networks import networks
-from foveate.train.settings import Settings
+from foveate.train.fitting.losses import loss_function
+from foveate.train.networks.base import Network
+from foveate.train.networks.build import networks
+from foveate.train.reference.cascade import TorchCascade
+from foveate.train.settings.network_choice import ENCODERS, NetworkChoice
+from foveate.train.settings.settings import Settings
 
 
 def choice(name: str) -> NetworkChoice:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from foveate.runtime.bundle.bundle import open_bundle
-from foveate.train.phantom import PhantomSettings, phantom
+from foveate.train.data.phantom import PhantomSettings, phantom
 from tests.conftest import run
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

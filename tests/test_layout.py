@@ -80,7 +80,12 @@ def test_every_runtime_module_but_the_engine_imports_without_anything_heavy() ->
         for path in sorted((ROOT / "runtime").rglob("*.py"))
         if path.name != "__init__.py" and not path.name.startswith("onnxruntime")
     ]
-    names += ["foveate.cli", "foveate.train.cli", "foveate.train.phantom", "foveate.train.dataset"]
+    names += [
+        "foveate.cli",
+        "foveate.train.cli",
+        "foveate.train.data.phantom",
+        "foveate.train.data.dataset",
+    ]
     names += ["foveate.export.cli", "foveate.benchmarks.cli", "foveate.benchmarks.demo"]
     names += ["foveate.benchmarks.benchmark_cli", "foveate.export.build_cli"]
     # and what it imports: export/tensorrt runs where torch does not

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from foveate.export.int8.quantise import quantised, value_ranges
+from foveate.export.int8.quantise import quantise, value_ranges
 from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.export.reference import torch_cascade
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, dice
@@ -17,8 +17,8 @@ from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.base import Engine, feed
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.spec import CascadeSpec, Region
-from foveate.train.cascade import TorchCascade
-from foveate.train.phantom import PhantomSettings, phantom
+from foveate.train.data.phantom import PhantomSettings, phantom
+from foveate.train.reference.cascade import TorchCascade
 from tests.drawing import (
     SEPARATE_SIZES,
     ellipse,
@@ -54,7 +54,7 @@ def loaded(
     graph_precision = "int8" if precision == "int8" else "fp32"
     model = cascade_model(spec, networks[0], stage2, graph_precision)
     if precision == "int8":
-        model = quantised(model, value_ranges(model, images), ())
+        model = quantise(model, value_ranges(model, images), ())
     if name == "openvino":
         pytest.importorskip("foveate.runtime.engines.openvino_import")
     return engine_from_onnx(name, model.SerializeToString(), 0, precision == "bf16")

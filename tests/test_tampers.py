@@ -30,7 +30,7 @@ from foveate.runtime.cli.info import facts_here
 from foveate.runtime.errors import FoveateError, one_line
 from foveate.runtime.input_types import as_input_type
 from foveate.runtime.io.images import image_paths, read_image
-from foveate.train.run import load_run
+from foveate.train.runs.run import load_run
 from tests import tampering
 from tests.tampering import Kind, plain_kinds
 from tests.tampering_packed import NAME, PACKED_KINDS

@@ -14,7 +14,7 @@ from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.io.images import image_paths, read_image
-from foveate.train.run import read_run
+from foveate.train.runs.run import read_run
 from tests.conftest import run, train
 
 

@@ -6,14 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foveate.train.settings import Settings, load_settings
+    from foveate.train.settings.settings import Settings, load_settings
     from foveate.train.training import Run, train
 
 __all__ = ["Run", "Settings", "load_settings", "train"]
 
 _HOMES = {
-    "Settings": "settings",
-    "load_settings": "settings",
+    "Settings": "settings.settings",
+    "load_settings": "settings.settings",
     "Run": "training",
     "train": "training",
 }

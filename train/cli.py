@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from foveate.runtime.cli.progress import Bar
-from foveate.train.setting_options import given_values, setting_options
+from foveate.train.settings.options import given_values, setting_options
 
 
 @click.command()
@@ -16,7 +16,7 @@ from foveate.train.setting_options import given_values, setting_options
 @click.option("--count", default=60, show_default=True, help="Number of images.")
 @click.option("--size", default=0, show_default=True, help="Side in pixels; 0: 512 to 2048, mixed.")
 @click.option("--classes", default=1, show_default=True, help="Foreground classes, 1 to 3.")
-@click.option("--bits", default=0, show_default=True, help="8, 16, or 0 for both by turns.")
+@click.option("--bits", default=0, show_default=True, help="8, 16, or 0 to alternate.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same images.")
 def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int) -> None:
     """Write a synthetic data set to OUT: images, masks, train.txt and test.txt.
@@ -28,7 +28,7 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
     Example:
       foveate phantom data/phantoms --count 100 --size 1024 --seed 1
     """
-    from foveate.train.phantom import PhantomSettings, write_phantoms
+    from foveate.train.data.phantom import PhantomSettings, write_phantoms
 
     settings = PhantomSettings(count, size, seed, classes, bits)
     bar = Bar()
@@ -38,7 +38,7 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
         bar.update("drawing", number, count)
     bar.clear()
     click.echo(
-        f"{count} images in {out}/images, masks beside them; foreground "
+        f"{count} images in {out}/images, masks next to them; foreground "
         f"{min(area):.2%} to {max(area):.2%} of the image, {area.count(0.0)} empty."
     )
 
@@ -57,12 +57,12 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting.")
 @setting_options()
 @click.option("--list", "stem_list", type=click.Path(path_type=Path), help="File of stems.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Begin with the weights of another run, pretrained on other images.",
+    help="Start from the weights of another run, pretrained on other images.",
 )
 @click.option(
     "--preview",
@@ -99,8 +99,14 @@ def train(
       foveate train data/real --out runs/tuned --init runs/first
     """
     from foveate.train.folds import train_folds
-    from foveate.train.settings import Settings
-    from foveate.train.training import Order, open_data, preview_of, says_how_to_go_on, train_on
+    from foveate.train.settings.settings import Settings
+    from foveate.train.training import (
+        TrainRequest,
+        explain_resume_on_interrupt,
+        open_data,
+        preview_of,
+        train_on,
+    )
 
     if out is None and preview is None:
         raise click.UsageError("Missing option '--out'.")
@@ -110,10 +116,10 @@ def train(
         for path in preview_of(dataset, settings, preview or Path("preview"), stages):
             click.echo(path)
         return
-    order = Order(out, stages, resume, init=init)
-    with says_how_to_go_on(out):
+    request = TrainRequest(out, stages, resume, init=init)
+    with explain_resume_on_interrupt(out):
         if folds is not None:
-            click.echo(train_folds(dataset, settings, order, folds).as_text())
+            click.echo(train_folds(dataset, settings, request, folds).as_text())
             return
-        train_on(dataset, settings, order)
+        train_on(dataset, settings, request)
     click.echo(f"Run in {out}. Next: foveate export {out} --out {out}.bundle")

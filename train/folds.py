@@ -12,9 +12,9 @@ import numpy as np
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import SettingsError
-from foveate.train.dataset import DataSet, split_folds
-from foveate.train.settings import Settings
-from foveate.train.training import Order, Run, train_on
+from foveate.train.data.dataset import DataSet, split_folds
+from foveate.train.settings.settings import Settings
+from foveate.train.training import Run, TrainRequest, train_on
 
 FOLDS_FILE = "folds.json"
 
@@ -76,33 +76,33 @@ class Folds:
         return mean, deviation
 
 
-def train_folds(dataset: DataSet, settings: Settings, order: Order, count: int) -> Folds:
-    """Train ``count`` runs into ``order.out``/fold-1 ..., and write ``folds.json`` beside them.
+def train_folds(dataset: DataSet, settings: Settings, request: TrainRequest, count: int) -> Folds:
+    """Train ``count`` runs into ``request.out``/fold-1 ..., and write ``folds.json`` next to them.
 
-    ``max_minutes`` is shared alike by the folds. With ``order.resume`` finished folds are kept and
-    the others go on. SettingsError for stages that are no whole model, DataError where there are
-    fewer groups than folds.
+    The folds share ``max_minutes`` equally. With ``request.resume``, finished folds are kept and
+    the others continue. SettingsError for stages that are not a whole model, DataError where there
+    are fewer groups than folds.
     """
-    if order.stages not in ("both", "single"):
-        raise SettingsError(f"--folds goes with --stages both or single; got {order.stages}")
+    if request.stages not in ("both", "single"):
+        raise SettingsError(f"--folds goes with --stages both or single; got {request.stages}")
     if count < 2:
-        raise SettingsError(f"--folds is {count}; wanted 2 or more")
+        raise SettingsError(f"--folds is {count}; expected 2 or more")
     shared = replace(settings, max_minutes=settings.max_minutes / count)
     folds = []
     for number, stems in enumerate(split_folds(dataset, count, settings.seed), 1):
-        out = order.out / f"fold-{number}"
-        resume = order.resume and (out / RUN_FILE).exists()
-        run = train_on(dataset, shared, replace(order, out=out, resume=resume, validation=stems))
+        out = request.out / f"fold-{number}"
+        resume = request.resume and (out / RUN_FILE).exists()
+        run = train_on(dataset, shared, replace(request, out=out, resume=resume, validation=stems))
         folds.append(_judge(run, dataset))
     classes = tuple(folds[0].run.record["spec"]["classes"][1:])
     found = Folds(classes, tuple(folds))
     text = json.dumps(found.as_dict(), indent=1, allow_nan=False) + "\n"
-    write_atomically(order.out / FOLDS_FILE, lambda file: file.write(text.encode()))
+    write_atomically(request.out / FOLDS_FILE, lambda file: file.write(text.encode()))
     return found
 
 
 def _judge(run: Run, dataset: DataSet) -> Fold:
-    from foveate.train.own_size import class_means, validation_dice
+    from foveate.train.runs.full_size_dice import class_means, validation_dice
 
     scores = validation_dice(run.folder, dataset)
     return Fold(run, len(scores), tuple(class_means(scores)))

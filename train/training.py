@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import DataError, EngineError
-from foveate.train.dataset import DataSet, load_dataset, read_stems
-from foveate.train.settings import Settings
+from foveate.train.data.dataset import DataSet, load_dataset, read_stems
+from foveate.train.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from foveate.train.record import Job
+    from foveate.train.runs.record import TrainingJob
 
 Watch = Callable[[str, Mapping[str, Any]], None]
 
@@ -43,12 +43,12 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Order:
-    """What one call of training asks for beside its settings.
+class TrainRequest:
+    """What one call of training asks for next to its settings.
 
     ``stages`` is both, 1, 2 or single. ``validation`` are the stems to validate on; None draws
-    them. ``watch`` is called after every epoch, as ``Job.watch`` is. ``init`` is a run whose
-    weights the networks begin with.
+    them. ``watch`` is called after every epoch, as ``TrainingJob.watch`` is. The networks start
+    from the weights of the run ``init``.
     """
 
     out: Path
@@ -80,20 +80,20 @@ def train(
     """
     chosen = (settings or Settings()).but(**values)
     dataset = open_data(chosen, Path(stem_list) if stem_list else None)
-    with says_how_to_go_on(Path(out)):
-        order = Order(Path(out), stages, resume, init=Path(init) if init else None)
-        return train_on(dataset, chosen, order)
+    with explain_resume_on_interrupt(Path(out)):
+        request = TrainRequest(Path(out), stages, resume, init=Path(init) if init else None)
+        return train_on(dataset, chosen, request)
 
 
 @contextmanager
-def says_how_to_go_on(out: Path) -> Iterator[None]:
+def explain_resume_on_interrupt(out: Path) -> Iterator[None]:
     """Say on Ctrl-C what is kept, where something is."""
     try:
         yield
     except KeyboardInterrupt:
         if any(out.glob(f"**/{RUN_FILE}")):
             Bar().log(
-                f"Whole epochs are kept. Go on with the same command and --resume, --out {out}"
+                f"Whole epochs are kept. Continue with the same command and --resume, --out {out}"
             )
         raise
 
@@ -145,43 +145,45 @@ def preview_of(dataset: DataSet, settings: Settings, folder: Path, stages: str) 
     """Write pictures of what the networks will see into a folder and return their paths."""
     try:
         from foveate.train.preview.sheets import write_preview
-        from foveate.train.record import Job
+        from foveate.train.runs.record import TrainingJob
     except ImportError as error:
         raise EngineError(f"a preview needs {error.name}: pip install 'foveate[train]'") from None
     bar = Bar()
-    return write_preview(Job(dataset, settings, folder, stages, False, bar.log, bar.update), folder)
+    return write_preview(
+        TrainingJob(dataset, settings, folder, stages, False, bar.log, bar.update), folder
+    )
 
 
-def train_on(dataset: DataSet, settings: Settings, order: Order) -> Run:
+def train_on(dataset: DataSet, settings: Settings, request: TrainRequest) -> Run:
     """Train on a data set in memory; draw its curves."""
     try:
-        from foveate.train.curves.curves import Curves
-        from foveate.train.fit import fit
-        from foveate.train.record import Job, is_finished
+        from foveate.train.fitting.fit import fit
+        from foveate.train.runs.curves import Curves
+        from foveate.train.runs.record import TrainingJob, is_finished
     except ImportError as error:
         raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
     bar = _bar()
-    curves = Curves(order.out)
+    curves = Curves(request.out)
 
     def watch(stage: str, row: Mapping[str, Any]) -> None:
         curves.add(stage, row)
-        order.watch(stage, row)
+        request.watch(stage, row)
 
-    job = Job(
-        dataset, settings, order.out, order.stages, order.resume, bar.log, bar.update, watch,
-        order.init, order.validation,
+    job = TrainingJob(
+        dataset, settings, request.out, request.stages, request.resume, bar.log, bar.update, watch,
+        request.init, request.validation,
     )  # fmt: skip
     try:
-        record = _as_it_is(job) if order.resume and is_finished(job) else fit(job)
+        record = _as_it_is(job) if request.resume and is_finished(job) else fit(job)
     finally:
         curves.close()
-    return Run(order.out, record)
+    return Run(request.out, record)
 
 
-def _as_it_is(job: Job) -> dict[str, Any]:
+def _as_it_is(job: TrainingJob) -> dict[str, Any]:
     """Return the record of a finished run, refused where training on would refuse it."""
-    from foveate.train.initial import Initial
-    from foveate.train.record import start_record
+    from foveate.train.runs.initial import Initial
+    from foveate.train.runs.record import start_record
 
     record = start_record(job)
     Initial(job, record)

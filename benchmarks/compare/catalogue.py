@@ -11,12 +11,12 @@ from typing import Any
 import onnxruntime
 import torch
 
-from foveate.benchmarks.compare.handwritten_cascade import GlueCascade, Network
+from foveate.benchmarks.compare.handwritten_cascade import HandwrittenCascade, Network
 from foveate.benchmarks.compare.networks import Stages
 from foveate.benchmarks.compare.onnxruntime_networks import CUDA, has_cuda, onnxruntime_network
 from foveate.benchmarks.compare.torch_networks import TorchWay, torch_network
 from foveate.benchmarks.compare.torch_whole import whole_cascade
-from foveate.benchmarks.measure.baseline_session import CPU
+from foveate.benchmarks.measure.baseline import CPU
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import EngineError
 
@@ -40,7 +40,7 @@ class Peer:
 
     def open(self, stages: Stages, images: Sequence[Pixels]) -> Batch:
         """Return the peer's cascade, ready to run; EngineError where it cannot."""
-        return GlueCascade(stages.spec, self.network("stage1"), self.network("stage2")).batch
+        return HandwrittenCascade(stages.spec, self.network("stage1"), self.network("stage2")).batch
 
 
 @dataclass(frozen=True)

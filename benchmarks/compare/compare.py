@@ -17,8 +17,15 @@ import numpy as np
 import torch
 
 from foveate.benchmarks.compare.catalogue import Peer, WholePeer, cpu_peers, gpu_peers
-from foveate.benchmarks.compare.comparison import OURS, Contest, Method, Part, Segment, hold
-from foveate.benchmarks.compare.handwritten_cascade import GlueCascade
+from foveate.benchmarks.compare.comparison import (
+    OURS,
+    Comparison,
+    Method,
+    Part,
+    Segment,
+    run_comparison,
+)
+from foveate.benchmarks.compare.handwritten_cascade import HandwrittenCascade
 from foveate.benchmarks.compare.networks import (
     Stages,
     geometry_graph,
@@ -27,11 +34,10 @@ from foveate.benchmarks.compare.networks import (
     stage1_graph,
 )
 from foveate.benchmarks.compare.onnxruntime_networks import onnxruntime_network
-from foveate.benchmarks.measure.baseline import OUTPUTS, ready
-from foveate.benchmarks.measure.baseline_session import BareSession
-from foveate.benchmarks.measure.graph_cost import multiply_adds
+from foveate.benchmarks.measure.baseline import OUTPUTS, BaselineSession, ready
 from foveate.benchmarks.measure.images import Images
 from foveate.benchmarks.measure.parity import Reference
+from foveate.benchmarks.measure.roofline import multiply_adds
 from foveate.benchmarks.measure.targets import Variants
 from foveate.benchmarks.measure.timing import PAUSE_SECONDS
 from foveate.runtime.bundle.bundle import Bundle
@@ -39,7 +45,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Array, Pixels, feed
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.input_types import as_input_type
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 
 LEAST_ROUNDS = 40
 
@@ -95,8 +101,8 @@ def compare(
         if opponents.batch == 1 and found.on_cpu:
             parts = _parts(stages, bundles, cases, threads)
         pause_s = PAUSE_SECONDS if found.on_cpu else 0.0
-        contest = Contest(methods, parts, reference, cases, rounds, opponents.batch, pause_s)
-        results = hold(contest, progress)
+        job = Comparison(methods, parts, reference, cases, rounds, opponents.batch, pause_s)
+        results = run_comparison(job, progress)
     bundles = [found.bundle, *(cascade.bundle for _, cascade in singles)]
     results["multiply_adds"] = _multiply_adds(bundles, cases[0])
     return results, methods
@@ -168,14 +174,14 @@ def _singles(stages: Stages, singles: Sequence[tuple[Path, Cascade]], threads: i
         reason = "no bundle of one network at full size was given with --single"
         methods.append(Method("e", "one network, full size", "", None, reason))
     if "f" not in keys:
-        session = BareSession(stage1_graph(stages), threads)
+        session = BaselineSession(stage1_graph(stages), threads)
         how = "stage 1 of the cascade alone, its mask enlarged, onnxruntime fp32"
         segment = _bare_segment(session, stages.spec.input_type)
         methods.append(Method("f", "one network, stage-1 size", how, segment))
     return sorted(methods, key=lambda method: method.key)
 
 
-def _bare_segment(session: BareSession, input_type: str) -> Segment:
+def _bare_segment(session: BaselineSession, input_type: str) -> Segment:
     def segment(images: Sequence[Pixels]) -> list[tuple[Any, Any]]:
         found = []
         for image in images:
@@ -190,7 +196,7 @@ def _parts(
     stages: Stages, singles: Sequence[Bundle], cases: Sequence[Case], threads: int
 ) -> list[Part]:
     """Return what the time is made of: geometry and networks, each alone."""
-    fused = BareSession(geometry_graph(stages), threads)
+    fused = BaselineSession(geometry_graph(stages), threads)
     feeds = [ready([case.image], stages.spec.input_type) for case in cases]
     networks = {
         name: onnxruntime_network(stages.graphs[name], threads) for name in ("stage1", "stage2")
@@ -222,15 +228,15 @@ def _replayed(stages: Stages, networks: dict[str, Any], cases: Sequence[Case]) -
 
         return network
 
-    recording = GlueCascade(stages.spec, keep("stage1"), keep("stage2"))
+    recording = HandwrittenCascade(stages.spec, keep("stage1"), keep("stage2"))
     for case in cases:
         kept.append({})
         recording(case.image)
 
     def run(index: int) -> object:
         outputs = kept[index]
-        glue = GlueCascade(stages.spec, lambda _: outputs["stage1"], lambda _: outputs["stage2"])
-        return glue(cases[index].image)
+        networks = (lambda _: outputs["stage1"], lambda _: outputs["stage2"])
+        return HandwrittenCascade(stages.spec, *networks)(cases[index].image)
 
     return run
 

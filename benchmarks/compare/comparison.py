@@ -1,8 +1,8 @@
-"""A contest: several ways to segment the same images, timed in turn, their masks judged."""
+"""Several ways to segment the same images, timed alternately, their masks compared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -18,10 +18,12 @@ from foveate.benchmarks.measure.timing import (
 )
 from foveate.runtime.agreement import Disagreement, compare_masks, moved
 from foveate.runtime.engines.base import Pixels
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 
 OURS = "foveate"
 """Key of the method that all others are compared with."""
+DICE_APART = 0.001
+"""Two Dice closer than this are called the same."""
 Segment = Callable[[Sequence[Pixels]], Sequence[tuple[Any, Any]]]
 """Images to the mask (H, W) and the box (4,) of each."""
 
@@ -56,7 +58,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Contest:
+class Comparison:
     """What runs against what, on which images, for how many rounds, ``batch`` images a call."""
 
     methods: Sequence[Method]
@@ -73,13 +75,15 @@ class Contest:
         return [(first + index) % len(self.cases) for index in range(self.batch)]
 
 
-def hold(contest: Contest, progress: Callable[[str, int, int], None]) -> dict[str, Any]:
+def run_comparison(
+    comparison: Comparison, progress: Callable[[str, int, int], None]
+) -> dict[str, Any]:
     """Return methods and parts of a compare result; the methods' totals are filled on the way."""
-    cases, wanted = contest.cases, _wanted(contest, progress)
-    methods = {method.key: method for method in contest.methods if method.segment is not None}
+    cases, wanted = comparison.cases, _wanted(comparison, progress)
+    methods = {method.key: method for method in comparison.methods if method.segment is not None}
     calls = {
-        **{key: partial(_segment, method, contest) for key, method in methods.items()},
-        **{part.name: partial(_run_part, part, len(cases)) for part in contest.parts},
+        **{key: partial(_segment, method, comparison) for key, method in methods.items()},
+        **{part.name: partial(_run_part, part, len(cases)) for part in comparison.parts},
     }
     for done, (key, call) in enumerate(calls.items()):
         found = warm_up(partial(call, 0))
@@ -89,31 +93,31 @@ def hold(contest: Contest, progress: Callable[[str, int, int], None]) -> dict[st
 
     def judge(key: str, number: int, found: Any) -> None:
         if key in methods:
-            for index, pair in zip(contest.indices(number), found, strict=True):
+            for index, pair in zip(comparison.indices(number), found, strict=True):
                 methods[key].judge(cases[index], pair, wanted[index])
 
     shown = partial(progress, "comparing")
-    times = interleaved(calls, contest.rounds, judge, shown, contest.pause_s)
+    times = interleaved(calls, comparison.rounds, judge, shown, comparison.pause_s)
     return {
-        "rounds": contest.rounds,
-        "batch": contest.batch,
-        "methods": [_method_row(method, times) for method in contest.methods],
-        "parts": [_part_row(part, times) for part in contest.parts],
+        "rounds": comparison.rounds,
+        "batch": comparison.batch,
+        "methods": [_method_row(method, times) for method in comparison.methods],
+        "parts": [_part_row(part, times) for part in comparison.parts],
     }
 
 
-def _wanted(contest: Contest, progress: Callable[[str, int, int], None]) -> list[Any]:
+def _wanted(comparison: Comparison, progress: Callable[[str, int, int], None]) -> list[Any]:
     """Return the reference's mask and box of every image."""
     wanted = []
-    for number, case in enumerate(contest.cases):
-        wanted.append(contest.reference.segment(case.image))
-        progress("reference masks", number + 1, len(contest.cases))
+    for number, case in enumerate(comparison.cases):
+        wanted.append(comparison.reference.segment(case.image))
+        progress("reference masks", number + 1, len(comparison.cases))
     return wanted
 
 
-def _segment(method: Method, contest: Contest, number: int) -> Any:
+def _segment(method: Method, comparison: Comparison, number: int) -> Any:
     assert method.segment is not None
-    return method.segment([contest.cases[index].image for index in contest.indices(number)])
+    return method.segment([comparison.cases[index].image for index in comparison.indices(number)])
 
 
 def _run_part(part: Part, images: int, number: int) -> object:
@@ -148,3 +152,49 @@ def _method_row(method: Method, times: dict[str, list[float]]) -> dict[str, Any]
         "moved_boxes": len(method.total.moved_boxes),
         "warm_up": asdict(method.warm_up),
     }
+
+
+def summarise_comparison(methods: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return (style, sentence) of who is faster, level, slower and better than foveate here.
+
+    Faster is a method whose spread lies below 1, level one whose spread holds 1.
+    """
+    here = [item for item in methods if item["here"]]
+    ours = next((item for item in here if item["key"] == "foveate"), None)
+    others = sorted((i for i in here if i is not ours), key=lambda item: item["ratio"]["median"])
+    if ours is None or not others:
+        return []
+    faster = [item for item in others if item["ratio"]["high"] < 1]
+    slower = [item for item in others if item["ratio"]["low"] > 1]
+    level = [item for item in others if item not in faster and item not in slower]
+    found = [
+        ("poor", "Faster than foveate: ", faster),
+        ("fair", "Level with foveate (the spread of the ratio holds 1): ", level),
+        ("good", "Slower than foveate: ", slower),
+    ]
+    words = [(style, text + "; ".join(map(_time, items)) + ".") for style, text, items in found]
+    words = [words[index] for index, (_, _, items) in enumerate(found) if items]
+    if not faster:
+        words.insert(0, ("good", "No method measured here is faster than foveate."))
+    return words + _better(ours, others)
+
+
+def _time(item: Mapping[str, Any]) -> str:
+    return f"{item['name']} ({_three_figures(item['ratio']['median'])} times our time)"
+
+
+def _better(ours: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    if ours["dice"] is None:
+        return []
+    better = [
+        f"{item['name']} ({item['dice']:.4f})"
+        for item in others
+        if item["dice"] is not None and item["dice"] > ours["dice"] + DICE_APART
+    ]
+    text = f"Higher Dice than foveate's {ours['dice']:.4f}: {'; '.join(better)}."
+    return [("poor", text)] if better else []
+
+
+def _three_figures(value: float) -> str:
+    places = 0 if value >= 99.95 else 1 if value >= 9.995 else 2 if value >= 0.9995 else 3
+    return f"{value:.{places}f}"

@@ -18,8 +18,8 @@ from foveate.runtime.engines.base import Pixels
 from foveate.runtime.input_types import as_input_type
 from foveate.runtime.result import Mask
 from foveate.runtime.spec import CascadeSpec, Size
-from foveate.train.cascade import STD_FLOOR
-from foveate.train.geometry import ROUND_SIDE, ROUND_START
+from foveate.train.reference.cascade import STD_FLOOR
+from foveate.train.reference.geometry import ROUND_SIDE, ROUND_START
 
 FloatArray = npt.NDArray[np.float32]
 Network = Callable[[FloatArray], FloatArray]
@@ -27,7 +27,7 @@ Network = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
-class GlueCascade:
+class HandwrittenCascade:
     """Two networks and the glue between them; called with an image, returns mask and box."""
 
     spec: CascadeSpec

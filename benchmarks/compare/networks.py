@@ -12,7 +12,7 @@ from foveate.export.onnx_graph.cascade import cascade_model, stage_model
 from foveate.export.reference import torch_cascade
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.spec import CascadeSpec
-from foveate.train.cascade import TorchCascade
+from foveate.train.reference.cascade import TorchCascade
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from foveate.benchmarks.compare.handwritten_cascade import Network
-from foveate.benchmarks.measure.baseline_session import CPU, BareSession
+from foveate.benchmarks.measure.baseline import CPU, BaselineSession
 
 FloatArray = npt.NDArray[np.float32]
 CUDA = "CUDAExecutionProvider"
@@ -19,7 +19,7 @@ def onnxruntime_network(graph: bytes, threads: int, provider: str = CPU) -> Netw
     Its idle threads sleep: those of two sessions in one process would spin against each other,
     which cost a third of the time where it was measured.
     """
-    session = BareSession(graph, threads, provider, spinning=False)
+    session = BaselineSession(graph, threads, provider, spinning=False)
 
     def network(values: FloatArray) -> FloatArray:
         return np.asarray(session.run(values)[0], np.float32)

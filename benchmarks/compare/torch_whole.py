@@ -14,7 +14,7 @@ from foveate.benchmarks.compare.torch_networks import TorchWay
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import EngineError
 from foveate.runtime.input_types import as_input_type
-from foveate.train.cascade import TorchCascade
+from foveate.train.reference.cascade import TorchCascade
 
 Batch = Callable[[Sequence[Pixels]], Sequence[tuple[Any, Any]]]
 

@@ -8,7 +8,7 @@ from foveate.benchmarks.evaluation.models import Model
 from foveate.benchmarks.evaluation.views import View, methods, views
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.errors import BundleError, DataError
-from foveate.train.dataset import DataSet
+from foveate.train.data.dataset import DataSet
 
 
 @dataclass(frozen=True)
@@ -61,5 +61,5 @@ def check_job(job: Job) -> None:
     if spec.classes[1:] != known:
         raise BundleError(
             f"--single {other} has the classes {', '.join(spec.classes[1:])}; {name} has "
-            f"{', '.join(known)}. PlanQuery the same"
+            f"{', '.join(known)}. Wanted the same"
         )

@@ -12,7 +12,7 @@ from foveate.runtime.bundle.bundle import RUN_FILE, file_sha256
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.input_types import as_input_type
 from foveate.runtime.result import Result
-from foveate.train.run import load_run
+from foveate.train.runs.run import load_run
 
 
 class TorchModel:

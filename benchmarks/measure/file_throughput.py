@@ -18,9 +18,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from foveate.benchmarks.measure.baseline import Contender
-from foveate.benchmarks.measure.saturation import pooled_rate, saturated_rate
-from foveate.benchmarks.measure.throughput import Worker, hired, raw_workers
+from foveate.benchmarks.measure.baseline import WithBaseline
+from foveate.benchmarks.measure.throughput import (
+    Worker,
+    open_workers,
+    pooled_rate,
+    raw_workers,
+    saturated_rate,
+)
 from foveate.benchmarks.measure.timing import interleaved, ratio
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
@@ -52,7 +57,7 @@ class Round:
 
 
 def file_throughput(
-    contender: Contender,
+    own: WithBaseline,
     paths: Sequence[Path],
     best: Mapping[str, Any],
     cores: int,
@@ -70,16 +75,16 @@ def file_throughput(
     items = [Item(paths[i % len(paths)], str(i)) for i in range(count)]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="foveate-"))
-        cascade = stack.enter_context(contender.cascade(1))  # every worker has a core
-        crew = stack.enter_context(hired(contender, best["workers"], cores))
+        cascade = stack.enter_context(own.cascade(1))  # every worker has a core
+        pool = stack.enter_context(open_workers(own, best["workers"], cores))
         found = [cascade(image).mask for image in images]
         masks = [found[i % len(found)] for i in range(count)]
-        workers = raw_workers(crew, images, best["batch"])
+        workers = raw_workers(pool, images, best["batch"])
         run = Round(cascade, items, masks, workers, Path(folder), cores, seconds)
         rates = _rates(run, progress)
     height, width = images[0].shape
     return {
-        "variant": contender.name,
+        "variant": own.name,
         "batch": best["batch"],
         "images": count,
         "height": height,

@@ -11,8 +11,8 @@ from typing import Any
 from foveate.runtime.errors import DataError
 from foveate.runtime.io.formats.headers import read_header
 from foveate.runtime.spec import CascadeSpec
-from foveate.train.dataset import Case, load_dataset, read_stems
-from foveate.train.phantom import PhantomSettings, phantom
+from foveate.train.data.dataset import Case, load_dataset, read_stems
+from foveate.train.data.phantom import PhantomSettings, phantom
 
 PHANTOM_SEED = 90_000
 """No training, demo or export draws its phantoms with this seed."""

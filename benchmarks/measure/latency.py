@@ -7,7 +7,7 @@ in, files out, its stages timed inside) follow each other in an order drawn anew
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from foveate.benchmarks.measure.baseline import bare_engine, ready
+from foveate.benchmarks.measure.baseline import baseline_engine, ready
 from foveate.benchmarks.measure.file_throughput import write_pngs
 from foveate.benchmarks.measure.images import Images
 from foveate.benchmarks.measure.targets import Variant, Variants
 from foveate.benchmarks.measure.timing import (
     PAUSE_SECONDS,
+    SEED,
+    UNSTEADY,
     Ratio,
     distribution,
     interleaved,
@@ -73,7 +75,7 @@ def latency_rows(
     paths = write_pngs(pixels, folder)
     rows = []
     for variant, cascade in found.cascades.items():
-        with bare_engine(found.bundle, variant, plan.threads, latency=True) as raw:
+        with baseline_engine(found.bundle, variant, plan.threads, latency=True) as raw:
             subject = Subject(cascade, variant, raw, pixels, paths, folder)
             for batch in plan.batches:
                 shown = partial(progress, f"{variant.name}, batch {batch}")
@@ -174,3 +176,95 @@ def _run_seconds(results: Sequence[Result]) -> dict[str, float]:
         "execute": sum(run.execute_ms for run in runs.values()) / 1000,
         "d2h": sum(run.d2h_ms for run in runs.values()) / 1000,
     }
+
+
+FULL = 0.95
+"""From this share of what can be served on, the queue grows as long as the load lasts."""
+
+
+def offered_load(
+    call: Callable[[int], object],
+    rate: float,
+    requests: int,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Return response and service times of ``requests`` at ``rate`` a second, served in order.
+
+    ``utilisation`` is the share of the time in which the server was busy; ``queue_max`` the most
+    requests that were due and not begun.
+    """
+    draw = np.random.default_rng(SEED)
+    due = np.cumsum(draw.exponential(1 / rate, requests))
+    responses, services, queue = [], [], 0
+    start = time.perf_counter()
+    for number in range(requests):
+        wait = start + due[number] - time.perf_counter()
+        if wait > 0:
+            time.sleep(wait)
+        begun = time.perf_counter()
+        queue = max(queue, int(np.searchsorted(due, begun - start, "right")) - number - 1)
+        call(number)
+        ended = time.perf_counter()
+        services.append(ended - begun)
+        responses.append(ended - start - due[number])
+        progress(number + 1, requests)
+    elapsed = time.perf_counter() - start
+    return {
+        "rate": rate,
+        "requests": requests,
+        "response": asdict(distribution(responses)),
+        "service": asdict(distribution(services)),
+        "queue_max": queue,
+        "utilisation": sum(services) / elapsed,
+        "achieved_rate": requests / elapsed,
+    }
+
+
+OVERHEAD = 0.05
+"""Share of the bare engine's time that the runtime may add at batch 1."""
+
+
+def latency_advice(results: Mapping[str, Any]) -> list[str]:
+    """Return the warnings that belong to a latency result."""
+    found: list[str] = []
+    for row in results["rows"]:
+        name = f"{row['variant']}, batch {row['batch']}, {row['width']}x{row['height']}"
+        found += [f"{name}: {text}" for text in _row_advice(row)]
+    for load in results["offered_load"]:
+        capacity = 1000 / load["service"]["median_ms"]
+        if load["rate"] > FULL * capacity:
+            found.append(
+                f"{load['rate']:g} requests/s are more than it can serve ({capacity:.1f}/s): the "
+                f"queue grew to {load['queue_max']} and would grow on. Offer less, or use a faster "
+                "engine"
+            )
+    return found
+
+
+def _row_advice(row: Mapping[str, Any]) -> Iterator[str]:
+    variation = row["call"]["cv"]
+    if variation > UNSTEADY:
+        yield (
+            f"times are unsteady (coefficient of variation {variation:.1%}, wanted at most "
+            f"{UNSTEADY:.1%}): close other programs, fix the clocks, or take more --runs; believe "
+            "the ratios before the times"
+        )
+    if not row["warm_up"]["stable"]:
+        yield (
+            f"was not steady after {row['warm_up']['runs']} warm-up runs: the processor may be "
+            "slowing down from heat, or shared"
+        )
+    own = row["own"]["median"]
+    if own > OVERHEAD:
+        stages = {name: row["stages"][name]["median_ms"] for name in ("h2d", "d2h")}
+        yield (
+            f"the runtime's own time is {own:.1%} of the engine's, wanted at most {OVERHEAD:.0%} "
+            f"(h2d {stages['h2d']:.2f} ms, d2h {stages['d2h']:.2f} ms): take larger images or "
+            "batches, or report it"
+        )
+    files = row["stages"]["decode"]["median_ms"] + row["stages"]["encode"]["median_ms"]
+    if files > row["stages"]["execute"]["median_ms"]:
+        yield (
+            f"reading and writing files takes {files:.1f} ms, longer than the engine: a faster "
+            "engine would not help this pipeline"
+        )

@@ -22,11 +22,22 @@ from foveate.benchmarks.measure.images import Images
 from foveate.benchmarks.measure.pictures import difference
 from foveate.benchmarks.measure.targets import Variant, Variants
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
+from foveate.runtime.auto.cpu_candidates import DEFAULT
+from foveate.runtime.auto.parity_records import (
+    EngineParity,
+    PlanParity,
+    parity_path,
+    write_engine_parity,
+    write_parity,
+)
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
+from foveate.runtime.engines.hardware import cpu_environment
+from foveate.runtime.engines.tensorrt.engine import PlannedEngine
+from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.result import Mask
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 
 Box = npt.NDArray[np.float32]
 Segment = Callable[[Pixels], tuple[Mask, Box]]
@@ -186,3 +197,54 @@ def _picture(case: Case, cascade: Cascade, reference: Reference) -> npt.NDArray[
     wanted, _ = reference.segment(case.image)
     left = draw_overlay(image, result.mask, result.box_xyxy)
     return np.hstack([left, difference(image, result.mask, wanted)])
+
+
+def write_proofs(found: Variants, parity: Parity, images: Sequence[Images]) -> list[str]:
+    """Write the parity of every plan that made masks into the cache; return it in words.
+
+    A plan is judged by the images that it was used for.
+    """
+    sizes = [size for part in images for size in part.sizes]
+    data = ", ".join(part.name for part in images)
+    written = []
+    for variant, cascade in found.cascades.items():
+        engine = cascade.engine
+        if not isinstance(engine, PlannedEngine):
+            continue
+        for record, total in _by_plan(engine, parity.totals[variant.name], sizes):
+            wanted = engine.source.wanted
+            proof = PlanParity.of(
+                total, variant.precision, data, parity.reference.name,
+                plan_sha256=record.plan_sha256, version=wanted.version, gpu=wanted.device,
+            )  # fmt: skip
+            write_parity(engine.source.cache, record, proof)
+            written.append(f"plan {record.key[:12]} ({variant.precision}): {proof}")
+    return written
+
+
+def _by_plan(
+    engine: PlannedEngine, total: Disagreement, sizes: Sequence[tuple[int, int]]
+) -> list[tuple[PlanRecord, Disagreement]]:
+    found: dict[str, tuple[PlanRecord, Disagreement]] = {}
+    for pair, size in zip(total.pairs, sizes, strict=True):
+        record = engine.record_for((1, *size))
+        found.setdefault(record.key, (record, Disagreement()))[1].add(pair)
+    return list(found.values())
+
+
+def write_engine_proofs(found: Variants, parity: Parity, data: str) -> list[str]:
+    """Write the parity of every engine of a CPU into the cache; return it in words.
+
+    ``data`` is the name of the data set. Phantoms drawn for the benchmark are none: a bundle may
+    keep its masks on them and not on the images it was made for.
+    """
+    here, written = cpu_environment(), []
+    for variant in found.cascades:
+        if variant.engine not in here.versions or variant.name == DEFAULT.label:
+            continue
+        path = parity_path(found.bundle, here, variant.engine, variant.precision)
+        total = parity.totals[variant.name]
+        proof = EngineParity.of(total, variant.precision, data, parity.reference.name)
+        write_engine_parity(path, proof)
+        written.append(f"record of {variant.name} on this processor: {proof}")
+    return written

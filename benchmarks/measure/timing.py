@@ -19,6 +19,8 @@ WARM_UP_SECONDS = 10.0
 """Warm-up ends after this time at the latest, and after two windows at the earliest."""
 PAUSE_SECONDS = 0.06
 """Between two calls: ONNX Runtime's idle threads spin for 40 ms, on the next one's cores."""
+UNSTEADY = 0.025
+"""Coefficient of variation above which times are unsteady, as in trtexec."""
 SEED = 0
 SPREAD = (10, 90)
 """The percentiles printed as the spread of a ratio."""

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foveate.benchmarks.compare.standings import standings
+from foveate.benchmarks.compare.comparison import summarise_comparison
 from foveate.benchmarks.report import pages, plots, units
 from foveate.benchmarks.report.album import Album
 from foveate.benchmarks.report.model_results import ResultFile
@@ -29,7 +29,8 @@ def compare_section(file: ResultFile, album: Album) -> str:
     missing = [(item["name"], item["reason"]) for item in methods if not item["here"]]
     plot = plots.dice_against_rate(methods, batch)
     words = "".join(
-        f'<p class="{style}">{html.escape(text)}</p>' for style, text in standings(methods)
+        f'<p class="{style}">{html.escape(text)}</p>'
+        for style, text in summarise_comparison(methods)
     )
     figure = album.figure("dice-against-speed", plot, "Up and to the right is better.")
     return (

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from foveate.benchmarks.measure.advice import UNSTEADY
+from foveate.benchmarks.measure.timing import UNSTEADY
 from foveate.benchmarks.report import pages, plots, units
 from foveate.benchmarks.report.album import Album
 from foveate.benchmarks.report.model_results import ResultFile

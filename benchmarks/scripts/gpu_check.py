@@ -20,11 +20,10 @@ from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
-from foveate.benchmarks.gpu_aims import aims
-from foveate.benchmarks.limited_process import END_S, run_limited
 from foveate.benchmarks.measure.stored_reference import stored_sizes
 from foveate.benchmarks.schema.machine import machine_facts, producer, versions
 from foveate.benchmarks.schema.result_files import write_result
+from foveate.benchmarks.scripts.gpu_steps import END_S, aims, run_limited
 from foveate.runtime.atomic_files import write_atomically
 
 TREE, LEAST_S = Path(__file__).resolve().parents[2], 4.0  # what a step is begun with

@@ -1,4 +1,4 @@
-"""Which blocks stay in float32: as few as needed, those first whose 8 bits change masks most.
+"""Choose which blocks stay in float32: as few as possible, those that change masks most first.
 
 Judged on the calibration images, against the masks of the float32 graph.
 """
@@ -7,43 +7,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 from onnxruntime.quantization.calibrate import TensorsData
 
-from foveate.export.int8.quantise import quantised, value_ranges
-from foveate.export.onnx_graph.layers import block_names
+from foveate.export.int8.quantise import block_names, quantise, value_ranges
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
 from foveate.runtime.engines.base import Array, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
+from foveate.runtime.errors import BundleError
 from foveate.runtime.input_types import as_input_type
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 
 SLACK = 2 / 3
 """Share of the bounds that the calibration images may use: other images differ more."""
-MOST = 12
-"""Blocks in float32 at most; a graph that needs more is not worth its name."""
-JUDGED = 8
-"""Images on which each block is judged alone."""
+MAX_FLOAT_BLOCKS = 12
+"""Blocks in float32 at most; a graph that needs more is hardly int8."""
+RANKING_IMAGES = 8
+"""Images on which each block is measured alone."""
+NAMED_BLOCKS = 5
+"""Blocks that an error names."""
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Quantised:
-    """A graph in int8: the blocks in float32, and the effect of each block's 8 bits, if measured.
+class Int8Graph:
+    """An int8 graph and its blocks in float32.
 
-    ``change`` is what the calibration images say of the whole.
+    ``effects`` are the disagreements of each block alone in 8 bits, if measured. ``change`` is the
+    disagreement of the whole graph on the calibration images.
     """
 
     model: onnx.ModelProto
-    in_float: tuple[str, ...]
+    float_blocks: tuple[str, ...]
     effects: dict[str, float]
     change: Disagreement
 
+    def record(self) -> dict[str, Any]:
+        """Return what parity.json holds next to the masks of the graph."""
+        return {
+            "calibration_disagreement": self.change.value,
+            "float_blocks": {name: self.effects[name] for name in self.float_blocks},
+        }
 
-class Search:
-    """The graph in float32, the ranges of its values, and the masks it gives."""
+
+class BlockSearch:
+    """A search for blocks to keep in float32; holds the float32 graph, its ranges and masks."""
 
     def __init__(
         self, model: onnx.ModelProto, cases: Sequence[Case], input_type: str, progress: Progress
@@ -51,41 +62,59 @@ class Search:
         self.model, self.cases, self.progress = model, cases, progress
         self.images = [feed(as_input_type(case.image, input_type)[None]) for case in cases]
         self.ranges: TensorsData = value_ranges(model, self.images)
-        self.wanted = self._masks(model, len(cases))
+        self.expected = self._masks(model, len(cases))
 
-    def run(self) -> Quantised:
-        """Return the graph of the fewest blocks in float32 that holds, else the best tried."""
-        tried = [self._with(())]
-        if held(tried[0].change):
+    def run(self) -> Int8Graph:
+        """Return the graph with the fewest float32 blocks within the bounds, else the best one."""
+        tried = [self.quantise(())]
+        if _within_bounds(tried[0].change):
             return tried[0]
         effects = self.effects()
-        for count in range(1, min(MOST, len(effects)) + 1):
-            tried.append(self._with(tuple(effects)[:count], effects))
-            self.progress("choosing blocks in float32", count, MOST)
-            if held(tried[-1].change):
+        for count in range(1, min(MAX_FLOAT_BLOCKS, len(effects)) + 1):
+            tried.append(self.quantise(tuple(effects)[:count], effects))
+            self.progress("choosing blocks in float32", count, MAX_FLOAT_BLOCKS)
+            if _within_bounds(tried[-1].change):
                 return tried[-1]
-        return min(tried, key=lambda found: found.change.value)
+        return min(tried, key=lambda graph: graph.change.value)
 
     def effects(self) -> dict[str, float]:
         """Return block -> disagreement with it alone in 8 bits, the largest first."""
-        names, found = block_names(self.model), {}
+        names, effects = block_names(self.model), {}
         for number, name in enumerate(names):
             others = [other for other in names if other != name]
-            alone = quantised(self.model, self.ranges, others)
-            found[name] = self._change(alone, JUDGED).value
-            self.progress("judging blocks", number + 1, len(names))
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
+            alone = quantise(self.model, self.ranges, others)
+            effects[name] = self._change(alone, RANKING_IMAGES).value
+            self.progress("ranking blocks", number + 1, len(names))
+        return dict(sorted(effects.items(), key=lambda item: -item[1]))
 
-    def _with(self, names: tuple[str, ...], effects: dict[str, float] | None = None) -> Quantised:
-        model = quantised(self.model, self.ranges, names)
-        return Quantised(model, names, effects or {}, self._change(model, len(self.cases)))
+    def quantise(
+        self, float_blocks: tuple[str, ...], effects: dict[str, float] | None = None
+    ) -> Int8Graph:
+        """Return the graph with these blocks in float32, and its change on all images."""
+        model = quantise(self.model, self.ranges, float_blocks)
+        return Int8Graph(model, float_blocks, effects or {}, self._change(model, len(self.cases)))
+
+    def error(self, graph: Int8Graph, row: dict[str, Any]) -> BundleError:
+        """Return the error for a row of parity out of bounds, with the blocks that change most."""
+        effects = graph.effects or self.effects()
+        others = [name for name in effects if name not in graph.float_blocks][:NAMED_BLOCKS]
+        worst = ", ".join(f"{name} {effects[name]:.4f}" for name in others)
+        change = row["dice_change"] or 0.0
+        return BundleError(
+            f"the int8 graph does not give PyTorch's masks: disagreement "
+            f"{row['disagreement']:.4f}, expected at most {row['disagreement_bound']}; Dice change "
+            f"{change:+.4f}, expected at most {row['dice_change_bound']} either way (worst image "
+            f"{row['worst_image']}). {len(graph.float_blocks)} blocks are in float32; of the "
+            f"others these change masks most, each alone in 8 bits: {worst}. Nothing was written; "
+            "export without int8, or with --data of more images"
+        )
 
     def _change(self, model: onnx.ModelProto, count: int) -> Disagreement:
         total = Disagreement()
-        found = self._masks(model, count)
-        for case, got, wanted in zip(self.cases, found, self.wanted, strict=False):
-            shifted = moved(got["box"][0, 0], wanted["box"][0, 0])
-            masks = got["mask"][0], wanted["mask"][0]
+        outputs = self._masks(model, count)
+        for case, got, expected in zip(self.cases, outputs, self.expected, strict=False):
+            shifted = moved(got["box"][0, 0], expected["box"][0, 0])
+            masks = got["mask"][0], expected["mask"][0]
             total.add(compare_masks(case.name, *masks, shifted, case.truth))
         return total
 
@@ -94,7 +123,7 @@ class Search:
             return [engine.run({"image": image}, ("mask", "box")) for image in self.images[:count]]
 
 
-def held(change: Disagreement) -> bool:
-    """Say whether masks are inside the bounds of int8 with slack."""
+def _within_bounds(change: Disagreement) -> bool:
+    """Say whether masks are within the bounds of int8 with slack."""
     bound, dice_bound = (SLACK * value for value in BOUNDS["int8"])
     return change.value <= bound and abs(change.dice_change or 0.0) <= dice_bound

@@ -14,14 +14,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import onnx
+from onnx import NodeProto
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from foveate.export.onnx_graph.layers import blocks, nodes_of_networks
+from foveate.export.onnx_graph.networks import network_nodes
 from foveate.runtime.engines.base import Array
 
-QUANTISED = [
+OPERATORS = [
     "Conv", "Relu", "MaxPool", "Concat", "DepthToSpace", "Add", "Mul", "Sigmoid", "Clip",
     "GlobalAveragePool", "Pad", "Resize",
 ]  # fmt: skip
@@ -38,7 +39,7 @@ def value_ranges(model: onnx.ModelProto, images: Iterable[Array]) -> TensorsData
         onnx.save(model, path)
         calibrator = create_calibrator(
             path,
-            QUANTISED,
+            OPERATORS,
             augmented_model_path=str(path.with_name("augmented.onnx")),
             calibrate_method=CalibrationMethod.MinMax,
         )
@@ -48,15 +49,15 @@ def value_ranges(model: onnx.ModelProto, images: Iterable[Array]) -> TensorsData
         return calibrator.compute_data()
 
 
-def quantised(
-    model: onnx.ModelProto, ranges: TensorsData, in_float: Collection[str]
+def quantise(
+    model: onnx.ModelProto, ranges: TensorsData, float_blocks: Collection[str]
 ) -> onnx.ModelProto:
-    """Return the graph with its networks in 8 bits, but for the blocks named in ``in_float``."""
+    """Return the graph with its networks in 8 bits, except ``float_blocks``."""
     members = blocks(model)
     chosen = [
         node.name
-        for node in nodes_of_networks(model)
-        if members.get(node.output[0], "") not in ("", *in_float)
+        for node in network_nodes(model)
+        if members.get(node.output[0], "") not in ("", *float_blocks)
     ]
     quantizer = QDQQuantizer(
         copy.deepcopy(model),
@@ -67,7 +68,7 @@ def quantised(
         tensors_range=ranges,
         nodes_to_quantize=chosen,
         nodes_to_exclude=[],
-        op_types_to_quantize=QUANTISED,
+        op_types_to_quantize=OPERATORS,
         extra_options={"WeightSymmetric": True},
     )
     quantizer.quantize_model()
@@ -75,3 +76,35 @@ def quantised(
     found: onnx.ModelProto = quantizer.model.model
     onnx.checker.check_model(found, full_check=True)
     return found
+
+
+def block_names(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the blocks of the networks, in the order of the graph."""
+    return list(dict.fromkeys(filter(None, blocks(model).values())))
+
+
+def blocks(model: onnx.ModelProto) -> dict[str, str]:
+    """Return output -> block of each node of the networks, such as stage1.encoder.0.
+
+    A block is one or a few convolutions, named as in PyTorch; what follows a
+    convolution belongs to it, but from a MaxPool or Concat on to the convolution behind.
+    """
+    found: dict[str, str] = {}
+    waiting: list[str] = []
+    block = ""
+    for node in network_nodes(model):
+        if node.op_type == "Conv":
+            block = _block(node)
+            found |= dict.fromkeys([*waiting, node.output[0]], block)
+            waiting = []
+        elif waiting or node.op_type in ("MaxPool", "Concat"):
+            waiting.append(node.output[0])
+        elif node.op_type not in ("Identity", "Cast"):
+            found[node.output[0]] = block
+    return found
+
+
+def _block(node: NodeProto) -> str:
+    """Return the block of a convolution: its name without its number in the block."""
+    parts = node.input[1].removesuffix(".weight").split(".")
+    return ".".join(parts[: max(3, len(parts) - 1)])

@@ -1,4 +1,4 @@
-"""The region that stage 2 looks at, found inside the graph: see ``foveate.train.geometry``."""
+"""Find the region that stage 2 looks at inside the graph, as ``train.reference.geometry`` does."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from onnx import TensorProto
 from foveate.export.onnx_graph.resample import Axis, Plane, Span
 from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.runtime.spec import CascadeSpec, Region, Size
-from foveate.train.geometry import ROUND_SIDE, ROUND_START
+from foveate.train.reference.geometry import ROUND_SIDE, ROUND_START
 
 
 def find_box(w: GraphWriter, spec: CascadeSpec, crop: Size, foreground: str, image: Plane) -> str:
-    """Return (N, 4) xyxy boxes; see ``foveate.train.geometry.find_box``."""
+    """Return (N, 4) xyxy boxes; see ``foveate.train.reference.geometry.find_box``."""
     region = spec.region
     opened = _opened(w, w.op("Unsqueeze", foreground, w.ints(1)), region.opening, spec.stage1)
     opened = w.op("Squeeze", opened, w.ints(1))

@@ -1,7 +1,7 @@
 """The fused cascade graph, written operator by operator (ONNX opset 18).
 
-The same steps as ``foveate.train.cascade`` and ``foveate.train.geometry``, in the same order, in
-float32; the networks alone may be float16, between explicit casts. N, H and W are dynamic.
+The same steps as ``train.reference.cascade`` and ``train.reference.geometry``, in the same order,
+in float32; the networks alone may be float16, between explicit casts. N, H and W are dynamic.
 Tensor names of the contract: ``image`` -> ``mask, box, score, coarse, refined``, and inside
 ``stage1_input, stage1_logits, stage2_input, stage2_logits``.
 """
@@ -15,7 +15,7 @@ from torch import nn
 
 import foveate
 from foveate.export.onnx_graph.box import box_spans, find_box, least_box, whole_box
-from foveate.export.onnx_graph.networks import network_nodes
+from foveate.export.onnx_graph.networks import write_stage
 from foveate.export.onnx_graph.paste import decided, paste, write_mask
 from foveate.export.onnx_graph.resample import (
     Plane,
@@ -26,11 +26,10 @@ from foveate.export.onnx_graph.resample import (
     whole_span,
 )
 from foveate.export.onnx_graph.tile_blend import tile_mask, tile_score, tile_weights
-from foveate.export.onnx_graph.tile_hints import crop_hints
-from foveate.export.onnx_graph.tiles import choose_tiles, crop_tiles, tile_boxes
+from foveate.export.onnx_graph.tiles import choose_tiles, crop_hints, crop_tiles, tile_boxes
 from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.runtime.spec import CascadeSpec, Size
-from foveate.train.cascade import STD_FLOOR
+from foveate.train.reference.cascade import STD_FLOOR
 
 OPSET = 18
 IR_VERSION = 9
@@ -62,7 +61,7 @@ def cascade_model(
     mean, std = _statistics(w, spec, small)
     normal = w.op("Div", w.op("Sub", small, mean), std)
     w.op("Unsqueeze", normal, w.ints(1), name="stage1_input")
-    network_nodes(w, stage1, "stage1_input", "stage1_logits", "stage1", precision)
+    write_stage(w, stage1, "stage1", precision)
     _probabilities(w, spec, "stage1_logits", "coarse")
     if spec.stage2 is None or stage2 is None:
         box = whole_box(w, image)
@@ -79,7 +78,7 @@ def cascade_model(
         hint = _hint(w, spec, spec.stage2, foreground, spans, image)
         channels = [w.op("Unsqueeze", part, w.ints(1)) for part in (crop, hint)]
         w.op("Concat", *channels, name="stage2_input", axis=1)
-        network_nodes(w, stage2, "stage2_input", "stage2_logits", "stage2", precision)
+        write_stage(w, stage2, "stage2", precision)
         refined = _probabilities(w, spec, "stage2_logits", "refined")
     w.op("Unsqueeze", box, w.ints(1), name="box")
     paste(w, spec, refined, image, spans, least)
@@ -106,7 +105,7 @@ def _in_tiles(
     channels = [w.op("Unsqueeze", part, w.ints(2)) for part in (crop, hint)]
     sides = w.ints(-1, 2, spec.stage2.height, spec.stage2.width)
     w.op("Reshape", w.op("Concat", *channels, axis=2), sides, name="stage2_input")
-    network_nodes(w, stage2, "stage2_input", "stage2_logits", "stage2", precision)
+    write_stage(w, stage2, "stage2", precision)
     refined = _probabilities(w, spec, "stage2_logits", "refined")
     weights = tile_weights(w, tiles)
     tile_mask(w, spec, refined, weights, tiles)
@@ -126,7 +125,7 @@ def _network_at_own_size(
     missing = w.op("Sub", w.op("Mul", times, multiple), sides)
     pads = w.op("Concat", w.ints(0, 0, 0, 0, 0, 0), missing, axis=0)
     w.op("Pad", normal, pads, name="stage1_input")
-    network_nodes(w, network, "stage1_input", "stage1_logits", "stage1", precision)
+    write_stage(w, network, "stage1", precision)
     zeros = w.ints(0, 0)
     logits = w.op("Slice", "stage1_logits", zeros, sides, w.ints(2, 3))
     _probabilities(w, spec, logits, "coarse")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from foveate.export.onnx_graph.layers import nodes_of_networks
 from foveate.export.onnx_graph.network_operators import NEAREST
+from foveate.export.onnx_graph.networks import network_nodes
 
 FORBIDDEN = {
     "GridSample": "TensorRT reads it as nearest at opset 20 and wrongly in fp16 "
@@ -115,7 +115,7 @@ def _byte_casts(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str]:
 
 def _half_geometry(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[str]:
     """Geometry stays float32: float16 is for what lies inside the networks."""
-    inside = {node.output[0] for node in nodes_of_networks(model)}
+    inside = {node.output[0] for node in network_nodes(model)}
     for node in model.graph.node:
         half = any(types.get(name) == TensorProto.FLOAT16 for name in [*node.input, *node.output])
         if half and node.op_type not in CARRIERS and node.output[0] not in inside:
@@ -142,7 +142,7 @@ def _weight_zero_points(model: onnx.ModelProto) -> Iterator[str]:
 
 def _quantised_geometry(model: onnx.ModelProto) -> Iterator[str]:
     """Only the networks have 8 bits: everything outside them stays float32."""
-    inside = {node.output[0] for node in nodes_of_networks(model)}
+    inside = {node.output[0] for node in network_nodes(model)}
     for node in model.graph.node:
         if node.op_type in QUANTISING and node.output[0] not in inside:
             yield f"{node.op_type} ({node.name}) outside the networks; geometry stays float32"

@@ -118,7 +118,7 @@ class NetworkOperators:
         return self.w.array(weight.values.astype(self.dtype), weight.name)
 
 
-class OperatorsFor8Bits(NetworkOperators):
+class Int8Operators(NetworkOperators):
     """Writes without what the CPU engines cannot compute in 8 bits."""
 
     def conv_transpose2d(self, x: str, weight: Weight, bias: Weight, stride: Pair) -> str:

@@ -1,47 +1,123 @@
-"""The networks inside the graph, written for float32, float16 or int8."""
+"""The networks of the graph: PyTorch's operators, written as ONNX in float32 or float16.
+
+``torch.export`` lists the operators of a network, whatever its modules are.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
-from onnx import TensorProto
-from torch import nn
+import onnx
+import torch
+from onnx import NodeProto, TensorProto
+from torch import Tensor, fx, nn
 
-from foveate.export.onnx_graph.network_operators import NetworkOperators, OperatorsFor8Bits, Weight
-from foveate.export.onnx_graph.traced import write_network
+from foveate.export.onnx_graph.network_operators import (
+    Int8Operators,
+    NetworkOperators,
+    Weight,
+)
 from foveate.export.onnx_graph.writer import GraphWriter
-from foveate.train.network import Network
+from foveate.train.networks.base import Network
+
+STAGES = ("stage1", "stage2")
 
 
-def network_nodes(
-    w: GraphWriter, network: nn.Module, source: str, target: str, prefix: str, precision: str
-) -> None:
-    """Write a folded network from tensor ``source`` to tensor ``target``, both float32.
+def write_stage(w: GraphWriter, network: nn.Module, stage: str, precision: str) -> None:
+    """Write a folded network from ``STAGE_input`` to ``STAGE_logits``, both float32.
 
-    In fp16 a cast goes in front of the network and one behind it, and everything between them,
-    weights included, is float16. For int8 the network is float32 still, but without transposed
-    convolutions: ``export.int8.quantise`` makes 8 bits of it.
+    In fp16 all between two casts is float16, weights included. For int8 the network is still
+    float32, but without transposed convolutions: ``export.int8.quantise`` quantises it.
+    Weights are named as in PyTorch, after the stage and a dot. TypeError for an operator that
+    cannot be exported, BatchNorm among them.
     """
     half = precision == "fp16"
-    kind = OperatorsFor8Bits if precision == "int8" else NetworkOperators
+    kind = Int8Operators if precision == "int8" else NetworkOperators
     operators = kind(w, np.dtype(np.float16 if half else np.float32))
-    x = w.op("Cast", source, to=TensorProto.FLOAT16) if half else source
-    if isinstance(network, Network):
-        x = write_network(network, operators, x, prefix)
-    elif isinstance(network, nn.Conv2d):
-        x = operators.conv2d(x, *_head(network, prefix))
-    else:
-        raise TypeError(f"no way to export a {type(network).__name__}")
+    x = f"{stage}_input"
     if half:
-        w.op("Cast", x, name=target, to=TensorProto.FLOAT)
+        x = w.op("Cast", x, to=TensorProto.FLOAT16)
+    if isinstance(network, Network):
+        x = _write_network(network, operators, x, stage)
+    elif isinstance(network, nn.Conv2d):
+        assert network.bias is not None
+        weight = Weight(f"{stage}.head.weight", _values(network.weight))
+        x = operators.conv2d(x, weight, Weight(f"{stage}.head.bias", _values(network.bias)))
     else:
-        w.op("Identity", x, name=target)
+        raise TypeError(f"cannot export a {type(network).__name__}")
+    if half:
+        w.op("Cast", x, name=f"{stage}_logits", to=TensorProto.FLOAT)
+    else:
+        w.op("Identity", x, name=f"{stage}_logits")
 
 
-def _head(network: nn.Conv2d, prefix: str) -> tuple[Weight, Weight]:
-    """Return weight and bias of a network that is a single convolution of 1 x 1."""
-    assert network.bias is not None
-    weight, bias = (
-        np.asarray(values.detach().cpu().numpy(), np.float32)
-        for values in (network.weight, network.bias)
-    )
-    return Weight(f"{prefix}.head.weight", weight), Weight(f"{prefix}.head.bias", bias)
+def _write_network(network: Network, operators: NetworkOperators, x: str, stage: str) -> str:
+    """Write the operators of a network on tensor ``x`` and return the tensor of its logits."""
+    with torch.no_grad():
+        program = torch.export.export(network, (network.example(),), strict=False)
+    names = program.graph_signature.inputs_to_parameters
+    values: dict[fx.Node, str | Weight] = {}
+    needed = _needed(program.graph)
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in names:
+            tensor = program.state_dict[names[node.name]]
+            values[node] = Weight(f"{stage}.{names[node.name]}", _values(tensor))
+        elif node.op == "placeholder":
+            values[node] = x
+        elif node in needed:
+            values[node] = _write_operator(node, operators, values)
+    (logits,) = program.graph.output_node().args[0]
+    return str(values[logits])
+
+
+def _values(tensor: Tensor) -> Any:
+    return np.asarray(tensor.detach().cpu().numpy(), np.float32)
+
+
+def _needed(graph: fx.Graph) -> set[fx.Node]:
+    """Return the nodes that the output depends on: encoders compute features that go unused."""
+    waiting, found = list(graph.output_node().all_input_nodes), set[fx.Node]()
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += node.all_input_nodes
+    return found
+
+
+def _write_operator(node: fx.Node, operators: NetworkOperators, values: Mapping[Any, Any]) -> str:
+    kind = str(node.target).removeprefix("aten.").split(".")[0].removesuffix("_")
+    if kind == "upsample_nearest2d":
+        return operators.repeat_pixels(values[node.args[0]], _factor(node))
+    write = getattr(operators, kind, None)
+    if write is None:
+        raise TypeError(f"cannot export {node.target}; fold the network first, or add it")
+    arguments: Any = fx.node.map_arg((node.args, node.kwargs), lambda argument: values[argument])
+    written: str = write(*arguments[0], **arguments[1])
+    return written
+
+
+def _factor(node: fx.Node) -> int:
+    """Return the whole factor of an upsampling."""
+    source: Any = node.args[0]
+    sides = zip(node.meta["val"].shape[2:], source.meta["val"].shape[2:], strict=True)
+    (factor,) = {large / small for large, small in sides}
+    if factor != int(factor):
+        raise TypeError(f"cannot export an upsampling by {factor}; expected a whole number")
+    return int(factor)
+
+
+def network_nodes(model: onnx.ModelProto) -> list[NodeProto]:
+    """Return the nodes between stageN_input and stageN_logits, in the order of the graph."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    found: set[str] = set()
+    for stage in STAGES:
+        waiting = [f"{stage}_logits"]
+        while waiting:
+            name = waiting.pop()
+            if name in makers and name != f"{stage}_input" and name not in found:
+                found.add(name)
+                waiting += makers[name].input
+    return [node for node in model.graph.node if node.output[0] in found]

@@ -18,7 +18,7 @@ from foveate.export.onnx_graph.resample import steps
 from foveate.export.onnx_graph.tiles import ChosenTiles, GridLine, as_float, as_int, seen
 from foveate.export.onnx_graph.writer import GraphWriter
 from foveate.runtime.spec import CascadeSpec
-from foveate.train.cascade import LEAST_SHARE
+from foveate.train.reference.cascade import LEAST_SHARE
 
 BANDS = 4
 """Parts that the rows are blended and decided in; a grid reaches over at least so many rows."""

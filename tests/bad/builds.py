@@ -55,7 +55,7 @@ BUILDS = [
              lambda path: path.unlink()),
     exported("a plan without its record", "lung.plan.json: cannot be read: No such file …",
              lambda path: record_path(path).unlink()),
-    exported("a plan that was changed", "is not the plan that its record was written for",
+    exported("a plan that was changed", "does not match its record",
              lambda path: path.write_bytes(b"plam")),
     exported("a plan's record that was changed", "does not match its own record_sha256; it was …",
              lambda path: record_path(path).write_text(

@@ -102,7 +102,7 @@ ENGINES = [
             "tensorrt", "pycuda.driver"),
     on_device("no plan of the bundle", "there is no plan of the fp32 graph of …. Build one: …", 2,
               no_plan),
-    on_device("a damaged plan", "its record was written for. Build it again: …",
+    on_device("a damaged plan", "does not match its record. Rebuild it: …",
               2, damaged),
     on_device("a plan of another precision", "rounds float32 products. Build one: …",
               2, rounding),

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from foveate.export.int8 import mixed_precision as float_blocks
+from foveate.export.int8 import mixed_precision
 from foveate.runtime import agreement as overlap
 from foveate.runtime.bundle.bundle import file_sha256
 from foveate.runtime.json_files import canonical_sha256
@@ -66,7 +66,7 @@ def no_cache(place: Place) -> list[object]:
 def other_masks(place: Place) -> list[object]:
     """Return the export of int8 where nothing but the same masks will do."""
     place.patch.setitem(overlap.BOUNDS, "int8", (1e-9, 1e-9))
-    place.patch.setattr(float_blocks, "MOST", 1)
+    place.patch.setattr(mixed_precision, "MAX_FLOAT_BLOCKS", 1)
     return ["export", place.run, "--out", place.folder / "b", *INT8]
 
 
@@ -139,31 +139,31 @@ def more_classes(place: Place) -> list[object]:
 
 
 TRAININGS = [
-    Case("no data set", "is not a folder; wanted DATA/images and DATA/masks", 2,
+    Case("no data set", "is not a folder; expected DATA/images and DATA/masks", 2,
          lambda place: ["train", place.folder / "none", "--out", place.folder / "run"]),
-    data("an empty data set", "has no images; wanted at least two with masks", emptied),
+    data("an empty data set", "has no images; expected at least two with masks", emptied),
     data("an image without mask", "1 of 12 stems have no mask: …",
          lambda folder: first(folder / "masks").unlink()),
-    data("a mask of another size", "is 9x7, its image is 160x160; wanted the same size",
+    data("a mask of another size", "is 9x7, its image is 160x160; expected the same size",
          lambda folder: Image.new("L", (9, 7)).save(first(folder / "masks"))),
     data("an image that cannot be read", "is not an image in a supported format; …",
          lambda folder: first(folder / "images").write_text("hello")),
     data("a mask cut short", "is damaged: …",
          lambda folder: (lambda path: path.write_bytes(path.read_bytes()[:-60]))(
              first(folder / "masks"))),
-    data("a mask in colours", "has colours; wanted class indices or 0 and 255, …",
+    data("a mask in colours", "has colours; expected class indices or 0 and 255, …",
          lambda folder: Image.new("RGB", (160, 160), (9, 0, 0)).save(first(folder / "masks"))),
-    data("every mask empty", "masks: every mask is empty; wanted some foreground",
+    data("every mask empty", "masks: every mask is empty; expected some foreground",
          masks(lambda number, mask: mask * 0)),
     data("every mask full", "masks: no mask has background (0); values found: [255]",
          masks(lambda number, mask: mask | 255)),
     data("other mask values, or 0/1 beside 0/255",
-         "masks hold the values [0, 1, 255]; wanted {0, 255}, {0, 1} or {0 .. K} over …",
+         "masks hold the values [0, 1, 255]; expected {0, 255}, {0, 1} or {0 .. K} over …",
          masks(lambda number, mask: np.minimum(mask, 1 if number % 2 else 255))),
     data("two images of one stem", "images: more than one file for the stem …",
          lambda folder: shutil.copy(
              first(folder / "images"), first(folder / "images").with_suffix(".bmp"))),
-    data("groups.tsv without tabs", "groups.tsv, line 1: wanted stem<TAB>group, got 'a b'",
+    data("groups.tsv without tabs", "groups.tsv, line 1: expected stem<TAB>group, got 'a b'",
          written("groups.tsv", b"a b\n")),
     data("groups.tsv with stems that are not there", "groups.tsv: 1 stem(s) have no image: nobody",
          written("groups.tsv", b"nobody\tg\n")),
@@ -176,18 +176,19 @@ TRAININGS = [
          written("train.txt", b"a\na\n")),
     data("train.txt that is no text", "train.txt: is not UTF-8 text (byte 1)",
          written("train.txt", b"a\xff\n")),
-    data("one image, or one group", "wanted at least two groups, one to train on and one …",
+    data("one image, or one group", "expected at least two groups, one to train on and one …",
          lambda folder: (folder / "train.txt").write_text(first(folder / "images").stem)),
     setting("an unknown setting", 'there is no setting "widht"; the nearest is "width"', "widht=8"),
-    setting("a value of another type", "width is 'wide'; wanted int", "width=wide"),
-    setting("a value out of range", "learning_rate is nan; wanted 1e-07 to 1", "learning_rate=nan"),
+    setting("a value of another type", "width is 'wide'; expected int", "width=wide"),
+    setting("a value out of range", "learning_rate is nan; expected 1e-07 to 1",
+            "learning_rate=nan"),
     setting("a size that halvings do not divide",
-            "image_height is 66; wanted a multiple of 2**depth = 4, for example 64 or 68",
+            "image_height is 66; expected a multiple of 2**depth = 4, for example 64 or 68",
             "image_height=66"),
-    setting("a device that does not exist", 'device is "tpu"; wanted auto, cpu, cuda or cuda:N',
+    setting("a device that does not exist", 'device is "tpu"; expected auto, cpu, cuda or cuda:N',
             "device=tpu"),
     setting("an augmentation that does not exist",
-            'there is no augmentation "medicine"; the nearest is "medical". PlanQuery none, …',
+            'there is no augmentation "medicine"; the nearest is "medical". Expected none, …',
             "augmentation=medicine"),
     Case("decoded images that find no folder",
          "decoded images cannot be kept there: …. FOVEATE_CACHE=FOLDER names another disk", 2,
@@ -198,18 +199,18 @@ TRAININGS = [
             'class_names: two classes are called "background"; expected a name of its own for each',
             "class_names=background"),
     setting("a network that does not exist",
-            'there is no network "resnet19"; the nearest is "resnet18". PlanQuery one of unet, …',
+            'there is no network "resnet19"; the nearest is "resnet18". Expected one of unet, …',
             "network=resnet19"),
     setting("an encoder of a depth it has not",
-            "network resnet18 with depth 2; wanted depth 3 to 5", "network=resnet18"),
+            "network resnet18 with depth 2; expected depth 3 to 5", "network=resnet18"),
     setting("weights of an encoder for a network without one",
             "encoder_weights go with a network that has an encoder; unet has none. …",
             "encoder_weights=w.pth"),
     setting("a loss that does not exist",
-            'there is no loss "focal_dice"; the nearest is "focal". PlanQuery one of …',
+            'there is no loss "focal_dice"; the nearest is "focal". Expected one of …',
             "loss=focal_dice"),
     setting("class weights of another number",
-            'class_weights is "1,2,3"; wanted auto, or 2 numbers with commas between, …',
+            'class_weights is "1,2,3"; expected auto, or 2 numbers with commas between, …',
             "class_weights=1,2,3"),
     Case("--out holds a run", "already holds a run; add --resume, or choose another --out", 2,
          lambda place: ["train", place.data, "--out", place.run, *options()]),
@@ -224,7 +225,7 @@ TRAININGS = [
            "run.json: settings.width is str '4'; expected int",
            lambda folder: sign(folder, lambda record: record["settings"].update(width="4"))),
     stored("a run of a network that is not known",
-           'run.json: network "unet9"; wanted one of unet, …',
+           'run.json: network "unet9"; expected one of unet, …',
            lambda folder: sign(folder, lambda record: record["settings"].update(network="unet9"))),
     stored("weights changed, cut or swapped",
            "stage1.safetensors: missing, or not the file that run.json was written for", swapped),
@@ -232,7 +233,7 @@ TRAININGS = [
            "stage1.safetensors: not a sound safetensors file: …", pickled),
     stored("NaN in a checkpoint", "stage1.safetensors: head.bias has values that are not finite",
            tensors(lambda values: values["head.bias"].fill_(float("nan")))),
-    stored("a checkpoint of other shapes", "head.bias is [2], wanted [1]",
+    stored("a checkpoint of other shapes", "head.bias is [2], expected [1]",
            tensors(lambda values: values.update({"head.bias": torch.zeros(2)}))),
     stored("a tensor missing", "stage1.safetensors: head.bias is missing",
            tensors(lambda values: values.pop("head.bias"))),

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.benchmarks.measure.ceiling_rates import ceiling_rows, side_rates
-from foveate.benchmarks.measure.gpu_ceilings import Ceilings
+from foveate.benchmarks.measure.gpu_ceilings import Ceilings, ceiling_rows, side_rates
 from foveate.benchmarks.schema.consistency import contradictions
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.base import Array, feed

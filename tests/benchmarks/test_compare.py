@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foveate.benchmarks.compare.comparison import Contest, Method, Part, hold
+from foveate.benchmarks.compare.comparison import Comparison, Method, Part, run_comparison
 from foveate.benchmarks.measure.parity import Reference
 from foveate.benchmarks.schema.result_files import doubts, read_result
 from foveate.runtime.engines.base import Pixels
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 from tests.conftest import run, train
 
 
@@ -125,8 +125,10 @@ def test_a_method_with_other_masks_and_one_that_is_not_here() -> None:
         Method("y", "none", "", None, "not installed"),
     ]
     part = Part("nothing", lambda index: None)
-    contest = Contest(methods, [part], Reference("truth", right), [Case("a", image, truth)], 5)
-    found = hold(contest, lambda label, done, total: None)
+    comparison = Comparison(
+        methods, [part], Reference("truth", right), [Case("a", image, truth)], 5
+    )
+    found = run_comparison(comparison, lambda label, done, total: None)
     ours, other, missing = found["methods"]
     assert (ours["dice"], ours["disagreement"]) == (1, 0)
     assert (other["dice"], other["disagreement"]) == (pytest.approx(2 / 3), 0.5)

@@ -16,7 +16,7 @@ import pytest
 
 from foveate.runtime.errors import BundleError, DataError, EngineError, SettingsError
 from tests.conftest import run, train
-from tests.train.test_dataset import make
+from tests.train.data.test_dataset import make
 
 
 def figures(*arguments: object) -> dict[str, Any]:

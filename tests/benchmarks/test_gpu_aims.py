@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from foveate.benchmarks.gpu_aims import OURS, aims
+from foveate.benchmarks.scripts.gpu_steps import OURS, aims
 from tests.benchmarks import benchmark_results as made
 
 

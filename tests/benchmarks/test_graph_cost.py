@@ -7,11 +7,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from foveate.benchmarks.measure.graph_cost import OperatorCost, multiply_adds, operator_costs
+from foveate.benchmarks.measure.roofline import OperatorCost, multiply_adds, operator_costs
 from foveate.export.folding import folded
 from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.runtime.spec import CascadeSpec, Region, Size
-from foveate.train.unet import UNet
+from foveate.train.networks.unet import UNet
 from tests.drawing import random_network, threshold_network, threshold_spec
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from foveate.benchmarks.measure import latency
-from foveate.benchmarks.measure.offered_load import offered_load
+from foveate.benchmarks.measure.latency import offered_load
 from foveate.benchmarks.schema.result_files import doubts, read_result
 from foveate.runtime.cascade import calls as calls_module
 from foveate.runtime.result import Timings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foveate.benchmarks.limited_process import END_S, run_limited
+from foveate.benchmarks.scripts.gpu_steps import END_S, run_limited
 
 
 @pytest.mark.parametrize(

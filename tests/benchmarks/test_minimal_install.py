@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from foveate.benchmarks.minimal_install import BEYOND, broken, needed, weighed
+from foveate.benchmarks.scripts.minimal_install import BEYOND, broken, needed, weighed
 
 FINE = {BEYOND: 4.9, "import foveate.runtime, s": 0.2, "segment of one image, exit code": 0}
 

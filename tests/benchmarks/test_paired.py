@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from foveate.benchmarks.paired import paired_difference
+from foveate.benchmarks.scripts.paired import paired_difference
 from foveate.runtime.errors import DataError
 
 

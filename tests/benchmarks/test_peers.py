@@ -11,19 +11,19 @@ import pytest
 import torch
 
 from foveate.benchmarks.compare.catalogue import Peer, WholePeer, cpu_peers, gpu_peers
-from foveate.benchmarks.compare.handwritten_cascade import GlueCascade, find_box
+from foveate.benchmarks.compare.handwritten_cascade import HandwrittenCascade, find_box
 from foveate.benchmarks.compare.networks import Stages, open_stages, stage1_graph
 from foveate.benchmarks.compare.onnxruntime_networks import CUDA, has_cuda
 from foveate.benchmarks.compare.torch_networks import TorchWay, torch_network
 from foveate.benchmarks.compare.torch_whole import whole_cascade
-from foveate.benchmarks.measure.baseline_session import BareSession
+from foveate.benchmarks.measure.baseline import BaselineSession
 from foveate.export.parity import torch_masks
 from foveate.runtime.agreement import dice
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import EngineError
 from foveate.runtime.spec import Region, Size
-from foveate.train import geometry
+from foveate.train.reference import geometry
 from tests.drawing import ODD_SIZES, SEPARATE_SIZES, ellipse, small_spec, threshold_spec
 
 
@@ -66,7 +66,7 @@ def test_the_glue_returns_the_shape_that_was_drawn(height: int, width: int) -> N
     def threshold(values: np.ndarray) -> np.ndarray:
         return 40 * (values[:, :1] - (0.5 - spec.normalisation.mean) / spec.normalisation.std)
 
-    mask, box = GlueCascade(spec, threshold, threshold)(shape * np.uint8(255))
+    mask, box = HandwrittenCascade(spec, threshold, threshold)(shape * np.uint8(255))
     assert mask.shape == shape.shape and mask.dtype == np.uint8
     if min(height, width) > 30:
         assert dice(mask, shape, 1) >= 0.99
@@ -76,7 +76,7 @@ def test_the_glue_returns_the_shape_that_was_drawn(height: int, width: int) -> N
 def test_a_batch_of_the_glue_is_its_images_one_by_one() -> None:
     shapes = [ellipse(300, 200), ellipse(90, 512), 1 - ellipse(300, 200)]
     images = [shape * np.uint8(200) + np.uint8(30) for shape in shapes]
-    glue = GlueCascade(threshold_spec(), *[lambda values: 9 * values[:, :1] - 4] * 2)
+    glue = HandwrittenCascade(threshold_spec(), *[lambda values: 9 * values[:, :1] - 4] * 2)
     found = glue.batch(images)
     assert found[0][0].any()
     for (mask, box), image in zip(found, images, strict=True):
@@ -138,7 +138,7 @@ def test_stage_1_alone_is_the_cascades_coarse(stages: Stages, bundle: Path) -> N
     feed = (
         pixels[None] if pixels.dtype == np.uint8 else pixels.view(np.uint8).reshape(1, 130, 210, 2)
     )
-    (found,) = BareSession(stage1_graph(stages), 1).run(feed, ("coarse",))
+    (found,) = BaselineSession(stage1_graph(stages), 1).run(feed, ("coarse",))
     assert wanted is not None
     np.testing.assert_allclose(found[0], wanted, atol=1e-5)
 
@@ -149,4 +149,4 @@ def test_a_session_that_went_to_another_provider_is_refused(stages: Stages) -> N
         pytest.warns(UserWarning, match="not in available provider names"),
         pytest.raises(EngineError, match="took CPUExecutionProvider; wanted CUDAExecution"),
     ):
-        BareSession(stages.graphs["stage1"], 1, CUDA)
+        BaselineSession(stages.graphs["stage1"], 1, CUDA)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from foveate.benchmarks.compare.standings import standings
+from foveate.benchmarks.compare.comparison import summarise_comparison
 from foveate.benchmarks.schema.result_files import doubts, write_result
 from foveate.runtime.errors import DataError
 from tests.benchmarks import benchmark_results as made
@@ -305,6 +305,6 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 def test_who_is_level_is_neither_faster_nor_slower() -> None:
     methods = made.compare_result()["results"]["methods"][:2]
     methods[1]["ratio"] = {"median": 0.99, "low": 0.95, "high": 1.03}
-    words = [text for _, text in standings(methods)]
+    words = [text for _, text in summarise_comparison(methods)]
     assert words[0] == "No method measured here is faster than foveate."
     assert words[1].startswith("Level with foveate") and len(words) == 2

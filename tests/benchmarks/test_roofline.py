@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from foveate.benchmarks.measure.graph_cost import OperatorCost
-from foveate.benchmarks.measure.machine_peaks import Peaks
-from foveate.benchmarks.measure.roofline import roofline, share_of_peak
+from foveate.benchmarks.measure.roofline import OperatorCost, Peaks, roofline, share_of_peak
 from foveate.runtime.bundle.bundle import open_bundle
 
 
@@ -30,8 +28,7 @@ def test_the_floor_is_arithmetic_or_memory_whichever_takes_longer() -> None:
 
 
 def test_a_bundles_roofline_has_every_field_and_adds_up(bundle: Path) -> None:
-    found, reason = roofline(open_bundle(bundle).graph("fp32"), 160, 160, 100.0, 1)
-    assert found is not None and reason == ""
+    found = roofline(open_bundle(bundle).graph("fp32"), 160, 160, 100.0, 1)
     assert {part["part"] for part in found["parts"]} == {
         "stage 1 network", "stage 2 network", "geometry",
     }  # fmt: skip
@@ -44,8 +41,10 @@ def test_a_bundles_roofline_has_every_field_and_adds_up(bundle: Path) -> None:
 def test_without_onnx_there_is_none_and_the_line_that_installs_it() -> None:
     code = (
         "import sys; sys.modules['onnx'] = None\n"
-        "from foveate.benchmarks.measure.roofline import roofline\n"
-        "print(roofline(b'', 64, 64, 1.0, 1))"
+        "from types import SimpleNamespace as S\n"
+        "from foveate.benchmarks.commands import _roofline\n"
+        "rows = [{'variant': 'x fp32', 'images_per_second': 1.0}]\n"
+        "print(_roofline(S(cores=1), S(bundle=None), rows, (64, 64)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.startswith("(None,") and "pip install 'foveate[train" in done.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from foveate.benchmarks.serve_load import Asked, broken, main, summary
+from foveate.benchmarks.scripts.serve_load import Asked, broken, main, summary
 
 
 def test_every_request_of_a_short_load_is_answered(thresholds: Path, tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foveate.benchmarks.measure.baseline import Contender, bare_engine, contender
+from foveate.benchmarks.measure.baseline import WithBaseline, baseline_engine, with_baseline
 from foveate.benchmarks.measure.file_throughput import STAGES, file_throughput, summary, write_pngs
-from foveate.benchmarks.measure.saturation import pooled_rate, saturated_rate
 from foveate.benchmarks.measure.targets import Variant
-from foveate.benchmarks.measure.throughput import best_cell, grid
+from foveate.benchmarks.measure.throughput import best_cell, grid, pooled_rate, saturated_rate
 from foveate.benchmarks.schema.consistency import contradictions
 from foveate.runtime.auto.choose import Choice
 from foveate.runtime.bundle.bundle import open_bundle
@@ -37,8 +36,8 @@ class Sleepy(OnnxRuntimeEngine):
 
 
 @pytest.fixture(scope="module")
-def variant(bundle: Path) -> Contender:
-    return contender(open_bundle(bundle), Variant("onnxruntime", "fp32"))
+def variant(bundle: Path) -> WithBaseline:
+    return with_baseline(open_bundle(bundle), Variant("onnxruntime", "fp32"))
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +79,10 @@ def test_a_worker_that_fails_ends_the_measurement() -> None:
 
 
 def test_the_bare_engine_and_the_cascade_give_one_mask(
-    variant: Contender, images: list[Pixels]
+    variant: WithBaseline, images: list[Pixels]
 ) -> None:
     image = next(image for image in images if image.dtype == np.uint16)
-    with variant.cascade(1) as cascade, variant.bare(1) as bare:
+    with variant.cascade(1) as cascade, variant.baseline(1) as bare:
         mine = cascade(image)
         assert cascade.spec.input_type == "uint16"
         found = bare(feed(image[None]))
@@ -92,7 +91,7 @@ def test_the_bare_engine_and_the_cascade_give_one_mask(
 
 
 def test_the_grid_has_a_row_for_every_cell_and_nothing_contradicts_itself(
-    variant: Contender, images: list[Pixels]
+    variant: WithBaseline, images: list[Pixels]
 ) -> None:
     seen: list[tuple[int, int]] = []
     rows = grid(variant, images, (1, 4), (1, 2), 2, 0.4, lambda *at: seen.append(at))
@@ -111,7 +110,7 @@ def test_the_grid_has_a_row_for_every_cell_and_nothing_contradicts_itself(
 
 
 def test_an_engine_that_sleeps_has_a_low_share_and_is_named(
-    bundle: Path, variant: Contender, images: list[Pixels]
+    bundle: Path, variant: WithBaseline, images: list[Pixels]
 ) -> None:
     opened = open_bundle(bundle)
 
@@ -120,7 +119,7 @@ def test_an_engine_that_sleeps_has_a_low_share_and_is_named(
             opened, Sleepy(opened.graph("fp32"), threads), Choice("onnxruntime", "fp32", "")
         )
 
-    (row,) = grid(Contender(variant.name, sleepy, variant.bare), images, (1,), (1,), 1, 0.5)
+    (row,) = grid(WithBaseline(variant.name, sleepy, variant.baseline), images, (1,), (1,), 1, 0.5)
     assert row["share"]["median"] < 0.6
     (text,) = said([row])
     assert "bare engine's rate" in text and "around the engine" in text
@@ -128,7 +127,7 @@ def test_an_engine_that_sleeps_has_a_low_share_and_is_named(
 
 
 def test_files_have_a_ceiling_and_every_stage_its_share(
-    variant: Contender, images: list[Pixels], tmp_path: Path
+    variant: WithBaseline, images: list[Pixels], tmp_path: Path
 ) -> None:
     paths = write_pngs(images, tmp_path)
     best = {"workers": 1, "batch": 2, "raw_images_per_second": 20.0}
@@ -185,6 +184,6 @@ def test_the_bare_engine_of_another_name_is_our_engine_called_directly(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ENGINES, "second", ENGINES["onnxruntime"])
-    with bare_engine(open_bundle(bundle), Variant("second", "fp32"), 1) as bare:
+    with baseline_engine(open_bundle(bundle), Variant("second", "fp32"), 1) as bare:
         found = bare(feed(np.zeros((2, 40, 50), np.uint16)))
     assert isinstance(found, dict) and found["mask"].shape == (2, 40, 50)

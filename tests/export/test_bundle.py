@@ -14,8 +14,8 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.io.images import image_paths, read_image
 from foveate.runtime.json_files import canonical_sha256
-from foveate.train.dataset import Case
-from foveate.train.run import load_run
+from foveate.train.data.dataset import Case
+from foveate.train.runs.run import load_run
 from tests.conftest import run
 
 
@@ -63,7 +63,7 @@ def test_parity_finds_another_network(bundle: Path, trained: Path, data: Path) -
         assert reference.stage2 is not None
         reference.stage2.head.bias += 1.5  # type: ignore[operator,union-attr]
     cases = [Case(path.stem, read_image(path), None) for path in image_paths(data / "images")[:4]]
-    row = measure(reference, {"fp32": graph}, reference, cases, lambda *step: None)["fp32"]
+    row = measure(reference, {"fp32": graph}, cases, lambda *step: None)["fp32"]
     assert not row["held"] and row["disagreement"] > 0.001 and row["worst_image"]
 
 

@@ -17,8 +17,8 @@ from foveate.export.source import Source
 from foveate.runtime.bundle.bundle import file_sha256, open_bundle
 from foveate.runtime.errors import BundleError
 from foveate.runtime.spec import CascadeSpec
-from foveate.train.cascade import Output, TorchCascade
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
+from foveate.train.reference.cascade import Output, TorchCascade
 from tests.bad.bundles import sign
 from tests.conftest import run
 from tests.drawing import ellipse, small_spec, tiled

@@ -13,7 +13,7 @@ from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
-from foveate.train.phantom import PhantomSettings, phantoms
+from foveate.train.data.phantom import PhantomSettings, phantoms
 from tests.conftest import run
 from tests.gpu.conftest import DEMO, SHAPES
 from tests.runtime.cuda_rehearsals import Foreign

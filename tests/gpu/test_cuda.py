@@ -111,7 +111,9 @@ def test_copies_of_two_streams_overlap(device: CudaDevice) -> None:
 
 def test_no_room_says_what_was_asked_and_what_is_free(device: CudaDevice) -> None:
     nbytes = device.memory().total_bytes + 1
-    with pytest.raises(DeviceMemoryError, match=f"no room for {nbytes} bytes of GPU memory.*free"):
+    with pytest.raises(
+        DeviceMemoryError, match=f"no memory for {nbytes} bytes of GPU memory.*free"
+    ):
         device.device_buffer(nbytes)
     round_trip(device)
 

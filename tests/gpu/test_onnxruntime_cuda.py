@@ -19,7 +19,7 @@ from foveate.runtime.engines.onnxruntime_cuda import (
     host_memory,
 )
 from foveate.runtime.errors import GraphError
-from foveate.train.phantom import PhantomSettings, phantoms
+from foveate.train.data.phantom import PhantomSettings, phantoms
 from tests.gpu.conftest import DEMO
 from tests.gpu.masks import disagreement
 

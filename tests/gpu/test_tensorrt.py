@@ -15,7 +15,7 @@ from foveate.runtime.engines.tensorrt.plan import PlanFacts
 from foveate.runtime.engines.tensorrt.plan_engine import TensorRtEngine
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
 from foveate.runtime.errors import EngineError
-from foveate.train.phantom import PhantomSettings, phantoms
+from foveate.train.data.phantom import PhantomSettings, phantoms
 from tests.gpu.conftest import DEMO
 from tests.gpu.masks import disagreement
 

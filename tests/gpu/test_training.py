@@ -23,8 +23,8 @@ def _needs() -> None:
 
 
 def test_a_training_on_a_gpu_learns(data: Path, tmp_path: Path) -> None:
-    from foveate.train.amp import half_type
-    from foveate.train.run import load_run, read_run
+    from foveate.train.fitting.steps import half_type
+    from foveate.train.runs.run import load_run, read_run
 
     assert half_type(torch.device("cuda")) in (torch.bfloat16, torch.float16)
     settings = [item for value in SETTINGS for item in ("--set", value)]
@@ -39,7 +39,7 @@ def test_a_training_on_a_gpu_learns(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_train_one_run(data: Path, tmp_path: Path) -> None:
-    from foveate.train.run import load_run
+    from foveate.train.runs.run import load_run
 
     settings = [item for value in (*TINY, *SETTINGS) for item in ("--set", value)]
     subprocess.run(

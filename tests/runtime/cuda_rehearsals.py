@@ -42,7 +42,7 @@ from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings, Sl
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 from foveate.runtime.foreign_arrays import taken
 from foveate.runtime.input_types import gpu_feed
-from foveate.train.phantom import PhantomSettings, phantoms
+from foveate.train.data.phantom import PhantomSettings, phantoms
 from tests.runtime.standin_tensorrt import over_host_memory
 
 DISCOVERY = "GPU device discovery failed"
@@ -210,7 +210,7 @@ def no_room() -> None:
             device.device_buffer(123)
         except DeviceMemoryError as error:
             text = str(error)
-    assert "has no room for 123 bytes of GPU memory" in text and "MiB are free" in text, text
+    assert "has no memory for 123 bytes of GPU memory" in text and "MiB are free" in text, text
 
 
 class Stuck(Poor):

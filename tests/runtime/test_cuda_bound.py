@@ -12,7 +12,7 @@ import pytest
 
 from foveate.runtime.engines.cuda.bound_driver import BoundDriver
 from foveate.runtime.engines.cuda.device import MemoryInfo
-from foveate.runtime.engines.cuda.driver_errors import Doing
+from foveate.runtime.engines.cuda.driver_errors import translate_driver_errors
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 
 
@@ -99,7 +99,7 @@ def test_the_gpu_of_an_address() -> None:
     assert BoundDriver(refused, "GPU").gpu_of(4096) is None
 
 
-class Driven:
+class DriverDevice:
     name, error, memory_error = "GPU", ValueError, MemoryError
 
     def memory(self) -> MemoryInfo:
@@ -125,17 +125,22 @@ def test_an_error_that_breaks_the_process_says_so_by_its_number(status: int, bro
     ],
 )
 def test_an_error_that_breaks_the_process_says_so_by_its_words(said: str, broken: bool) -> None:
-    with pytest.raises(EngineError) as raised, Doing(Driven(), "a copy"):
+    with pytest.raises(EngineError) as raised, translate_driver_errors(DriverDevice(), "a copy"):
         raise ValueError(said)
     assert ("restart the process" in str(raised.value)) is broken
 
 
 def test_no_room_for_page_locked_memory_does_not_quote_the_gpu() -> None:
     with pytest.raises(DeviceMemoryError, match="9 bytes of page-locked.*ulimit") as raised:
-        with Doing(Driven(), "9 bytes of page-locked host memory", on_host=True):
+        with translate_driver_errors(
+            DriverDevice(), "9 bytes of page-locked host memory", on_host=True
+        ):
             raise MemoryError
     assert "MiB" not in str(raised.value)
-    with pytest.raises(DeviceMemoryError, match="3 of its 8 MiB are free"), Doing(Driven(), "it"):
+    with (
+        pytest.raises(DeviceMemoryError, match="3 of its 8 MiB are free"),
+        translate_driver_errors(DriverDevice(), "it"),
+    ):
         raise MemoryError
 
 

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.benchmarks.soak.folders import lines, temporaries, timeless, write_spots, written
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.segment.journal import Journal, Writer
 from tests.conftest import run
+from tests.soak.folders import lines, temporaries, timeless, write_spots, written
 
 IMAGES = 6
 

@@ -64,7 +64,7 @@ def test_a_plan_for_another_system_or_processor_is_refused_by_name(cache: PlanCa
     record = replace(built(cache, RTX), platform="linux-s390x")
     cache.write(record, b"")
     said = refused(cache, WANTED)
-    assert f"was built for linux-s390x; here is {this_platform()}. Build one: " in said
+    assert f"was built for linux-s390x; this is {this_platform()}. Build one: " in said
     again, new = cache.build_once(RTX, "l.bundle", "fp16", lambda log: b"own", lambda: None)
     assert new and find(cache, WANTED, SHAPE) == again
 
@@ -110,13 +110,13 @@ def test_a_shape_outside_the_profile_is_refused_by_name(
         (RTX, {"version": "1.8"}, "was built by tensorrt_rtx 1.7; 1.8 is installed"),
         (RTX, {"flavour": "tensorrt", "version": "11.4"},
          "is for tensorrt_rtx; tensorrt 11.4 is installed"),
-        (RTX, {"device": TURING}, "is for sm80 and later; here is NVIDIA T4 (sm75)"),
+        (RTX, {"device": TURING}, "is for sm80 and later; this is NVIDIA T4 (sm75)"),
         (replace(RTX, options=replace(OPTIONS, targets=("sm89", "sm120"))), {},
-         "is for sm89, sm120; here is NVIDIA A10 (sm86)"),
+         "is for sm89, sm120; this is NVIDIA A10 (sm86)"),
         (replace(RTX, options=replace(OPTIONS, targets=("current",)), device=TURING), {},
-         "is for NVIDIA T4; here is NVIDIA A10 (sm86)"),
+         "is for NVIDIA T4; this is NVIDIA A10 (sm86)"),
         (FULL, {"flavour": "tensorrt", "version": "10.3.0", "device": Gpu("A100", "sm80")},
-         "is for NVIDIA A10; here is A100 (sm80)"),
+         "is for NVIDIA A10; this is A100 (sm80)"),
     ],
 )  # fmt: skip
 def test_a_plan_for_elsewhere_is_refused_by_name(

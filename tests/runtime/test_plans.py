@@ -110,9 +110,9 @@ def test_a_damaged_plan_is_refused_with_the_line_that_builds_it(
     )
     with pytest.raises(EngineError) as refused:
         cache.read(record, "my lung.bundle")
-    assert str(refused.value).endswith(f"Build it again: {line}")
+    assert str(refused.value).endswith(f"Rebuild it: {line}")
     assert cache.get(record.key) is None
-    assert "is not the plan that its record was written for" in cache.verify()[0].problem
+    assert "does not match its record" in cache.verify()[0].problem
     assert built(cache) is not None  # and building is the way out
 
 
@@ -123,7 +123,7 @@ def test_a_plan_swapped_for_another_is_refused_though_its_record_is_signed(
     cache.path(other.key, ".plan").replace(cache.path(ours.key, ".plan"))
     sign(cache.path(ours.key, ".json"), lambda values: values.update(bundle="x", plan_bytes=5))
     record = next(record for record in cache.records() if record.key == ours.key)
-    with pytest.raises(EngineError, match="is not the plan that its record was written for"):
+    with pytest.raises(EngineError, match="does not match its record"):
         cache.read(record, "x")
 
 
@@ -223,7 +223,7 @@ def test_a_kill_while_the_plan_is_written_leaves_no_plan_either(cache: PlanCache
     builder(cache, "half-written").communicate(timeout=60)
     assert [path.suffix for path in cache.folder.iterdir() if path.name != "cache.lock"] == [".tmp"]
     assert cache.records() == []
-    assert [why for _, why in prune(cache, {})] == ["left by a build that was killed"]
+    assert [why for _, why in prune(cache, {})] == ["left by an interrupted build"]
     built(cache)
 
 
@@ -235,7 +235,7 @@ def test_a_builder_that_fails_leaves_its_log_and_no_plan(cache: PlanCache) -> No
     with pytest.raises(EngineError):
         cache.build_once(RECIPE, "lung", "fp16", fails, lambda: None)
     assert cache.path(RECIPE.key, ".log").read_text() == "why"
-    assert "its build was not finished" in cache.entries()[0].problem
+    assert "its build did not finish" in cache.entries()[0].problem
     assert built(cache)
 
 
@@ -264,7 +264,7 @@ def test_a_plan_goes_out_and_comes_in_elsewhere(cache: PlanCache, tmp_path: Path
     other = PlanCache(tmp_path / "other")
     assert import_plan(other, out) == record == other.get(record.key)
     out.write_bytes(b"plam")
-    with pytest.raises(BundleError, match="is not the plan that its record was written for"):
+    with pytest.raises(BundleError, match="does not match its record"):
         import_plan(other, out)
     with pytest.raises(BundleError, match="no such plan"):
         import_plan(other, tmp_path / "none.plan")

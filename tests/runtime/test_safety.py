@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.benchmarks.soak.folders import (
+from tests.soak.folders import (
     command,
     lines,
     spot,
@@ -25,9 +25,9 @@ from foveate.benchmarks.soak.folders import (
     write_spots,
     written,
 )
-from foveate.benchmarks.soak.kills import Killing
-from foveate.benchmarks.soak.memory import watch, write_links
-from foveate.benchmarks.soak.mutations import Mutating
+from tests.soak.kills import Killing
+from tests.soak.memory import watch, write_links
+from tests.soak.mutations import Mutating
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals, links, mounts")
 

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.benchmarks.soak.folders import lines, spot, temporaries, written
 from foveate.runtime.errors import UnavailableWarning
 from foveate.runtime.segment.run import Outcome, Request, segment_run
 from tests.conftest import run
+from tests.soak.folders import lines, spot, temporaries, written
 
 LONGEST_S = 20.0
 QUIET_S = (0.15, 0.2, 0.3)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from foveate.runtime.errors import DataError, SettingsError
-from foveate.train import fit
-from foveate.train.dataset import load_dataset, split_folds
-from foveate.train.image_dice import mean_dice_of
-from foveate.train.own_size import class_means, validation_dice
-from foveate.train.run import read_run
+from foveate.train.calibration.image_dice import mean_dice_of
+from foveate.train.data.dataset import load_dataset, split_folds
+from foveate.train.fitting import fit
+from foveate.train.runs.full_size_dice import class_means, validation_dice
+from foveate.train.runs.run import read_run
 from tests.conftest import train
-from tests.train.test_dataset import make
+from tests.train.data.test_dataset import make
 
 ONE = ("--set", "num_epochs=1", "--set", "width=2")
 
@@ -33,10 +33,11 @@ def test_every_image_is_in_one_fold_and_groups_are_whole(tmp_path: Path) -> None
         assert sum(bool(members & set(fold)) for fold in folds) == 1
     assert split_folds(dataset, 3, seed=1) == folds
     assert {split_folds(dataset, 3, seed=seed) for seed in range(5)} != {folds}
-    with pytest.raises(DataError, match=r"in 6 group\(s\); wanted .* 7 folds"):
+    with pytest.raises(DataError, match=r"in 6 group\(s\); expected .* 7 folds"):
         split_folds(dataset, 7, seed=1)
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_folds_are_runs_and_a_killed_one_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +88,7 @@ def test_folds_that_make_no_sense_are_refused(data: Path, tmp_path: Path) -> Non
     result = train(data, tmp_path / "r", "--folds", "2", "--stages", "1")
     assert isinstance(result.exception, SettingsError) and "both or single" in str(result.exception)
     result = train(data, tmp_path / "r", "--folds", "1")
-    assert isinstance(result.exception, SettingsError) and "wanted 2 or more" in str(
+    assert isinstance(result.exception, SettingsError) and "expected 2 or more" in str(
         result.exception
     )
     result = train(data, tmp_path / "r", "--folds", "99")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from foveate.runtime.errors import SettingsError
-from foveate.train.settings import Settings, load_settings
+from foveate.train.settings.settings import Settings, load_settings
 
 
 def test_assignments_go_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
@@ -26,11 +26,14 @@ def test_an_unknown_key_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
-        ("width=wide", "width is 'wide'; wanted int"),
-        ("width=0", "width is 0; wanted 1 to 256"),
-        ("image_height=100", r"image_height is 100; wanted a multiple of 2\*\*depth = 16.* 96 or"),
-        ("normalisation=minmax", "wanted zscore or constants"),
-        ("width", "wanted key=value"),
+        ("width=wide", "width is 'wide'; expected int"),
+        ("width=0", "width is 0; expected 1 to 256"),
+        (
+            "image_height=100",
+            r"image_height is 100; expected a multiple of 2\*\*depth = 16.* 96 or",
+        ),
+        ("normalisation=minmax", "expected zscore or constants"),
+        ("width", "expected key=value"),
     ],
 )
 def test_a_wrong_value_is_named(assignment: str, words: str) -> None:

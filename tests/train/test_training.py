@@ -1,4 +1,4 @@
-"""Training from Python: the same run as from the command line, and what stands beside it."""
+"""Training from Python: the same run as from the command line, and what is written next to it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import pytest
 
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train import Settings, load_settings, train
-from foveate.train.curves.line import bars, curve_line
-from foveate.train.curves.picture import PICTURE
-from foveate.train.run import read_run
+from foveate.train.runs.curves import PICTURE, bars, curve_line
+from foveate.train.runs.run import read_run
 from tests.conftest import run
 from tests.conftest import train as train_by_command
 
@@ -24,6 +23,7 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_python_and_the_command_line_make_the_same_run(data: Path, tmp_path: Path) -> None:
     made = train(Settings(**TINY), out=tmp_path / "py", stages="single", data_dir=data)
     result = train_by_command(data, tmp_path / "cli", "--stages", "single", "--num-epochs", "1")
@@ -38,7 +38,7 @@ def test_a_run_keeps_settings_that_make_it_again(trained: Path) -> None:
     again = load_settings(trained / "settings.toml")
     assert again.as_dict() == read_run(trained)["settings"]
     odd = Settings(class_names='é "x"\\\n\t', learning_rate=1e-7)
-    from foveate.train.record import write_settings
+    from foveate.train.runs.record import write_settings
 
     write_settings(trained.parent, odd)
     assert load_settings(trained.parent / "settings.toml") == odd
@@ -61,7 +61,7 @@ def test_an_unknown_key_is_named_in_every_way(way: str, tmp_path: Path) -> None:
 
 
 def test_values_of_another_type_are_named_in_python() -> None:
-    with pytest.raises(SettingsError, match=r"width is 8\.5; wanted int"):
+    with pytest.raises(SettingsError, match=r"width is 8\.5; expected int"):
         Settings(width=8.5)  # type: ignore[arg-type]
     assert Settings(data_dir=Path("a/b")).data_dir == "a/b"  # type: ignore[arg-type]
 
@@ -97,6 +97,7 @@ def test_tensorboard_has_every_epoch(trained: Path) -> None:
         assert seen == [(row["epoch"], round(row["dice"], 4)) for row in curve]
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_without_tensorboard_nothing_is_written(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,13 @@ import torch
 from foveate.runtime.errors import OutputError
 from foveate.runtime.geometry import crop
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
-from foveate.train.augment import augmentation
-from foveate.train.boxes import box_of
-from foveate.train.full_views import FullCrops
-from foveate.train.images.full_images import FullImages, plan_cache
-from foveate.train.preview.choice import Pick, choose
-from foveate.train.preview.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
-from foveate.train.preview.summary import percent, small_targets, summary
-from foveate.train.record import Job, new_record
-from foveate.train.tile_views import TileCrops
-from foveate.train.tiles import tile_boxes
-from foveate.train.views import (
+from foveate.train.calibration.boxes import box_of
+from foveate.train.data.augment import augmentation
+from foveate.train.data.dataset import DataSet
+from foveate.train.data.full_images import FullImages, plan_cache
+from foveate.train.data.full_views import FullCrops
+from foveate.train.data.tile_views import TileCrops
+from foveate.train.data.views import (
     Box,
     FloatArray,
     RegionCrops,
@@ -34,6 +30,53 @@ from foveate.train.views import (
     full_scale,
     whole_views,
 )
+from foveate.train.preview.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
+from foveate.train.preview.summary import percent, small_targets, summary
+from foveate.train.reference.tiles import tile_boxes
+from foveate.train.runs.record import TrainingJob, new_record
+
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Pick:
+    """An image to show, and the reason in words."""
+
+    stem: str
+    why: str
+
+
+def choose(dataset: DataSet, training: Sequence[str], names: Sequence[str]) -> list[Pick]:
+    """Return at most SHOWN training images: rare classes, empties, extremes, then any others."""
+    contents = dataset.contents
+    labels = range(1, len(names) + 1)
+    area = {label: sum(contents[stem].areas.get(label, 0) for stem in training) for label in labels}
+    found: dict[str, str] = {}
+
+    def add(why: str, key: Callable[[str], float], stems: Sequence[str]) -> None:
+        """Take the image with the greatest key of those not taken yet."""
+        left = [stem for stem in stems if stem not in found]
+        if left and len(found) < SHOWN:
+            found[max(left, key=key)] = why
+
+    by_area = sorted(labels, key=lambda label: area[label])
+    for place, label in enumerate(by_area[: SHOWN - 4]):
+        rarest = ", the rarest class" if place == 0 and len(names) > 1 else ""
+        holders = [stem for stem in training if label in contents[stem].areas]
+        most = {stem: contents[stem].share(label) for stem in holders}
+        least = {stem: -share for stem, share in most.items()}
+        add(f'the most of "{names[label - 1]}"{rarest}', most.__getitem__, holders)
+        add(f'the least of "{names[label - 1]}"', least.__getitem__, holders)
+    add("nothing to find", lambda stem: 0, [stem for stem in training if contents[stem].empty])
+    size = {stem: contents[stem].height * contents[stem].width for stem in training}
+    if len(set(size.values())) > 1:
+        add("the largest", size.__getitem__, training)
+        add("the smallest", lambda stem: -size[stem], training)
+    step = max(1, len(training) // SHOWN)
+    for stem in [*training[::step], *training]:
+        add("one of the others", lambda stem: 0, [stem])
+    return [Pick(stem, why) for stem, why in found.items()]
+
 
 VARIANTS = 4
 LOW, HIGH = 0.5, 99.5
@@ -47,7 +90,7 @@ STRETCHED = (
 Grey = npt.NDArray[np.uint8]
 
 
-def write_preview(job: Job, folder: Path) -> list[Path]:
+def write_preview(job: TrainingJob, folder: Path) -> list[Path]:
     """Say what the data is, write sheets of it to ``folder`` and return their paths."""
     record = new_record(job)
     training, validation = record["data"]["training"], record["data"]["validation"]
@@ -78,7 +121,7 @@ def write_preview(job: Job, folder: Path) -> list[Path]:
 class _Sheets:
     """The sheets of some images; views are drawn by the code that training draws them by."""
 
-    def __init__(self, job: Job, spec: CascadeSpec, picks: list[Pick]) -> None:
+    def __init__(self, job: TrainingJob, spec: CascadeSpec, picks: list[Pick]) -> None:
         self.job, self.picks = job, picks
         self.spec = replace(spec, normalisation=Normalisation("constants", 0.0, 1.0))
         stems = [pick.stem for pick in picks]

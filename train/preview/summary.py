@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveate.train.dataset import DataSet
+from foveate.train.data.dataset import DataSet
 
 SMALL_CELLS = 9.0
 """Targets of fewer cells of stage 1's view than this are hard for it to find."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from foveate.runtime.errors import EngineError
-from foveate.train.setting_options import given_values, setting_options
+from foveate.train.settings.options import given_values, setting_options
 
 
 @click.command()
@@ -43,7 +43,7 @@ def tune(
       foveate tune data/phantoms --out studies/first --trials 20 --num-epochs 10
       foveate export studies/first/best --out first.bundle
     """
-    from foveate.train.settings import Settings
+    from foveate.train.settings.settings import Settings
     from foveate.train.training import open_data
     from foveate.train.tuning.space import read_space
 

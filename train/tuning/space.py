@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.errors import SettingsError
-from foveate.train.settings import Settings, check_name, read_toml
+from foveate.train.settings.settings import Settings, check_name, read_toml
 
 DEFAULT: dict[str, dict[str, Any]] = {
     "learning_rate": {"low": 5e-4, "high": 8e-3, "log": True},
@@ -33,10 +33,12 @@ class Range:
         check_name(self.name)
         if not self.choices and not self.low < self.high:
             raise SettingsError(
-                f"[{self.name}] goes from {self.low} to {self.high}; wanted low < high"
+                f"[{self.name}] goes from {self.low} to {self.high}; expected low < high"
             )
         if self.log and self.low <= 0:
-            raise SettingsError(f"[{self.name}] has log = true and low = {self.low}; wanted over 0")
+            raise SettingsError(
+                f"[{self.name}] has log = true and low = {self.low}; expected over 0"
+            )
         for value in self.choices or (self.low, self.high):
             Settings(**{self.name: value})
 
@@ -58,7 +60,7 @@ class Range:
 def read_space(path: Path | None, fixed: Mapping[str, Any]) -> tuple[Range, ...]:
     """Return the ranges of a TOML file, a table a setting, or the default ones.
 
-    A table has ``choices``, a list, or ``low``, ``high`` and, if wanted, ``log = true``. A setting
+    A table has ``choices``, a list, or ``low``, ``high`` and, optionally, ``log = true``. A setting
     that is ``fixed`` is not searched: it is taken out of the default ranges, and is an error in a
     file. SettingsError names the table and what it lacks.
     """
@@ -68,7 +70,7 @@ def read_space(path: Path | None, fixed: Mapping[str, Any]) -> tuple[Range, ...]
     both = sorted(set(tables) & set(fixed))
     if both:
         raise SettingsError(
-            f"{', '.join(both)}: set, and searched by {path}; wanted one of the two"
+            f"{', '.join(both)}: set, and searched by {path}; expected one of the two"
         )
     if not tables:
         raise SettingsError("nothing is left to search: every setting of the space is set")
@@ -81,12 +83,12 @@ def _range(name: str, table: Any) -> Range:
     if keys == {"choices"} and isinstance(table["choices"], list) and table["choices"]:
         return Range(name, choices=tuple(table["choices"]))
     if isinstance(getattr(Settings, name), str):
-        raise SettingsError(f"[{name}] is a word; wanted choices = [...]")
+        raise SettingsError(f"[{name}] is a word; expected choices = [...]")
     numbers = (
         all(isinstance(table.get(key), int | float) for key in ("low", "high")) if keys else False
     )
     if not numbers or not keys <= {"low", "high", "log"}:
         raise SettingsError(
-            f"[{name}]: wanted choices = [...], or low and high, and log = true or not"
+            f"[{name}]: expected choices = [...], or low and high, and log = true or not"
         )
     return Range(name, table["low"], table["high"], bool(table.get("log", False)))

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import URL
 
 from foveate.runtime.errors import SettingsError
-from foveate.train.settings import Settings
+from foveate.train.settings.settings import Settings
 from foveate.train.tuning.space import Range
 
 DATABASE = "study.db"

@@ -13,12 +13,12 @@ import optuna
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import FoveateError, SettingsError
 from foveate.runtime.segment.run_lock import locked
-from foveate.train.dataset import DataSet
-from foveate.train.image_dice import mean_dice_of
-from foveate.train.own_size import validation_dice
-from foveate.train.schedule import share_of_seconds
-from foveate.train.settings import Settings
-from foveate.train.training import Order, train_on
+from foveate.train.calibration.image_dice import mean_dice_of
+from foveate.train.data.dataset import DataSet
+from foveate.train.fitting.schedule import share_of_seconds
+from foveate.train.runs.full_size_dice import validation_dice
+from foveate.train.settings.settings import Settings
+from foveate.train.training import TrainRequest, train_on
 from foveate.train.tuning.report import write_report
 from foveate.train.tuning.space import Range
 from foveate.train.tuning.study import Study
@@ -51,12 +51,13 @@ def tune(dataset: DataSet, plan: Plan) -> Study:
     """Run the trials that are missing and return the study; call it again to go on.
 
     Every trial is a run in ``plan.out``/trials/NNN; ``plan.out``/best is a link to the best one.
-    SettingsError when another process has the study open, or when it was begun with other
+    SettingsError when another process has the study open, or when it was started with other
     settings, data or ranges.
     """
     if plan.trials < 1 or plan.max_minutes < 0:
         raise SettingsError(
-            f"--trials is {plan.trials}, --max-minutes {plan.max_minutes}; wanted 1 or more trials"
+            f"--trials is {plan.trials}, --max-minutes {plan.max_minutes}; "
+            "expected 1 or more trials"
         )
     started = time.monotonic()
     with locked(plan.out):
@@ -80,7 +81,7 @@ def _try(study: Study, dataset: DataSet, plan: Plan) -> None:
     bar.log(f"Trial {trial.number} ({len(study.trials) + 1} of {plan.trials}): {said}")
     try:
         settings = Settings(**{**plan.fixed, **values})
-        train_on(dataset, settings, Order(out, watch=_Pruning(trial, settings)))
+        train_on(dataset, settings, TrainRequest(out, watch=_Pruning(trial, settings)))
         dice = mean_dice_of(validation_dice(out, dataset))
     except optuna.TrialPruned:
         study.prune(trial)

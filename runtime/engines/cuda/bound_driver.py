@@ -1,6 +1,6 @@
-"""What pycuda has no words for, by way of cuda-bindings: graphs, foreign streams and pointers.
+"""CUDA graphs, foreign streams and pointers through cuda-bindings, which pycuda lacks.
 
-The module itself is ``cuda``'s to load; here it is given.
+``pycuda_device`` loads the module and passes it in.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from foveate.runtime.errors import EngineError
 DISABLE_TIMING = 2
 """CU_EVENT_DISABLE_TIMING."""
 NOT_A_POINTER = 1
-"""CUDA_ERROR_INVALID_VALUE: what the driver says of an address that it did not hand out."""
+"""CUDA_ERROR_INVALID_VALUE: the status for an address that the driver did not allocate."""
 
 
 class BoundDriver:
-    """cuda-bindings' driver module. What the driver refuses is an EngineError."""
+    """The driver module of cuda-bindings; failed calls raise EngineError."""
 
     def __init__(self, module: Any, gpu: str) -> None:
         self._module, self._gpu = module, gpu
 
     def follow(self, mine: int, other: int) -> None:
-        """Let a stream wait for what another one holds now; both by their handles."""
+        """Make stream ``mine`` wait for the work now in stream ``other``; both are handles."""
         event = self._call("cuEventCreate", DISABLE_TIMING)
         try:
             self._call("cuEventRecord", event, self._stream(other))
             self._call("cuStreamWaitEvent", self._stream(mine), event, 0)
         finally:
-            self._call("cuEventDestroy", event)  # the driver keeps it until it was passed
+            self._call("cuEventDestroy", event)  # the driver keeps it until it has passed
 
     def gpu_of(self, address: int) -> int | None:
-        """Return the number of the GPU that holds an address, or None where no GPU does."""
+        """Return the number of the GPU that owns an address, None if no GPU does."""
         ordinal = self._module.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
         status, found = self._raw("cuPointerGetAttribute", ordinal, address)
         if int(status) == NOT_A_POINTER:
@@ -43,9 +43,9 @@ class BoundDriver:
         return int(found)
 
     def captured(self, stream: int, work: Callable[[], None]) -> Any:
-        """Return the executable graph of what ``work`` enqueues, or None where it is refused.
+        """Return the executable graph of what ``work`` enqueues, None if capture is refused.
 
-        Garbage is not collected meanwhile: freeing a CUDA object would end the capture.
+        Garbage collection is off meanwhile: freeing a CUDA object would end the capture.
         """
         handle, graph = self._stream(stream), None
         mode = self._module.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
@@ -77,7 +77,7 @@ class BoundDriver:
         return self._module.CUstream(handle)
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """Return what a function of the driver gives next to its status."""
+        """Return the first value of a driver function besides its status."""
         status, *found = self._raw(name, *arguments)
         self._check(name, status)
         return found[0] if found else None

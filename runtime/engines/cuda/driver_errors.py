@@ -1,4 +1,4 @@
-"""What a driver refuses, as errors a user can mend."""
+"""Translate errors of the CUDA driver into errors that a user can fix."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from foveate.runtime.engines.cuda.device import MemoryInfo
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 
 BROKEN = {700, 702, 710, *range(714, 720), 999}
-"""Statuses of the driver after which every further call of the process fails too."""
+"""Driver statuses after which every further call of the process fails too."""
 BROKEN_WORDS = re.compile(
     "illegal memory access|launch timed out|device-side assert|hardware stack error"
     "|illegal instruction|misaligned address|invalid program counter"
     "|not supported on global/shared address space|unspecified launch failure|unknown error"
 )
-"""The same in the words of cuGetErrorString, which is all that pycuda tells."""
+"""The same as texts of cuGetErrorString, which is all that pycuda reports."""
 
 
-class Driven(Protocol):
-    """A device whose driver raises ``error``, and ``memory_error`` when there is no room."""
+class DriverDevice(Protocol):
+    """A device whose driver raises ``error``, or ``memory_error`` when out of memory."""
 
     name: str
     error: type[Exception]
@@ -29,15 +29,15 @@ class Driven(Protocol):
     def memory(self) -> MemoryInfo: ...
 
 
-class Doing:
-    """A guard: what the driver raises inside becomes EngineError, and says what was being done.
+class translate_driver_errors:
+    """Context manager that turns driver exceptions into EngineError with the failed action.
 
-    A class and not a generator: it stands around every call of the driver, and costs a third.
+    A class rather than a generator, which takes three times as long: it guards every driver call.
     """
 
     __slots__ = ("_device", "_on_host", "_what")
 
-    def __init__(self, device: Driven, what: str, on_host: bool = False) -> None:
+    def __init__(self, device: DriverDevice, what: str, on_host: bool = False) -> None:
         self._device, self._what, self._on_host = device, what, on_host
 
     def __enter__(self) -> None:
@@ -52,15 +52,15 @@ class Doing:
         device = self._device
         if isinstance(error, device.memory_error) and self._on_host:
             raise DeviceMemoryError(
-                f"the driver has no room for {self._what}. Use a smaller batch or smaller images, "
-                "or raise what the system lets this process lock (ulimit -l)"
+                f"the driver has no memory for {self._what}. Use a smaller batch or smaller "
+                "images, or raise the limit of locked memory (ulimit -l)"
             ) from error
         if isinstance(error, device.memory_error):
             memory = device.memory()
             raise DeviceMemoryError(
-                f"{device.name} has no room for {self._what}: {memory.free_bytes >> 20} of its "
+                f"{device.name} has no memory for {self._what}: {memory.free_bytes >> 20} of its "
                 f"{memory.total_bytes >> 20} MiB are free. Use a smaller batch or smaller images, "
-                "or end what else uses the GPU"
+                "or stop other processes on the GPU"
             ) from error
         if isinstance(error, device.error):
             raise EngineError(
@@ -69,9 +69,9 @@ class Doing:
 
 
 def restart_advice(status: int | str) -> str:
-    """Return what to do after an error that breaks the process's context, or an empty text.
+    """Return the advice for an error that breaks the process's context, or an empty text.
 
-    ``status`` is the driver's number or its words.
+    ``status`` is the driver's number or its text.
     """
     broken = status in BROKEN if isinstance(status, int) else BROKEN_WORDS.search(status)
-    return ". The GPU's context is broken for good: restart the process" if broken else ""
+    return ". The GPU's context is permanently broken: restart the process" if broken else ""

@@ -21,7 +21,7 @@ import numpy as np
 
 from foveate.runtime.engines.cuda.bound_driver import BoundDriver
 from foveate.runtime.engines.cuda.device import Bytes, MemoryInfo, Stream
-from foveate.runtime.engines.cuda.driver_errors import Doing
+from foveate.runtime.engines.cuda.driver_errors import translate_driver_errors
 from foveate.runtime.errors import EngineError
 
 NON_BLOCKING = 1
@@ -42,7 +42,7 @@ class CudaDevice:
         self.driver = _driver()
         self.name, self.index = f"GPU {index}", index
         self.memory_error, self.error = self.driver.MemoryError, self.driver.Error
-        with Doing(self, "opening it"):
+        with translate_driver_errors(self, "opening it"):
             device = _device(self.driver, index)
             self._context = _primary_context(self.driver, device, index)
             self.name, self.sm = name_and_sm(index)
@@ -56,7 +56,7 @@ class CudaDevice:
         """Make the primary context current on this thread; it may be nested."""
         _pushed.depth = _depth() + 1
         try:
-            with Doing(self, "making its context current"):
+            with translate_driver_errors(self, "making its context current"):
                 self._context.push()
         except EngineError:
             _pushed.depth -= 1
@@ -65,11 +65,11 @@ class CudaDevice:
             yield
         finally:
             _pushed.depth -= 1
-            with Doing(self, "leaving its context"):
+            with translate_driver_errors(self, "leaving its context"):
                 self.driver.Context.pop()
 
     def memory(self) -> MemoryInfo:
-        with Doing(self, "asking for its free memory"):
+        with translate_driver_errors(self, "asking for its free memory"):
             return MemoryInfo(*self.driver.mem_get_info())
 
     def host_buffer(self, nbytes: int) -> CudaHostBuffer:
@@ -125,7 +125,9 @@ class _Pinned(_Held):
         super().__init__(device)
         flags = device.driver.host_alloc_flags
         mode = int(flags.DEVICEMAP) if device.integrated else 0
-        with Doing(device, f"{nbytes} bytes of page-locked host memory", on_host=True):
+        with translate_driver_errors(
+            device, f"{nbytes} bytes of page-locked host memory", on_host=True
+        ):
             self._held = device.driver.pagelocked_empty(nbytes, np.uint8, mem_flags=mode)
         where = (self._held.ctypes.data, False)
         self.__array_interface__ = {
@@ -136,7 +138,7 @@ class _Pinned(_Held):
         }
 
     def device_address(self) -> int:
-        with Doing(self._device, "mapping host memory"):
+        with translate_driver_errors(self._device, "mapping host memory"):
             return int(self._held.base.get_device_pointer())
 
 
@@ -157,7 +159,7 @@ class CudaDeviceBuffer(_Held):
 
     def __init__(self, device: CudaDevice, nbytes: int) -> None:
         super().__init__(device)
-        with Doing(device, f"{nbytes} bytes of GPU memory"):
+        with translate_driver_errors(device, f"{nbytes} bytes of GPU memory"):
             self._held = device.driver.mem_alloc(nbytes)
         self.address, self.nbytes = int(self._held), nbytes
 
@@ -167,20 +169,20 @@ class CudaStream(_Held):
 
     def __init__(self, device: CudaDevice) -> None:
         super().__init__(device)
-        with Doing(device, "a stream"):
+        with translate_driver_errors(device, "a stream"):
             self._held = device.driver.Stream(NON_BLOCKING)
         self.handle = int(self._held.handle)
 
     def to_device(self, address: int, source: Bytes) -> None:
-        with Doing(self._device, "a copy to the GPU"):
+        with translate_driver_errors(self._device, "a copy to the GPU"):
             self._device.driver.memcpy_htod_async(address, source, self._held)
 
     def to_host(self, target: Bytes, address: int) -> None:
-        with Doing(self._device, "a copy from the GPU"):
+        with translate_driver_errors(self._device, "a copy from the GPU"):
             self._device.driver.memcpy_dtoh_async(target, address, self._held)
 
     def within(self, target: int, source: int, nbytes: int) -> None:
-        with Doing(self._device, "a copy on the GPU"):
+        with translate_driver_errors(self._device, "a copy on the GPU"):
             self._device.driver.memcpy_dtod_async(target, source, nbytes, self._held)
 
     def follow(self, handle: int) -> None:
@@ -190,7 +192,7 @@ class CudaStream(_Held):
         event.record(self._held)
 
     def wait(self) -> None:
-        with Doing(self._device, "the work of a stream"):
+        with translate_driver_errors(self._device, "the work of a stream"):
             self._held.synchronize()
 
 
@@ -200,19 +202,19 @@ class CudaEvent(_Held):
     def __init__(self, device: CudaDevice, spin: bool) -> None:
         super().__init__(device)
         flags = device.driver.event_flags
-        with Doing(device, "an event"):
+        with translate_driver_errors(device, "an event"):
             self._held = device.driver.Event(flags.DEFAULT if spin else flags.BLOCKING_SYNC)
 
     def record(self, stream: CudaStream) -> None:
-        with Doing(self._device, "recording an event"):
+        with translate_driver_errors(self._device, "recording an event"):
             stream.mark(self._held)
 
     def wait(self) -> None:
-        with Doing(self._device, "the work before an event"):
+        with translate_driver_errors(self._device, "the work before an event"):
             self._held.synchronize()
 
     def elapsed_ms(self, since: CudaEvent) -> float:
-        with Doing(self._device, "timing an event"):
+        with translate_driver_errors(self._device, "timing an event"):
             return float(self._held.time_since(since._held))
 
 

@@ -1,6 +1,6 @@
-"""The NVIDIA driver asked which GPUs are here: without pycuda, without a context, without memory.
+"""Query the NVIDIA driver for its GPUs, without pycuda, a context or GPU memory.
 
-The answer is for ``foveate info`` and for errors. What computes goes through ``cuda.py``.
+For ``foveate info`` and error messages; computation goes through ``pycuda_device``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAJOR, MINOR = 75, 76
 
 @dataclass(frozen=True)
 class GpuFacts:
-    """A GPU: its name, its compute capability (sm86) and how much memory it has."""
+    """A GPU: its name, compute capability (sm86) and memory."""
 
     name: str
     sm: str
@@ -29,11 +29,11 @@ class GpuFacts:
 
 
 class NoGpu(Exception):
-    """There is no GPU that the NVIDIA driver can use; the text says why."""
+    """The NVIDIA driver can use no GPU; the text says why."""
 
 
 def gpus() -> list[GpuFacts]:
-    """Return every GPU, at least one; NoGpu says why there is none."""
+    """Return all GPUs, at least one; raises NoGpu with the reason otherwise."""
     driver = _driver()
     count = ctypes.c_int()
     _call(driver, "cuDeviceGetCount", ctypes.byref(count))
@@ -43,7 +43,7 @@ def gpus() -> list[GpuFacts]:
 
 
 def driver_cuda() -> str:
-    """Return the newest CUDA that the NVIDIA driver runs, 12.8 for example; "" without a driver."""
+    """Return the newest CUDA that the NVIDIA driver supports, e.g. 12.8; "" without a driver."""
     version = ctypes.c_int()
     try:
         _call(_library(), "cuDriverGetVersion", ctypes.byref(version))
@@ -53,7 +53,7 @@ def driver_cuda() -> str:
 
 
 def driver_problem() -> str:
-    """Return why the NVIDIA driver finds no GPU, or an empty text where it finds one."""
+    """Return why the NVIDIA driver finds no GPU, an empty text if it finds one."""
     try:
         gpus()
     except NoGpu as error:
@@ -65,7 +65,7 @@ def _library() -> Any:
     try:
         return ctypes.CDLL(LIBRARY)
     except OSError as error:
-        raise NoGpu(f"the NVIDIA driver is not here ({error})") from None
+        raise NoGpu(f"the NVIDIA driver is not installed ({error})") from None
 
 
 def _driver() -> Any:

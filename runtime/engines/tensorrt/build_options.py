@@ -1,4 +1,4 @@
-"""What a TensorRT plan is built for: shapes, limits and targets, and the command that says so."""
+"""The options of a TensorRT plan: shapes, limits and targets, and the matching command."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from foveate.runtime.limits import MAX_ELEMENTS
 MAX_BATCH, MAX_SIDE = 4096, 32768
 MAX_WORKSPACE_MB = 1 << 20
 CURRENT = "current"
-"""The target of TensorRT-RTX that is the GPU of the build, and no other."""
+"""The target of TensorRT-RTX for the GPU of the build only."""
 TARGET = re.compile(rf"sm\d{{2,3}}|{CURRENT}")
 
 
 @dataclass(frozen=True)
 class Span:
-    """The least, the usual and the most that a plan takes along one axis."""
+    """The minimum, optimum and maximum of a plan along one axis."""
 
     min: int
     opt: int
     max: int
 
     def outside(self, name: str, value: int) -> str:
-        """Return what is wrong with a value, in words; nothing when it lies inside."""
+        """Return what is wrong with a value, an empty text if it lies within."""
         if self.min <= value <= self.max:
             return ""
         allowed = str(self.min) if self.min == self.max else f"{self.min} to {self.max}"
@@ -36,14 +36,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Profile:
-    """The shapes a plan takes: any batch, height and width inside the three spans."""
+    """The shapes of a plan: any batch, height and width within the three spans."""
 
     batch: Span
     height: Span
     width: Span
 
     def outside(self, batch: int, height: int, width: int) -> str:
-        """Return which axes of a shape lie outside, in words; nothing when the plan covers it."""
+        """Return which axes of a shape lie outside, an empty text if the plan covers it."""
         found = (
             self.batch.outside("batch", batch),
             self.height.outside("height", height),
@@ -59,14 +59,14 @@ class Profile:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How a plan is built.
+    """The options of a build.
 
-    ``batch`` is its least, usual and most images. ``sizes`` are (height, width) pairs: the smallest
-    and largest of each side bound the profile, the first is what it is tuned for.
-    ``workspace_mb`` 0 leaves the limit to TensorRT; ``optimisation_level`` 3 is TensorRT's own.
-    ``tf32`` lets float32 products round to 10 bits: the precision of that name. ``targets`` are
-    compute capabilities such as sm86, or ``current`` alone, for TensorRT-RTX; ``timing_cache``,
-    ``version_compatible`` and ``hardware_compatible`` are for full TensorRT.
+    ``batch``: minimum, optimum and maximum images. ``sizes``: (height, width) pairs; the smallest
+    and largest sides bound the profile, the first pair is the optimum. ``workspace_mb`` 0 leaves
+    the limit to TensorRT; ``optimisation_level`` 3 is its default. ``tf32`` rounds float32 products
+    to 10 bits. ``targets``, for TensorRT-RTX: compute capabilities such as sm86, or only
+    ``current``. ``timing_cache``, ``version_compatible`` and ``hardware_compatible`` are for full
+    TensorRT.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -87,13 +87,13 @@ class BuildOptions:
 
     @property
     def for_this_gpu(self) -> bool:
-        """Whether TensorRT-RTX builds for the GPU at hand alone."""
+        """Whether TensorRT-RTX builds only for the GPU of the build."""
         return CURRENT in self.targets
 
     def check(self, channels: int) -> None:
-        """Raise SettingsError unless the options can be built for.
+        """Raise SettingsError unless the options are valid.
 
-        ``channels`` are those of the graph's widest tensor that is as large as the image.
+        ``channels``: of the graph's widest tensor at image size.
         """
         problems = list(self._problems())
         if problems:
@@ -112,26 +112,32 @@ class BuildOptions:
         if not 1 <= least <= usual <= most <= MAX_BATCH:
             given = ",".join(map(str, self.batch))
             problems.append(
-                f"--batch is {given}; wanted MIN,OPT,MAX in rising order, 1 to {MAX_BATCH}"
+                f"--batch is {given}; expected MIN,OPT,MAX in rising order, 1 to {MAX_BATCH}"
             )
         for height, width in self.sizes:
             if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
-                problems.append(f"--size {height}x{width}; wanted sides of 1 to {MAX_SIDE}")
+                problems.append(f"--size {height}x{width}; expected sides of 1 to {MAX_SIDE}")
         if not self.sizes:
-            problems.append("--size is missing; wanted HEIGHTxWIDTH, for example --size 1024x1024")
+            problems.append(
+                "--size is missing; expected HEIGHTxWIDTH, for example --size 1024x1024"
+            )
         if not 0 <= self.optimisation_level <= 5:
-            problems.append(f"--optimisation-level is {self.optimisation_level}; wanted 0 to 5")
+            problems.append(f"--optimisation-level is {self.optimisation_level}; expected 0 to 5")
         if not 0 <= self.workspace_mb <= MAX_WORKSPACE_MB:
-            problems.append(f"--workspace is {self.workspace_mb} MB; wanted 0 (TensorRT's) or more")
+            problems.append(
+                f"--workspace is {self.workspace_mb} MB; expected 0 (TensorRT's) or more"
+            )
         for name in self.targets:
             if not TARGET.fullmatch(name):
                 problems.append(f'--target "{name}"; expected compute capabilities such as sm86')
         if self.for_this_gpu and len(self.targets) > 1:
-            problems.append(f"--target {','.join(self.targets)}; {CURRENT} goes with no other")
+            problems.append(
+                f"--target {','.join(self.targets)}; {CURRENT} cannot be combined with others"
+            )
         return problems
 
     def arguments(self) -> list[str]:
-        """Return the arguments of ``foveate build`` that say the same beside ``--precision``."""
+        """Return the equivalent arguments of ``foveate build``, without ``--precision``."""
         sizes = ",".join(f"{height}x{width}" for height, width in self.sizes)
         found = ["--batch", ",".join(map(str, self.batch)), "--size", sizes]
         if self.workspace_mb:
@@ -160,7 +166,7 @@ class BuildOptions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BuildOptions:
-        """Return the options held in JSON values; BundleError names what is wrong."""
+        """Return the options from JSON values; BundleError names what is wrong."""
         try:
             options = cls(
                 **{
@@ -181,7 +187,7 @@ class BuildOptions:
 
 
 def in_order(target: str) -> tuple[int, str]:
-    """Return what sorts targets by age: sm86 before sm120."""
+    """Return the sort key of a target: sm86 before sm120."""
     return len(target), target
 
 
@@ -191,5 +197,5 @@ def _span(sides: list[int]) -> Span:
 
 def _int(value: Any) -> int:
     if not is_a(value, int):
-        raise TypeError(f"{value!r:.40}; wanted int")
+        raise TypeError(f"{value!r:.40}; expected int")
     return int(value)

@@ -65,7 +65,7 @@ class Plan:
         if self._engine is None:
             raise EngineError(
                 f"{facts.flavour} {trt.__version__} refuses the plan that {facts.version} built: "
-                f"{self._log.take()}. Build it again: {facts.build_line}"
+                f"{self._log.take()}. Rebuild it: {facts.build_line}"
             )
         self._config, self._cache, self.cache_loaded = None, None, None
         if facts.flavour == "tensorrt_rtx":
@@ -235,7 +235,7 @@ def _module(facts: PlanFacts) -> Any:
     if facts.flavour not in FLAVOURS:
         raise EngineError(
             f'the plan is for "{facts.flavour}"; wanted one of {", ".join(FLAVOURS)}. '
-            f"Build it again: {facts.build_line}"
+            f"Rebuild it: {facts.build_line}"
         )
     try:
         return importlib.import_module(facts.flavour)

@@ -1,8 +1,8 @@
-"""The cache of TensorRT plans: a folder of plans, each with the record of what it is.
+"""The cache of TensorRT plans: a folder of plans, each with its record.
 
-``KEY.plan`` is the plan, ``KEY.json`` its record, ``KEY.log`` what TensorRT said while building.
-A plan counts only with its record, which is written last, and only while its sha256 is the one the
-record holds: a plan may run code of its own, so none is loaded that this cache did not write.
+``KEY.plan`` is the plan, ``KEY.json`` its record, ``KEY.log`` the log of its build. A plan is valid
+only with its record, which is written last, and while it has the record's sha256: a plan may run
+its own code, so only plans that this cache wrote are loaded.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from foveate.runtime.errors import BundleError, EngineError
 LOCK = "cache.lock"
 KEY_FILE = re.compile(r"([0-9a-f]{64})\.[A-Za-z.-]{1,40}")
 Builder = Callable[[Path], bytes]
-"""Returns the bytes of a plan; writes its log to the path given."""
+"""Builds a plan and returns its bytes; writes its log to the given path."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A key of the cache: its record, or why it has none that holds."""
+    """A key of the cache with its record, or why there is no valid one."""
 
     key: str
     record: PlanRecord | None
@@ -44,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class PlanCache:
-    """A folder of plans. Writing takes its lock, so two processes build a plan once."""
+    """A folder of plans. Writers lock it, so two processes build a plan only once."""
 
     folder: Path
 
@@ -52,23 +52,23 @@ class PlanCache:
         return self.folder / f"{key}{suffix}"
 
     def changed_ns(self) -> int:
-        """Return when the folder last gained or lost a file, 0 where it is not there."""
+        """Return when a file was last added to or removed from the folder, 0 without one."""
         try:
             return self.folder.stat().st_mtime_ns
         except OSError:
             return 0
 
     def entries(self) -> list[Entry]:
-        """Return what the cache holds, by key; the plans themselves are not read."""
+        """Return the entries of the cache by key, without reading the plans."""
         return [self._entry(key) for key in self._keys()]
 
     def records(self) -> list[PlanRecord]:
-        """Return the sound records, the newest first."""
+        """Return the valid records, newest first."""
         found = [entry.record for entry in self.entries() if entry.record]
         return sorted(found, key=lambda record: record.created, reverse=True)
 
     def verify(self) -> list[Entry]:
-        """Return what the cache holds, with every plan read and compared with its record."""
+        """Return the entries of the cache, each plan checked against its record."""
         found = []
         for entry in self.entries():
             try:
@@ -80,14 +80,14 @@ class PlanCache:
         return found
 
     def read(self, record: PlanRecord, bundle: str) -> bytes:
-        """Return a plan, checked; EngineError carries the line that builds it again."""
+        """Return a verified plan; EngineError has the command that rebuilds it."""
         try:
             return self._content(record)
         except BundleError as error:
-            raise EngineError(f"{error}. Build it again: {record.build_line(bundle)}") from None
+            raise EngineError(f"{error}. Rebuild it: {record.build_line(bundle)}") from None
 
     def get(self, key: str) -> PlanRecord | None:
-        """Return the record of a key when its plan is there and sound."""
+        """Return the record of a key if its plan is valid, else None."""
         entry = self._entry(key)
         try:
             if entry.record:
@@ -104,9 +104,9 @@ class PlanCache:
         build: Builder,
         waiting: Callable[[], object],
     ) -> tuple[PlanRecord, bool]:
-        """Return the plan's record, and whether it had to be built.
+        """Return the plan's record, and whether it was built now.
 
-        ``waiting`` is called when another process is building. A builder that fails leaves its log.
+        ``waiting`` is called while another process builds. A failed builder leaves its log.
         """
         with self.locked(waiting):
             found = self.get(recipe.key)
@@ -128,7 +128,7 @@ class PlanCache:
             return record, True
 
     def write(self, record: PlanRecord, plan: bytes) -> None:
-        """Write a plan, then its record: a kill between the two leaves no plan that counts."""
+        """Write a plan, then its record, so that an interruption leaves no valid plan."""
         path = self.path(record.key, ".json")
         path.unlink(missing_ok=True)
         write_atomically(self.path(record.key, ".plan"), lambda file: file.write(plan))
@@ -137,8 +137,8 @@ class PlanCache:
 
     @contextmanager
     def locked(self, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
-        """Hold the cache's lock, which a process that dies gives back; makes the folder."""
-        from filelock import FileLock, Timeout  # 15 ms of a start that locks nothing
+        """Hold the lock of the cache, which ends with its process; creates the folder."""
+        from filelock import FileLock, Timeout  # 15 ms at start, rarely needed
 
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = FileLock(self.folder / LOCK)
@@ -160,7 +160,7 @@ class PlanCache:
     def _entry(self, key: str) -> Entry:
         path = self.path(key, ".json")
         if not path.exists():
-            return Entry(key, None, "has no record: its build was not finished")
+            return Entry(key, None, "has no record: its build did not finish")
         try:
             record = read_record(path)
         except BundleError as error:
@@ -176,27 +176,27 @@ class PlanCache:
 
 
 def sound_plan(path: Path, record: PlanRecord) -> bytes:
-    """Return the bytes of a plan's file; BundleError unless they are those of the record."""
+    """Return the bytes of a plan's file; BundleError unless they match the record."""
     try:
         if path.is_symlink():
-            raise BundleError(f"{path}: is a link; wanted a plain file")
+            raise BundleError(f"{path}: is a link; expected a regular file")
         plan = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
     if hashlib.sha256(plan).hexdigest() != record.plan_sha256:
-        raise BundleError(f"{path}: is not the plan that its record was written for")
+        raise BundleError(f"{path}: does not match its record")
     return plan
 
 
 def plan_cache() -> PlanCache:
-    """Return the cache of this user."""
+    """Return the current user's cache."""
     return PlanCache(cache_folder("plans"))
 
 
 def prune(cache: PlanCache, versions: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Remove what no engine here can load; return (file name, why) of each file removed.
+    """Remove what no engine here can load; return (file name, reason) of each file.
 
-    ``versions``: the TensorRTs installed; plans of others are kept, they may be for elsewhere.
+    ``versions``: installed TensorRT versions by flavour; plans of other flavours stay.
     """
     removed = []
     with cache.locked():
@@ -204,25 +204,25 @@ def prune(cache: PlanCache, versions: Mapping[str, str]) -> list[tuple[str, str]
             why = entry.problem or (_stale(entry.record, versions) if entry.record else "")
             if why:
                 removed += [(name, why) for name in _remove(cache, f"{entry.key}.*")]
-        leftovers = _remove(cache, f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}")
-        removed += [(name, "left by a build that was killed") for name in leftovers]
+        stale = _remove(cache, f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}")
+        removed += [(name, "left by an interrupted build") for name in stale]
     return removed
 
 
 def export_plan(cache: PlanCache, record: PlanRecord, out: Path) -> Path:
-    """Write a plan to ``out`` and its record beside it; return the record's path."""
+    """Write a plan to ``out`` and its record next to it; return the record's path."""
     plan = cache.read(record, record.bundle)
-    beside = record_path(out)
+    path = record_path(out)
     text = json.dumps(record.as_dict(), indent=1) + "\n"
     write_atomically(out, lambda file: file.write(plan))
-    write_atomically(beside, lambda file: file.write(text.encode()))
-    return beside
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return path
 
 
 def import_plan(cache: PlanCache, file: Path) -> PlanRecord:
-    """Put a plan that ``export_plan`` wrote into the cache; BundleError when it was changed."""
+    """Import a plan that ``export_plan`` wrote; BundleError if it was changed."""
     if not file.is_file():
-        raise BundleError(f"{file}: no such plan; wanted a file of foveate build --out")
+        raise BundleError(f"{file}: no such plan; expected a file of foveate build --out")
     record = read_record(record_path(file))
     plan = sound_plan(file, record)
     with cache.locked():
@@ -231,12 +231,12 @@ def import_plan(cache: PlanCache, file: Path) -> PlanRecord:
 
 
 def record_path(plan: Path) -> Path:
-    """Return where the record of an exported plan lies."""
+    """Return the path of the record of an exported plan."""
     return plan.with_name(f"{plan.name}.json")
 
 
 def _stale(record: PlanRecord, versions: Mapping[str, str]) -> str:
-    """Return why a sound plan is of no use any more; version-compatible ones stay."""
+    """Return why a valid plan is no longer usable; version-compatible plans stay."""
     recipe = record.recipe
     installed = versions.get(recipe.flavour, recipe.version)
     if recipe.version == installed or recipe.options.version_compatible:

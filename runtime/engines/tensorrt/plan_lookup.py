@@ -1,4 +1,4 @@
-"""Which plans of the cache run here, which one covers a call, or what to build for it."""
+"""Look up the plans that run here, the one that covers a call, or what to build for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from foveate.runtime.engines.tensorrt.plan_record import (
 from foveate.runtime.errors import PlanError
 
 AMPERE = 80
-"""The oldest compute capability of hardware-compatible plans, and of TensorRT-RTX's by default."""
+"""The lowest compute capability of hardware-compatible plans and TensorRT-RTX's default."""
 
 Shape = tuple[int, int, int]
 """Images, height and width of a call."""
@@ -26,11 +26,10 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class PlanQuery:
-    """What plans are looked for: by which TensorRT, on which GPU, of which graph.
+    """The TensorRT, GPU and graph to look up plans for.
 
-    ``bundle``, its path, and ``gpu``, the number of the GPU, are for the line that builds what is
-    missing. ``precision`` is fp32, fp16 or tf32; ``graph_sha256`` is that of the graph it runs
-    (``plan_record.graph_of``).
+    ``bundle`` (path) and ``gpu`` (number) are for the command that builds a missing plan.
+    ``precision`` is fp32, fp16 or tf32; ``graph_sha256`` is of the graph that it runs.
     """
 
     flavour: str
@@ -42,7 +41,7 @@ class PlanQuery:
     gpu: int = 0
 
     def refusal(self, record: PlanRecord) -> str:
-        """Return why a plan of the graph does not run here, in words; nothing when it does."""
+        """Return why a plan of the graph does not run here, an empty text if it does."""
         recipe = record.recipe
         if recipe.flavour != self.flavour:
             return f"is for {recipe.flavour}; {self.flavour} {self.version} is installed"
@@ -51,11 +50,11 @@ class PlanQuery:
         ):
             return f"was built by {recipe.flavour} {recipe.version}; {self.version} is installed"
         if not record.for_this_platform:
-            return f"was built for {record.platform}; here is {this_platform()}"
+            return f"was built for {record.platform}; this is {this_platform()}"
         if not self._runs_here(recipe.options, recipe.device):
             built_for = recipe.device.name if recipe.device else ", ".join(recipe.options.targets)
             return (
-                f"is for {built_for or 'sm80 and later'}; here is {self.device.name} "
+                f"is for {built_for or 'sm80 and later'}; this is {self.device.name} "
                 f"({self.device.sm})"
             )
         if recipe.options.tf32 != (self.precision == TF32):
@@ -63,16 +62,16 @@ class PlanQuery:
         return ""
 
     def build_line(self, options: BuildOptions | None) -> str:
-        """Return the command that builds a plan; without options the size is left to be filled."""
-        here_alone = self.flavour == "tensorrt" or (options is not None and options.for_this_gpu)
-        where = f" --gpu {self.gpu}" if self.gpu and here_alone else ""
+        """Return the command that builds a plan; without options it has a size placeholder."""
+        this_gpu_only = self.flavour == "tensorrt" or (options is not None and options.for_this_gpu)
+        where = f" --gpu {self.gpu}" if self.gpu and this_gpu_only else ""
         if options is not None:
             return build_line(self.bundle, self.precision, options) + where
         line = build_line(self.bundle, self.precision, BuildOptions(((1, 1),)))
         return line.split(" --batch ")[0] + " --size HEIGHTxWIDTH" + where
 
     def adapted(self, options: BuildOptions) -> BuildOptions:
-        """Return options of a plan for elsewhere as they build one for here."""
+        """Return the options of a plan for another machine, changed to build it for this one."""
         if self.flavour == "tensorrt":
             return replace(options, targets=())
         if options.for_this_gpu:
@@ -102,33 +101,33 @@ class PlanQuery:
         )
 
 
-def usable(cache: PlanCache, wanted: PlanQuery) -> list[PlanRecord]:
-    """Return the plans of the graph that run here, the newest first."""
-    return [record for record in _of_graph(cache, wanted) if not wanted.refusal(record)]
+def usable(cache: PlanCache, query: PlanQuery) -> list[PlanRecord]:
+    """Return the plans of the graph that run here, newest first."""
+    return [record for record in _of_graph(cache, query) if not query.refusal(record)]
 
 
 def covering(records: Sequence[PlanRecord], shape: Shape) -> PlanRecord | None:
-    """Return the plan that covers a call, the one with the least room to spare; None if none."""
+    """Return the smallest plan that covers a call, None if there is none."""
     fitting = [r for r in records if not r.recipe.options.profile.outside(*shape)]
     return min(fitting, key=lambda r: r.recipe.options.profile.most_pixels, default=None)
 
 
-def find(cache: PlanCache, wanted: PlanQuery, shape: Shape) -> PlanRecord:
-    """Return the plan that covers a call; PlanError as ``no_plan`` words it."""
-    found = covering(usable(cache, wanted), shape)
+def find(cache: PlanCache, query: PlanQuery, shape: Shape) -> PlanRecord:
+    """Return the plan that covers a call; raises the PlanError of ``no_plan``."""
+    found = covering(usable(cache, query), shape)
     if found is None:
-        raise no_plan(cache, wanted, shape)
+        raise no_plan(cache, query, shape)
     return found
 
 
-def no_plan(cache: PlanCache, wanted: PlanQuery, shape: Shape | None) -> PlanError:
-    """Return the error of a call that no plan covers; None: whatever its shape.
+def no_plan(cache: PlanCache, query: PlanQuery, shape: Shape | None) -> PlanError:
+    """Return the error of a call that no plan covers; shape None: of any shape.
 
-    It says what there is, what lies outside, and the line that builds what is missing.
+    It says which plans exist, what they do not cover, and the command that builds the missing one.
     """
-    of_graph = _of_graph(cache, wanted)
-    here = [record for record in of_graph if not wanted.refusal(record)]
-    what = f"the {wanted.precision} graph of {wanted.bundle}"
+    of_graph = _of_graph(cache, query)
+    here = [record for record in of_graph if not query.refusal(record)]
+    what = f"the {query.precision} graph of {query.bundle}"
     options: BuildOptions | None = None
     if here and shape:
         options = here[0].recipe.options.widened(*shape)
@@ -136,17 +135,17 @@ def no_plan(cache: PlanCache, wanted: PlanQuery, shape: Shape | None) -> PlanErr
         reason = f"the plan of {what} does not cover {outside}"
     elif of_graph:
         old = of_graph[0].recipe.options
-        options = wanted.adapted(old.widened(*shape) if shape else old)
-        reason = f"the plan of {what} {wanted.refusal(of_graph[0])}"
+        options = query.adapted(old.widened(*shape) if shape else old)
+        reason = f"the plan of {what} {query.refusal(of_graph[0])}"
     else:
         if shape:
             options = BuildOptions((shape[1:],), (1, shape[0], shape[0]))
         reason = f"there is no plan of {what} in {cache.folder}"
-    return PlanError(f"{reason}. Build one: {wanted.build_line(options)}")
+    return PlanError(f"{reason}. Build one: {query.build_line(options)}")
 
 
-def _of_graph(cache: PlanCache, wanted: PlanQuery) -> list[PlanRecord]:
-    return [r for r in cache.records() if r.recipe.graph_sha256 == wanted.graph_sha256]
+def _of_graph(cache: PlanCache, query: PlanQuery) -> list[PlanRecord]:
+    return [r for r in cache.records() if r.recipe.graph_sha256 == query.graph_sha256]
 
 
 def _capability(device: Gpu) -> int:

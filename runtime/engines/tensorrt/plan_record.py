@@ -1,4 +1,4 @@
-"""What is known of a plan: what it was built from, for which device, and its sha256."""
+"""The record of a plan: what it was built from, for which device, and its sha256."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a plan is.
+    """Everything that determines a plan.
 
-    ``device`` is the GPU it is for; None where TensorRT-RTX builds for targets instead.
+    ``device`` is its GPU; None if TensorRT-RTX built it for targets instead.
     """
 
     flavour: str
@@ -66,7 +66,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """A plan that was built: ``plan_sha256`` is the only content that may stand in its file.
+    """A built plan: its file must have ``plan_sha256``.
 
     ``platform`` is where it runs (``this_platform``), empty in records of earlier versions.
     """
@@ -89,7 +89,7 @@ class PlanRecord:
         return self.platform in ("", this_platform())
 
     def build_line(self, bundle: str = "") -> str:
-        """Return the command that builds the plan again; ``bundle`` is the path to write in it."""
+        """Return the command that rebuilds the plan, with the path ``bundle``."""
         return build_line(bundle or self.bundle, self.precision, self.recipe.options)
 
     def __str__(self) -> str:
@@ -111,7 +111,7 @@ class PlanRecord:
 
 
 def this_platform() -> str:
-    """Return the system and processor that a plan built here runs on, linux-x86_64 for example."""
+    """Return the platform of plans built here, for example linux-x86_64."""
     return f"{sys.platform}-{machine()}"
 
 
@@ -127,7 +127,7 @@ def build_line(bundle: str, precision: str, options: BuildOptions) -> str:
 
 
 def read_record(path: Path) -> PlanRecord:
-    """Return the record in a JSON file; BundleError when it is not as the cache wrote it."""
+    """Return the record in a JSON file; BundleError if it was changed."""
     values = read_json(path, "the record of a plan, written by foveate build")
     stated = values.pop(OWN_HASH, None)
     if canonical_sha256(values) != stated:

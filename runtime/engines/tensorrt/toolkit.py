@@ -1,4 +1,4 @@
-"""Which TensorRT is installed, the full one or TensorRT-RTX; imported when asked for."""
+"""Find the installed TensorRT, the full one or TensorRT-RTX; imported on demand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from foveate.runtime.errors import EngineError
 
 @dataclass(frozen=True)
 class Flavour:
-    """One of the two TensorRTs: its name in words, and the extra that installs it."""
+    """One of the two TensorRTs: its name, and the extra that installs it."""
 
     name: str
     extra: str
@@ -25,7 +25,7 @@ FLAVOURS = {
     "tensorrt": Flavour("TensorRT", "tensorrt"),
     "tensorrt_rtx": Flavour("TensorRT-RTX", "rtx"),
 }
-"""Module -> what it is. The full one is taken where both are installed."""
+"""Module -> flavour. If both are installed, the full one is used."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ class Toolkit:
 
 
 def installed_toolkits() -> list[Toolkit]:
-    """Return every TensorRT that can be imported here, the one to take first."""
+    """Return every TensorRT that can be imported, the preferred one first."""
     found = []
     for flavour in FLAVOURS:
         try:
             module: Any = importlib.import_module(flavour)
             found.append(Toolkit(flavour, str(module.__version__), module))
-        except (ImportError, OSError, AttributeError):  # not there, or without its library
+        except (ImportError, OSError, AttributeError):  # not installed, or without its library
             continue
     return found
 
 
 def toolkit() -> Toolkit:
-    """Return the TensorRT to use; EngineError carries the install lines."""
+    """Return the TensorRT to use; EngineError has the install commands."""
     found = installed_toolkits()
     if not found:
         raise EngineError(

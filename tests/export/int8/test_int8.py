@@ -15,11 +15,11 @@ from onnx import TensorProto, numpy_helper
 
 from foveate.export.folding import folded
 from foveate.export.image_sets import image_sets
-from foveate.export.int8.mixed_precision import Search
-from foveate.export.int8.quantise import quantised, value_ranges
+from foveate.export.int8.mixed_precision import BlockSearch
+from foveate.export.int8.quantise import block_names, quantise, value_ranges
 from foveate.export.onnx_graph.cascade import cascade_model
-from foveate.export.onnx_graph.layers import block_names, nodes_of_networks
 from foveate.export.onnx_graph.lint import lint
+from foveate.export.onnx_graph.networks import network_nodes
 from foveate.export.source import read_source
 from foveate.runtime import agreement as overlap
 from foveate.runtime.agreement import dice
@@ -27,7 +27,7 @@ from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.base import Array
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import BundleError, DataError, EngineError
-from foveate.train.dataset import Case
+from foveate.train.data.dataset import Case
 from tests.conftest import run
 from tests.drawing import (
     SEPARATE_SIZES,
@@ -132,7 +132,7 @@ def test_the_geometry_is_float32_and_bit_for_bit_that_of_the_fp32_graph(
     found = []
     for precision in ("fp32", "int8"):
         model = onnx.load(int8 / f"cascade.{precision}.onnx")
-        inside = {node.output[0] for node in nodes_of_networks(model)}
+        inside = {node.output[0] for node in network_nodes(model)}
         left = [node for node in model.graph.node if node.output[0] not in inside]
         del model.graph.node[:]
         model.graph.node.extend(left)
@@ -160,7 +160,7 @@ def test_engines_compute_it_and_agree(
     name: str, random_model: onnx.ModelProto, images: list[Array]
 ) -> None:
     """OpenVINO lost the zero point of signed values behind a Concat."""
-    graph = quantised(random_model, value_ranges(random_model, images), ())
+    graph = quantise(random_model, value_ranges(random_model, images), ())
     plain = onnxruntime.SessionOptions()
     plain.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(graph.SerializeToString(), plain)
@@ -173,7 +173,7 @@ def test_engines_compute_it_and_agree(
 def test_onnx_runtime_multiplies_in_8_bits(
     random_model: onnx.ModelProto, images: list[Array], tmp_path: Path
 ) -> None:
-    graph = quantised(random_model, value_ranges(random_model, images), ("stage1.head",))
+    graph = quantise(random_model, value_ranges(random_model, images), ("stage1.head",))
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 4
@@ -188,7 +188,7 @@ def test_a_block_in_float32_keeps_its_weights(
     names = block_names(random_model)
     assert names[0] == "stage1.encoder.0" and names[-1] == "stage2.head"
     left = ("stage1.encoder.1", "stage2.up.0")
-    graph = quantised(random_model, value_ranges(random_model, images), left)
+    graph = quantise(random_model, value_ranges(random_model, images), left)
     plain = {name for name, kind in weight_types(graph).items() if kind == TensorProto.FLOAT}
     assert plain == {"stage1.encoder.1.0", "stage1.encoder.1.3", "stage2.up.0"}
     stored = {item.name: item for item in random_model.graph.initializer}
@@ -202,7 +202,7 @@ def test_one_block_alone_leaves_everything_else_in_float32(
     random_model: onnx.ModelProto, images: list[Array]
 ) -> None:
     others = [name for name in block_names(random_model) if name != "stage2.head"]
-    graph = quantised(random_model, value_ranges(random_model, images), others)
+    graph = quantise(random_model, value_ranges(random_model, images), others)
     found = [node for node in graph.graph.node if node.op_type == "QuantizeLinear"]
     assert len(found) == 2 and all("stage2" in "".join(graph_readers(graph, n)) for n in found)
 
@@ -220,12 +220,12 @@ def test_the_worst_blocks_stay_in_float32_until_the_bound_holds(
     random_model: onnx.ModelProto, images: list[Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = [Case(str(index), image[0], None) for index, image in enumerate(images)]
-    search = Search(random_model, cases, "uint8", lambda *step: None)
-    whole = search._with(()).change.value
+    search = BlockSearch(random_model, cases, "uint8", lambda *step: None)
+    whole = search.quantise(()).change.value
     assert whole > 0
     monkeypatch.setitem(overlap.BOUNDS, "int8", (1.2 * whole, 1.0))
     found = search.run()
-    assert found.in_float == tuple(found.effects)[: len(found.in_float)] != ()
+    assert found.float_blocks == tuple(found.effects)[: len(found.float_blocks)] != ()
     assert list(found.effects.values()) == sorted(found.effects.values(), reverse=True)
     assert found.change.value <= 0.8 * whole
 
@@ -237,7 +237,7 @@ def test_the_threshold_graph_returns_the_shape_that_was_drawn(name: str) -> None
     model = cascade_model(threshold_spec(), threshold_network(1), threshold_network(2), "int8")
     shapes = [ellipse(height, width) for height, width in SEPARATE_SIZES]
     pixels = [shape[None] * np.uint8(255) for shape in shapes]
-    graph = quantised(model, value_ranges(model, pixels[:1]), ()).SerializeToString()
+    graph = quantise(model, value_ranges(model, pixels[:1]), ()).SerializeToString()
     with engine_from_onnx(name, graph) as engine:
         for shape, image in zip(shapes, pixels, strict=True):
             mask = engine.run({"image": image}, ("mask",))["mask"][0]
@@ -248,7 +248,7 @@ def test_other_masks_are_refused_with_the_blocks_to_blame(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(overlap.BOUNDS, "int8", (1e-9, 1e-9))
-    monkeypatch.setattr("foveate.export.int8.mixed_precision.MOST", 1)
+    monkeypatch.setattr("foveate.export.int8.mixed_precision.MAX_FLOAT_BLOCKS", 1)
     result = run("export", trained, "--out", tmp_path / "b", "--precision", "fp32,int8")
     said = str(result.exception)
     assert isinstance(result.exception, BundleError) and "the int8 graph does not give" in said

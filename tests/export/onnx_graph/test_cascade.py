@@ -15,8 +15,8 @@ from foveate.runtime.agreement import dice
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.spec import Normalisation, Region
-from foveate.train.cascade import TorchCascade
-from foveate.train.phantom import PhantomSettings, phantom
+from foveate.train.data.phantom import PhantomSettings, phantom
+from foveate.train.reference.cascade import TorchCascade
 from tests.drawing import (
     ODD_SIZES,
     SEPARATE_SIZES,

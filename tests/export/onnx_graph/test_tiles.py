@@ -17,7 +17,7 @@ from foveate.runtime.agreement import dice
 from foveate.runtime.engines.base import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.spec import CascadeSpec, Size
-from foveate.train.cascade import TorchCascade
+from foveate.train.reference.cascade import TorchCascade
 from tests.drawing import (
     ODD_SIZES,
     SEPARATE_SIZES,

@@ -124,7 +124,7 @@ def test_a_damaged_plan_is_told_and_built_again(
     assert verified.return_value == 1 and "is not the plan" in verified.output
     with pytest.raises(EngineError) as refused:
         cache.read(record, str(bundle))
-    line = str(refused.value).split("Build it again: foveate ")[1]
+    line = str(refused.value).split("Rebuild it: foveate ")[1]
     assert run(*line.split()).exception is None
     assert run("build", "--verify").return_value == 0
 

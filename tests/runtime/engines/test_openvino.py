@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from foveate.export.folding import folded
-from foveate.export.int8.quantise import quantised, value_ranges
+from foveate.export.int8.quantise import quantise, value_ranges
 from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.runtime.agreement import dice
 from foveate.runtime.cascade.cascade import Cascade
@@ -133,7 +133,7 @@ def test_int8_is_for_the_networks_and_float32_for_the_geometry() -> None:
     networks = folded(random_network(1, 1, 5)), folded(random_network(2, 1, 6))
     model = cascade_model(small_spec(), *networks, "int8")
     image = np.random.default_rng(3).integers(0, 256, (1, 60, 80), dtype=np.uint8)
-    graph = quantised(model, value_ranges(model, [image]), ()).SerializeToString()
+    graph = quantise(model, value_ranges(model, [image]), ()).SerializeToString()
     with loaded(graph) as engine:
         found = precisions(engine)
     assert found["Convolution"] == {"u8"} and found["MatMul"] == {"f32"}

@@ -271,7 +271,7 @@ def test_a_damaged_plan_is_refused_with_the_line(place: PlannedPlace) -> None:
     record = place.build(LARGE)
     path = place.cache.path(record.key, ".plan")
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(EngineError, match=r"Build it again: foveate build l.bundle --engine tens"):
+    with pytest.raises(EngineError, match=r"Rebuild it: foveate build l.bundle --engine tens"):
         place.engine()
 
 

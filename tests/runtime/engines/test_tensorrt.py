@@ -125,9 +125,7 @@ def test_wrong_names_and_types(
 
 
 def test_a_plan_that_is_refused_says_why_and_how_it_is_built_again(place: Place) -> None:
-    said = (
-        "refuses the plan that 1.2.3 built: the magic tag does not match. Build it again: " + BUILD
-    )
+    said = "refuses the plan that 1.2.3 built: the magic tag does not match. Rebuild it: " + BUILD
     with pytest.raises(EngineError, match=said):
         place.engine(two_outputs()[:40])
 

@@ -12,7 +12,7 @@ from foveate.runtime.errors import EngineError
 from tests.runtime import standin_tensorrt
 
 KINDS = ("ICudaEngine", "IExecutionContext", "IRuntimeConfig", "IRuntimeCache", "ILogger")
-OWN = {"output_shapes", "run"}
+UNETS = {"output_shapes", "run"}
 """What the stand-in needs for itself."""
 
 
@@ -21,7 +21,7 @@ def test_the_stand_in_invents_no_names(kind: str) -> None:
     real = pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
     names = {name for name in vars(getattr(standin_tensorrt, kind)) if not name.startswith("_")}
     assert names
-    assert [name for name in names - OWN if not hasattr(getattr(real, kind), name)] == []
+    assert [name for name in names - UNETS if not hasattr(getattr(real, kind), name)] == []
 
 
 @pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt_rtx"])

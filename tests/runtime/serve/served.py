@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.benchmarks.soak.folders import spot
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import Pixels
 from foveate.runtime.result import Result
@@ -30,6 +29,7 @@ from foveate.runtime.serve.server import Server
 from foveate.runtime.serve.settings import Limits
 from foveate.runtime.serve.uploads import Uploads
 from foveate.runtime.spec import CascadeSpec
+from tests.soak.folders import spot
 
 LONGEST_S = 20.0
 PNG = cv2.imencode(".png", spot(64, np.random.default_rng(1)))[1].tobytes()

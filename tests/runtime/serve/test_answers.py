@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveate.benchmarks.soak.folders import lines, spot
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.segment.batcher import Batcher
 from foveate.runtime.segment.concurrency import Concurrency
 from tests.conftest import run
 from tests.runtime.serve.served import Served, served, together
+from tests.soak.folders import lines, spot
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveate.benchmarks.soak.folders import spot
 from foveate.runtime.errors import EngineError
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.serve.responses import RESPONSES, ResponseKind
 from foveate.runtime.serve.run import ServeRequest, serve_run
 from foveate.runtime.serve.settings import Limits
 from tests.runtime.serve.served import LONGEST_S, PNG, Held, Served, served, together, wait_for
+from tests.soak.folders import spot
 
 JPEG = cv2.imencode(".jpg", spot(64, np.random.default_rng(1)))[1].tobytes()
 

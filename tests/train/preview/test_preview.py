@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from foveate.runtime.errors import OutputError
-from foveate.train.dataset import load_dataset
-from foveate.train.phantom import PhantomSettings, write_phantoms
-from foveate.train.preview.choice import SHOWN, choose
+from foveate.train.data.dataset import load_dataset
+from foveate.train.data.phantom import PhantomSettings, write_phantoms
 from foveate.train.preview.sheet import EDGE, GAP, SIDE
+from foveate.train.preview.sheets import SHOWN, choose
 from foveate.train.preview.summary import percent, small_targets, summary
 from tests.conftest import TINY, run
 

@@ -13,8 +13,8 @@ import pytest
 from click.testing import Result
 
 from foveate.runtime.errors import SettingsError
-from foveate.train.run import load_run
-from foveate.train.settings import Settings
+from foveate.train.runs.run import load_run
+from foveate.train.settings.settings import Settings
 from foveate.train.tuning.space import read_space
 from foveate.train.tuning.study import Study
 from foveate.train.tuning.tune import step_of
@@ -74,6 +74,7 @@ def test_a_killed_study_goes_on_as_if_it_had_not_been(data: Path, tmp_path: Path
     assert exported.exception is None, exported.exception
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_a_trial_that_cannot_be_trained_is_listed(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "s"
     given = arguments(data, out, "--trials", "1", "--set", "class_names=a,b")
@@ -110,14 +111,14 @@ def test_stage_2_comes_after_stage_1_and_time_counts_where_it_decides() -> None:
     ("text", "words"),
     [
         ("[learnig_rate]\nlow = 1\nhigh = 2\n", 'nearest is "learning_rate"'),
-        ("[width]\nlow = 8\n", r"\[width\]: wanted choices = .* or low and high"),
-        ("width = 8\n", r"\[width\]: wanted choices"),
-        ("[width]\nchoices = []\n", r"\[width\]: wanted choices"),
-        ("[width]\nlow = 8\nhigh = 4\n", "from 8 to 4; wanted low < high"),
-        ("[width]\nlow = 0\nhigh = 4\n", "width is 0; wanted 1 to 256"),
-        ("[width]\nlow = 1.5\nhigh = 4\n", r"width is 1\.5; wanted int"),
-        ("[rotate_degrees]\nlow = 0\nhigh = 4\nlog = true\n", "low = 0; wanted over 0"),
-        ("[region_mode]\nlow = 0\nhigh = 4\n", "is a word; wanted choices"),
+        ("[width]\nlow = 8\n", r"\[width\]: expected choices = .* or low and high"),
+        ("width = 8\n", r"\[width\]: expected choices"),
+        ("[width]\nchoices = []\n", r"\[width\]: expected choices"),
+        ("[width]\nlow = 8\nhigh = 4\n", "from 8 to 4; expected low < high"),
+        ("[width]\nlow = 0\nhigh = 4\n", "width is 0; expected 1 to 256"),
+        ("[width]\nlow = 1.5\nhigh = 4\n", r"width is 1\.5; expected int"),
+        ("[rotate_degrees]\nlow = 0\nhigh = 4\nlog = true\n", "low = 0; expected over 0"),
+        ("[region_mode]\nlow = 0\nhigh = 4\n", "is a word; expected choices"),
         ("[seed]\nlow = 0\nhigh = 4\n", "seed: set, and searched by"),
         ("", "nothing is left to search"),
     ],

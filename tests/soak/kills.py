@@ -1,0 +1,167 @@
+"""``kill -9`` at random moments of ``foveate segment --resume``, until every image is done.
+
+A round is one folder of masks: runs are killed, one after the other, until one of them ends by
+itself. Then the folder must be that of an unbroken run, byte for byte. After every kill whatever
+lies under a final name must already be.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from tests.soak.folders import command, temporaries, timeless, write_spots, written
+from tests.soak.threshold_bundle import write_threshold_bundle
+from tests.soak.verdict import conclude
+
+SIDE, SEED = 96, 6
+KINDS: tuple[tuple[str, ...], ...] = (
+    ("--recursive",),
+    ("--recursive", "--overlay", "--probability"),
+    ("--recursive", "--format", "npz"),
+    ("--recursive", "--format", "coco"),
+)
+"""Options of the rounds, by turns."""
+LONGEST_S = 300
+
+
+@dataclass
+class Found:
+    """What the kills met. ``by_moment`` counts what a kill interrupted."""
+
+    kills: int = 0
+    rounds: int = 0
+    leftovers: int = 0
+    torn_lines: int = 0
+    by_moment: Counter[str] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "kills": self.kills,
+            "rounds completed": self.rounds,
+            "kills by moment": dict(self.by_moment),
+            "temporary files left by a kill": self.leftovers,
+            "torn last lines": self.torn_lines,
+        }
+
+
+class Killing:
+    """Rounds of kills over one folder of images."""
+
+    def __init__(self, folder: Path, images: int, seed: int = SEED) -> None:
+        self._folder, self._images = folder, images
+        self._bundle = write_threshold_bundle(folder / "threshold.bundle")
+        self._rng = np.random.default_rng(seed)
+        write_spots(folder / "in", images, SIDE, seed)
+        self.found = Found()
+
+    def run(self, kills: int, kinds: tuple[tuple[str, ...], ...] = KINDS) -> Iterator[Found]:
+        """Kill so many times, and complete the last round; yield what was found so far."""
+        unbroken = [self._unbroken(number, kind) for number, kind in enumerate(kinds)]
+        while self.found.kills < kills and not self.found.broken:
+            turn = self.found.rounds % len(kinds)
+            self._round(kills, kinds[turn], *unbroken[turn])
+            yield self.found
+
+    def _command(self, out: Path, kind: tuple[str, ...]) -> list[str]:
+        return command(self._bundle, self._folder / "in", out, "--resume", "--batch", "1", *kind)
+
+    def _unbroken(self, number: int, kind: tuple[str, ...]) -> tuple[Path, float]:
+        """Return the folder of a run that nothing interrupts, and its seconds."""
+        out = self._folder / f"unbroken-{number}"
+        started = time.monotonic()
+        subprocess.run(self._command(out, kind), check=True, capture_output=True)
+        return out, time.monotonic() - started
+
+    def _round(self, kills: int, kind: tuple[str, ...], unbroken: Path, seconds: float) -> None:
+        out, wanted = self._folder / "out", written(unbroken)
+        while self.found.kills < kills:
+            after = float(self._rng.uniform(0, 1.1 * seconds))
+            if not self._killed(self._command(out, kind), after):
+                break
+            self._check_after_kill(out, wanted, " ".join(kind))
+        done = subprocess.run(
+            self._command(out, kind), capture_output=True, text=True, timeout=LONGEST_S
+        )
+        if done.returncode:
+            self.found.broken.append(f"exit code {done.returncode}: {done.stderr[-500:]}")
+        self._check_whole(out, unbroken, wanted, " ".join(kind))
+        self.found.rounds += 1
+        shutil.rmtree(out)
+
+    def _killed(self, arguments: list[str], after: float) -> bool:
+        """Say whether a run was killed so many seconds after its start, and did not end before."""
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=errors)
+            try:
+                process.wait(after)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                self.found.kills += 1
+                return True
+            if process.returncode:
+                errors.seek(0)
+                said = errors.read().decode()[-500:]
+                self.found.broken.append(f"a resumed run ended with {process.returncode}: {said}")
+        return False
+
+    def _check_after_kill(self, out: Path, wanted: dict[str, bytes], kind: str) -> None:
+        there = written(out) if out.exists() else {}
+        left, results = len(temporaries(out)), out / "results.jsonl"
+        data = results.read_bytes() if results.exists() else b""
+        self.found.leftovers += left
+        self.found.torn_lines += bool(data) and not data.endswith(b"\n")
+        self.found.by_moment[_moment(out, len(there), left, len(wanted))] += 1
+        for name in there.keys() - {"annotations.json"}:
+            if there[name] != wanted.get(name):
+                self.found.broken.append(f"after a kill {name} is not the unbroken run's ({kind})")
+
+    def _check_whole(self, out: Path, unbroken: Path, wanted: dict[str, bytes], kind: str) -> None:
+        broken, there = self.found.broken, written(out)
+        differing = [name for name in wanted.keys() | there.keys()
+                     if wanted.get(name) != there.get(name)]  # fmt: skip
+        if differing:
+            broken.append(f"{len(differing)} files differ in the end ({kind}): {differing[:3]}")
+        if timeless(out) != timeless(unbroken):
+            broken.append(f"the lines of results.jsonl differ in the end ({kind})")
+        if temporaries(out):
+            broken.append(f"temporary files in the end ({kind}): {temporaries(out)[:3]}")
+
+
+def _moment(out: Path, there: int, left: int, wanted: int) -> str:
+    if not (out / "job.json").exists():
+        return "start-up of the first run"
+    if left:
+        return "within the writing of a file"
+    return "all files there" if there >= wanted else "some files there"
+
+
+@click.command()
+@click.option("--count", type=click.IntRange(1), default=200, show_default=True, help="Kills.")
+@click.option("--images", type=click.IntRange(2), default=400, show_default=True)
+@click.option("--seed", default=SEED, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="File of the result, JSON.")
+def main(count: int, images: int, seed: int, out: Path | None) -> None:
+    """Kill runs of foveate segment at random moments and complete them with --resume."""
+    with tempfile.TemporaryDirectory(prefix="foveate-soak-") as folder:
+        killing = Killing(Path(folder), images, seed)
+        for found in killing.run(count):
+            click.echo(f"{found.kills} of {count} kills, {found.rounds} rounds")
+    sys.exit(conclude("kills", {"images": images, **found.as_dict()}, found.broken, out))
+
+
+if __name__ == "__main__":
+    main()

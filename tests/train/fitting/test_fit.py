@@ -1,0 +1,171 @@
+"""Training: it learns, it keeps what it promises, it resumes, and it refuses by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from foveate.runtime.errors import BundleError, DataError, FoveateError, SettingsError
+from foveate.train.runs.run import load_run, read_run
+from tests.conftest import run, train
+from tests.train.data.test_dataset import make
+
+
+def test_a_run_says_what_made_it(trained: Path, data: Path) -> None:
+    record = read_run(trained)
+    listed = (data / "train.txt").read_text().split()
+    split = record["data"]["training"] + record["data"]["validation"]
+    assert sorted(split) == sorted(listed)
+    assert record["settings"]["width"] == 4 and record["spec"]["classes"] == [
+        "background",
+        "lesion",
+    ]
+    for name in ("stage1", "stage2"):
+        curve = record["stages"][name]["curve"]
+        assert [row["epoch"] for row in curve] == [1, 2, 3]
+        assert curve[-1]["loss"] < curve[0]["loss"]
+    assert set(record["versions"]) >= {"foveate", "torch", "numpy", "python"}
+    left = {path.name for path in trained.glob("*.safetensors")}
+    assert left == {"stage1.safetensors", "stage2.safetensors"}
+
+
+@pytest.mark.usefixtures("short_epochs")
+def test_the_log_line_is_the_one_people_know(data: Path, tmp_path: Path) -> None:
+    result = train(data, tmp_path / "r", "--stages", "single", "--set", "num_epochs=1")
+    assert result.exception is None, result.exception
+    line = next(line for line in result.output.splitlines() if "Epoch" in line)
+    assert "Epoch [1/1], Loss: " in line and ", Dice: " in line and "Best model saved." in line
+    assert read_run(tmp_path / "r")["spec"]["stage2"] is None
+
+
+def test_one_image_pattern_is_learnt(tmp_path: Path) -> None:
+    """A bright square on dark: after a few epochs stage 1 finds it."""
+    root = tmp_path / "d"
+    make(root, (0, 255), count=8, size=64)
+    import cv2
+
+    rng = np.random.default_rng(1)
+    for index in range(8):
+        y, x = rng.integers(4, 36, 2)
+        mask = np.zeros((64, 64), np.uint8)
+        mask[y : y + 22, x : x + 22] = 255
+        image = np.clip(mask * 0.5 + 40 + rng.normal(0, 8, mask.shape), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(root / "images" / f"i{index}.png"), image)
+        cv2.imwrite(str(root / "masks" / f"i{index}.png"), mask)
+    result = train(root, tmp_path / "r", "--stages", "1", "--set", "num_epochs=4")
+    assert result.exception is None, result.exception
+    curve = read_run(tmp_path / "r")["stages"]["stage1"]["curve"]
+    assert max(row["dice"] for row in curve) > 0.9
+
+
+def test_an_existing_run_is_not_overwritten(trained: Path, data: Path) -> None:
+    with pytest.raises(FoveateError, match="already holds a run; add --resume"):
+        raise train(data, trained, "--set", "num_epochs=3").exception or AssertionError
+
+
+def test_resuming_with_other_settings_or_data_is_refused(
+    trained: Path, data: Path, tmp_path: Path
+) -> None:
+    result = train(data, trained, "--resume", "--set", "num_epochs=9")
+    assert isinstance(result.exception, SettingsError)
+    assert "num_epochs 3 -> 9" in str(result.exception)
+    copy = tmp_path / "copy"
+    shutil.copytree(data, copy)
+    (copy / "train.txt").write_text("\n".join((data / "train.txt").read_text().split()[:-1]))
+    settings = ["--set", "num_epochs=3", "--set", "class_names=lesion"]
+    result = train(copy, trained, "--resume", *settings)
+    assert isinstance(result.exception, DataError) and "fingerprint" in str(result.exception)
+
+
+@pytest.mark.usefixtures("short_epochs")
+def test_stage_2_can_be_added_later(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    assert train(data, folder, "--stages", "1", "--set", "num_epochs=1").exception is None
+    with pytest.raises(BundleError, match="stage2 has not been trained"):
+        load_run(folder)
+    assert train(data, folder, "--stages", "2", "--set", "num_epochs=1").exception is None
+    assert load_run(folder)[0].stage2 is not None
+
+
+def test_only_one_group_is_refused(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", (0, 255))
+    (root / "groups.tsv").write_text("".join(f"i{index}\tsame\n" for index in range(4)))
+    result = train(root, tmp_path / "r")
+    assert isinstance(result.exception, DataError) and "at least two groups" in str(
+        result.exception
+    )
+
+
+def test_class_names_must_fit_the_masks(data: Path, tmp_path: Path) -> None:
+    result = train(data, tmp_path / "r", "--set", "class_names=a,b")
+    assert isinstance(result.exception, SettingsError)
+    assert "2 names; the masks have 1" in str(result.exception)
+
+
+def test_no_data_is_named(tmp_path: Path) -> None:
+    result = run("train", "--out", tmp_path / "r")
+    assert isinstance(result.exception, DataError) and "no data set" in str(result.exception)
+
+
+def test_changed_runs_are_refused(trained: Path, tmp_path: Path) -> None:
+    def copy(name: str) -> Path:
+        shutil.copytree(trained, tmp_path / name)
+        return tmp_path / name
+
+    folder = copy("record")
+    record = json.loads((folder / "run.json").read_text())
+    record["spec"]["region"]["margin"] = 0.5
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(BundleError, match="does not match its run_sha256"):
+        load_run(folder)
+
+    folder = copy("weights")
+    data = bytearray((folder / "stage2.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "stage2.safetensors").write_bytes(data)
+    with pytest.raises(BundleError, match=r"stage2\.safetensors: missing, or not the file"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("damage", ["shape", "nan", "missing"])
+def test_weights_that_do_not_fit_are_named(trained: Path, tmp_path: Path, damage: str) -> None:
+    from foveate.train.networks.unet import UNet
+    from foveate.train.runs.run import load_tensors, load_weights
+
+    tensors = load_file(trained / "stage1.safetensors")
+    if damage == "shape":
+        tensors["head.weight"] = torch.zeros(2, 4, 1, 1)
+    elif damage == "nan":
+        tensors["head.bias"] = torch.tensor([float("nan")])
+    else:
+        del tensors["head.bias"]
+    path = tmp_path / "w.safetensors"
+    save_file(tensors, path)
+    words = {"shape": r"head\.weight is \[2, 4", "nan": "not finite", "missing": "is missing"}
+    with pytest.raises(BundleError, match=words[damage]):
+        load_weights(UNet(1, 1, 4, 2), load_tensors(path), path)
+
+
+@pytest.mark.usefixtures("short_epochs")
+def test_a_run_stopped_before_its_first_epoch_is_resumed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from foveate.train.fitting import steps
+
+    def stop(*arguments: object) -> float:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps.Steps, "epoch", stop)
+        assert train(data, tmp_path / "r", "--set", "num_epochs=1").exception is not None
+    again = train(data, tmp_path / "r", "--set", "num_epochs=1")
+    assert isinstance(again.exception, FoveateError) and "add --resume" in str(again.exception)
+    result = train(data, tmp_path / "r", "--set", "num_epochs=1", "--resume")
+    assert result.exception is None, result.exception
+    assert read_run(tmp_path / "r")["stages"]["stage2"]["done"]

@@ -1,0 +1,61 @@
+"""Encoders: their weights come from a file, which must be theirs, and every layer learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from foveate.runtime.errors import SettingsError
+from foveate.train.networks.encoders import EncoderUNet, load_encoder_file, models
+from foveate.train.settings.network_choice import ENCODERS, NetworkChoice
+
+CHOICE = NetworkChoice("resnet18", 4, 3)
+
+
+def published() -> dict[str, torch.Tensor]:
+    """Return a state dict for colour images, with the classifier that files of others have."""
+    torch.manual_seed(7)
+    state = dict(models().encoders.get_encoder("resnet18", weights=None).state_dict())
+    return {**state, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_weights_of_a_file_are_in_the_network_their_colours_added_up(
+    tmp_path: Path, suffix: str
+) -> None:
+    path, state = tmp_path / f"encoder.{suffix}", published()
+    save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
+    network = EncoderUNet(CHOICE, 1, 1)
+    load_encoder_file(network, CHOICE, path)
+    found = network.encoder.state_dict()
+    torch.testing.assert_close(found["conv1.weight"][:, 0], state["conv1.weight"].sum(dim=1))
+    torch.testing.assert_close(found["layer2.1.conv2.weight"], state["layer2.1.conv2.weight"])
+
+
+def test_a_file_that_is_not_theirs_is_refused(tmp_path: Path) -> None:
+    network, path = EncoderUNet(CHOICE, 1, 1), tmp_path / "w.safetensors"
+    with pytest.raises(SettingsError, match=r"encoder_weights .*w.safetensors: cannot be read"):
+        load_encoder_file(network, CHOICE, path)
+    save_file({"conv1.weight": torch.zeros(2, 2)}, path)
+    with pytest.raises(SettingsError, match=r"not those of resnet18: .*Missing key"):
+        load_encoder_file(network, CHOICE, path)
+    torch.save([1], tmp_path / "w.pth")
+    with pytest.raises(SettingsError, match="holds no state dict"):
+        load_encoder_file(network, CHOICE, tmp_path / "w.pth")
+    torch.save(print, tmp_path / "code.pth")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_encoder_file(network, CHOICE, tmp_path / "code.pth")
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_parameter_learns_at_every_depth(name: str) -> None:
+    for depth in (3, 5) if name in ("resnet18", "mobilenet_v2") else (4,):
+        network = EncoderUNet(NetworkChoice(name, 4, depth), 2, 3)
+        side = 4 * network.multiple
+        logits = network(torch.randn(2, 2, side, side))
+        assert logits.shape == (2, 3, side, side)
+        logits.sum().backward()
+        assert all(parameter.grad is not None for parameter in network.parameters())

@@ -1,0 +1,1 @@
+"""Choose box, tiles and thresholds after training, on validation images."""

@@ -1,0 +1,226 @@
+"""How the cascade decides - box and mask threshold - by the Dice it gives on validation images.
+
+The box that stage 2 was trained in is chosen before, by what it misses (``train.boxes``). With
+stage 2 trained, the other ways to draw it are run for real, and so are thresholds of the mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foveate.runtime.input_types import as_input_type
+from foveate.runtime.spec import CascadeSpec
+from foveate.train.calibration.boxes import Candidate, box_of
+from foveate.train.calibration.image_dice import class_dice, mean_dice_of
+from foveate.train.data.full_images import FullImages
+from foveate.train.data.views import Box, RegionCrops
+from foveate.train.reference.cascade import TorchCascade
+from foveate.train.reference.geometry import paste_box
+
+Chosen = tuple[CascadeSpec, list[dict[str, Any]]]
+"""What a cascade is after a choice, and the table that the choice was made from."""
+Log = Callable[[str], None]
+SIDES = (0.75, 1.0, 1.5, 2.0)
+"""Smallest boxes tried, in sides of stage 2's input: below 1 the image is enlarged."""
+MASK_THRESHOLDS = (0.5, 0.4, 0.45, 0.55, 0.6, 0.35, 0.65, 0.3, 0.7)
+MEASURED = 48
+"""Validation images looked at, at most."""
+BOXES = 12
+"""Ways to draw the box that are run, at most."""
+NEAR = 0.003
+"""Nothing is changed for less Dice than this: few images cannot tell."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A way to decide and the mean Dice it gives, over images and classes, at the image's size."""
+
+    threshold: float
+    margin: float
+    opening: int
+    min_height: int
+    min_width: int
+    mask_threshold: float
+    dice: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def applied(self, spec: CascadeSpec) -> CascadeSpec:
+        """Return the cascade that decides so."""
+        region = replace(
+            spec.region,
+            threshold=self.threshold,
+            margin=self.margin,
+            opening=self.opening,
+            min_height=self.min_height,
+            min_width=self.min_width,
+        )
+        return replace(spec, region=region, mask_threshold=self.mask_threshold)
+
+
+def best_decision(table: Sequence[Decision]) -> Decision:
+    """Return the first of the table, or what has clearly more Dice.
+
+    Among those near the best the first comes first: of alike boxes the one trained in.
+    """
+    most = max(row.dice for row in table)
+    return next(row for row in table if row.dice >= most - NEAR)
+
+
+def front(boxes: Sequence[Candidate]) -> list[Candidate]:
+    """Return boxes of which none misses more truth than a smaller one: at most ``BOXES``."""
+    kept: list[Candidate] = []
+    for row in sorted(boxes, key=lambda row: (row.area, row.missed)):
+        if not kept or row.missed < kept[-1].missed - 1e-4:
+            kept.append(row)
+    step = max(1, -(-len(kept) // BOXES))
+    return kept[::-1][::step]
+
+
+def measure_boxes_by_dice(
+    cascade: TorchCascade, crops: RegionCrops, stems: Sequence[str], boxes: Sequence[Candidate]
+) -> list[Decision]:
+    """Return what was tried of box and mask threshold, the cascade as it is first.
+
+    ``crops`` has the images and stage 1's answers on them.
+    """
+    judge = _BoxJudge(cascade, crops, some(stems))
+    table = judge.run(cascade.spec)
+    for row in front(boxes):
+        table += judge.run(
+            _with(cascade.spec, threshold=row.threshold, margin=row.margin, opening=row.opening)
+        )
+    best = best_decision(table).applied(cascade.spec)
+    for side in SIDES:
+        height, width = round(side * crops.size.height), round(side * crops.size.width)
+        table += judge.run(_with(best, min_height=height, min_width=width))
+    return list(dict.fromkeys(table))
+
+
+def measure_thresholds(
+    cascade: TorchCascade, full: FullImages, stems: Sequence[str]
+) -> list[Decision]:
+    """Return the thresholds of a one-stage network's mask, the network as it is first."""
+    spec, rows = cascade.spec, []
+    for stem in some(stems):
+        image, truth = full.get(stem)
+        pixels = torch.from_numpy(as_input_type(image, spec.input_type).astype(np.float32))
+        with torch.inference_mode():
+            found = cascade(pixels[None])
+            probability = paste_box(found.refined, found.box[:, 0], *image.shape)
+        rows.append(
+            [class_dice(mask, truth, len(spec.classes) - 1) for mask in _masks(spec, probability)]
+        )
+    return _decisions(spec, rows)
+
+
+def some(stems: Sequence[str]) -> list[str]:
+    """Return at most ``MEASURED`` stems, spread over all."""
+    return list(stems)[:: max(1, -(-len(stems) // MEASURED))]
+
+
+def thresholds(spec: CascadeSpec) -> tuple[float, ...]:
+    """Return the mask thresholds to try; several classes have none."""
+    return MASK_THRESHOLDS if spec.binary else (spec.mask_threshold,)
+
+
+def _with(spec: CascadeSpec, **region: Any) -> CascadeSpec:
+    return replace(spec, region=replace(spec.region, **region))
+
+
+def _masks(spec: CascadeSpec, probability: Tensor) -> list[Any]:
+    """Return the (H, W) mask that each threshold makes of (1, C, H, W) probabilities."""
+    trials = [replace(spec, mask_threshold=value) for value in thresholds(spec)]
+    cascades = [TorchCascade(trial, torch.nn.Identity(), None) for trial in trials]
+    return [cascade.decide(probability)[0].numpy() for cascade in cascades]
+
+
+def _decisions(spec: CascadeSpec, rows: Sequence[Sequence[list[float]]]) -> list[Decision]:
+    """Return a row for each threshold, of the class Dice of every image and threshold."""
+    region = spec.region
+    return [
+        Decision(
+            region.threshold, region.margin, region.opening, region.min_height,
+            region.min_width, value, mean_dice_of([row[index] for row in rows]),
+        )
+        for index, value in enumerate(thresholds(spec))
+    ]  # fmt: skip
+
+
+class _BoxJudge:
+    """Runs stage 2 in the boxes that ways to draw them give; equal boxes are run once."""
+
+    def __init__(self, cascade: TorchCascade, crops: RegionCrops, stems: Sequence[str]) -> None:
+        self.cascade, self.crops, self.stems = cascade, crops, stems
+        self.known: dict[tuple[str, Box], list[list[float]]] = {}
+
+    def run(self, spec: CascadeSpec) -> list[Decision]:
+        """Return one row for each mask threshold."""
+        rows = []
+        for stem in self.stems:
+            coarse = torch.from_numpy(self.crops.regions.foreground[stem][0].astype(np.float32))
+            box = box_of(coarse, self.crops.views[stem], spec.region, self.crops.size)
+            if (stem, box) not in self.known:
+                self.known[stem, box] = self._dice(stem, box)
+            rows.append(self.known[stem, box])
+        return _decisions(spec, rows)
+
+    def _dice(self, stem: str, box: Box) -> list[list[float]]:
+        """Return the class Dice for each threshold, in the whole image: empty outside the box."""
+        cascade, truth = self.cascade, self.crops.full.get(stem)[1]
+        assert cascade.stage2 is not None
+        inputs, _ = self.crops.tensors(stem, *self.crops.region(stem, box))
+        x0, y0, x1, y1 = map(int, box)
+        with torch.inference_mode():
+            refined = cascade.probabilities(cascade.stage2(inputs[None]))
+            inner = torch.tensor([[0.0, 0.0, float(x1 - x0), float(y1 - y0)]])
+            probability = paste_box(refined, inner, y1 - y0, x1 - x0)
+        classes = len(cascade.spec.classes) - 1
+        return [
+            class_dice(mask, truth, classes, (slice(y0, y1), slice(x0, x1)))
+            for mask in _masks(cascade.spec, probability)
+        ]
+
+
+def choose_decision(
+    cascade: TorchCascade,
+    crops: RegionCrops,
+    validation: Sequence[str],
+    boxes: Sequence[Candidate],
+    log: Log,
+) -> Chosen:
+    """Choose box and mask threshold by the Dice that they give on validation images."""
+    log("Choosing box and thresholds by validation Dice.")
+    table = measure_boxes_by_dice(cascade, crops, validation, boxes)
+    best = best_decision(table)
+    log(
+        f"{_dice_of(table, validation)}: box by coarse threshold {best.threshold} and margin "
+        f"{best.margin}, at least {best.min_height} x {best.min_width} pixels, mask threshold "
+        f"{best.mask_threshold}."
+    )
+    return best.applied(cascade.spec), [row.as_dict() for row in table]
+
+
+def choose_threshold(
+    cascade: TorchCascade, full: FullImages, validation: Sequence[str], log: Log
+) -> Chosen:
+    """Choose the mask threshold of a one-stage network by its Dice on validation images."""
+    log("Choosing box and thresholds by validation Dice.")
+    table = measure_thresholds(cascade, full, validation)
+    best = best_decision(table)
+    log(f"{_dice_of(table, validation)}: mask threshold {best.mask_threshold}.")
+    return best.applied(cascade.spec), [row.as_dict() for row in table]
+
+
+def _dice_of(table: Sequence[Decision], validation: Sequence[str]) -> str:
+    return (
+        f"Dice {best_decision(table).dice:.4f} on {len(some(validation))} validation images at "
+        f"their own size ({table[0].dice:.4f} before)"
+    )

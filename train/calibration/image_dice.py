@@ -1,0 +1,37 @@
+"""The Dice that trainings choose by: of masks at the image's own size, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from foveate.runtime.agreement import Mask
+
+WHOLE = (slice(None), slice(None))
+
+
+def class_dice(
+    mask: Mask, truth: Mask, classes: int, place: tuple[slice, slice] = WHOLE
+) -> list[float]:
+    """Return the Dice of each foreground class; NaN where neither mask has it.
+
+    ``truth`` is (H, W); ``mask`` is what lies at ``place`` in it, and empty elsewhere.
+    """
+    found, expected = (np.bincount(plane.ravel(), minlength=256) for plane in (mask, truth))
+    alike = np.bincount(mask[mask == truth[place]], minlength=256)
+    totals = (found + expected)[1 : classes + 1]
+    return [
+        float(2 * both / total) if total else float("nan")
+        for both, total in zip(alike[1 : classes + 1], totals, strict=True)
+    ]
+
+
+def mean_dice_of(rows: Sequence[Sequence[float]]) -> float:
+    """Return the mean over the classes of their mean over images, NaN left out; 1 if all are."""
+    means = [
+        column[~np.isnan(column)].mean()
+        for column in np.array(rows).T
+        if not np.isnan(column).all()
+    ]
+    return round(float(np.mean(means)), 5) if means else 1.0

@@ -1,1 +1,0 @@
-"""Loss and Dice of a training, drawn while it runs."""

@@ -1,0 +1,1 @@
+"""Data sets, images in memory, and the augmented views that training sees."""

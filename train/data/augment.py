@@ -1,0 +1,147 @@
+"""Random changes of a training view: geometry for all of it, brightness for the image alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # no network: set before the import looks
+
+import albumentations as al  # noqa: E402
+
+from foveate.train.settings.settings import Settings  # noqa: E402
+
+FloatArray = npt.NDArray[np.float32]
+Augmentation = Callable[[FloatArray, FloatArray, int], tuple[FloatArray, FloatArray]]
+Steps = list[Any]
+LINEAR: dict[str, Any] = {
+    "interpolation": cv2.INTER_LINEAR,
+    "mask_interpolation": cv2.INTER_LINEAR,
+    "border_mode": cv2.BORDER_REFLECT_101,
+}
+
+
+def augmentation(settings: Settings) -> Augmentation:
+    """Return a function of (image, layers, seed) that gives both back changed alike.
+
+    ``image`` is (h, w) float32 in [0, 1]. ``layers`` is (h, w, L) float32 in [0, 1] and follows
+    the geometry only, interpolated linearly: area shares of the classes, and stage 1's hint.
+    """
+    geometry, intensity = _geometry(settings), INTENSITIES[settings.augmentation](settings)
+    pipeline = al.Compose([*geometry, *intensity])
+    square = al.Compose([*geometry, *_turns(settings), *intensity])
+
+    def augment(image: FloatArray, layers: FloatArray, seed: int) -> tuple[FloatArray, FloatArray]:
+        chosen = square if image.shape[0] == image.shape[1] else pipeline
+        chosen.set_random_seed(seed)
+        changed = chosen(image=image, mask=layers)
+        return (
+            np.asarray(changed["image"], np.float32).reshape(image.shape),
+            np.asarray(changed["mask"], np.float32).reshape(layers.shape),
+        )
+
+    return augment
+
+
+def augment_below(
+    top: float, augment: Augmentation, image: FloatArray, layers: FloatArray, seed: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return what ``augment`` makes of an image whose values lie below ``top`` but for a few.
+
+    Noise and brightness are meant for images that use the whole of [0, 1]; 12 bits in a 16-bit file
+    use a sixteenth of it. So the image is divided by ``top`` and multiplied afterwards. The few
+    brighter pixels are no brighter there than 1; what they have above that follows the geometry.
+    """
+    if top == 1:
+        return augment(image, layers, seed)
+    scaled = image / np.float32(top)
+    base = np.minimum(scaled, np.float32(1))
+    more = np.concatenate([layers, (scaled - base)[:, :, None]], axis=2)
+    changed, more = augment(base, more, seed)
+    brighter = changed + more[:, :, -1]
+    return brighter * np.float32(top), np.ascontiguousarray(more[:, :, :-1])
+
+
+def _geometry(settings: Settings) -> Steps:
+    name, degrees = settings.augmentation, settings.rotate_degrees
+    steps: Steps = [
+        al.HorizontalFlip(p=settings.horizontal_flip),
+        al.VerticalFlip(p=settings.vertical_flip),
+        al.Rotate(limit=(-degrees, degrees), p=0.5 if degrees else 0.0, **LINEAR),
+    ]
+    if name in ZOOMS:
+        scale, shift, share = ZOOMS[name]
+        moved = (-shift, shift)
+        steps.append(al.Affine(scale=scale, translate_percent=moved, p=share, **LINEAR))
+    if name == "medical":  # moves a pixel by two, on average, with its neighbours
+        steps.append(al.ElasticTransform(alpha=60, sigma=8, p=0.3, **LINEAR))
+    return steps
+
+
+def _turns(settings: Settings) -> Steps:
+    """Return quarter turns of what is square, where upside down is as good as upright."""
+    if settings.augmentation != "industrial" or not settings.vertical_flip:
+        return []
+    return [al.RandomRotate90(p=0.5)]
+
+
+def _brightness(settings: Settings) -> Steps:
+    strength = settings.brightness_contrast
+    return [
+        al.RandomBrightnessContrast(
+            brightness_limit=(-strength / 2, strength / 2),
+            contrast_limit=(-strength, strength),
+            p=0.5 if strength else 0.0,
+        )
+    ]
+
+
+def _standard(settings: Settings) -> Steps:
+    gamma = al.RandomGamma(gamma_limit=(75, 133), p=0.3)
+    return [*_brightness(settings), gamma, al.GaussNoise(std_range=(0.0, 0.04), p=0.3)]
+
+
+def _medical(settings: Settings) -> Steps:
+    return [
+        *_brightness(settings),
+        al.RandomGamma(gamma_limit=(70, 143), p=0.3),
+        al.GaussianBlur(blur_limit=0, sigma_limit=(0.3, 1.2), p=0.2),
+        al.MultiplicativeNoise(multiplier=(0.88, 1.12), elementwise=True, p=0.3),
+        al.GaussNoise(std_range=(0.0, 0.03), p=0.2),
+    ]
+
+
+def _industrial(settings: Settings) -> Steps:
+    light = [al.Illumination(mode=mode, intensity_range=(0.05, 0.2)) for mode in LIGHTS]
+    shadow = al.PlasmaShadow(shadow_intensity_range=(0.1, 0.35))
+    return [
+        *_brightness(settings),
+        al.OneOf([*light, shadow], p=0.4),
+        al.RandomGamma(gamma_limit=(75, 133), p=0.2),
+        al.Defocus(radius=(1, 2), alias_blur=(0.05, 0.2), p=0.2),
+        al.GaussNoise(std_range=(0.0, 0.04), p=0.3),
+        al.ImageCompression(quality_range=(40, 95), p=0.2),
+    ]
+
+
+ZOOMS = {
+    "light": ((0.95, 1.05), 0.03, 0.5),
+    "standard": ((0.85, 1.2), 0.06, 0.5),
+    "medical": ((0.7, 1.4), 0.1, 0.8),
+    "industrial": ((0.85, 1.2), 0.06, 0.5),
+}
+"""Preset -> range of the scale, largest shift as a share of the side, share of the views."""
+LIGHTS = ("linear", "corner", "gaussian")
+INTENSITIES: dict[str, Callable[[Settings], Steps]] = {
+    "none": _brightness,
+    "light": _brightness,
+    "standard": _standard,
+    "medical": _medical,
+    "industrial": _industrial,
+}
+"""Preset -> the steps that change the image alone."""

@@ -1,0 +1,277 @@
+"""A data set on disk: ``images/``, ``masks/``, lists of stems, and groups that stay together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from foveate.runtime.errors import DataError, ImageError
+from foveate.runtime.io.formats.headers import Header, read_header
+from foveate.runtime.io.images import Pixels, by_stem, image_paths, read_image
+from foveate.train.data.masks import Contents, Mask, contents_of, count_values, read_mask
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Images and masks paired by stem.
+
+    ``encoding`` is how masks are stored: ``255`` ({0, 255}), ``1`` ({0, 1}) or ``index``.
+    ``classes`` counts the foreground classes; ``fingerprint`` is a sha256 over stems, file sizes
+    and mask contents. ``unpaired`` are the masks that have no image; they are left out.
+    ``contents`` says how large every image is and what its mask holds.
+    """
+
+    root: Path
+    stems: tuple[str, ...]
+    images: dict[str, Path]
+    masks: dict[str, Path]
+    groups: dict[str, str]
+    encoding: str
+    classes: int
+    input_type: str
+    present: dict[str, tuple[int, ...]]
+    fingerprint: str
+    unpaired: tuple[str, ...] = ()
+    contents: dict[str, Contents] = field(default_factory=dict)
+
+    def image(self, stem: str) -> Pixels:
+        """Return the (H, W) uint8 or uint16 image of a stem."""
+        try:
+            return read_image(self.images[stem])
+        except ImageError as error:
+            raise DataError(f"{self.images[stem]} {error}") from error
+
+    def mask(self, stem: str) -> Mask:
+        """Return the (H, W) uint8 class mask of a stem: 0 background, 1.. classes."""
+        values = read_mask(self.masks[stem])
+        return values if self.encoding == "index" else np.minimum(values, np.uint8(1))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image in memory; ``truth`` is its (H, W) class mask, None where there is none."""
+
+    name: str
+    image: Pixels
+    truth: Mask | None
+
+
+def load_dataset(
+    root: Path,
+    image_dir_name: str = "images",
+    mask_dir_name: str = "masks",
+    stems: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> DataSet:
+    """Return a data set after looking at every mask of it; DataError names what is wrong.
+
+    ``stems`` limits it to those (a list file); without it all images are taken. ``progress`` is
+    called with how many masks have been read, and how many there are.
+    """
+    images = _files(root / image_dir_name)
+    masks = _files(root / mask_dir_name)
+    chosen = tuple(stems) if stems is not None else tuple(sorted(images))
+    if not chosen:
+        raise DataError(f"{root / image_dir_name} has no images; expected at least two with masks")
+    _check_pairs(root, chosen, images, masks)
+    digest = hashlib.sha256()
+    values: set[int] = set()
+    present: dict[str, tuple[int, ...]] = {}
+    contents: dict[str, Contents] = {}
+    for index, stem in enumerate(chosen):
+        header, mask = _checked_mask(images[stem], masks[stem])
+        contents[stem] = contents_of(header, count_values(mask))
+        present[stem] = tuple(contents[stem].areas)
+        values.update(present[stem])
+        digest.update(f"{stem}\0{images[stem].stat().st_size}\0".encode())
+        digest.update(hashlib.sha256(np.ascontiguousarray(mask).data).digest())
+        progress(index + 1, len(chosen))
+    encoding, classes = _encoding(values, root / mask_dir_name)
+    if encoding == "255":
+        present = {stem: tuple(min(v, 1) for v in found) for stem, found in present.items()}
+        contents = {stem: item.binary() for stem, item in contents.items()}
+    return DataSet(
+        root=root,
+        stems=chosen,
+        images=images,
+        masks=masks,
+        groups=_groups(root / "groups.tsv", images),
+        encoding=encoding,
+        classes=classes,
+        input_type="uint16" if any(item.bits > 8 for item in contents.values()) else "uint8",
+        present=present,
+        fingerprint=digest.hexdigest(),
+        unpaired=tuple(sorted(set(masks) - set(images))),
+        contents=contents,
+    )
+
+
+def read_stems(path: Path) -> list[str]:
+    """Return the stems of a list file, one a line; blank lines are passed over."""
+    stems = [line.strip() for line in _lines(path) if line.strip()]
+    if not stems:
+        raise DataError(f"{path}: the list of stems is empty")
+    repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if repeated:
+        raise DataError(f"{path}: listed more than once: {_some(repeated)}")
+    return stems
+
+
+def split_validation(
+    dataset: DataSet, fraction: float, seed: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (training, validation) stems; a group is never on both sides.
+
+    Whole groups go to validation, in the order of a seeded shuffle, until ``fraction`` of the
+    images is there.
+    """
+    members = _members(dataset)
+    if len(members) < 2:
+        raise DataError(
+            f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
+            "expected at least two groups, one to train on and one to validate on"
+        )
+    names = sorted(members)
+    order = np.random.default_rng(seed).permutation(len(names))
+    expected = max(1, round(fraction * len(dataset.stems)))
+    validation: set[str] = set()
+    for index in order[:-1]:
+        if len(validation) >= expected:
+            break
+        validation.update(members[names[index]])
+    return (
+        tuple(stem for stem in dataset.stems if stem not in validation),
+        tuple(stem for stem in dataset.stems if stem in validation),
+    )
+
+
+def split_folds(dataset: DataSet, count: int, seed: int) -> tuple[tuple[str, ...], ...]:
+    """Return ``count`` lists of stems, each stem in one of them, groups whole.
+
+    Groups go to the fold that has the fewest images, the largest group first, groups of one size
+    in the order of a seeded shuffle. DataError when there are fewer groups than folds.
+    """
+    members = _members(dataset)
+    if len(members) < count:
+        raise DataError(
+            f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
+            f"expected at least one group for each of {count} folds"
+        )
+    names = sorted(members)
+    shuffled = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
+    folds: list[set[str]] = [set() for _ in range(count)]
+    for name in sorted(shuffled, key=lambda name: -len(members[name])):
+        min(folds, key=len).update(members[name])
+    return tuple(tuple(stem for stem in dataset.stems if stem in fold) for fold in folds)
+
+
+def _members(dataset: DataSet) -> dict[str, list[str]]:
+    """Return the stems of each group; a stem without one is a group of its own."""
+    members: dict[str, list[str]] = {}
+    for stem in dataset.stems:
+        members.setdefault(dataset.groups.get(stem, stem), []).append(stem)
+    return members
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is not a folder; expected DATA/images and DATA/masks"
+            f"{_folders(folder.parent)}"
+        )
+    grouped = by_stem(image_paths(folder))
+    twins = sorted(stem for stem, paths in grouped.items() if len(paths) > 1)
+    if twins:
+        raise DataError(f"{folder}: more than one file for the stem {_some(twins)}")
+    return {stem: paths[0] for stem, paths in grouped.items()}
+
+
+def _folders(root: Path) -> str:
+    """Return words for the folders that are there instead, "" where there are none."""
+    there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    if not there:
+        return ""
+    return f". {root} has {_some(there)}; other names are set by image_dir_name, mask_dir_name"
+
+
+def _check_pairs(
+    root: Path, chosen: Sequence[str], images: dict[str, Path], masks: dict[str, Path]
+) -> None:
+    for kind, files in (("image", images), ("mask", masks)):
+        missing = [stem for stem in chosen if stem not in files]
+        if missing:
+            raise DataError(
+                f"{root}: {len(missing)} of {len(chosen)} stems have no {kind}: {_some(missing)}"
+            )
+
+
+def _checked_mask(image_path: Path, mask_path: Path) -> tuple[Header, Mask]:
+    try:
+        header = read_header(image_path)
+    except ImageError as error:
+        raise DataError(f"{image_path} {error}") from error
+    try:
+        mask = read_mask(mask_path)
+    except ImageError as error:
+        raise DataError(f"{mask_path} {error}") from error
+    if mask.shape != (header.height, header.width):
+        raise DataError(
+            f"{mask_path} is {mask.shape[1]}x{mask.shape[0]}, its image is "
+            f"{header.width}x{header.height}; expected the same size"
+        )
+    return header, mask
+
+
+def _encoding(values: set[int], folder: Path) -> tuple[str, int]:
+    """Return how masks are stored and the number of foreground classes."""
+    if values <= {0}:
+        raise DataError(f"{folder}: every mask is empty; expected some foreground")
+    if 0 not in values:
+        raise DataError(f"{folder}: no mask has background (0); values found: {sorted(values)}")
+    if values == {0, 255}:
+        return "255", 1
+    if values == set(range(max(values) + 1)):
+        return ("1", 1) if max(values) == 1 else ("index", max(values))
+    shown = sorted(values)
+    raise DataError(
+        f"{folder}: masks hold the values {shown[:20]}{' ...' if len(shown) > 20 else ''}; "
+        "expected "
+        "{0, 255}, {0, 1} or {0 .. K} over the whole set"
+    )
+
+
+def _groups(path: Path, images: dict[str, Path]) -> dict[str, str]:
+    """Return stem -> group; DataError names a malformed line and stems that are not there."""
+    groups: dict[str, str] = {}
+    for number, line in enumerate(_lines(path) if path.exists() else [], 1):
+        if not line.strip():
+            continue
+        parts = [part.strip() for part in line.split("\t")]
+        if len(parts) != 2 or not all(parts):
+            raise DataError(f"{path}, line {number}: expected stem<TAB>group, got {line!r:.80}")
+        stem, group = parts
+        if groups.setdefault(stem, group) != group:
+            raise DataError(f"{path}, line {number}: {stem} is in {groups[stem]} and in {group}")
+    unknown = sorted(stem for stem in groups if stem not in images)
+    if unknown:
+        raise DataError(f"{path}: {len(unknown)} stem(s) have no image: {_some(unknown)}")
+    return groups
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

@@ -1,0 +1,250 @@
+"""Training views: what each stage sees of an image, by the same geometry as the exported graph.
+
+All stages draw their images alike: two views in three are of an image that holds a foreground
+class drawn at random, so rare classes and small targets are seen as often as common ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from foveate.runtime.geometry import crop
+from foveate.runtime.spec import INPUT_TYPES, CascadeSpec, Normalisation, Size
+from foveate.train.data.augment import Augmentation, augment_below
+from foveate.train.data.dataset import DataSet
+from foveate.train.data.full_images import FullImages
+from foveate.train.data.masks import Mask
+from foveate.train.reference.cascade import STD_FLOOR
+
+FloatArray = npt.NDArray[np.float32]
+Box = tuple[float, float, float, float]
+
+FOREGROUND_SHARE = 2 / 3
+PREDICTED_BOX_SHARE = 0.5
+TOP_PERCENT, TOP_LEAST = 99.5, 2.0**-12
+HINT_BENDS = (0.5, 2.0)
+"""Stage 1 is surer of its training images than of any other: the hint is raised to such a power.
+
+Blanking it instead teaches stage 2 to segment look-alikes where stage 1 rightly found nothing.
+"""
+
+
+@dataclass(frozen=True)
+class WholeView:
+    """An image as stage 1 sees it: (h1, w1) in [0, 1], class shares (K, h1, w1) uint8.
+
+    float16 of 8-bit images, float32 of 16-bit ones, whose values may differ by less than float16
+    tells apart. Nearly all values are below ``top``.
+    """
+
+    image: npt.NDArray[np.float16] | FloatArray
+    shares: npt.NDArray[np.uint8]
+    height: int
+    width: int
+    top: float = 1.0
+
+    def target(self) -> FloatArray:
+        """Return the share of each cell that each class covers, (K, h1, w1) float32 in [0, 1]."""
+        return self.shares.astype(np.float32) / np.float32(255)
+
+
+def class_shares(mask: Mask, classes: int, box: Box, size: Size) -> FloatArray:
+    """Return (K, h, w) float32 shares of each view pixel that each foreground class covers."""
+    labels = range(1, classes + 1)
+    return np.stack([crop(mask, box, size.height, size.width, label) for label in labels])
+
+
+def whole_views(
+    full: FullImages, stems: Sequence[str], size: Size, progress: Callable[[int, int], None]
+) -> dict[str, WholeView]:
+    """Return the whole-image view of every stem, computed once and kept in memory."""
+    views = {}
+    for number, stem in enumerate(stems):
+        image, mask = full.get(stem)
+        height, width = image.shape
+        box = (0.0, 0.0, float(width), float(height))
+        small = crop(image, box, size.height, size.width) / full_scale(image)
+        shares = class_shares(mask, full.dataset.classes, box, size)
+        kept = small.astype(np.float16) if image.dtype == np.uint8 else small
+        bytes_ = np.rint(shares * 255).astype(np.uint8)
+        views[stem] = WholeView(kept, bytes_, height, width, top_of(image.dtype, small))
+        progress(number + 1, len(stems))
+    return views
+
+
+def full_scale(image: npt.NDArray[np.generic]) -> np.float32:
+    """Return the value of an image's type that counts as 1."""
+    return np.float32(INPUT_TYPES[str(image.dtype)])
+
+
+def top_of(stored: np.dtype[np.generic], values: FloatArray) -> float:
+    """Return the power of two that nearly all values in [0, 1] are below; 1 for 8-bit images.
+
+    16-bit files may hold 12 bits, whose values end at a sixteenth.
+    """
+    high = float(np.percentile(values, TOP_PERCENT)) if stored == np.uint16 else 1.0
+    return float(np.exp2(np.ceil(np.log2(max(high, TOP_LEAST)))))
+
+
+def statistics(view: WholeView, normalisation: Normalisation) -> tuple[np.float32, np.float32]:
+    """Return mean and deviation that an image is normalised by, in units of the full scale."""
+    if normalisation.mode == "constants":
+        return np.float32(normalisation.mean), np.float32(normalisation.std)
+    small = view.image.astype(np.float32)
+    return np.float32(small.mean()), np.maximum(np.float32(small.std()), np.float32(STD_FLOOR))
+
+
+def whole_item(view: WholeView, spec: CascadeSpec) -> tuple[Tensor, Tensor]:
+    """Return what stage 1 sees of an image, (1, h1, w1) normalised, and the truth, (K, h1, w1)."""
+    mean, std = statistics(view, spec.normalisation)
+    image = torch.from_numpy((view.image.astype(np.float32) - mean) / std)
+    return image[None], torch.from_numpy(view.target())
+
+
+class StemSampler:
+    """Draws stems, two in three by foreground class."""
+
+    def __init__(self, dataset: DataSet, stems: Sequence[str]) -> None:
+        self.stems = list(stems)
+        labels = range(1, dataset.classes + 1)
+        holders = [[s for s in stems if label in dataset.present[s]] for label in labels]
+        self.holders = [stems_with for stems_with in holders if stems_with]
+
+    def draw(self, rng: np.random.Generator) -> str:
+        pool = self.stems
+        if self.holders and rng.random() < FOREGROUND_SHARE:
+            pool = self.holders[int(rng.integers(len(self.holders)))]
+        return pool[int(rng.integers(len(pool)))]
+
+
+class WholeImages(Dataset[tuple[Tensor, Tensor]]):
+    """Stage-1 training views. Item i is the same for the same seed: (1, h, w) and (K, h, w)."""
+
+    def __init__(
+        self,
+        views: dict[str, WholeView],
+        sampler: StemSampler,
+        spec: CascadeSpec,
+        augment: Augmentation,
+        seed: int,
+    ) -> None:
+        self.views, self.sampler, self.spec = views, sampler, spec
+        self.augment, self.seed = augment, seed
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.seed, 1, index])
+        view = self.views[self.sampler.draw(rng)]
+        mean, std = statistics(view, self.spec.normalisation)
+        layers = np.moveaxis(view.target(), 0, 2)
+        pixels = view.image.astype(np.float32)
+        image, layers = augment_below(view.top, self.augment, pixels, layers, draw_seed(rng))
+        target = np.ascontiguousarray(np.moveaxis(layers, 2, 0))
+        return torch.from_numpy((image - mean) / std)[None], torch.from_numpy(target)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What stage 2 is trained around, per stem.
+
+    One or more answers of stage 1: its foreground (h1, w1) float16 and the box that gives; and
+    the box a perfect stage 1 would give (none for an empty image).
+    """
+
+    foreground: dict[str, list[npt.NDArray[np.float16]]]
+    predicted: dict[str, list[Box]]
+    true: dict[str, Box]
+
+
+class RegionCrops(Dataset[tuple[Tensor, Tensor]]):
+    """Stage-2 training views: (2, h2, w2) image and hint, (K, h2, w2) target.
+
+    Half are around the true box and half around the box stage 1 really predicts, all with jitter.
+    """
+
+    def __init__(
+        self,
+        full: FullImages,
+        views: dict[str, WholeView],
+        regions: Regions,
+        sampler: StemSampler,
+        spec: CascadeSpec,
+        augment: Augmentation,
+        seed: int,
+    ) -> None:
+        assert spec.stage2 is not None
+        self.full, self.views, self.regions = full, views, regions
+        self.sampler, self.spec, self.size = sampler, spec, spec.stage2
+        self.augment, self.seed = augment, seed
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rng, stem, box, answer = self.place(index)
+        image, hint, target = self.region(stem, box, answer)
+        layers = np.concatenate([hint[None], target]).transpose(1, 2, 0)
+        layers = np.ascontiguousarray(layers)
+        top = self.views[stem].top
+        image, layers = augment_below(top, self.augment, image, layers, draw_seed(rng))
+        power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
+        hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
+        return self.tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
+
+    def place(self, index: int) -> tuple[np.random.Generator, str, Box, int]:
+        """Return where a view is: the generator as it goes on, stem, box, and which answer."""
+        rng = np.random.default_rng([self.seed, 2, index])
+        stem = self.sampler.draw(rng)
+        view = self.views[stem]
+        answer = int(rng.integers(len(self.regions.foreground[stem])))
+        box = self.regions.predicted[stem][answer]
+        if rng.random() >= PREDICTED_BOX_SHARE:
+            box = self.regions.true.get(stem, box)
+        return rng, stem, jitter_box(rng, box, view.height, view.width), answer
+
+    def region(
+        self, stem: str, box: Box, answer: int = 0
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return image in [0, 1], hint and class shares of a box, each (..., h2, w2) float32."""
+        image, mask = self.full.get(stem)
+        height, width = self.size.height, self.size.width
+        pixels = crop(image, box, height, width) / full_scale(image)
+        foreground = self.regions.foreground[stem][answer].astype(np.float32)
+        sx = foreground.shape[1] / image.shape[1]
+        sy = foreground.shape[0] / image.shape[0]
+        coarse_box = (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
+        hint = crop(foreground, coarse_box, height, width)
+        return pixels, hint, class_shares(mask, self.full.dataset.classes, box, self.size)
+
+    def tensors(
+        self, stem: str, image: FloatArray, hint: FloatArray, target: FloatArray
+    ) -> tuple[Tensor, Tensor]:
+        """Return the network's input and target of one region."""
+        mean, std = statistics(self.views[stem], self.spec.normalisation)
+        inputs = np.stack([(image - mean) / std, hint])
+        return torch.from_numpy(inputs), torch.from_numpy(np.ascontiguousarray(target))
+
+
+def jitter_box(rng: np.random.Generator, box: Box, height: int, width: int) -> Box:
+    """Return the box scaled by 0.8 to 1.5 and shifted by up to a tenth, in whole pixels, inside."""
+    zoom = float(np.exp(rng.uniform(np.log(0.8), np.log(1.5))))
+    x0, x1 = _jitter_axis(rng, box[0], box[2], zoom, width)
+    y0, y1 = _jitter_axis(rng, box[1], box[3], zoom, height)
+    return x0, y0, x1, y1
+
+
+def _jitter_axis(
+    rng: np.random.Generator, start: float, stop: float, zoom: float, size: int
+) -> tuple[float, float]:
+    side = min(float(size), float(np.ceil((stop - start) * zoom)))
+    centre = (start + stop) / 2 + (stop - start) * rng.uniform(-0.1, 0.1)
+    start = min(max(0.0, float(np.floor(centre - side / 2 + 0.5))), size - side)
+    return start, start + side
+
+
+def draw_seed(rng: np.random.Generator) -> int:
+    """Return a seed for one augmentation."""
+    return int(rng.integers(2**31))

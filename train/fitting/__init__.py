@@ -1,0 +1,1 @@
+"""Train the networks: losses, schedule, steps, and the order of the stages."""

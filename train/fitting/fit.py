@@ -1,0 +1,130 @@
+"""Fitting: both stages, or the one-stage network they are compared with, into a run folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from foveate.runtime.errors import FoveateError
+from foveate.runtime.spec import CascadeSpec, Normalisation
+from foveate.train.calibration.decision import choose_threshold
+from foveate.train.data.augment import augmentation
+from foveate.train.data.full_images import FullImages
+from foveate.train.data.full_views import FullCrops, WholeAtOwnSize
+from foveate.train.data.views import (
+    StemSampler,
+    WholeImages,
+    WholeView,
+    whole_item,
+    whole_views,
+)
+from foveate.train.fitting.distributed import Processes, join
+from foveate.train.fitting.schedule import share_of_seconds
+from foveate.train.fitting.stage2 import Stage2
+from foveate.train.fitting.steps import Task
+from foveate.train.fitting.trainer import Trainer
+from foveate.train.networks.base import Network
+from foveate.train.networks.build import networks
+from foveate.train.reference.cascade import TorchCascade
+from foveate.train.runs.initial import Initial
+from foveate.train.runs.record import TrainingJob, start_record
+
+
+def fit(job: TrainingJob) -> dict[str, Any]:
+    """Train what ``job.stages`` names (both, 1, 2 or single) and return the run's record.
+
+    Started by ``torchrun`` every process calls it; the first alone writes and logs.
+    """
+    processes = join(job.settings.device, job.settings.batch_size)
+    record = _fit(job if processes.first else _quiet(job), processes)
+    processes.leave()
+    return record
+
+
+def _quiet(job: TrainingJob) -> TrainingJob:
+    return replace(
+        job,
+        log=lambda text: None,
+        progress=lambda text, done, total: None,
+        watch=lambda stage, row: None,
+    )
+
+
+def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:
+    torch.manual_seed(job.settings.seed)
+    full = FullImages(job.dataset, job.settings.cache_gb)
+    record = processes.from_first(start_record(job) if processes.first else {})
+    job.log(full.plan.words)
+    spec = CascadeSpec.from_dict(record["spec"])
+    views = whole_views(
+        full,
+        [*record["data"]["training"], *record["data"]["validation"]],
+        spec.stage1,
+        lambda done, total: job.progress("preparing views", done, total),
+    )
+    if spec.normalisation.mode == "constants":
+        constants = _constants([views[stem] for stem in record["data"]["training"]])
+        record["spec"] = replace(spec, normalisation=constants).as_dict()
+    stage1, stage2 = networks(spec, job.settings.network_choice)
+    if job.stages == "2" and not record["stages"].get("stage1", {}).get("done"):
+        raise FoveateError(f"stage 1 of {job.folder} is not done; train it with --stages 1 first")
+    initial = Initial(job, record)
+    trainer = Trainer(job, record, processes)
+    initial.into(stage1, "stage1")
+    _fit_stage1(trainer, stage1, views, full)
+    if stage2 is None:
+        _decide_single(trainer, stage1, full)
+    elif job.stages != "1":
+        stage2.start_from(stage1)
+        initial.into(stage2, "stage2")
+        Stage2(trainer, views, full, initial).fit(stage1, stage2)
+    trainer.clean()
+    return record
+
+
+def _fit_stage1(
+    trainer: Trainer, network: Network, views: dict[str, WholeView], full: FullImages
+) -> None:
+    """Fit stage 1 (or single)."""
+    job, record = trainer.job, trainer.record
+    spec = CascadeSpec.from_dict(record["spec"])
+    training, validation = record["data"]["training"], record["data"]["validation"]
+    sampler, augment = StemSampler(job.dataset, training), augmentation(job.settings)
+    if spec.pad_multiple:
+        data = FullCrops(full, sampler, spec, augment, job.settings.seed)
+        items = WholeAtOwnSize(full, validation, spec)
+        task = Task("stage1", "Stage 1", data, items, len(training))
+    else:
+        whole = WholeImages(views, sampler, spec, augment, job.settings.seed)
+        found = [whole_item(views[stem], spec) for stem in validation]
+        task = Task("stage1", "Stage 1", whole, found, len(training))
+    seconds = share_of_seconds(job.settings, job.stages, 1.0)
+    trainer.fit(replace(task, seconds=seconds), network)
+
+
+def _decide_single(trainer: Trainer, network: Network, full: FullImages) -> None:
+    """Choose the mask threshold of a one-stage network."""
+    stage = trainer.record["stages"]["stage1"]
+    if "decisions" in stage:
+        return
+    spec = CascadeSpec.from_dict(trainer.record["spec"])
+    cascade = TorchCascade(spec, network.cpu(), None).eval()
+    validation = trainer.record["data"]["validation"]
+    trainer.choose(
+        stage, "decisions", lambda: choose_threshold(cascade, full, validation, trainer.job.log)
+    )
+
+
+def _constants(views: Sequence[WholeView]) -> Normalisation:
+    """Return mean and deviation over the training images, in units of the full scale."""
+    pixels = np.stack(
+        [[view.image.mean(dtype=np.float64), view.image.astype(float).var()] for view in views]
+    )
+    mean = float(pixels[:, 0].mean())
+    variance = float((pixels[:, 1] + (pixels[:, 0] - mean) ** 2).mean())
+    return Normalisation("constants", mean, max(math.sqrt(variance), 1e-4))

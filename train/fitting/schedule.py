@@ -1,0 +1,55 @@
+"""How far a training has come, and the learning rate that belongs there."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from foveate.train.settings.settings import Settings
+
+WARM_UP = 0.03
+FOLD_SHARE = 0.5
+"""A network that answers one fold of the training images gets this part of stage 1's epochs."""
+
+
+class Clock:
+    """How far a stage has come: over its epochs, or over its time when one is given."""
+
+    def __init__(self, started: float, seconds: float, num_epochs: int, batches: int) -> None:
+        self.started, self.seconds = started, seconds
+        self.num_epochs, self.batches = num_epochs, batches
+
+    def progress(self, epoch: int, step: int) -> float:
+        if self.seconds:
+            return (time.monotonic() - self.started) / self.seconds
+        return (epoch + step / self.batches) / self.num_epochs
+
+    def epochs(self, done: int) -> int:
+        """Return the number of epochs in all, estimated when the time decides."""
+        if not self.seconds:
+            return self.num_epochs
+        return max(done, round(done / max(self.progress(done, 0), 1e-9)))
+
+    def eta(self, done: int) -> float:
+        """Return the minutes left of this stage."""
+        elapsed = time.monotonic() - self.started
+        share = min(self.progress(done, 0), 1.0)
+        return elapsed * (1 - share) / max(share, 1e-9) / 60
+
+
+def rate_factor(progress: float) -> float:
+    """Return the factor on the learning rate: a short warm-up, then a cosine to one percent."""
+    if progress < WARM_UP:
+        return 0.05 + 0.95 * progress / WARM_UP
+    along = min(1.0, (progress - WARM_UP) / (1 - WARM_UP))
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along))
+
+
+def share_of_seconds(settings: Settings, stages: str, share: float) -> float:
+    """Return a network's part of ``max_minutes``, by its share of the epochs; 0 without a limit.
+
+    ``stages`` is what the command trains: both, 1, 2 or single.
+    """
+    folds = settings.hint_folds * FOLD_SHARE
+    whole = {"both": 2 + folds, "2": 1 + folds}.get(stages, 1.0)
+    return settings.max_minutes * 60 * share / whole

@@ -1,0 +1,215 @@
+"""Fitting stage 2: what it is told by stage 1, where it looks, and what is chosen afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from foveate.runtime.spec import CascadeSpec
+from foveate.train.calibration.boxes import MARGINS, Candidate, choose_box, measure_boxes
+from foveate.train.calibration.decision import Chosen, choose_decision
+from foveate.train.calibration.tile_choice import choose_tiling
+from foveate.train.data.augment import augmentation
+from foveate.train.data.dataset import split_folds
+from foveate.train.data.full_images import FullImages
+from foveate.train.data.tile_views import TileCrops
+from foveate.train.data.views import (
+    RegionCrops,
+    StemSampler,
+    WholeImages,
+    WholeView,
+    whole_item,
+)
+from foveate.train.fitting.hints import Answers, answers, regions, sample
+from foveate.train.fitting.losses import mean_dice, view_dice
+from foveate.train.fitting.schedule import FOLD_SHARE, share_of_seconds
+from foveate.train.fitting.steps import Task
+from foveate.train.fitting.trainer import Trainer
+from foveate.train.networks.base import Network
+from foveate.train.networks.build import networks
+from foveate.train.reference.cascade import TorchCascade
+from foveate.train.runs.initial import Initial
+from foveate.train.runs.run import load_stage
+
+WIDE_BOX = 0.8
+"""A box of more than this share of the image saves nothing; the log says so."""
+
+
+class Stage2:
+    """Fits stage 2 of a run whose stage 1 is done."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        views: dict[str, WholeView],
+        full: FullImages,
+        initial: Initial,
+    ) -> None:
+        self.trainer, self.views, self.full, self.initial = trainer, views, full, initial
+        self.job, self.record = trainer.job, trainer.record
+        self.settings = trainer.job.settings
+        self.training = self.record["data"]["training"]
+        self.validation = self.record["data"]["validation"]
+        self.sampler = StemSampler(self.job.dataset, self.training)
+        self.augment = augmentation(self.settings)
+
+    @property
+    def spec(self) -> CascadeSpec:
+        return CascadeSpec.from_dict(self.record["spec"])
+
+    def fit(self, stage1: Network, stage2: Network) -> None:
+        """Fit stage 2, which begins with stage 1's weights: in its box, or in tiles."""
+        stage = self.record["stages"].setdefault("stage2", {"curve": [], "done": False})
+        tiles = self.spec.region.mode == "tiles"
+        if stage["done"]:
+            load_stage(self.job.folder, self.record, "stage2", stage2)
+        else:
+            found = self._answers(stage1)
+            task = self._in_tiles(found) if tiles else self._in_box(found)
+            seconds = share_of_seconds(self.settings, self.job.stages, 1.0)
+            self.trainer.fit(replace(task, seconds=seconds), stage2)
+        key = "tiles" if tiles else "decisions"
+        if key not in stage:
+            cascade = TorchCascade(self.spec, stage1.cpu(), stage2.cpu()).eval()
+            choose = self._tiles if tiles else self._decision
+            self.trainer.choose(stage, key, partial(choose, cascade))
+
+    def _decision(self, cascade: TorchCascade) -> Chosen:
+        with torch.inference_mode():
+            found = answers(cascade.stage1, self._item, self.validation, mirrored=False)
+        boxes = [Candidate(**row) for row in self.record["stages"]["stage1"]["boxes"]]
+        crops, log = self._crops(found), self.job.log
+        return choose_decision(cascade, crops, self.validation, boxes, log)
+
+    def _tiles(self, cascade: TorchCascade) -> Chosen:
+        return choose_tiling(cascade, self.full, self.training, self.validation, self.job.log)
+
+    def _answers(self, stage1: Network) -> Answers:
+        """Return stage 1's answers: on validation images its own, on others those of the folds."""
+        item, trainer = self._item, self.trainer
+        own = partial(trainer.answer, stage1)
+        found = answers(own, item, self.validation, mirrored=False)
+        mirrored = self.settings.horizontal_flip > 0
+        if not self.settings.hint_folds:
+            return found | answers(own, item, self.training, mirrored)
+        data = replace(self.job.dataset, stems=tuple(self.training))
+        folds = split_folds(data, self.settings.hint_folds, self.settings.seed)
+        self.job.log(
+            f"Training {len(folds)} networks, each on the images of the other folds: their "
+            "predictions on unseen images are the hints of stage 2."
+        )
+        for number, stems in enumerate(folds, 1):
+            network = self._fold(number, len(folds), stems)
+            found |= answers(partial(trainer.answer, network), item, stems, mirrored)
+        known = answers(own, item, self.training, mirrored=False)
+        hints = {
+            "dice": self._mean_dice(found, self.training),
+            "training_dice": self._mean_dice(known, self.training),
+            "validation": self._mean_dice(found, self.validation),
+        }
+        self.record["stages"]["stage2"]["hints"] = hints
+        self.job.log(
+            f"Hints of stage 2: Dice {hints['dice']:.3f} on training images. Stage 1 itself has "
+            f"{hints['training_dice']:.3f} on them and {hints['validation']:.3f} on validation "
+            "images."
+        )
+        return found
+
+    def _fold(self, number: int, count: int, held_out: Sequence[str]) -> Network:
+        """Return a stage 1 that was trained on the training images that are not held out."""
+        settings, name = self.settings, f"fold{number}"
+        torch.manual_seed(settings.seed + number)
+        network, _ = networks(self.spec, settings.network_choice)
+        self.initial.into(network, "stage1", name)
+        others = [stem for stem in self.training if stem not in held_out]
+        views = WholeImages(
+            self.views,
+            StemSampler(self.job.dataset, others),
+            self.spec,
+            self.augment,
+            settings.seed + number,
+        )
+        items = [self._item(stem) for stem in self.validation]
+        task = Task(
+            name, f"Fold {number} of {count}", views, items, len(self.training), FOLD_SHARE,
+            share_of_seconds(settings, self.job.stages, FOLD_SHARE),
+        )  # fmt: skip
+        self.trainer.fit(task, network)
+        self.record["stages"][name]["held_out"] = list(held_out)
+        return network
+
+    def _item(self, stem: str) -> tuple[Tensor, Tensor]:
+        return whole_item(self.views[stem], self.spec)
+
+    def _mean_dice(self, found: Answers, stems: Sequence[str]) -> float:
+        """Return the mean Dice of any foreground at stage 1's resolution."""
+        scores = []
+        for stem in stems:
+            truth = torch.from_numpy(self.views[stem].target().sum(axis=0))
+            scores.append(view_dice(found[stem][0].logit(eps=1e-6)[None, None], truth[None, None]))
+        return round(mean_dice(scores), 5)
+
+    def _in_tiles(self, found: Answers) -> Task:
+        data = TileCrops(
+            self.full,
+            self.views,
+            found,
+            self.sampler,
+            self.spec,
+            self.augment,
+            self.settings.seed,
+        )
+        items = data.validation(self.validation)
+        return Task("stage2", "Stage 2", data, items, len(self.training))
+
+    def _in_box(self, found: Answers) -> Task:
+        """Return the training of stage 2 in its box; how the box is drawn is chosen first."""
+        if "boxes" not in self.record["stages"]["stage1"]:
+            self._choose_box(found)
+        data = self._crops(found)
+        items = []
+        for stem in self.validation:
+            image, hint, target = data.region(stem, data.regions.predicted[stem][0])
+            items.append(data.tensors(stem, image, hint, target))
+        return Task("stage2", "Stage 2", data, items, len(self.training))
+
+    def _crops(self, found: Answers) -> RegionCrops:
+        size = self.spec.stage2
+        assert size is not None
+        return RegionCrops(
+            self.full,
+            self.views,
+            regions(found, self.views, self.spec.region, size),
+            self.sampler,
+            self.spec,
+            self.augment,
+            self.settings.seed,
+        )
+
+    def _choose_box(self, found: Answers) -> None:
+        """Choose threshold, margin and opening by what is missed; write the record."""
+        size, margin = self.spec.stage2, self.settings.margin
+        assert size is not None
+        coarse = sample(found, self.training, self.validation)
+        margins = (margin,) if margin else MARGINS
+        table = measure_boxes(coarse, self.views, self.spec.region, size, margins)
+        best = choose_box(table)
+        self.job.log(
+            f"Box of stage 2: {best.area:.0%} of the image on average, {best.missed:.1%} of the "
+            f"truth outside (coarse probability over {best.threshold} in patches of "
+            f"{best.opening} cells, margin {best.margin})."
+        )
+        if best.area > WIDE_BOX:
+            self.job.log(
+                "A box this wide saves nothing: expect little more than --stages single gives."
+            )
+        region = replace(
+            self.spec.region, threshold=best.threshold, margin=best.margin, opening=best.opening
+        )
+        self.record["spec"] = replace(self.spec, region=region).as_dict()
+        self.record["stages"]["stage1"]["boxes"] = [row.as_dict() for row in table]
+        self.trainer.write()

@@ -1,0 +1,125 @@
+"""U-Nets whose encoder is of segmentation-models-pytorch; its weights come from a file alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from foveate.runtime.errors import EngineError, SettingsError
+from foveate.train.networks.base import Network
+from foveate.train.settings.network_choice import NetworkChoice
+
+COLOURS = 3
+"""Inputs that published weights have."""
+
+
+class EncoderUNet(Network):
+    """Logits of every pixel: (N, inputs, h, w) -> (N, outputs, h, w).
+
+    The decoder has ``width`` channels at full size and twice as many a level below; the encoder's
+    are its own. Nothing is downloaded: the weights are random.
+    """
+
+    def __init__(self, choice: NetworkChoice, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, choice.multiple)
+        model = models().Unet(
+            choice.name,
+            encoder_depth=choice.depth,
+            encoder_weights=None,
+            decoder_channels=[choice.width << level for level in reversed(range(choice.depth))],
+            in_channels=inputs,
+            classes=outputs,
+        )
+        self.encoder, self.decoder = model.encoder, model.decoder
+        self.head = model.segmentation_head
+        _drop_unused(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.decoder(self.encoder(x)))
+        return logits
+
+
+def load_encoder_file(network: EncoderUNet, choice: NetworkChoice, path: Path) -> None:
+    """Put the weights of a file into a network's encoder; colours are added up to grey.
+
+    The file is a state dict of the encoder for images of three colours, as safetensors or as
+    torch.save wrote it. SettingsError when it is neither, or of another encoder.
+    """
+    encoder = models().encoders.get_encoder(
+        choice.name, in_channels=COLOURS, depth=choice.depth, weights=None
+    )
+    state = _read(path)
+    try:
+        encoder.load_state_dict(state)
+    except (RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise SettingsError(
+            f"encoder_weights {path}: not those of {choice.name}: {reason}"
+        ) from None
+    encoder.set_in_channels(network.inputs, pretrained=True)
+    kept = network.encoder.state_dict().keys()
+    network.encoder.load_state_dict(
+        {name: value for name, value in encoder.state_dict().items() if name in kept}
+    )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SettingsError(f"encoder_weights {path}: cannot be read: {reason}") from None
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise SettingsError(
+            f"encoder_weights {path}: holds no state dict; expected names to tensors"
+        )
+    return found
+
+
+def _drop_unused(network: Network) -> None:
+    """Take out the layers of an encoder that are below its depth: they would never learn."""
+    network.eval()(network.example()).sum().backward()
+    network.train()
+    for name, module in list(network.named_modules()):
+        own = list(module.parameters(recurse=False))
+        if own and all(parameter.grad is None for parameter in own):
+            parent, _, child = name.rpartition(".")
+            setattr(network.get_submodule(parent), child, nn.Identity())
+    network.zero_grad()
+
+
+def models() -> Any:
+    """Import segmentation-models-pytorch; EngineError names the line that installs it."""
+    try:
+        _import_torchvision()
+        import segmentation_models_pytorch
+    except ImportError as error:
+        raise EngineError(
+            f"this network needs {error.name}: pip install 'foveate[encoders]'"
+        ) from None
+    return segmentation_models_pytorch
+
+
+def _import_torchvision() -> None:
+    """Import torchvision, whose compiled operators do not load next to torch for CPUs alone.
+
+    The wheel of the package index is built for CUDA. No encoder uses its operators, but its
+    import asks after two of them: they are declared.
+    """
+    try:
+        import torchvision
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        for name in ("nms", "qnms"):
+            torch.library.define(
+                f"torchvision::{name}",
+                "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+            )
+        import torchvision  # noqa: F401

@@ -1,0 +1,1 @@
+"""The cascade in PyTorch: the reference that every engine is compared with."""

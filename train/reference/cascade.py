@@ -1,0 +1,184 @@
+"""The cascade in PyTorch: the reference that every engine is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from foveate.runtime.spec import CascadeSpec
+from foveate.runtime.tiles import tile_grid
+from foveate.train.reference.geometry import (
+    crop_box,
+    find_box,
+    pad_to_multiple,
+    paste_box,
+    whole_box,
+)
+from foveate.train.reference.tiles import (
+    Tiles,
+    blend_tiles,
+    choose_tiles,
+    crop_hints,
+    crop_tiles,
+    tile_boxes,
+    tile_weights,
+)
+
+STD_FLOOR = 1e-4
+"""Smallest deviation divided by, in units of the full scale: a flat image stays finite."""
+
+LEAST_SHARE = 1e-6
+"""Smallest weight of a foreground divided by: a pixel in a tile's corner may have 1e-5."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the graph returns, as tensors (see ``docs/architecture.md`` for shapes)."""
+
+    mask: Tensor
+    box: Tensor
+    score: Tensor
+    coarse: Tensor
+    refined: Tensor
+    stage1_input: Tensor
+    stage2_input: Tensor | None
+
+
+class TorchCascade(nn.Module):
+    """Both stages and the geometry between them.
+
+    ``forward`` takes (N, H, W) pixels as float32 in the unit of the files (0 to 255 or 65535).
+    """
+
+    def __init__(self, spec: CascadeSpec, stage1: nn.Module, stage2: nn.Module | None) -> None:
+        super().__init__()
+        self.spec = spec
+        self.stage1 = stage1
+        self.stage2 = stage2
+
+    def forward(self, image: Tensor) -> Output:
+        if self.spec.pad_multiple:
+            return self._at_own_size(image)
+        count, height, width = image.shape
+        whole = whole_box(count, height, width)
+        small = crop_box(image, whole, self.spec.stage1) / self.spec.full_scale
+        mean, std = self.statistics(small)
+        stage1_input = ((small - mean) / std)[:, None]
+        coarse = self.probabilities(self.stage1(stage1_input))
+        if self.spec.stage2 is None or self.stage2 is None:
+            pasted = paste_box(coarse, whole, height, width)
+            return Output(
+                self.decide(pasted), whole[:, None], self.score(coarse), coarse, coarse,
+                stage1_input, None,
+            )  # fmt: skip
+        foreground = self.foreground(coarse)
+        if self.spec.region.mode == "tiles":
+            return self._in_tiles(image, (mean, std), stage1_input, coarse)
+        box = find_box(foreground, height, width, self.spec.region, self.spec.stage2)
+        crop = crop_box(image, box, self.spec.stage2) / self.spec.full_scale
+        scale = torch.tensor([foreground.shape[2] / width, foreground.shape[1] / height])
+        hint = crop_box(foreground, box * scale.repeat(2), self.spec.stage2)
+        stage2_input = torch.stack([(crop - mean) / std, hint], dim=1)
+        refined = self.probabilities(self.stage2(stage2_input))
+        pasted = paste_box(refined, box, height, width)
+        return Output(
+            self.decide(pasted), box[:, None], self.score(refined), coarse, refined,
+            stage1_input, stage2_input,
+        )  # fmt: skip
+
+    def _at_own_size(self, image: Tensor) -> Output:
+        """Return the output of a one-stage network that sees the image as large as it is."""
+        count, height, width = image.shape
+        pixels = image / self.spec.full_scale
+        mean, std = self.statistics(pixels)
+        stage1_input = pad_to_multiple((pixels - mean) / std, self.spec.pad_multiple)[:, None]
+        logits = self.stage1(stage1_input)[:, :, :height, :width]
+        coarse = self.probabilities(logits)
+        return Output(
+            self.decide(coarse), whole_box(count, height, width)[:, None], self.score(coarse),
+            coarse, coarse, stage1_input, None,
+        )  # fmt: skip
+
+    def _in_tiles(
+        self, image: Tensor, normal: tuple[Tensor, Tensor], stage1_input: Tensor, coarse: Tensor
+    ) -> Output:
+        """Return the output of a cascade whose stage 2 looks at tiles."""
+        spec = self.spec
+        assert spec.stage2 is not None and self.stage2 is not None
+        grid, (_, height, width) = tile_grid(spec.region, spec.stage2), image.shape
+        foreground = self.foreground(coarse)
+        tiles = choose_tiles(foreground, grid, height, width, spec.region.tiles)
+        seen = self.seen_in_tiles(image, normal, foreground, tiles)
+        stage2_input = seen.flatten(0, 1)
+        refined = self.probabilities(self.stage2(stage2_input))
+        each = refined.reshape(*seen.shape[:2], *refined.shape[1:])
+        mask = self.decide_blended(blend_tiles(self.votes(each), tiles))
+        score = self.score_tiles(refined, tiles)
+        return Output(mask, tile_boxes(tiles), score, coarse, refined, stage1_input, stage2_input)
+
+    def seen_in_tiles(
+        self, image: Tensor, normal: tuple[Tensor, Tensor], foreground: Tensor, tiles: Tiles
+    ) -> Tensor:
+        """Return (N, R, 2, h2, w2), what stage 2 sees in tiles: the image and stage 1's hint."""
+        mean, std = (part[:, None] for part in normal)
+        crop = (crop_tiles(image, tiles) / self.spec.full_scale - mean) / std
+        return torch.stack([crop, crop_hints(foreground, tiles)], dim=2)
+
+    def votes(self, probability: Tensor) -> Tensor:
+        """Return what tiles are blended by: (N, R, C, h2, w2), over the threshold when binary."""
+        return probability - self.spec.mask_threshold if self.spec.binary else probability
+
+    def decide_blended(self, votes: Tensor) -> Tensor:
+        """Return (N, H, W) uint8 class indices of (N, C, H, W) blended votes."""
+        label = votes[:, 0] > 0 if self.spec.binary else votes.argmax(dim=1)
+        return label.to(torch.uint8)
+
+    def statistics(self, small: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation to normalise by, (N, 1, 1), from the image in [0, 1]."""
+        constants = self.spec.normalisation
+        if constants.mode == "constants":
+            one = torch.ones(len(small), 1, 1)
+            return one * constants.mean, one * constants.std
+        mean = small.mean(dim=(1, 2), keepdim=True)
+        variance = (small - mean).square().mean(dim=(1, 2), keepdim=True)
+        return mean, variance.sqrt().clamp(min=STD_FLOOR)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return float32 probabilities of (N, C, h, w) logits."""
+        logits = logits.float()
+        return torch.sigmoid(logits) if self.spec.binary else torch.softmax(logits, dim=1)
+
+    def foreground(self, probability: Tensor) -> Tensor:
+        """Return (N, h, w), the probability of any foreground class."""
+        return probability[:, 0] if self.spec.binary else 1 - probability[:, 0]
+
+    def decide(self, probability: Tensor) -> Tensor:
+        """Return (N, H, W) uint8 class indices of (N, C, H, W) probabilities."""
+        if self.spec.binary:
+            return (probability[:, 0] > self.spec.mask_threshold).to(torch.uint8)
+        return probability.argmax(dim=1).to(torch.uint8)
+
+    def score(self, probability: Tensor) -> Tensor:
+        """Return (N,), the mean winning probability over the foreground; 0 where there is none."""
+        winning, chosen = self._winning(probability)
+        total = (winning * chosen).sum(dim=(1, 2))
+        return total / chosen.sum(dim=(1, 2)).clamp(min=1)
+
+    def score_tiles(self, probability: Tensor, tiles: Tiles) -> Tensor:
+        """Return (N,), the same of (N * R, C, h2, w2), pixels counted by their tiles' windows."""
+        winning, chosen = self._winning(probability)
+        weights = tile_weights(tiles)
+        chosen = chosen.reshape(weights.shape) * weights
+        total = (winning.reshape(weights.shape) * chosen).sum(dim=3).sum(dim=(1, 2))
+        share: Tensor = chosen.sum(dim=3).sum(dim=(1, 2))
+        return total / share.clamp(min=LEAST_SHARE)
+
+    def _winning(self, probability: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the highest probability, (N, h, w), and 1 where it is foreground, else 0."""
+        if self.spec.binary:
+            winning = probability[:, 0]
+            return winning, (winning > self.spec.mask_threshold).float()
+        winning, label = probability.max(dim=1)
+        return winning, (label > 0).float()

@@ -1,0 +1,96 @@
+"""Beginning with the weights of another run, or of an encoder that was trained elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from foveate.runtime.bundle.bundle import RUN_FILE
+from foveate.runtime.errors import DataError, SettingsError
+from foveate.train.networks.build import load_encoder
+from foveate.train.runs.record import TrainingJob
+from foveate.train.runs.run import check_tensors, data_named, load_tensors, read_run
+
+SHAPE = {"network": "unet", "width": 0, "depth": 0}
+"""Settings that make a network what it is, as runs have them that do not name them."""
+
+
+class Initial:
+    """The run that a training begins with, if any; it is named in the record.
+
+    SettingsError when its networks are of another kind, DataError when it was trained on the same
+    images: its knowledge of the validation images would flatter every figure of the new run.
+    """
+
+    def __init__(self, job: TrainingJob, record: dict[str, Any]) -> None:
+        self.folder, self.log, self.stages = job.init, job.log, record["stages"]
+        self.settings = job.settings
+        stated = record.get("init")
+        if self.folder is None:
+            if stated:
+                raise SettingsError(
+                    f"{job.folder} was started with --init {stated['name']}; give it again"
+                )
+            return
+        run = read_run(self.folder)
+        _check(self.folder, run, record)
+        digest = hashlib.sha256((self.folder / RUN_FILE).read_bytes()).hexdigest()
+        made = {
+            "name": self.folder.resolve().name,
+            "run_sha256": digest,
+            "data": data_named(run),
+        }
+        if stated is None and any(stage["curve"] for stage in record["stages"].values()):
+            raise SettingsError(f"{job.folder} was started without --init; leave it out")
+        if stated not in (None, made):
+            raise SettingsError(
+                f"{job.folder} was started with another --init, {stated['name']} "
+                f"({stated['run_sha256'][:12]}); got {made['name']} ({digest[:12]})"
+            )
+        record["init"] = made
+        self.run = run
+
+    def into(self, network: nn.Module, name: str, own: str = "") -> None:
+        """Put the weights of a stage into a network; a last layer for other classes stays new.
+
+        ``own`` is the network's name in this run, when it is another than the stage's. A network
+        that has been trained already is left as it is.
+        """
+        own = own or name
+        if self.stages.get(own, {}).get("curve"):
+            return
+        if self.settings.encoder_weights and name == "stage1":
+            load_encoder(network, self.settings)
+        if self.folder is None or not self.run["stages"].get(name, {}).get("done"):
+            return
+        path = self.folder / f"{name}.safetensors"
+        tensors, present = load_tensors(path), network.state_dict()
+        new = {
+            key: present[key]
+            for key in list(present)[-2:]
+            if key in tensors and tensors[key].shape != present[key].shape
+        }
+        check_tensors(present, {**tensors, **new}, path)
+        network.load_state_dict({**tensors, **new})
+        self.log(
+            f"{own} starts from the weights of {self.folder}"
+            + (", but for its last layer: the classes differ." if new else ".")
+        )
+
+
+def _check(folder: Path, run: dict[str, Any], record: dict[str, Any]) -> None:
+    old, new = run["settings"], record["settings"]
+    old = {**SHAPE, **old}
+    other = [f"{key} {old[key]} -> {new[key]}" for key in SHAPE if old[key] != new[key]]
+    if other:
+        raise SettingsError(
+            f"--init {folder} has other networks: {', '.join(other)}. Set them as they are there"
+        )
+    if run["data"]["fingerprint"] == record["data"]["fingerprint"]:
+        raise DataError(
+            f"--init {folder} was trained on these same images, possibly including the validation "
+            "images; continue it with --resume, or start from a run on other images"
+        )

@@ -1,0 +1,178 @@
+"""The record of a training: what ``run.json`` says from its first minute to its last."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+import foveate
+from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.bundle.bundle import RUN_FILE
+from foveate.runtime.errors import DataError, FoveateError, SettingsError
+from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size, names_problem
+from foveate.train.data.dataset import DataSet, split_validation
+from foveate.train.runs.run import read_run, write_run
+from foveate.train.settings.settings import Settings, parse_weights
+
+SETTINGS_FILE = "settings.toml"
+OF_THE_MACHINE = ("cache_gb", "num_workers")
+"""Settings that change no view: a run may continue with others."""
+
+
+def _unwatched(stage: str, row: Mapping[str, Any]) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One call of ``foveate train``: the data, the settings, and where the run goes.
+
+    ``watch`` is called after every epoch, when it is kept, with the stage's name in ``run.json``
+    and the row of its curve: epoch (from 1), loss, dice (of the validation views), rate (the last
+    learning rate), seconds. What it raises ends the training; the run can be resumed.
+    ``init`` is a run whose weights the networks begin with.
+    ``validation`` are the stems to validate on, as a fold has them; None draws ``val_fraction``.
+    """
+
+    dataset: DataSet
+    settings: Settings
+    folder: Path
+    stages: str
+    resume: bool
+    log: Callable[[str], None]
+    progress: Callable[[str, int, int], None]
+    watch: Callable[[str, Mapping[str, Any]], None] = _unwatched
+    init: Path | None = None
+    validation: tuple[str, ...] | None = None
+
+
+def start_record(job: TrainingJob) -> dict[str, Any]:
+    """Return the record to continue: the run's own when resuming or adding stage 2, else new."""
+    exists = (job.folder / RUN_FILE).exists()
+    if exists and (job.resume or job.stages == "2"):
+        record = read_run(job.folder)
+        if record["data"]["fingerprint"] != job.dataset.fingerprint:
+            raise DataError(
+                f"{job.dataset.root} is not the data that {job.folder} was started with "
+                "(its fingerprint differs). Train into a new folder"
+            )
+        old, new = {**Settings().as_dict(), **record["settings"]}, job.settings.as_dict()
+        kept = [key for key in new if key not in OF_THE_MACHINE]
+        changed = [f"{key} {old[key]} -> {new[key]}" for key in kept if old[key] != new[key]]
+        if changed:
+            raise SettingsError(
+                f"{job.folder} was started with other settings: {', '.join(changed)}"
+            )
+        if job.validation is not None and set(job.validation) != set(record["data"]["validation"]):
+            raise SettingsError(f"{job.folder} was started with other validation images")
+        if record["kind"] != _kind(job.stages):
+            raise SettingsError(
+                f"{job.folder} holds a {record['kind']} run; "
+                f"it cannot continue with --stages {job.stages}"
+            )
+        return record
+    if job.stages == "2" or job.resume:
+        raise FoveateError(
+            f"{job.folder} holds no run to continue; start one without "
+            f"{'--resume' if job.resume else '--stages 2'}"
+        )
+    if exists:
+        raise FoveateError(
+            f"{job.folder} already holds a run; add --resume, or choose another --out"
+        )
+    record = new_record(job)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_run(job.folder, record)
+    write_settings(job.folder, job.settings)
+    return record
+
+
+def is_finished(job: TrainingJob) -> bool:
+    """Say whether the folder holds a run with nothing left to train of ``job.stages``."""
+    if not (job.folder / RUN_FILE).exists() or any(job.folder.glob("last-*")):
+        return False
+    stages = read_run(job.folder)["stages"]
+    expected = ("stage1", "stage2") if job.stages in ("both", "2") else ("stage1",)
+    return all(stages.get(name, {}).get("done") for name in expected)
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Write ``settings.toml``, the settings of the run, which ``--config`` takes."""
+    data = tomli_w.dumps(settings.as_dict()).encode()
+    write_atomically(folder / SETTINGS_FILE, lambda file: file.write(data))
+
+
+def _split(job: TrainingJob) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return training and validation stems."""
+    settings, validation = job.settings, job.validation
+    if validation is None:
+        return split_validation(job.dataset, settings.val_fraction, settings.seed)
+    return tuple(stem for stem in job.dataset.stems if stem not in validation), validation
+
+
+def new_record(job: TrainingJob) -> dict[str, Any]:
+    """Return the record of a run that begins; nothing is written."""
+    settings, dataset = job.settings, job.dataset
+    training, validation = _split(job)
+    names = [name.strip() for name in settings.class_names.split(",") if name.strip()]
+    if names and len(names) != dataset.classes:
+        raise SettingsError(
+            f"class_names has {len(names)} names; the masks have {dataset.classes} classes"
+        )
+    names = names or [f"class {label}" for label in range(1, dataset.classes + 1)]
+    classes = ("background", *names)
+    if names_problem(classes):
+        raise SettingsError(f"class_names: {names_problem(classes)}")
+    if settings.class_weights not in ("", "auto"):
+        parse_weights(settings.class_weights, dataset.classes + 1)
+    single = _kind(job.stages) == "single"
+    if settings.single_input == "full" and not single:
+        raise SettingsError("single_input=full goes with --stages single; a cascade has its box")
+    if settings.region_mode == "tiles" and single:
+        raise SettingsError("region_mode=tiles goes with a cascade; --stages single has no stage 2")
+    crop_height, crop_width = settings.crop_size
+    spec = CascadeSpec(
+        input_type=dataset.input_type,
+        stage1=Size(settings.image_height, settings.image_width),
+        stage2=None if single else Size(crop_height, crop_width),
+        classes=classes,
+        normalisation=Normalisation(settings.normalisation),
+        region=Region(
+            mode="none" if single else settings.region_mode,
+            margin=settings.margin,
+            min_height=crop_height,
+            min_width=crop_width,
+        ),
+        pad_multiple=settings.network_choice.multiple if settings.single_input == "full" else 0,
+    )
+    return {
+        "kind": _kind(job.stages),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "settings": settings.as_dict(),
+        "spec": spec.as_dict(),
+        "data": {
+            "name": dataset.root.resolve().name,
+            "licence": settings.data_licence,
+            "fingerprint": dataset.fingerprint,
+            "images": len(dataset.stems),
+            "training": list(training),
+            "validation": list(validation),
+        },
+        "versions": {
+            "foveate": foveate.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "numpy", "albumentations")},
+        },
+        "stages": {},
+    }
+
+
+def _kind(stages: str) -> str:
+    return "single" if stages == "single" else "cascade"

@@ -1,0 +1,159 @@
+"""A run: the folder a training writes. ``run.json`` and safetensors, hashed, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.bundle.bundle import RUN_FILE
+from foveate.runtime.errors import BundleError
+from foveate.runtime.json_files import canonical_sha256, check_shape, read_json
+from foveate.runtime.spec import CascadeSpec
+from foveate.train.networks.build import networks
+from foveate.train.reference.cascade import TorchCascade
+from foveate.train.settings.network_choice import NetworkChoice
+
+SCHEMA = 1
+_SHAPE = {
+    "kind": str,
+    "created": str,
+    "settings": {
+        "width": int, "depth": int, "data_dir": str, "image_dir_name": str, "mask_dir_name": str,
+    },
+    "spec": dict,
+    "data": {
+        "name": str, "licence": str, "fingerprint": str, "training": [str], "validation": [str],
+    },
+    "stages": dict,
+}  # fmt: skip
+_INIT_SHAPE = {"data": {"name": str, "licence": str, "fingerprint": str}}
+_STAGE_SHAPE = {"curve": [{"epoch": int, "loss": float, "dice": float, "seconds": float}],
+                "done": bool}  # fmt: skip
+
+
+def write_run(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write ``run.json`` atomically, with the sha256 of its own content."""
+    values = {**record, "schema": SCHEMA}
+    values.pop("run_sha256", None)
+    values["run_sha256"] = canonical_sha256(values)
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / RUN_FILE, lambda file: file.write(text.encode()))
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return ``run.json`` verified; BundleError says which file is wrong and why."""
+    path = folder / RUN_FILE
+    record = read_json(path, "a run")
+    if record.get("schema") != SCHEMA:
+        raise BundleError(f"{path}: not a run of schema {SCHEMA}; made by another version?")
+    stated = record.pop("run_sha256", None)
+    if canonical_sha256(record) != stated:
+        raise BundleError(f"{path}: its content does not match its run_sha256; it was changed")
+    check_shape(path, record, _SHAPE)
+    check_shape(path, record["stages"], dict.fromkeys(record["stages"], _STAGE_SHAPE), "stages")
+    if "init" in record:
+        check_shape(path, record["init"], _INIT_SHAPE, "init")
+    problem = NetworkChoice.of_settings(record["settings"]).problem()
+    if problem:
+        raise BundleError(f"{path}: {problem}")
+    return record
+
+
+def data_named(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run was trained on, and, as ``initial``, what the runs it began with were."""
+    data = {name: record["data"][name] for name in ("name", "licence", "fingerprint")}
+    if "init" not in record:
+        return data
+    before = dict(record["init"]["data"])
+    return {**data, "initial": [before, *before.pop("initial", [])]}
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors as safetensors, atomically."""
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    write_atomically(path, lambda file: file.write(data))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file on the CPU."""
+    return parse_tensors(path, _read(path))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    """Return the tensors in the bytes of a safetensors file; ``path`` is named in BundleError."""
+    try:
+        return load(data)
+    except (SafetensorError, KeyError) as error:  # KeyError: an element type unknown to torch
+        reason = " ".join(str(error).split())[:200]
+        raise BundleError(f"{path}: not a sound safetensors file: {reason}") from error
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Put tensors into a network; BundleError names what is missing, misshapen or not finite."""
+    check_tensors(network.state_dict(), tensors, source)
+    network.load_state_dict(dict(tensors))
+
+
+def check_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Raise BundleError for what is missing from tensors, misshapen or not finite."""
+    problems = [f"{name} is missing" for name in own if name not in tensors]
+    problems += [f"{name} is not part of it" for name in tensors if name not in own]
+    for name in own.keys() & tensors.keys():
+        tensor, expected = tensors[name], own[name]
+        if expected.shape != tensor.shape:
+            problems.append(f"{name} is {list(tensor.shape)}, expected {list(expected.shape)}")
+        elif expected.dtype != tensor.dtype:
+            problems.append(f"{name} is {tensor.dtype}, expected {expected.dtype}")
+        elif tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            problems.append(f"{name} has values that are not finite")
+    if problems:
+        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise BundleError(f"{source}: {'; '.join(sorted(problems)[:4])}{more}")
+
+
+def load_stage(folder: Path, record: Mapping[str, Any], name: str, network: nn.Module) -> None:
+    """Put a stage's best weights into its network, in evaluation mode.
+
+    BundleError when the stage has not been trained, or its file is not the one of the record.
+    """
+    path = folder / f"{name}.safetensors"
+    stated = record["stages"].get(name, {}).get("sha256")
+    if stated is None:
+        raise BundleError(
+            f"{folder / RUN_FILE}: {name} has not been trained; run foveate train with --resume"
+        )
+    data = _read(path) if path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != stated:
+        raise BundleError(f"{path}: missing, or not the file that run.json was written for")
+    load_weights(network, parse_tensors(path, data), path)
+    network.eval()
+
+
+def load_run(folder: Path) -> tuple[TorchCascade, dict[str, Any]]:
+    """Return the trained cascade of a run, in evaluation mode on the CPU, and its record."""
+    record = read_run(folder)
+    try:
+        spec = CascadeSpec.from_dict(record["spec"])
+    except BundleError as error:
+        raise BundleError(f"{folder / RUN_FILE}: {error}") from None
+    stage1, stage2 = networks(spec, NetworkChoice.of_settings(record["settings"]))
+    load_stage(folder, record, "stage1", stage1)
+    if stage2 is not None:
+        load_stage(folder, record, "stage2", stage2)
+    return TorchCascade(spec, stage1, stage2).eval(), record

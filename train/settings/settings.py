@@ -1,0 +1,259 @@
+"""Every setting of a training, with the reason for its default; from Python, TOML and ``--set``."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from foveate.runtime.errors import SettingsError
+from foveate.train.settings.network_choice import ENCODERS, NAMES, NetworkChoice
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Defaults of the settings of these names; what else a preset does is in ``augment``."""
+
+    horizontal_flip: float
+    vertical_flip: float
+    rotate_degrees: float
+    brightness_contrast: float
+
+
+PRESETS = {
+    "none": Preset(0.0, 0.0, 0.0, 0.0),
+    "light": Preset(0.5, 0.0, 5.0, 0.1),
+    "standard": Preset(0.5, 0.5, 15.0, 0.2),
+    "medical": Preset(0.5, 0.0, 20.0, 0.3),
+    "industrial": Preset(0.5, 0.5, 10.0, 0.25),
+}
+
+
+def preset_settings(name: str) -> dict[str, float]:
+    """Return setting -> value of a preset; SettingsError names the nearest for an unknown one."""
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.0)[0]
+        raise SettingsError(
+            f'there is no augmentation "{name}"; the nearest is "{near}". '
+            f"Expected {', '.join(PRESETS)}"
+        )
+    return asdict(PRESETS[name])
+
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PRESET = math.nan
+"""A setting that is not set: the augmentation preset has its value."""
+LOSSES = ("cross_entropy_dice", "cross_entropy", "dice", "focal", "tversky", "focal_tversky")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one training; names are those people know from the notebook.
+
+    SettingsError names an unknown key with the nearest known one, a value of another type and one
+    out of range, wherever they come from.
+    """
+
+    data_dir: str = ""
+    image_dir_name: str = "images"
+    mask_dir_name: str = "masks"
+    image_height: int = 256  # stage 1 and single see the whole image at this size
+    image_width: int = 256
+    single_input: str = "resized"  # or full: the image's own size, trained on crops of this
+    crop_height: int = 0  # stage 2 sees its region at this size; 0 means as stage 1
+    crop_width: int = 0
+    region_mode: str = "box"  # or tiles: stage 2 sees the best tiles at the image's own resolution
+    width: int = 16  # channels at full size; 16 is the narrowest that fills a bf16 vector
+    depth: int = 4  # halvings; 4 lets a 256 px view see itself whole
+    network: str = "unet"  # or residual, attention, residual_attention, or an encoder's name
+    encoder_weights: str = ""  # a file with weights of that encoder; "" begins at random ones
+    loss: str = "cross_entropy_dice"  # of LOSSES; where there is one class cross-entropy is binary
+    class_weights: str = ""  # of the loss: comma-separated, background first; or auto
+    focal_gamma: float = 2.0  # how little pixels count that are right already; Lin's value
+    tversky_alpha: float = 0.3  # weight of false positives; Salehi's value
+    tversky_beta: float = 0.7  # weight of false negatives
+    tversky_gamma: float = 4 / 3  # over 1: overlaps that are poor count more; Abraham's value
+    batch_size: int = 8
+    learning_rate: float = 2e-3  # AdamW peak, after a short warm-up, before the cosine
+    weight_decay: float = 1e-2
+    num_epochs: int = 40
+    max_minutes: float = 0.0  # when not 0, the schedule runs over this time, both stages together
+    device: str = "auto"  # cpu, cuda, or auto: cuda when there is one
+    num_workers: int = 1  # processes that make training views
+    cache_gb: float = 0.0  # full images kept in memory, 10^9 bytes; 0: half of what is available
+    seed: int = 0
+    val_fraction: float = 0.15
+    normalisation: str = "zscore"  # or constants: mean and deviation of the training images
+    augmentation: str = "standard"  # none, light, medical, industrial: sets the next four
+    horizontal_flip: float = PRESET  # probability; here and below: unset, as the preset has it
+    vertical_flip: float = PRESET  # 0 where up and down differ, as in ultrasound
+    rotate_degrees: float = PRESET
+    brightness_contrast: float = PRESET
+    hint_folds: int = 3  # networks whose answers on held-out images stage 2 learns from; 0: none
+    margin: float = 0.0  # of the box's side, added at each end; 0: chosen with the box
+    class_names: str = ""  # comma-separated, without background; "" means class 1, class 2, ...
+    data_licence: str = ""  # goes into the manifest of every bundle made from the run
+
+    def __new__(cls, **values: Any) -> Settings:
+        for key in values:
+            check_name(key)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        preset = preset_settings(self.augmentation)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            value = preset[item.name] if value is PRESET else value
+            object.__setattr__(self, item.name, _typed(item.name, value))
+        if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
+            raise SettingsError(f'device is "{self.device}"; expected auto, cpu, cuda or cuda:N')
+        for name, names in (("network", NAMES), ("loss", LOSSES)):
+            _check_choice(name, getattr(self, name), names)
+        for name in ("image_height", "image_width", "crop_height", "crop_width"):
+            value = getattr(self, name)
+            step = 2 ** min(self.depth, 7)
+            if value % step or value < 0 or (value == 0 and name.startswith("image")):
+                low = max(value // step * step, step)
+                raise SettingsError(
+                    f"{name} is {value}; expected a multiple of 2**depth = {step}, "
+                    f"for example {low} or {low + step}"
+                )
+        limits = {
+            "width": (1, 256), "depth": (1, 7), "batch_size": (1, 4096), "num_epochs": (1, 10**6),
+            "max_minutes": (0, 10**6), "num_workers": (0, 64), "val_fraction": (0.01, 0.9),
+            "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
+            "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
+            "weight_decay": (0, 1), "seed": (0, 2**32 - 1), "cache_gb": (0, 10**6),
+            "hint_folds": (0, 20), "focal_gamma": (0, 10), "tversky_alpha": (0.01, 10),
+            "tversky_beta": (0.01, 10), "tversky_gamma": (1, 10),
+        }  # fmt: skip
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise SettingsError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
+        problem = self.network_choice.problem()
+        if problem:
+            raise SettingsError(problem)
+        if self.encoder_weights and self.network not in ENCODERS:
+            raise SettingsError(
+                f"encoder_weights go with a network that has an encoder; {self.network} has none. "
+                f"Expected network to be one of {', '.join(ENCODERS)}"
+            )
+        if self.hint_folds == 1:
+            raise SettingsError("hint_folds is 1; expected 0 (none) or at least 2")
+        if self.single_input not in ("resized", "full"):
+            raise SettingsError(f'single_input is "{self.single_input}"; expected resized or full')
+        if self.region_mode not in ("box", "tiles"):
+            raise SettingsError(f'region_mode is "{self.region_mode}"; expected box or tiles')
+        if self.region_mode == "tiles" and any(side % 4 for side in self.crop_size):
+            sides = "x".join(map(str, self.crop_size))
+            raise SettingsError(f"tiles are {sides}; expected crop sides that are multiples of 4")
+        if self.normalisation not in ("zscore", "constants"):
+            raise SettingsError(
+                f'normalisation is "{self.normalisation}"; expected zscore or constants'
+            )
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of the stage-2 input."""
+        return self.crop_height or self.image_height, self.crop_width or self.image_width
+
+    @property
+    def network_choice(self) -> NetworkChoice:
+        """The network of both stages."""
+        return NetworkChoice(self.network, self.width, self.depth)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every setting, those of the augmentation preset by their values."""
+        return asdict(self)
+
+    def but(self, **values: Any) -> Settings:
+        """Return the settings with others by name; another preset brings its own values along."""
+        own = self.as_dict()
+        if values.get("augmentation", self.augmentation) != self.augmentation:
+            preset = preset_settings(self.augmentation)
+            own = {key: value for key, value in own.items() if preset.get(key, None) != value}
+        return Settings(**{**own, **values})
+
+
+def _check_choice(setting: str, value: str, names: Sequence[str]) -> None:
+    """Raise SettingsError, with the nearest of the names, unless the value is one of them."""
+    if value not in names:
+        near = difflib.get_close_matches(value, names, n=1, cutoff=0.0)[0]
+        raise SettingsError(
+            f'there is no {setting} "{value}"; the nearest is "{near}". '
+            f"Expected one of {', '.join(names)}"
+        )
+
+
+def load_settings(config: Path | None, assignments: Sequence[str] = ()) -> Settings:
+    """Return settings from the defaults, a TOML file and ``key=value`` lines, in that order."""
+    return Settings(**read_values(config, assignments))
+
+
+def read_values(config: Path | None, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a TOML file and ``key=value`` lines set; the lines go over the file."""
+    values = read_toml(config) if config is not None else {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise SettingsError(f'--set "{assignment}": expected key=value')
+        values[key.strip()] = text.strip()
+    return values
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the values of a TOML file; SettingsError says why it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+
+
+def check_name(key: str) -> None:
+    """Raise SettingsError, with the nearest name, where there is no setting of this name."""
+    names = [item.name for item in fields(Settings)]
+    if key not in names:
+        near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
+        raise SettingsError(f'there is no setting "{key}"; the nearest is "{near[0]}"')
+
+
+def _typed(key: str, value: Any) -> Any:
+    """Return the value as the type of the setting's default."""
+    expected: Callable[[Any], Any] = type(getattr(Settings, key))
+    try:
+        if expected is int and isinstance(value, float | bool):
+            raise ValueError
+        return expected(value)
+    except (TypeError, ValueError):
+        raise SettingsError(f"{key} is {value!r}; expected {expected.__name__}") from None
+
+
+def parse_weights(text: str, classes: int) -> tuple[float, ...]:
+    """Return the weights of ``classes`` classes, background first, written with commas between.
+
+    SettingsError when they are not that many numbers, one is negative, or none of the foreground
+    is over 0.
+    """
+    expected = (
+        f"expected auto, or {classes} numbers with commas between, the background's first, none "
+        "negative, and of the foreground one over 0"
+    )
+    try:
+        weights = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f'class_weights is "{text}"; {expected}') from None
+    sound = all(0 <= weight < 1e6 for weight in weights) and sum(weights[1:]) > 0
+    if len(weights) != classes or not sound:
+        raise SettingsError(f'class_weights is "{text}"; {expected}')
+    return weights
