@@ -26,7 +26,7 @@ from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.ray.actor import ActorJob, _worker
 from tests.conftest import run
 
-DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
+DEMO = Path(__file__).parents[3] / "benchmarks" / "demo_bundle"
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import numpy as np
 from foveate.runtime.bundle.bundle import file_sha256, open_bundle
 from foveate.runtime.bundle.pack import sign_bundle
 from foveate.runtime.bundle.signing import private_key
-from tests import tampering
-from tests.tampering import Kind, change, flip, json_value, white_space
-from tests.tampering_signed import BUNDLE_KINDS
+from tests.runtime.bundle import tampering
+from tests.runtime.bundle.tampering import Kind, change, flip, json_value, white_space
+from tests.runtime.bundle.tampering_signed import BUNDLE_KINDS
 
 SIGNATURE = "signature.json"
 

@@ -23,7 +23,7 @@ from foveate.runtime.errors import BundleError
 from foveate.runtime.io.images import image_paths, read_image
 from tests.conftest import run
 
-DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
+DEMO = Path(__file__).parents[3] / "benchmarks" / "demo_bundle"
 
 
 @pytest.fixture(scope="module")
