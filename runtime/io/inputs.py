@@ -13,7 +13,7 @@ from foveate.runtime.errors import SettingsError
 from foveate.runtime.io.formats import tiff_pages
 from foveate.runtime.io.output_settings import OVERLAYS, PROBABILITY
 from foveate.runtime.io.paths import (
-    Found,
+    InputFile,
     images_in,
     listed_in,
     matches,
@@ -57,13 +57,13 @@ def find_items(
     masks would be written among the images.
     """
     stdin = cache(lambda: list((listed or names_on_stdin)()))
-    found: list[Found] = []
-    missed: list[Found] = []
+    found: list[InputFile] = []
+    missed: list[InputFile] = []
     for text in inputs:
         new = list(_expanded(text, out, recursive, stdin))
         found += new
         if not new and _is_glob(text):
-            missed.append(Found(Path(text)))  # it fails by name, and the others are written
+            missed.append(InputFile(Path(text)))  # it fails by name, and the others are written
     if not found:
         raise SettingsError(_nothing(inputs, out, recursive))
     if all(_is_missing(text) for text in inputs):
@@ -73,7 +73,7 @@ def find_items(
     return _named(found)
 
 
-def items_of(entry: Found) -> list[Item]:
+def items_of(entry: InputFile) -> list[Item]:
     """Return each page of a file, named after its whole file name: ``a.jpg``, ``a.tif.p2``.
 
     So names are apart whatever files come later.
@@ -100,7 +100,7 @@ def is_kept_free(folder: str) -> bool:
 
 def _expanded(
     text: str, out: Path, recursive: bool, stdin: Callable[[], Sequence[str]]
-) -> Iterable[Found]:
+) -> Iterable[InputFile]:
     """Return what one argument names."""
     if text == "-":
         if not stdin():
@@ -112,12 +112,12 @@ def _expanded(
         try:
             return list(images_in(text, out, recursive))
         except OSError:
-            return [Found(Path(text))]  # it fails by name, and the others are written
+            return [InputFile(Path(text))]  # it fails by name, and the others are written
     if os.path.exists(text):
-        return [Found(Path(text))]
+        return [InputFile(Path(text))]
     if text.startswith("@"):
         return not_of(out, listed_in(text[1:]), recursive)
-    return matches(text, out, recursive) if _is_glob(text) else [Found(Path(text))]
+    return matches(text, out, recursive) if _is_glob(text) else [InputFile(Path(text))]
 
 
 def _is_missing(text: str) -> bool:
@@ -145,17 +145,17 @@ def _among(out: Path, folder: str) -> str:
     )
 
 
-def _once(found: Iterable[Found]) -> list[Found]:
+def _once(found: Iterable[InputFile]) -> list[InputFile]:
     """Return every file once, whichever ways lead to its folder."""
     real = cache(os.path.realpath)
-    unique: dict[tuple[str, str], Found] = {}
+    unique: dict[tuple[str, str], InputFile] = {}
     for entry in found:
         folder, name = os.path.split(entry.path)
         unique.setdefault((real(folder or "."), name), entry)
     return list(unique.values())
 
 
-def _check_folders(found: Iterable[Found], out: Path) -> None:
+def _check_folders(found: Iterable[InputFile], out: Path) -> None:
     """Raise SettingsError when something would be written to a folder of images, or read there."""
     to = os.path.realpath(out)
     kept = [os.path.join(to, name) for name in (OVERLAYS, PROBABILITY)]
@@ -177,7 +177,7 @@ def _check_folders(found: Iterable[Found], out: Path) -> None:
             )
 
 
-def _named(found: Sequence[Found]) -> list[Item]:
+def _named(found: Sequence[InputFile]) -> list[Item]:
     """Return the items, with names that no two share; SettingsError names two that must.
 
     A file's name is its stem until another has it: then all of its pages take its full name, which
@@ -200,7 +200,7 @@ def _named(found: Sequence[Found]) -> list[Item]:
         full |= clashing
 
 
-def _clash(first: Found, second: Found, name: str) -> str:
+def _clash(first: InputFile, second: InputFile, name: str) -> str:
     """Say that two images would have one mask, and what helps."""
     one, other = (f"{entry.folder}/{entry.path.name}" for entry in (first, second))
     if one != other and one.lower() == other.lower():
@@ -222,7 +222,7 @@ def _pages(path: Path) -> range:
 
 
 def _names(
-    found: Sequence[Found], pages: Sequence[range], full: set[int]
+    found: Sequence[InputFile], pages: Sequence[range], full: set[int]
 ) -> Iterator[tuple[int, int, str]]:
     """Yield (place in ``found``, page, name); the files in ``full`` keep their suffix."""
     for index, (path, folder) in enumerate(found):

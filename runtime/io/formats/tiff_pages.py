@@ -114,7 +114,7 @@ def _page_offsets(file: BinaryIO) -> Iterator[int]:
     layout = _LAYOUTS.get(file.read(4))
     if layout is None:
         return
-    offset = _number(file, layout.first_at, layout.offset)
+    offset = read_number(file, layout.first_at, layout.offset)
     seen: set[int] = set()
     while offset:
         if offset in seen:
@@ -122,15 +122,15 @@ def _page_offsets(file: BinaryIO) -> Iterator[int]:
         if len(seen) == MAX_PAGES:
             raise ImageError(f"has more than {MAX_PAGES} pages; that is the limit. Split it")
         seen.add(offset)
-        entries = _number(file, offset, layout.count)
+        entries = read_number(file, offset, layout.count)
         link = offset + layout.count.size + entries * layout.entry_size
         if link + layout.offset.size > size:
             raise ImageError(f"{_CHAIN} leaves the file at page {len(seen)}. Copy it again")
         yield offset
-        offset = _number(file, link, layout.offset)
+        offset = read_number(file, link, layout.offset)
 
 
-def _number(file: BinaryIO, place: int, kind: struct.Struct) -> int:
+def read_number(file: BinaryIO, place: int, kind: struct.Struct) -> int:
     """Return the number at a place of a file; 0 where the file ends before it."""
     if place >= 1 << 62:
         return 0  # no file is as long, and no system seeks there
