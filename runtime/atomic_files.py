@@ -1,7 +1,7 @@
 """Write files whole or not at all.
 
 No ``fsync``: a killed process loses nothing that was renamed, a power cut may. What counts after
-one is the sha256 noted beside the file.
+one is the sha256 noted next to the file.
 """
 
 from __future__ import annotations

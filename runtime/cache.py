@@ -1,15 +1,38 @@
-"""Where this user's cache lies: below FOVEATE_CACHE, XDG_CACHE_HOME or ~/.cache."""
+"""Locate this user's cache, below FOVEATE_CACHE, XDG_CACHE_HOME or ~/.cache, and keep files in it.
+
+A kept file is the sha256 of what follows it, then the bytes: damage is found when it is read.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
+from foveate.runtime.atomic_files import write_atomically
+
+_DIGEST_BYTES = 32
+
 
 def cache_folder(name: str) -> Path:
-    """Return the folder of one kind of kept files; it need not be there."""
+    """Return the folder of one kind of cached files; it need not exist."""
     own = os.environ.get("FOVEATE_CACHE")
     if own:
         return Path(own) / name
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "foveate" / name
+
+
+def read_checked(path: Path) -> bytes | None:
+    """Return what ``write_checked`` wrote; None where it is missing, damaged or a link."""
+    try:
+        data = b"" if path.is_symlink() else path.read_bytes()
+    except OSError:
+        return None
+    digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    return content if hashlib.sha256(content).digest() == digest else None
+
+
+def write_checked(path: Path, content: bytes) -> None:
+    """Write bytes with their sha256 in front. Raises OSError."""
+    write_atomically(path, hashlib.sha256(content).digest() + content)

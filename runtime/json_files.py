@@ -22,16 +22,18 @@ MAX_BYTES = 16 << 20
 def read_json(path: Path, made_by: str) -> dict[str, Any]:
     """Return the JSON object of a file; BundleError says why it is refused.
 
-    Refused beside broken JSON: NaN and infinity, a name twice, deep nesting, huge files, links.
+    Refused besides broken JSON: NaN and infinity, a name twice, deep nesting, huge files, links.
     ``made_by`` completes the sentence for a file that is not there.
     """
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise BundleError(f"{path}: is a link or a folder; wanted a plain file")
+            raise BundleError(f"{path}: is a link or a folder; expected a plain file")
         check_size(path, path.stat().st_size)
         content = path.read_bytes()
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror}; wanted {made_by}") from error
+        raise BundleError(
+            f"{path}: cannot be read: {error.strerror}; expected {made_by}"
+        ) from error
     return parse_bytes(path, content)
 
 
@@ -60,7 +62,7 @@ def parse_json(path: Path, text: str) -> dict[str, Any]:
     except RecursionError:
         raise BundleError(f"{path}: not valid JSON: nested too deeply") from None
     if not isinstance(values, dict):
-        raise BundleError(f"{path}: holds {type(values).__name__}; wanted a JSON object")
+        raise BundleError(f"{path}: holds {type(values).__name__}; expected a JSON object")
     return values
 
 
@@ -86,27 +88,27 @@ def _finite(text: str) -> float:
     return value
 
 
-def check_shape(path: Path, value: Any, wanted: Any, where: str = "") -> None:
-    """Raise BundleError unless JSON values have the wanted shape.
+def check_shape(path: Path, value: Any, expected: Any, where: str = "") -> None:
+    """Raise BundleError unless JSON values have the expected shape.
 
-    ``wanted`` is a type, ``[shape]`` for a list of any length, or a dict of the names that must be
-    there; others may be there too. ``float`` also takes whole numbers; nothing takes booleans but
-    ``bool``.
+    ``expected`` is a type, ``[shape]`` for a list of any length, or a dict of the names that must
+    be there; others may be there too. ``float`` also takes whole numbers; only ``bool`` takes
+    booleans.
     """
-    if isinstance(wanted, dict):
+    if isinstance(expected, dict):
         check_shape(path, value, dict, where)
-        for name, shape in wanted.items():
+        for name, shape in expected.items():
             inner = f"{where}.{name}" if where else name
             if name not in value:
                 raise BundleError(f"{path}: has no {inner}")
             check_shape(path, value[name], shape, inner)
-    elif isinstance(wanted, list):
+    elif isinstance(expected, list):
         check_shape(path, value, list, where)
         for index, item in enumerate(value):
-            check_shape(path, item, wanted[0], f"{where}[{index}]")
-    elif not is_a(value, wanted):
+            check_shape(path, item, expected[0], f"{where}[{index}]")
+    elif not is_a(value, expected):
         shown = f"{type(value).__name__} {value!r}"[:60]
-        raise BundleError(f"{path}: {where} is {shown}; wanted {wanted.__name__}")
+        raise BundleError(f"{path}: {where} is {shown}; expected {expected.__name__}")
 
 
 def is_a(value: Any, kind: type) -> bool:

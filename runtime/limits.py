@@ -1,4 +1,4 @@
-"""How large a call may be, and how many pixels are held in memory, whichever engine runs."""
+"""Limit the size of a call and the pixels held in memory, whichever engine runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cascade says of an image, made of what a graph returned for a batch."""
+"""Build the result of each image from the outputs of a graph for a batch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Result:
-    """What the cascade says of one image.
+    """The result of one image.
 
     ``mask`` is (H, W) uint8 class indices at the image's own size, the ``out`` of the call itself
     where one was given. ``box_xyxy`` is the region

@@ -11,8 +11,7 @@ import click
 import cv2
 import numpy as np
 
-from foveate.runtime import Cascade, FoveateError
-from foveate.runtime.io.png import write_mask
+from foveate.runtime import Cascade, FoveateError, write_mask
 
 
 class Camera(Thread):

@@ -14,10 +14,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from foveate.runtime import Cascade, FoveateError, Result
+from foveate.runtime import Cascade, FoveateError, Result, read_image
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.closeable import Closeable
-from foveate.runtime.io.images import read_image
 
 
 class Busy(Exception):

@@ -1,4 +1,4 @@
-"""A bundle: the folder, or packed file, that holds a cascade and needs nothing but itself."""
+"""Open and check a bundle: the folder, or packed file, that holds a whole cascade."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def open_bundle(path: Path, trusted: Sequence[bytes] | None = None) -> Bundle:
 
     Each file's sha256 is checked when it is read. ``trusted`` are public keys in PEM: unless one
     of them signed the bundle it is refused before its manifest is parsed, and unless every file is
-    the one that was signed, also those that nobody will use. None wants no signature.
+    the one that was signed, also unused ones. None asks for no signature.
     """
     files = _files(path)
     content, signature = files.read(MANIFEST, LIMITS[MANIFEST]), _signature(files)
@@ -153,7 +153,7 @@ def check_bundle(bundle: Bundle) -> dict[str, int]:
 
 
 def check_signed(bundle: Bundle) -> None:
-    """Raise BundleError where the bundle's signature is of another manifest: no key is wanted.
+    """Raise BundleError where the bundle's signature is of another manifest: no key is needed.
 
     Whose it is only ``open_bundle`` with keys says.
     """
@@ -180,7 +180,7 @@ def parity_rows(bundle: Bundle) -> dict[str, Any]:
 
 
 def unlisted(bundle: Bundle) -> list[str]:
-    """Return the names beside a bundle's files that its manifest does not list; none is read."""
+    """Return the files next to a bundle's own that its manifest does not list; none is read."""
     return sorted(bundle.files.names() - {MANIFEST, SIGNATURE, *bundle.manifest["files"]})
 
 
@@ -189,8 +189,8 @@ def _files(path: Path) -> BundleFolder | PackedFile:
         return PackedFile(path)
     if not path.is_dir():
         raise BundleError(
-            f"{path}: no such bundle; wanted a folder with {MANIFEST}, or a file of foveate bundle "
-            "pack"
+            f"{path}: no such bundle; expected a folder with {MANIFEST}, or a file of foveate "
+            "bundle pack"
         )
     if not (path / MANIFEST).exists() and (path / RUN_FILE).exists():
         raise BundleError(f"{path}: is a run, not a bundle; make one of it with foveate export")
@@ -213,7 +213,7 @@ def _check_names(files: PackedFile, listed: set[str]) -> None:
 
 def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
     if not is_a(manifest.get("schema"), int):
-        raise BundleError(f"{path}: no schema number; wanted a manifest made by foveate export")
+        raise BundleError(f"{path}: no schema number; expected a manifest made by foveate export")
     if manifest["schema"] != SCHEMA:
         raise BundleError(
             f"{path}: schema {manifest['schema']}; this version reads schema {SCHEMA}. "
@@ -230,7 +230,7 @@ def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
         if not FILE_NAME.fullmatch(name):
             raise BundleError(
                 f"{path}: the file name {name[:60]!r} leaves the bundle's folder, or could; "
-                "wanted letters, digits, dots, dashes"
+                "expected letters, digits, dots, dashes"
             )
         check_shape(path, entry, {"sha256": str}, f"files.{name}")
     files, precisions = manifest["files"], manifest["precisions"]

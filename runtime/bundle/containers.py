@@ -51,11 +51,11 @@ class BundleFolder:
         return {path.name for path in self.path.iterdir()}
 
     def size(self, name: str) -> int:
-        """Return the bytes of a file. BundleError where it is missing or is no plain file."""
+        """Return the bytes of a file. BundleError where it is missing or is not a plain file."""
         path = self.path / name
         try:
             if path.is_symlink() or (path.exists() and not path.is_file()):
-                raise BundleError(f"{path}: is a link or a folder; wanted a plain file")
+                raise BundleError(f"{path}: is a link or a folder; expected a plain file")
             return path.stat().st_size
         except OSError as error:
             raise self._unreadable(name, error) from error
@@ -74,7 +74,7 @@ class BundleFolder:
 
     def _unreadable(self, name: str, error: OSError) -> BundleError:
         return BundleError(
-            f"{self.path / name}: cannot be read: {error.strerror}; wanted a bundle made by "
+            f"{self.path / name}: cannot be read: {error.strerror}; expected a bundle made by "
             "foveate export"
         )
 
@@ -167,8 +167,8 @@ def _directory(path: Path, file: IO[bytes]) -> tuple[int, bytes]:
     tail = file.read()
     if len(tail) < _END.size or not tail[-_END.size :].startswith(b"PK\x05\x06"):
         raise BundleError(
-            f"{path}: is not a packed bundle, or is cut short; wanted a folder with manifest.json, "
-            "or a file of foveate bundle pack"
+            f"{path}: is not a packed bundle, or is cut short; expected a folder with "
+            "manifest.json, or a file of foveate bundle pack"
         )
     _, disk, first_disk, here, count, length, start, note = _END.unpack(tail[-_END.size :])
     if disk or first_disk or note or here != count or start + length + _END.size != size:
@@ -184,9 +184,9 @@ def _problem(found: list[ZipInfo], start: int, directory: bytes) -> str:
     """Return what is not as ``write_packed`` does it, in words, or "" where all is."""
     place, at, before = 0, 0, ""
     for info in found:
-        name, wanted = info.orig_filename, _entry("x")
+        name, expected = info.orig_filename, _entry("x")
         for attribute in _FIXED:
-            if getattr(info, attribute) != getattr(wanted, attribute):
+            if getattr(info, attribute) != getattr(expected, attribute):
                 return f"{name[:60]!r} has another {attribute}"
         if name != info.filename or name <= before:
             return f"{name[:60]!r} stands twice, or out of order"

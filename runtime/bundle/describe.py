@@ -1,4 +1,4 @@
-"""What a bundle is, the same on every machine: in words, and as JSON values."""
+"""Describe a bundle, the same on every machine: in words, and as JSON values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bundle's ONNX bytes must not hold, read without the onnx package.
+"""Check a bundle's ONNX bytes for what they must not hold, without the onnx package.
 
 An ONNX file is nested protobuf messages. This walk follows every message in which ONNX can put a
 tensor or a node, and refuses data kept in other files, operators of other domains, and numbers
@@ -68,7 +68,7 @@ def _problem(data: bytes, start: int, stop: int, kind: str, depth: int) -> str:
             if not np.isfinite(np.frombuffer(data[first:last], "<f4")).all():
                 return "has attributes that are not finite"
         if kind == "node" and number == _DOMAIN and data[first:last] not in (b"", b"ai.onnx"):
-            return f"uses operators of the domain {data[first:last][:40]!r}; wanted ONNX's own"
+            return f"uses operators of the domain {data[first:last][:40]!r}; expected ONNX's own"
         if wire == BYTES and number in inside:
             if number in seen and (kind, number) in _ONCE:
                 raise ValueError
@@ -83,7 +83,7 @@ def _tensor_problem(data: bytes, start: int, stop: int) -> str:
     kind, values, listed = 0, [], False
     for number, wire, first, last in _fields(data, start, stop):
         if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and data[first:last] != b"\0"):
-            return "keeps weights in other files (ONNX external data); wanted them inside"
+            return "keeps weights in other files (ONNX external data); expected them inside"
         if number == _DATA_TYPE and wire == VARINT:
             kind = _varint(data, first)[0] & 0xFFFFFFFF
         elif number == _FLOAT_DATA:

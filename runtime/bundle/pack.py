@@ -1,4 +1,4 @@
-"""A bundle written anew: packed into one file, or with a signature."""
+"""Write a bundle again: packed into one file, or with a signature."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pack(bundle: Bundle, out: Path) -> int:
     """Write a bundle as one file, checked before, and return its bytes.
 
     What the manifest does not list is left out; a signature goes along. The same bundle gives the
-    same bytes. BundleError where ``out`` is there and is no packed bundle. Raises OSError.
+    same bytes. BundleError where ``out`` exists and is not a packed bundle. Raises OSError.
     """
     check_bundle(bundle)
     check_signed(bundle)
@@ -27,7 +27,7 @@ def pack(bundle: Bundle, out: Path) -> int:
         try:
             PackedFile(out)
         except BundleError:
-            raise BundleError(f"{out}: exists and is no packed bundle; choose another") from None
+            raise BundleError(f"{out}: exists and is not a packed bundle; choose another") from None
     write_packed(out, _contents(bundle, bundle.signature))
     return out.stat().st_size
 

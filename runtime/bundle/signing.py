@@ -32,7 +32,7 @@ SHOWN = 16
 _ED25519 = "hazmat.primitives.asymmetric.ed25519"
 _FORMS = "hazmat.primitives.serialization"
 MAKE_ONE = "foveate bundle keys, or openssl genpkey -algorithm ed25519, makes one"
-WANTED = "wanted a list of public keys, each the bytes of a PEM: Path(KEY).read_bytes()"
+EXPECTED = "expected a list of public keys, each the bytes of a PEM: Path(KEY).read_bytes()"
 _SHAPE = {"schema": int, "algorithm": str, "key": str, "manifest": str, "signature": str}
 
 
@@ -105,20 +105,20 @@ def check_signature(
     ``trusted`` are public keys in PEM; SettingsError where one is none. ``path`` is the bundle's.
     """
     if isinstance(trusted, str | bytes) or not isinstance(trusted, Sequence):
-        raise SettingsError(f"trusted is a {type(trusted).__name__}; {WANTED}")
+        raise SettingsError(f"trusted is a {type(trusted).__name__}; {EXPECTED}")
     for pem in trusted:
         if not isinstance(pem, bytes):
-            raise SettingsError(f"trusted has a {type(pem).__name__}; {WANTED}")
+            raise SettingsError(f"trusted has a {type(pem).__name__}; {EXPECTED}")
     keys = {fingerprint(key): key for key in map(public_key, trusted)}
     if not keys:
         raise SettingsError("no key is trusted, so no bundle can be; give a public key in PEM")
     shown = ", ".join(name[:SHOWN] for name in keys)
     if signature is None:
-        raise BundleError(f"{path}: is not signed; wanted a bundle signed with the key {shown}")
+        raise BundleError(f"{path}: is not signed; expected a bundle signed with the key {shown}")
     if signature.key not in keys:
         raise BundleError(
             f"{path}: is signed with the key {signature.key[:SHOWN]}, which is not trusted; "
-            f"wanted {shown}"
+            f"expected {shown}"
         )
     if signature.manifest != hashlib.sha256(manifest).hexdigest():
         raise BundleError(
@@ -155,7 +155,7 @@ def new_pair(password: bytes | None) -> tuple[bytes, bytes]:
 
 
 def is_encrypted(pem: bytes) -> bool:
-    """Say whether a private key's PEM wants a password."""
+    """Say whether a private key's PEM is encrypted."""
     return b"ENCRYPTED" in pem
 
 
@@ -163,8 +163,8 @@ def private_key(pem: bytes, password: bytes | None = None) -> Ed25519PrivateKey:
     """Return the private key in a PEM; SettingsError where it holds none, or not this password."""
     if b"PUBLIC KEY" in pem:
         raise SettingsError(
-            "a public key was given where the private one is wanted: bundles are signed with the "
-            "key that foveate bundle keys wrote beside it"
+            "a public key was given where the private one is expected: bundles are signed with the "
+            "key that foveate bundle keys wrote next to it"
         )
     unknown = _library("exceptions").UnsupportedAlgorithm
     try:
@@ -181,7 +181,7 @@ def public_key(pem: bytes) -> Ed25519PublicKey:
     """Return the public key in a PEM; SettingsError where it holds none."""
     if b"PRIVATE KEY" in pem:
         raise SettingsError(
-            "a private key was given where the public one is wanted; keep it where bundles are "
+            "a private key was given where the public one is expected; keep it where bundles are "
             "signed. openssl pkey -in KEY -pubout gives its public half"
         )
     unknown = _library("exceptions").UnsupportedAlgorithm

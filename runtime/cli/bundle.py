@@ -172,7 +172,7 @@ def _password(confirm: bool) -> bytes:
         if sys.stdin.isatty():
             raise
         raise SettingsError(
-            f"the key wants a password, and there is nobody to ask; give it as {PASSWORD}"
+            f"the key is encrypted and no terminal is attached; set {PASSWORD}"
         ) from None
     return str(given).encode()
 

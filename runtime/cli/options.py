@@ -1,4 +1,4 @@
-"""The options that every command which runs a bundle has."""
+"""Define the options shared by every command that runs a bundle."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ trust_option = click.option(
     help="Take BUNDLE only if this public key, or another one given, signed it.",
 )
 workers_option = click.option(
-    "--workers", type=click.IntRange(0, 1024), default=0, help="Images in hand; 0: auto."
+    "--workers", type=click.IntRange(0, 1024), default=0, help="Images in flight; 0: auto."
 )

@@ -1,4 +1,4 @@
-"""A progress line on a terminal, with the time left; plain lines elsewhere."""
+"""Show progress: a line with the time left on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 class Bar:
     """One line on stderr that counts up.
 
-    Where stderr is no terminal there are plain lines, one in ``plain_s`` seconds; none with 0.
+    Where stderr is not a terminal there are plain lines, one in ``plain_s`` seconds; none with 0.
     """
 
     def __init__(self, plain_s: float = 0.0) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run after what is in hand; a second Ctrl-C ends it at once."""
+"""Let Ctrl-C and SIGTERM end a run after the images in flight; a second Ctrl-C ends it at once."""
 
 from __future__ import annotations
 

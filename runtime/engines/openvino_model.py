@@ -7,8 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.cache import cache_folder
+from foveate.runtime.cache import cache_folder, read_checked, write_checked
 from foveate.runtime.engines.base import TensorSpec, available_cores
 from foveate.runtime.engines.openvino_bf16 import lower_networks
 from foveate.runtime.engines.openvino_import import openvino
@@ -115,16 +114,11 @@ def short(error: Exception) -> str:
 
 MOST = 16
 """Files that are kept: each is one or two times as large as its graph. The oldest goes first."""
-_DIGEST = 32
 
 
 def kept(key: str) -> bytes | None:
     """Return what is kept under a key; None where it is missing or damaged."""
-    with suppress(OSError):
-        content = _path(key).read_bytes()
-        if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:
-            return content[_DIGEST:]
-    return None
+    return read_checked(_path(key))
 
 
 def keep(key: str, content: bytes) -> None:
@@ -132,7 +126,7 @@ def keep(key: str, content: bytes) -> None:
     path = _path(key)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(path, lambda file: file.write(hashlib.sha256(content).digest() + content))
+        write_checked(path, content)
         by_age = sorted(path.parent.glob("*.blob"), key=lambda item: item.stat().st_mtime)
         for old in by_age[:-MOST]:
             old.unlink()

@@ -1,4 +1,4 @@
-"""COCO annotations with run lengths: a file for each image, and all of them as one at the end.
+"""Write COCO annotations with run lengths: a file per image, and all in one at the end.
 
 An image's file is a whole COCO file of one image. ``assemble_coco`` numbers images and annotations
 anew. A class that an image shows is one annotation, whatever the number of its pieces: the cascade

@@ -1,4 +1,4 @@
-"""Grayscale images from files: the header first, then the pixels, by stated rules.
+"""Read grayscale images from files: the header first, then the pixels, by stated rules.
 
 PNG, JPEG, TIFF, BMP and WebP. 8 and 16 bit grey stay as they are. Colour becomes grey by ITU-R
 BT.601 luma, transparency is dropped, an EXIF orientation is applied (the mask has the upright
@@ -42,10 +42,12 @@ MAX_BYTES = (1 << 31) - 1
 
 
 def read_image(path: Path, page: int = 0, header: Header | None = None) -> Pixels:
-    """Return the (H, W) grey pixels of a file, uint8 or uint16; ImageError says why not.
+    """Read an image file as grey pixels.
 
-    ``page`` is a page of a TIFF, from 1; 0 is a file that must have no more than one. ``header``
-    is what ``read_header`` returned for it, where that is known.
+    Returns (H, W) uint8 or uint16, upright, in the file's own range (0 is black, 255 or 65535
+    white); colour becomes grey by ITU-R BT.601 luma. ``page`` is a page of a TIFF, from 1; 0 is for
+    a file of a single image. ``header`` is what ``read_header`` returned for it, if known. Raises
+    ImageError for a file that is missing, damaged, unsupported or too large, with the reason.
     """
     with opened(path, page) as file:
         return _pixels(file, page, header or header_of(file, page))
@@ -86,7 +88,9 @@ def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
         return np.ascontiguousarray(pixels, dtype=np.uint8)
     if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:  # of either byte order
         return np.ascontiguousarray(pixels, dtype=np.uint16)
-    raise ImageError(f"decodes to {pixels.dtype} pixels; wanted uint8 or uint16. Convert it first")
+    raise ImageError(
+        f"decodes to {pixels.dtype} pixels; expected uint8 or uint16. Convert it first"
+    )
 
 
 def _tiff(file: BinaryIO, data: bytes, header: Header) -> npt.NDArray[np.generic]:

@@ -1,4 +1,4 @@
-"""Which images to segment, and the name of what is made of each."""
+"""Find the images to segment, and name the files written for each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from foveate.runtime.errors import SettingsError
 from foveate.runtime.io.formats import tiff_pages
 from foveate.runtime.io.output_settings import OVERLAYS, PROBABILITY
 from foveate.runtime.io.paths import (
-    Found,
+    InputFile,
     images_in,
     listed_in,
     matches,
@@ -57,21 +57,23 @@ def find_items(
     masks would be written among the images.
     """
     stdin = cache(lambda: list((listed or names_on_stdin)()))
-    found: list[Found] = []
-    missed: list[Found] = []
+    found: list[InputFile] = []
+    missed: list[InputFile] = []
     for text in inputs:
         new = list(_expanded(text, out, recursive, stdin))
         found += new
         if not new and _is_glob(text):
-            missed.append(Found(Path(text)))  # it fails by name, and the others are written
+            missed.append(InputFile(Path(text)))  # it fails by name, and the others are written
     if not found:
         raise SettingsError(_nothing(inputs, out, recursive))
+    if all(_is_missing(text) for text in inputs):
+        raise SettingsError(f"{inputs[0]}: no such file or folder; check the path")
     found = _once(found + missed)
     _check_folders(found, out)
     return _named(found)
 
 
-def items_of(entry: Found) -> list[Item]:
+def items_of(entry: InputFile) -> list[Item]:
     """Return each page of a file, named after its whole file name: ``a.jpg``, ``a.tif.p2``.
 
     So names are apart whatever files come later.
@@ -86,8 +88,8 @@ def check_apart(folder: Path, out: Path) -> None:
         raise SettingsError(_among(out, str(folder)))
     if within(os.path.realpath(folder), os.path.realpath(out)):
         raise SettingsError(
-            f"--watch {folder} lies in --out {out}, and what lies there is no input; wanted two "
-            "folders, or --out in the watched one"
+            f"--watch {folder} lies in --out {out}, and what lies there is not an input; expected "
+            "two folders, or --out in the watched one"
         )
 
 
@@ -98,11 +100,11 @@ def is_kept_free(folder: str) -> bool:
 
 def _expanded(
     text: str, out: Path, recursive: bool, stdin: Callable[[], Sequence[str]]
-) -> Iterable[Found]:
+) -> Iterable[InputFile]:
     """Return what one argument names."""
     if text == "-":
         if not stdin():
-            raise SettingsError("- is standard input, and it is empty; wanted one path a line")
+            raise SettingsError("- is standard input, and it is empty; expected one path a line")
         return not_of(out, stdin(), recursive)
     if os.path.isdir(text):
         if os.path.realpath(text) == os.path.realpath(out):
@@ -110,12 +112,17 @@ def _expanded(
         try:
             return list(images_in(text, out, recursive))
         except OSError:
-            return [Found(Path(text))]  # it fails by name, and the others are written
+            return [InputFile(Path(text))]  # it fails by name, and the others are written
     if os.path.exists(text):
-        return [Found(Path(text))]
+        return [InputFile(Path(text))]
     if text.startswith("@"):
         return not_of(out, listed_in(text[1:]), recursive)
-    return matches(text, out, recursive) if _is_glob(text) else [Found(Path(text))]
+    return matches(text, out, recursive) if _is_glob(text) else [InputFile(Path(text))]
+
+
+def _is_missing(text: str) -> bool:
+    """Say whether an argument is a plain path where nothing is, not a list or a glob."""
+    return text[:1] not in ("-", "@") and not glob.has_magic(text) and not os.path.lexists(text)
 
 
 def _is_glob(text: str) -> bool:
@@ -126,7 +133,7 @@ def _nothing(inputs: Sequence[str], out: Path, recursive: bool) -> str:
     named = ", ".join(inputs[:SHOWN]) + (", …" if len(inputs) > SHOWN else "")
     below = "" if recursive else " (--recursive searches their subfolders too)"
     return (
-        f"no images found in {named}; wanted image files, folders of them{below}, globs, @LIST "
+        f"no images found in {named}; expected image files, folders of them{below}, globs, @LIST "
         f"or - for a list. What lies in --out {out} is passed over"
     )
 
@@ -138,17 +145,17 @@ def _among(out: Path, folder: str) -> str:
     )
 
 
-def _once(found: Iterable[Found]) -> list[Found]:
+def _once(found: Iterable[InputFile]) -> list[InputFile]:
     """Return every file once, whichever ways lead to its folder."""
     real = cache(os.path.realpath)
-    unique: dict[tuple[str, str], Found] = {}
+    unique: dict[tuple[str, str], InputFile] = {}
     for entry in found:
         folder, name = os.path.split(entry.path)
         unique.setdefault((real(folder or "."), name), entry)
     return list(unique.values())
 
 
-def _check_folders(found: Iterable[Found], out: Path) -> None:
+def _check_folders(found: Iterable[InputFile], out: Path) -> None:
     """Raise SettingsError when something would be written to a folder of images, or read there."""
     to = os.path.realpath(out)
     kept = [os.path.join(to, name) for name in (OVERLAYS, PROBABILITY)]
@@ -170,7 +177,7 @@ def _check_folders(found: Iterable[Found], out: Path) -> None:
             )
 
 
-def _named(found: Sequence[Found]) -> list[Item]:
+def _named(found: Sequence[InputFile]) -> list[Item]:
     """Return the items, with names that no two share; SettingsError names two that must.
 
     A file's name is its stem until another has it: then all of its pages take its full name, which
@@ -193,7 +200,7 @@ def _named(found: Sequence[Found]) -> list[Item]:
         full |= clashing
 
 
-def _clash(first: Found, second: Found, name: str) -> str:
+def _clash(first: InputFile, second: InputFile, name: str) -> str:
     """Say that two images would have one mask, and what helps."""
     one, other = (f"{entry.folder}/{entry.path.name}" for entry in (first, second))
     if one != other and one.lower() == other.lower():
@@ -215,7 +222,7 @@ def _pages(path: Path) -> range:
 
 
 def _names(
-    found: Sequence[Found], pages: Sequence[range], full: set[int]
+    found: Sequence[InputFile], pages: Sequence[range], full: set[int]
 ) -> Iterator[tuple[int, int, str]]:
     """Yield (place in ``found``, page, name); the files in ``full`` keep their suffix."""
     for index, (path, folder) in enumerate(found):

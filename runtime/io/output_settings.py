@@ -1,4 +1,4 @@
-"""Which files an image gives. No numpy here: the command line reads this for its help."""
+"""Name the files written for an image. No numpy here: the command line needs this for help."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SUFFIXES = {"png": ".png", "npz": ".npz", "coco": ".coco.json"}
 OUTPUT_KINDS = tuple(_SUFFIXES)
 """What a mask can be written as."""
 OVERLAYS, PROBABILITY = "overlays", "probability"
-"""Folders in OUT beside the masks."""
+"""Folders in OUT next to the masks."""
 
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """What is written of every image: the mask as one of ``OUTPUT_KINDS``, and what beside it.
+    """What is written of every image: the mask as one of ``OUTPUT_KINDS``, and what goes with it.
 
     ``overlay``: a picture of mask and box over the image. ``probability``: the probability of any
     foreground as a picture, and in an NPZ those of both stages.
@@ -31,7 +31,7 @@ class OutputSettings:
         """Raise SettingsError for a kind that does not exist or whose package is missing."""
         if self.kind not in _SUFFIXES:
             raise SettingsError(
-                f'masks cannot be written as "{self.kind}"; wanted {", ".join(OUTPUT_KINDS)}'
+                f'masks cannot be written as "{self.kind}"; expected {", ".join(OUTPUT_KINDS)}'
             )
         if self.kind == "coco" and find_spec("pycocotools") is None:
             raise SettingsError(

@@ -1,4 +1,4 @@
-"""What is written of an image: the mask, and beside it what was asked for.
+"""Write the files of an image: the mask, and next to it what was requested.
 
 Everything is encoded first and written after, each file under a temporary name that is renamed:
 what cannot be encoded leaves nothing, and where a mask lies its companions lie too.

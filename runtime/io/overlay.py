@@ -1,4 +1,4 @@
-"""Pictures for people: the mask and the box drawn over the image."""
+"""Draw the mask and the box over the image, for people to look at."""
 
 from __future__ import annotations
 

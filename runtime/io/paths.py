@@ -1,4 +1,4 @@
-"""The files that one argument names: a folder, a tree of folders, a glob, a list of names.
+"""List the files that one argument names: a folder, a tree, a glob, a list of names.
 
 What foveate writes is never taken for an input: the folder OUT and all below it are passed over.
 Where the inputs lie inside OUT themselves, only OUT's own folders are.
@@ -22,21 +22,21 @@ from foveate.runtime.io.formats.headers import is_image_name
 from foveate.runtime.io.output_settings import OVERLAYS, PROBABILITY
 
 
-class Found(NamedTuple):
+class InputFile(NamedTuple):
     """A file, and the folder under OUT for what is made of it ("" is OUT, else "a/b")."""
 
     path: Path
     folder: str = ""
 
 
-def images_in(folder: str, out: Path, recursive: bool) -> Iterator[Found]:
+def images_in(folder: str, out: Path, recursive: bool) -> Iterator[InputFile]:
     """Yield the images of a folder by name, then those of its folders when ``recursive``."""
     for inside, path, name in _files(folder, _passed_over(folder, out), recursive):
         if not name or is_image_name(name):
-            yield Found(Path(path), inside)
+            yield InputFile(Path(path), inside)
 
 
-def matches(pattern: str, out: Path, tree: bool) -> Iterator[Found]:
+def matches(pattern: str, out: Path, tree: bool) -> Iterator[InputFile]:
     """Yield the files that a glob matches, by name; ``**`` is any number of folders.
 
     With ``tree`` they keep the folders below the part of the glob that has no pattern in it.
@@ -52,9 +52,9 @@ def matches(pattern: str, out: Path, tree: bool) -> Iterator[Found]:
         if os.path.isdir(start):
             for folder, path, name in _tree(start, passed_over) if deep < len(parts) else ():
                 if not name or _fits((*Path(folder).parts, name), parts[deep:]):
-                    yield Found(Path(path), inside(os.path.dirname(path)))
+                    yield InputFile(Path(path), inside(os.path.dirname(path)))
         elif deep == len(parts) and not passed_over(os.path.dirname(start)):
-            yield Found(Path(start), inside(os.path.dirname(start)))
+            yield InputFile(Path(start), inside(os.path.dirname(start)))
 
 
 def listed_names(data: bytes) -> list[str]:
@@ -78,15 +78,15 @@ def listed_in(path: str) -> list[str]:
         names = listed_names(Path(path).read_bytes())
     except OSError as error:
         raise SettingsError(
-            f"@{path}: the list {path} cannot be read: {error.strerror}; wanted a file with one "
+            f"@{path}: the list {path} cannot be read: {error.strerror}; expected a file with one "
             "path a line"
         ) from error
     if not names:
-        raise SettingsError(f"@{path}: the list is empty; wanted one path a line")
+        raise SettingsError(f"@{path}: the list is empty; expected one path a line")
     return names
 
 
-def not_of(out: Path, names: Sequence[str], tree: bool) -> Iterator[Found]:
+def not_of(out: Path, names: Sequence[str], tree: bool) -> Iterator[InputFile]:
     """Yield listed files, but for those that foveate wrote to ``out``.
 
     With ``tree`` they keep the folders below the deepest that has them all.
@@ -102,7 +102,7 @@ def not_of(out: Path, names: Sequence[str], tree: bool) -> Iterator[Found]:
     for name in names:
         folder = os.path.dirname(name)
         if folder in places:
-            yield Found(Path(name), places[folder])
+            yield InputFile(Path(name), places[folder])
 
 
 def _inside(folder: str, root: str) -> str:

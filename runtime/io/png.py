@@ -37,7 +37,12 @@ def class_colour(index: int) -> tuple[int, int, int]:
 
 
 def write_mask(path: Path, mask: Plane, classes: int) -> None:
-    """Write a (H, W) uint8 mask of class indices as PNG, atomically; see ``encode_mask``."""
+    """Write a mask as PNG, whole or not at all.
+
+    ``mask`` is (H, W) uint8 class indices below ``classes``, 0 being background, as in
+    ``Result.mask``; ``classes`` counts the background and is at most 256. Two classes: 0 and 255 in
+    one bit a pixel. More: the indices themselves, with a palette. Raises OSError.
+    """
     write_atomically(path, encode_mask(mask, classes))
 
 
@@ -64,8 +69,8 @@ def encode_png(plane: Plane, bits: int, palette: bytes = b"") -> bytes:
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
     pixels = deflate.compress(_filtered(_packed(plane, bits)).data) + deflate.flush()
     chunks = [(b"IHDR", header), (b"PLTE", palette), (b"IDAT", pixels), (b"IEND", b"")]
-    wanted = (_chunk(name, data) for name, data in chunks if data or name == b"IEND")
-    return b"".join((_SIGNATURE, *wanted))
+    present = (_chunk(name, data) for name, data in chunks if data or name == b"IEND")
+    return b"".join((_SIGNATURE, *present))
 
 
 def _packed(plane: Plane, bits: int) -> Plane:

@@ -1,4 +1,4 @@
-"""The probability of any foreground as a picture, by the geometry that made the mask."""
+"""Draw the foreground probability, with the geometry that made the mask."""
 
 from __future__ import annotations
 

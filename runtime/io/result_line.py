@@ -1,4 +1,4 @@
-"""One line of ``results.jsonl``: what became of an image, as JSON values."""
+"""Describe the result of an image as one line of ``results.jsonl``."""
 
 from __future__ import annotations
 

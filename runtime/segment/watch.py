@@ -20,7 +20,7 @@ from pathlib import Path
 
 from foveate.runtime.errors import SettingsError, UnavailableWarning
 from foveate.runtime.io.inputs import Item, check_apart, is_kept_free, items_of
-from foveate.runtime.io.paths import Found, images_in
+from foveate.runtime.io.paths import InputFile, images_in
 from foveate.runtime.segment.item_worker import Failure, Written
 
 QUIET_S = (2.0, 10.0, 30.0)
@@ -137,7 +137,7 @@ class Watch:
         seen.waiting, seen.tries = False, seen.tries + 1
         return True
 
-    def _items(self, entry: Found) -> list[Item]:
+    def _items(self, entry: InputFile) -> list[Item]:
         """Return the pages of a file to segment."""
         with self._lock:
             seen = self._seen[str(entry.path)]
@@ -169,7 +169,7 @@ class Watch:
             warnings.warn(UnavailableWarning(text), stacklevel=2)
         self._unavailable = set(unavailable)
 
-    def _forget(self, found: Sequence[Found], unavailable: Iterable[str]) -> None:
+    def _forget(self, found: Sequence[InputFile], unavailable: Iterable[str]) -> None:
         """Forget files that are gone, so that memory stays proportional to the folder.
 
         Files of a disk or folder that is unavailable are kept: they are not new when it is back.

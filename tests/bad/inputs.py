@@ -62,13 +62,13 @@ def without_ray(place: Place) -> list[object]:
 
 
 INPUTS = [
-    Case("nothing found", "no images found in …; wanted image files, folders of them …", 2,
+    Case("nothing found", "no images found in …; expected image files, folders of them …", 2,
          lambda place: given(place, f"{place.folder}/*.png")),
     Case("nothing on standard input",
-         "- is standard input, and it is empty; wanted one path a line", 2, nothing_on_stdin),
+         "- is standard input, and it is empty; expected one path a line", 2, nothing_on_stdin),
     Case("a list that is not there",
          "@gone.txt: the list gone.txt cannot be read: No such file or directory; …", 2, no_list),
-    Case("an empty list", "the list is empty; wanted one path a line", 2, empty_list),
+    Case("an empty list", "the list is empty; expected one path a line", 2, empty_list),
     Case("--out is the images' folder", "is the folder of the images …; masks would overwrite …",
          2, into_images),
     Case("a subfolder of images called overlays",
@@ -88,7 +88,7 @@ INPUTS = [
     Case("--watch of what is no folder", "missing is not an existing folder", 2,
          lambda place: [*given(place), "--watch", place.folder / "missing"]),
     Case("--watch of a folder in --out",
-         "lies in --out …, and what lies there is no input; wanted two folders, or …", 2,
+         "lies in --out …, and what lies there is not an input; expected two folders, or …", 2,
          lambda place: [*given(place, out="."), "--watch", scan(place, "inbox")[0]]),
     Case("serve that waits for nan", "Invalid value for '--timeout': nan is not a number", 2,
          lambda place: ["serve", place.bundle, "--timeout", "nan"]),

@@ -146,7 +146,7 @@ TRAININGS = [
          lambda folder: first(folder / "masks").unlink()),
     data("a mask of another size", "is 9x7, its image is 160x160; expected the same size",
          lambda folder: Image.new("L", (9, 7)).save(first(folder / "masks"))),
-    data("an image that cannot be read", "is not an image in a format known here; …",
+    data("an image that cannot be read", "is not an image in a supported format; …",
          lambda folder: first(folder / "images").write_text("hello")),
     data("a mask cut short", "is damaged: …",
          lambda folder: (lambda path: path.write_bytes(path.read_bytes()[:-60]))(
@@ -214,7 +214,7 @@ TRAININGS = [
             "class_weights=1,2,3"),
     Case("--out holds a run", "already holds a run; add --resume, or choose another --out", 2,
          lambda place: ["train", place.data, "--out", place.run, *options()]),
-    stored("no run there", "run.json: cannot be read: No such file or directory; wanted a run",
+    stored("no run there", "run.json: cannot be read: No such file or directory; expected a run",
            shutil.rmtree),
     stored("stage 2 not trained", "stage2 has not been trained; run foveate train with --resume",
            half),
@@ -222,7 +222,7 @@ TRAININGS = [
            lambda folder: (folder / "run.json").write_text(
                (folder / "run.json").read_text().replace("0.15", "0.25"))),
     stored("run.json with a field of another type",
-           "run.json: settings.width is str '4'; wanted int",
+           "run.json: settings.width is str '4'; expected int",
            lambda folder: sign(folder, lambda record: record["settings"].update(width="4"))),
     stored("a run of a network that is not known",
            'run.json: network "unet9"; expected one of unet, …',

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 import warnings
@@ -12,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from foveate.runtime.arrays import HOST, Array, Feed, GpuArray
-from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import Bundle
+from foveate.runtime.cache import read_checked, write_checked
 from foveate.runtime.closeable import CLOSED, Closeable
 from foveate.runtime.engines.cuda.device import Device
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
@@ -180,22 +179,14 @@ def plan_source(bundle: Bundle, precision: str, number: int = 0) -> PlanSource:
 
 
 SUFFIX = ".kernels"
-_DIGEST_BYTES = 32
 
 
 def read_kernels(cache: PlanCache, record: PlanRecord) -> bytes:
     """Return the kernels kept for a plan; nothing when there are none or they are damaged."""
-    path = cache.path(record.key, SUFFIX)
-    try:
-        data = b"" if path.is_symlink() else path.read_bytes()
-    except OSError:
-        return b""
-    digest, kernels = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
-    return kernels if hashlib.sha256(kernels).digest() == digest else b""
+    return read_checked(cache.path(record.key, SUFFIX)) or b""
 
 
 def write_kernels(cache: PlanCache, record: PlanRecord, kernels: bytes) -> None:
     """Keep the kernels of a plan that is still in the cache."""
     if cache.path(record.key, ".plan").is_file():
-        content = hashlib.sha256(kernels).digest() + kernels
-        write_atomically(cache.path(record.key, SUFFIX), lambda file: file.write(content))
+        write_checked(cache.path(record.key, SUFFIX), kernels)

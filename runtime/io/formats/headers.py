@@ -1,4 +1,4 @@
-"""What an image file says of itself before decoding, and what is refused on that alone.
+"""Read the header of an image file, and refuse what can be refused before decoding.
 
 Refused by name: animations, CMYK, float or 32-bit pixels, images over the limits, and a TIFF of
 several pages when none of them is asked for.
@@ -30,7 +30,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 FORMATS = ("PNG", "JPEG", TiffImagePlugin.TiffImageFile.format,
            "BMP", WebPImagePlugin.WebPImageFile.format)  # fmt: skip
 """What Pillow tries. Naming the two plugins loads them, and spares loading its other forty."""
-_EMPTY = f"is empty (0 bytes); wanted {', '.join(SUFFIXES)}"
+_EMPTY = f"is empty (0 bytes); expected {', '.join(SUFFIXES)}"
 
 GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr")
@@ -117,13 +117,13 @@ def _said_of(page: int) -> Iterator[None]:
 
 
 def _check_kind(path: Path, status: os.stat_result) -> None:
-    """Raise ImageError for what is no plain file; to open a pipe would wait for its writer."""
+    """Raise ImageError for what is not a plain file; to open a pipe would wait for its writer."""
     if stat.S_ISDIR(status.st_mode):
         if not os.access(path, os.R_OK | os.X_OK):
-            raise ImageError("is a folder that there is no permission to list")
+            raise ImageError("is a folder that you have no permission to list")
         raise ImageError("is a folder, not an image")
     if not stat.S_ISREG(status.st_mode):
-        raise ImageError("is a device or a pipe; wanted a plain file")
+        raise ImageError("is a device or a pipe; expected a plain file")
     if status.st_size == 0:
         raise ImageError(_EMPTY)
 
@@ -152,7 +152,7 @@ def header_of(file: BinaryIO, page: int) -> Header:
         raise
     except Exception as error:  # Pillow's readers raise many types on damaged files
         raise ImageError(
-            f"is not an image in a format known here; wanted {', '.join(SUFFIXES)}"
+            f"is not an image in a supported format; expected {', '.join(SUFFIXES)}"
         ) from error
     if header.format == "TIFF" and not page:
         pages = count_pages(file)
@@ -212,7 +212,7 @@ def orientation(image: Image.Image) -> int:
 
 def _check_header(header: Header, pages: int) -> None:
     if pages > 1:
-        raise PagesError(f"has {pages} pages; wanted one. Save each page as its own file")
+        raise PagesError(f"has {pages} pages; expected one. Save each page as its own file")
     if max(header.height, header.width) > MAX_SIDE or header.height * header.width > MAX_PIXELS:
         raise SizeError(
             f"is {header.width}x{header.height} pixels; the limits are {MAX_SIDE} a side and "
@@ -220,6 +220,6 @@ def _check_header(header: Header, pages: int) -> None:
         )
     if header.mode not in GREY_MODES + COLOUR_MODES:
         raise ImageError(
-            f'has pixels of mode "{header.mode}"; wanted 8 or 16 bit grey, RGB, RGBA or palette. '
+            f'has pixels of mode "{header.mode}"; expected 8 or 16 bit grey, RGB, RGBA or palette. '
             "Convert it first"
         )

@@ -1,4 +1,4 @@
-"""The limits of image files that are checked before any decoder sees them, and what is said.
+"""Limits of image files, checked before any decoder sees them, and their error texts.
 
 A decoder does what a file tells it to: a few hundred kilobytes can keep it busy for hours. The
 limits are far above what encoders write; docs/errors.md lists them in one table.

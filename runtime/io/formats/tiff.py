@@ -23,6 +23,7 @@ from foveate.runtime.io.formats.limits import (
     MAX_TAGS,
     SPARE_PIECES,
 )
+from foveate.runtime.io.formats.tiff_pages import read_number
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_SIZES = 273, 274, 277, 278, 279
@@ -71,7 +72,7 @@ _DEFAULTS = {BITS: 1, COMPRESSION: 1, SAMPLES: 1, PLANES: 1, PREDICTOR: 1, SAMPL
 
 
 def read_directory(file: BinaryIO) -> Directory | None:
-    """Return the first directory of a TIFF, None where it is no TIFF; the place is kept.
+    """Return the first directory of a TIFF, None where it is not a TIFF; the place is kept.
 
     ImageError where it promises more than its image needs.
     """
@@ -97,7 +98,7 @@ def _tags(file: BinaryIO, head: bytes, order: str, big: bool) -> dict[int, Tag]:
     first, number = struct.Struct(order + ("Q" if big else "I")), "Q" if big else "H"
     offset = first.unpack_from(head, 8 if big else 4)[0]
     size = file.seek(0, os.SEEK_END)
-    count = _values(file, offset, order + number)
+    count = read_number(file, offset, struct.Struct(order + number))
     if count > MAX_TAGS:
         raise ImageError(f"has {count} tags; the limit is {MAX_TAGS}. Save it again")
     tags: dict[int, Tag] = {}
@@ -113,7 +114,11 @@ def _tags(file: BinaryIO, head: bytes, order: str, big: bool) -> dict[int, Tag]:
         if kind in _NUMBERS and many:
             form = order + _NUMBERS[kind]
             inside = at == inline
-            value = struct.unpack_from(form, field)[0] if inside else _values(file, at, form)
+            value = (
+                struct.unpack_from(form, field)[0]
+                if inside
+                else read_number(file, at, struct.Struct(form))
+            )
             tag = Tag(kind, many, value, at)
             if name in tags and (tags[name].count, tags[name].value) != (many, value):
                 raise ImageError(f"has tag {name} twice, with other values. Save it again")
@@ -124,15 +129,6 @@ def _tags(file: BinaryIO, head: bytes, order: str, big: bool) -> dict[int, Tag]:
             "expected. Save it again"
         )
     return tags
-
-
-def _values(file: BinaryIO, place: int, form: str) -> int:
-    """Return the number at a place of a file; 0 where the file ends before it."""
-    if place >= 1 << 62:
-        return 0
-    file.seek(place)
-    data = file.read(struct.calcsize(form))
-    return int(struct.unpack(form, data)[0]) if len(data) == struct.calcsize(form) else 0
 
 
 def _check_pieces(page: Directory) -> None:

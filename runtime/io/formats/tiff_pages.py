@@ -1,7 +1,7 @@
-"""The pages of a TIFF: how many there are, and the file as though one of them came first.
+"""Count the pages of a TIFF, and read the file as though one of them came first.
 
 The pages are a chain of directories (IFD), each with the place of the next. The chain is walked
-here, not by Pillow: bounded, without reading a tag, and straight to the page that is wanted.
+here, not by Pillow: bounded, without reading a tag, and straight to the requested page.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LAYOUTS = {
 
 
 def page_count(path: Path) -> int:
-    """Return how many pages a file has; 1 as well where it is no TIFF or cannot be counted.
+    """Return how many pages a file has; 1 as well where it is not a TIFF or cannot be counted.
 
     What is wrong with such a file is said when it is read.
     """
@@ -71,7 +71,7 @@ def open_page_in_memory(raw: io.BytesIO, page: int) -> PageFile:
 
 def _opened(raw: io.FileIO | io.BytesIO, offsets: Sequence[int], page: int) -> PageFile:
     if page > len(offsets):
-        raise ImageError("is not there: the file has fewer pages, or is no TIFF")
+        raise ImageError("is not there: the file has fewer pages, or is not a TIFF")
     raw.seek(0)
     layout = _LAYOUTS[raw.read(4)]
     raw.seek(0)
@@ -108,13 +108,13 @@ def patched(data: bytes, patches: Mapping[int, bytes], start: int = 0) -> bytes:
 
 
 def _page_offsets(file: BinaryIO) -> Iterator[int]:
-    """Yield where the directory of every page begins; ImageError at what is no sound chain."""
+    """Yield where the directory of every page begins; ImageError at a broken chain."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     layout = _LAYOUTS.get(file.read(4))
     if layout is None:
         return
-    offset = _number(file, layout.first_at, layout.offset)
+    offset = read_number(file, layout.first_at, layout.offset)
     seen: set[int] = set()
     while offset:
         if offset in seen:
@@ -122,15 +122,15 @@ def _page_offsets(file: BinaryIO) -> Iterator[int]:
         if len(seen) == MAX_PAGES:
             raise ImageError(f"has more than {MAX_PAGES} pages; that is the limit. Split it")
         seen.add(offset)
-        entries = _number(file, offset, layout.count)
+        entries = read_number(file, offset, layout.count)
         link = offset + layout.count.size + entries * layout.entry_size
         if link + layout.offset.size > size:
             raise ImageError(f"{_CHAIN} leaves the file at page {len(seen)}. Copy it again")
         yield offset
-        offset = _number(file, link, layout.offset)
+        offset = read_number(file, link, layout.offset)
 
 
-def _number(file: BinaryIO, place: int, kind: struct.Struct) -> int:
+def read_number(file: BinaryIO, place: int, kind: struct.Struct) -> int:
     """Return the number at a place of a file; 0 where the file ends before it."""
     if place >= 1 << 62:
         return 0  # no file is as long, and no system seeks there

@@ -46,12 +46,12 @@ def coded(kind: str, mode: str = "L", **more: object) -> bytes:
 STACK = coded("TIFF", save_all=True, append_images=[Image.new("L", (9, 9))])
 
 BAD = [
-    ("empty", b"", "/mask", 422, "the image is empty (0 bytes); wanted .png"),
+    ("empty", b"", "/mask", 422, "the image is empty (0 bytes); expected .png"),
     ("cut short", PNG[:-5], "/mask", 422, "the image is cut short: its end is missing"),
     ("a damaged one", PNG[:60] + b"?" + PNG[61:], "/mask", 422, "the image is damaged"),
     ("a JPEG cut short", JPEG[:-9], "/result", 422, "the image is cut short"),
-    ("text", b"no image", "/overlay", 422, "the image is not an image in a format known here"),
-    ("a GIF", coded("GIF"), "/mask", 422, "the image is not an image in a format known here"),
+    ("text", b"no image", "/overlay", 422, "the image is not an image in a supported format"),
+    ("a GIF", coded("GIF"), "/mask", 422, "the image is not an image in a supported format"),
     ("CMYK", coded("JPEG", "CMYK"), "/all", 422, 'the image has pixels of mode "CMYK"'),
     ("float", coded("TIFF", "F"), "/mask", 422, 'the image has pixels of mode "F"'),
     (

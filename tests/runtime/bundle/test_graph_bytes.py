@@ -12,7 +12,7 @@ import pytest
 from onnx import AttributeProto, TensorProto, helper
 
 from foveate.runtime.bundle.graph_safety import graph_problem
-from tests.tampering_signed import external, message, varint
+from tests.runtime.bundle.tampering_signed import external, message, varint
 
 GRAPH = "cascade.fp32.onnx"
 

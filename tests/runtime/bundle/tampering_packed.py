@@ -20,7 +20,7 @@ import numpy as np
 
 from foveate.runtime.bundle.containers import _entry
 from foveate.runtime.json_files import canonical_sha256
-from tests.tampering import Kind
+from tests.runtime.bundle.tampering import Kind
 
 NAME = "x.foveate"
 HOSTILE_NAMES = (

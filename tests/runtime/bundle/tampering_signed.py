@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
 
 from tests.bad import bundles, trainings
-from tests.tampering import Kind, files, flip, json_value
+from tests.runtime.bundle.tampering import Kind, files, flip, json_value
 
 GRAPH = bundles.GRAPH
 Edit = Callable[[onnx.ModelProto, np.random.Generator], object]

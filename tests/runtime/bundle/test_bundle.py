@@ -144,7 +144,7 @@ def test_a_signed_manifest_that_makes_no_sense(
 
 
 def test_a_folder_without_manifest_and_no_folder(tmp_path: Path) -> None:
-    refused(tmp_path, "wanted a bundle made by foveate export")
+    refused(tmp_path, "expected a bundle made by foveate export")
     refused(tmp_path / "none", "no such bundle")
 
 

@@ -47,6 +47,8 @@ def test_an_unknown_command_is_exit_code_2() -> None:
 
 
 def test_a_name_cannot_command_the_terminal(tmp_path: Path) -> None:
-    done = foveate("segment", tmp_path / "line\nbreak\x1b[2J", "a.png", "--out", tmp_path / "out")
+    done = foveate(
+        "segment", "x.bundle", tmp_path / "line\nbreak\x1b[2J", "--out", tmp_path / "out"
+    )
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "line\\nbreak\\x1b[2J" in done.stderr

@@ -43,7 +43,7 @@ def test_damaged_files_are_said_once(thresholds: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "foveate", "segment", thresholds, tmp_path / "in"]
     done = subprocess.run(
         [*map(str, command), "--out", str(tmp_path / "out")],
-        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3],
     )  # fmt: skip
     assert done.returncode == 1
     lines = sorted(done.stderr.splitlines())

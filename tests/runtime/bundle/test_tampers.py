@@ -1,4 +1,6 @@
-"""A thousand tampers: each is refused by name, or harmless with the very same mask.
+"""Tampers of every kind: each is refused by name, or harmless with the very same mask.
+
+One of each kind, and under the marker ``slow`` over a thousand.
 
 Tampers that make all hashes right again may be other, legitimate bundles. They are held to less:
 refused, or a mask of the right shape and values; nothing outside the folder read, nothing executed.
@@ -31,15 +33,15 @@ from foveate.runtime.cli.info import facts_here
 from foveate.runtime.errors import FoveateError, one_line
 from foveate.runtime.io.images import image_paths, read_image
 from foveate.train.runs.run import load_run
-from tests import tampering
-from tests.tampering import Kind, plain_kinds
-from tests.tampering_packed import NAME, PACKED_KINDS
-from tests.tampering_signature import signature_kinds
-from tests.tampering_signed import BUNDLE_KINDS, RUN_KINDS
+from tests.runtime.bundle import tampering
+from tests.runtime.bundle.tampering import Kind, plain_kinds
+from tests.runtime.bundle.tampering_packed import NAME, PACKED_KINDS
+from tests.runtime.bundle.tampering_signature import signature_kinds
+from tests.runtime.bundle.tampering_signed import BUNDLE_KINDS, RUN_KINDS
 
-DEMO = Path(__file__).parents[1] / "benchmarks" / "demo_bundle"
-EACH_BUNDLE, EACH_RUN = 25, 21  # 25 and 18 kinds: 1,003 tampers
-EACH_PACKED, EACH_TRUSTED = 10, 10  # 27 and 9 kinds: 360 more
+DEMO = Path(__file__).parents[3] / "benchmarks" / "demo_bundle"
+EACH = pytest.mark.parametrize("each", [1, pytest.param(20, marks=pytest.mark.slow)])
+"""Tampers of one kind."""
 Mask = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[Any]
 
@@ -149,21 +151,23 @@ def hold(
         assert counts[f"signed: {kind}", "refused"] == each, kind
 
 
+@EACH
 def test_tampered_bundles(
-    bundle: Path, image: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, image: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
     kinds = {**plain_kinds(DEMO, "manifest.json"), **BUNDLE_KINDS}
     counts = attack(
-        bundle, tmp_path, kinds, EACH_BUNDLE, lambda folder: bundle_mask(folder, image), whole
+        bundle, tmp_path, kinds, each, lambda folder: bundle_mask(folder, image), whole
     )  # fmt: skip
     show(counts)
     must_refuse = ("a file name", "external data", "not finite", "other dims", "opset")
-    hold(counts, kinds, EACH_BUNDLE, must_refuse)
+    hold(counts, kinds, each, must_refuse)
 
 
+@EACH
 def test_tampered_packed_bundles(
-    bundle: Path, image: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, image: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
     source = tmp_path / "source"
@@ -172,15 +176,16 @@ def test_tampered_packed_bundles(
     names = ("one_bit", "many_bits", "cut", "longer", "emptied")
     kinds = {name: getattr(tampering, name) for name in names} | PACKED_KINDS
     counts = attack(
-        source, tmp_path, kinds, EACH_PACKED, lambda folder: bundle_mask(folder / NAME, image),
+        source, tmp_path, kinds, each, lambda folder: bundle_mask(folder / NAME, image),
         lambda folder: whole(folder / NAME),
     )  # fmt: skip
     show(counts)
-    hold(counts, kinds, EACH_PACKED, ())
+    hold(counts, kinds, each, ())
 
 
+@EACH
 def test_tampered_signed_bundles(
-    bundle: Path, image: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, image: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (secret, trusted), (another, _) = new_pair(None), new_pair(None)
@@ -190,15 +195,16 @@ def test_tampered_signed_bundles(
         sign_bundle(open_bundle(folder), private_key(secret))
     kinds = signature_kinds(another, other)
     counts = attack(
-        source, tmp_path, kinds, EACH_TRUSTED, lambda folder: bundle_mask(folder, image, [trusted]),
+        source, tmp_path, kinds, each, lambda folder: bundle_mask(folder, image, [trusted]),
         lambda folder: whole(folder, [trusted]),
     )  # fmt: skip
     show(counts)
-    hold(counts, kinds, EACH_TRUSTED, ())
+    hold(counts, kinds, each, ())
 
 
+@EACH
 def test_tampered_runs(
-    trained: Path, image: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, image: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
     other = Path(shutil.copytree(trained, tmp_path / "other"))
@@ -206,10 +212,10 @@ def test_tampered_runs(
         path.write_bytes(path.read_bytes()[::-1])
     kinds = {**plain_kinds(other, "run.json"), **RUN_KINDS}
     counts = attack(
-        trained, tmp_path, kinds, EACH_RUN, lambda folder: run_mask(folder, image), load_run
+        trained, tmp_path, kinds, each, lambda folder: run_mask(folder, image), load_run
     )
     show(counts)
-    hold(counts, kinds, EACH_RUN, ("a pickle", "stages swapped"))
+    hold(counts, kinds, each, ("a pickle", "stages swapped"))
     assert not (tmp_path / "executed").exists()
 
 

@@ -158,7 +158,7 @@ def test_all_images_make_one_coco_file_in_the_order_of_their_names(tmp_path: Pat
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
-    with pytest.raises(SettingsError, match='as "bmp"; wanted png, npz, coco'):
+    with pytest.raises(SettingsError, match='as "bmp"; expected png, npz, coco'):
         OutputSettings("bmp").check()
     without = (
         "import sys, pathlib\n"

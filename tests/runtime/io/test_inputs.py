@@ -214,3 +214,10 @@ def test_many_readers_leave_the_warnings_as_they_were(tmp_path: Path) -> None:
         list(pool.map(read_header, [tmp_path / "a.png"] * 400))
     sys.setswitchinterval(interval)
     assert warnings.filters == before
+
+
+def test_a_path_that_does_not_exist_leaves_no_folder(bundle: Path, tmp_path: Path) -> None:
+    result = run("segment", bundle, tmp_path / "gone.png", "--out", tmp_path / "out")
+    assert isinstance(result.exception, SettingsError)
+    assert "gone.png: no such file or folder" in str(result.exception)
+    assert not (tmp_path / "out").exists()

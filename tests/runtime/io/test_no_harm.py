@@ -96,12 +96,12 @@ def test_what_the_system_forbids_is_named(bundle: Path, data: Path, tmp_path: Pa
     shutil.copytree(tree / "sub", tree / "shut")
     (tree / "shut").chmod(0)
     done = forbidden(tree, tmp_path / "mirrored", "--recursive")
-    assert done.returncode == 1 and "shut is a folder that there is no permission" in done.stderr
+    assert done.returncode == 1 and "shut is a folder that you have no permission" in done.stderr
     assert len(list((tmp_path / "mirrored").rglob("*.png"))) == len(image_paths(tree / "sub"))
     folder.chmod(0)
     done = forbidden(folder, tmp_path / "other")
     assert (
-        done.returncode == 1 and "in is a folder that there is no permission to list" in done.stderr
+        done.returncode == 1 and "in is a folder that you have no permission to list" in done.stderr
     )
     (tree / "shut").chmod(0o700)
     folder.chmod(0o700)

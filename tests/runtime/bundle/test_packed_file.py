@@ -23,7 +23,7 @@ from foveate.runtime.errors import BundleError
 from foveate.runtime.io.images import image_paths, read_image
 from tests.conftest import run
 
-DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
+DEMO = Path(__file__).parents[3] / "benchmarks" / "demo_bundle"
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_verify_names_each_file_and_what_is_not_of_the_bundle(tmp_path: Path) ->
 def test_pack_does_not_write_over_another_file(packed: Path, tmp_path: Path) -> None:
     other = tmp_path / "letter.txt"
     other.write_text("dear")
-    with pytest.raises(BundleError, match="exists and is no packed bundle"):
+    with pytest.raises(BundleError, match="exists and is not a packed bundle"):
         pack(open_bundle(DEMO), other)
     assert other.read_text() == "dear"
     shutil.copy(packed, other)
