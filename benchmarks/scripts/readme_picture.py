@@ -32,15 +32,10 @@ def tinted(grey: Pixels, mask: Pixels, colour: tuple[int, int, int]) -> Pixels:
 
 
 def fitted(picture: Pixels) -> Image.Image:
-    """Return the picture on a white square of ``SIDE``, its shape kept."""
-    scale = SIDE / max(picture.shape[:2])
-    size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
-    square = Image.new("RGB", (SIDE, SIDE), "white")
-    small = cv2.resize(
-        picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
-    square.paste(Image.fromarray(small), ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
-    return square
+    """Return the picture ``SIDE`` pixels wide, its shape kept."""
+    size = (SIDE, round(picture.shape[0] * SIDE / picture.shape[1]))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return Image.fromarray(small)
 
 
 def panels(bundle: Path, image: npt.NDArray[np.integer], truth: Pixels) -> list[Image.Image]:
@@ -71,13 +66,16 @@ def main(data: Path, out: Path) -> None:
         panels(ROOT / "examples/bsdata", photograph, truth),
         panels(ROOT / "benchmarks/demo_bundle", drawn.image, drawn.mask),
     ]
-    page = Image.new("RGB", (4 * SIDE + 3 * GAP, HEAD + 2 * SIDE + GAP), "white")
+    heights = [max(view.height for view in views) for views in rows]
+    page = Image.new("RGB", (4 * SIDE + 3 * GAP, HEAD + sum(heights) + GAP), "white")
     draw = ImageDraw.Draw(page)
     font = ImageFont.load_default(16)
     for column, title in enumerate(("image and box", "inside the box", "mask", "truth")):
         draw.text((column * (SIDE + GAP) + 2, 2), title, "black", font)
-        for row, pictures in enumerate(rows):
-            page.paste(pictures[column], (column * (SIDE + GAP), HEAD + row * (SIDE + GAP)))
+        top = HEAD
+        for height, views in zip(heights, rows, strict=True):
+            page.paste(views[column], (column * (SIDE + GAP), top))
+            top += height + GAP
     page.save(out, quality=85)
 
 
