@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from foveate.runtime import Cascade
+from foveate.runtime.io.images import read_image
 from foveate.train.phantom import PhantomSettings, phantom
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,9 @@ def fitted(picture: Pixels) -> Image.Image:
     return Image.fromarray(small)
 
 
-def panels(bundle: Path, image: npt.NDArray[np.integer], truth: Pixels) -> list[Image.Image]:
+def panels(
+    bundle: Path, image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], truth: Pixels
+) -> list[Image.Image]:
     """Return the whole image with its box, and image, mask and truth inside the box."""
     with Cascade.load(bundle, "onnxruntime") as cascade:
         result = cascade(image)
@@ -59,7 +62,7 @@ def panels(bundle: Path, image: npt.NDArray[np.integer], truth: Pixels) -> list[
 
 def main(data: Path, out: Path) -> None:
     """Write the picture of one test image of bsdata and of one phantom."""
-    photograph = cv2.imread(str(next((data / "images").glob(f"{STEM}.*"))), cv2.IMREAD_GRAYSCALE)
+    photograph = read_image(next((data / "images").glob(f"{STEM}.*")))
     truth = np.asarray(Image.open(next((data / "masks").glob(f"{STEM}.*"))))
     drawn = phantom(PhantomSettings(1, 1024, 20261), 0)
     rows = [
