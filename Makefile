@@ -14,7 +14,7 @@ TRAIN_cascade := --set num_epochs=10 --set hint_folds=0 --set val_fraction=0.05
 EXPORT_cascade := --precision fp32,fp16,int8
 TRAIN_single := --stages single --set single_input=full --set num_epochs=12 --set val_fraction=0.02
 
-TEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+FIRST := tests/train tests/benchmarks tests/test_notebook.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check lint types reference bench soak gpu-references gpu-check wheel clean
@@ -25,11 +25,20 @@ help:  ## this list
 demo: $(VENV)/.cpu  ## segment synthetic images with the shipped bundle, write demo/index.html
 	$(VENV)/bin/foveate demo --out demo
 
-test: $(VENV)/.dev  ## the tests, two at a time; full matrices, soak runs and GPU tests are deselected
-	$(TEST)
+test: $(VENV)/.dev  ## the tests, in two processes at once; full matrices, soak runs and GPU tests are deselected
+	@$(call in_two_processes,not gpu and not slow and not soak)
 
 test-all: $(VENV)/.dev  ## every test that needs no GPU, under 25 minutes; CI runs this
-	$(TEST) -m "not gpu"
+	@$(call in_two_processes,not gpu and not soak)
+
+define in_two_processes
+log=$$(mktemp); \
+$(VENV)/bin/python -m pytest -m "$(1)" $(FIRST) > "$$log" 2>&1 & first=$$!; \
+trap 'kill $$first; exit 130' INT TERM; \
+$(VENV)/bin/python -m pytest -m "$(1)" $(FIRST:%=--ignore=%); status=$$?; \
+wait $$first || status=1; \
+cat "$$log"; rm "$$log"; exit $$status
+endef
 
 check: lint types test-all  ## everything: ruff, format, mypy --strict, all tests
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from foveate.runtime import Cascade
 from foveate.runtime.io.images import read_image
-from foveate.train.phantom import PhantomSettings, phantom
+from foveate.train.data.phantom import PhantomSettings, phantom
 
 ROOT = Path(__file__).parents[2]
 STEM = "bsd_01_200907232552_635000_270_crop_1"
