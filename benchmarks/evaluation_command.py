@@ -11,12 +11,13 @@ from typing import Any
 from foveate.benchmarks.evaluation import csv_files, tables
 from foveate.benchmarks.evaluation.evaluate import Evaluation, evaluate
 from foveate.benchmarks.evaluation.job import Job
-from foveate.benchmarks.evaluation.models import open_model
+from foveate.benchmarks.evaluation.models import BundleModel, Model
 from foveate.benchmarks.evaluation.summary import Summary, summarise
 from foveate.benchmarks.evaluation.summary_json import as_json
 from foveate.benchmarks.report.evaluation_page import write_page
 from foveate.runtime.atomic_files import write_atomically
-from foveate.runtime.errors import DataError, SettingsError
+from foveate.runtime.bundle.bundle import RUN_FILE, is_bundle
+from foveate.runtime.errors import BundleError, DataError, EngineError, SettingsError
 from foveate.train.data.dataset import load_dataset, read_stems
 
 Progress = Callable[[str, int, int], None]
@@ -134,3 +135,19 @@ def _write(out: Path, report: Report) -> None:
     text = json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n"
     write_atomically(out / "summary.json", lambda file: file.write(text.encode()))
     write_page(out / "index.html", report.job, report.found, report.summary)
+
+
+def open_model(path: Path) -> Model:
+    """Return the model of a run or a bundle; EngineError when a run lacks its torch."""
+    if is_bundle(path):
+        return BundleModel(path)
+    if not (path / RUN_FILE).exists():
+        raise BundleError(f"{path}: neither a bundle (manifest.json) nor a run (run.json)")
+    try:
+        from foveate.benchmarks.evaluation.torch_model import TorchModel
+    except ImportError as error:
+        raise EngineError(
+            f"{path} is a run, and evaluating it needs {error.name}: pip install "
+            "'foveate[train]', or evaluate the bundle exported from it"
+        ) from None
+    return TorchModel(path)

@@ -17,10 +17,11 @@ from foveate.export.tensorrt import plan_job
 from foveate.export.tensorrt.plan_job import PlanJob, build_into
 from foveate.runtime.auto import choose as choice
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
+from foveate.runtime.engines.cuda.query import Gpu
 from foveate.runtime.engines.tensorrt import engine as planned
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-from foveate.runtime.engines.tensorrt.plan_record import Gpu, Recipe
+from foveate.runtime.engines.tensorrt.plan_record import Recipe
 from foveate.runtime.engines.tensorrt.toolkit import Toolkit
 from foveate.runtime.errors import EngineError, SettingsError
 from tests.conftest import run

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from foveate.runtime.arrays import Pixels
-from foveate.runtime.bundle.bundle import RUN_FILE, is_bundle
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
 
@@ -50,19 +48,3 @@ class BundleModel:
 
     def segment(self, image: Pixels) -> Result:
         return self.cascade(image, probabilities=True)
-
-
-def open_model(path: Path) -> Model:
-    """Return the model of a run or a bundle; EngineError when a run lacks its torch."""
-    if is_bundle(path):
-        return BundleModel(path)
-    if not (path / RUN_FILE).exists():
-        raise BundleError(f"{path}: neither a bundle (manifest.json) nor a run (run.json)")
-    try:
-        from foveate.benchmarks.evaluation.torch_model import TorchModel
-    except ImportError as error:
-        raise EngineError(
-            f"{path} is a run, and evaluating it needs {error.name}: pip install "
-            "'foveate[train]', or evaluate the bundle exported from it"
-        ) from None
-    return TorchModel(path)

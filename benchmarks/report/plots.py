@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-from foveate.benchmarks.report import canvas, units
+from foveate.benchmarks.report import canvas
 from foveate.benchmarks.report.label_places import Box, nearest, places
+from foveate.benchmarks.schema import units
 from foveate.benchmarks.schema.result_shapes import FILE_STAGES, STAGES
 
 Row = Mapping[str, Any]

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from foveate.benchmarks.report import units
 from foveate.benchmarks.report.model_results import ResultFile, read_file
+from foveate.benchmarks.schema import units
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.errors import DataError, FoveateError, one_line
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import foveate
 from foveate.benchmarks.report import pages
 from foveate.benchmarks.report.album import Album
-from foveate.benchmarks.report.compare_section import compare_section
-from foveate.benchmarks.report.glossary import TERMS
-from foveate.benchmarks.report.headlines import headlines
-from foveate.benchmarks.report.latency_section import latency_section
 from foveate.benchmarks.report.model_results import ModelResults, ResultFile
-from foveate.benchmarks.report.parity_section import parity_section
-from foveate.benchmarks.report.provenance import provenance
-from foveate.benchmarks.report.throughput_section import throughput_section
+from foveate.benchmarks.report.sections.compare_section import compare_section
+from foveate.benchmarks.report.sections.glossary import TERMS
+from foveate.benchmarks.report.sections.headlines import headlines
+from foveate.benchmarks.report.sections.latency_section import latency_section
+from foveate.benchmarks.report.sections.parity_section import parity_section
+from foveate.benchmarks.report.sections.provenance import provenance
+from foveate.benchmarks.report.sections.throughput_section import throughput_section
 
 Section = Callable[[ResultFile, Album], str]
 SECTIONS: dict[str, Section] = {

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveate.benchmarks.report.units import figure
 from foveate.benchmarks.schema.result_shapes import listed
+from foveate.benchmarks.schema.units import figure
 
 SUM_TOLERANCE, SUM_MS = 0.1, 2.0
 """The share of the whole, and the milliseconds, that the stages may leave out or be too long by."""

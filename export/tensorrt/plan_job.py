@@ -10,10 +10,9 @@ from pathlib import Path
 from foveate.export.tensorrt.build import build_plan, check_options
 from foveate.export.tensorrt.watch import Progress
 from foveate.runtime.bundle.bundle import Bundle
-from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
+from foveate.runtime.engines.cuda.pycuda_device import CudaDevice, gpu
 from foveate.runtime.engines.registry import REFUSED, TENSORRT
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
-from foveate.runtime.engines.tensorrt.gpu import gpu
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, Recipe
 from foveate.runtime.engines.tensorrt.toolkit import Toolkit

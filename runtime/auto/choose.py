@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from foveate.runtime.auto.cpu import Speeds, choose_on_cpu
 from foveate.runtime.auto.parity_records import read_parity
 from foveate.runtime.bundle.bundle import Bundle
+from foveate.runtime.engines.cuda.query import Gpu
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache, plan_cache
 from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery, usable
-from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord
+from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.spec import BF16, TF32, graph_of
 
@@ -125,7 +126,7 @@ def _judge(
 
 
 def _gpu_environment(number: int) -> GpuEnvironment:
-    from foveate.runtime.engines.tensorrt.gpu import gpu
+    from foveate.runtime.engines.cuda.pycuda_device import gpu
     from foveate.runtime.engines.tensorrt.toolkit import toolkit
 
     kit = toolkit()

@@ -48,7 +48,11 @@ class Cascade(Closeable):
     """
 
     def __init__(
-        self, bundle: Bundle, engine: Engine, choice: Choice, fallback: Fallback | None = None
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        choice: Choice,
+        fallback: Fallback[Session] | None = None,
     ) -> None:
         self.bundle, self.choice = bundle, choice
         self._guard, self._lock = ForkGuard(), Lock()
@@ -250,7 +254,11 @@ class Cascade(Closeable):
 
 
 def open_session(
-    bundle: Bundle, engine: Engine, choice: Choice, guard: ForkGuard, fallback: Fallback | None
+    bundle: Bundle,
+    engine: Engine,
+    choice: Choice,
+    guard: ForkGuard,
+    fallback: Fallback[Session] | None,
 ) -> Session:
     """Return the session of a bundle's engine."""
     graph = bundle.path / graph_name(graph_of(choice.precision))

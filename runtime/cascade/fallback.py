@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from foveate.runtime.closeable import CLOSED, Closeable
 from foveate.runtime.errors import EngineError
 
-if TYPE_CHECKING:
-    from foveate.runtime.cascade.session import Session
+Session = TypeVar("Session", bound=Closeable)
 
 
-class Fallback(Closeable):
+class Fallback(Closeable, Generic[Session]):
     """Open a session once, whichever thread asks first. Safe from several threads."""
 
     def __init__(self, open_session: Callable[[], Session]) -> None:

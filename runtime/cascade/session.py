@@ -55,7 +55,7 @@ class SessionLimits:
     """
 
     guard: ForkGuard
-    fallback: Fallback | None
+    fallback: Fallback[Session] | None
     width: int
 
 

@@ -25,14 +25,13 @@ from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.cuda import pycuda_device as cuda
 from foveate.runtime.engines.cuda.device import Stream
-from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
+from foveate.runtime.engines.cuda.pycuda_device import CudaDevice, gpu
 from foveate.runtime.engines.host_memory import PinnedMemory
 from foveate.runtime.engines.onnxruntime import BoundSession, session_options
 from foveate.runtime.engines.onnxruntime_cuda import host_memory
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.engine import PlanSource, TensorRTEngine, read_kernels
 from foveate.runtime.engines.tensorrt.executor import Tensor
-from foveate.runtime.engines.tensorrt.gpu import gpu
 from foveate.runtime.engines.tensorrt.plan import PlanFacts
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 from foveate.runtime.engines.tensorrt.plan_engine import PlanEngine

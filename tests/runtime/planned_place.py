@@ -14,11 +14,12 @@ from foveate.runtime.auto.choose import Choice
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade, cpu_session
 from foveate.runtime.cascade.fallback import Fallback
+from foveate.runtime.engines.cuda.query import Gpu
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.engine import PlanSource, TensorRTEngine
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery
-from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe
+from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, Recipe
 from foveate.runtime.engines.tensorrt.slot_ring import RingSettings
 from tests.runtime.fake_device import FakeDevice
 from tests.runtime.standin_tensorrt import StandIn, over_fake

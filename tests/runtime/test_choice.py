@@ -13,9 +13,10 @@ from foveate.runtime.auto.choose import Choice, GpuEnvironment, choose
 from foveate.runtime.auto.parity_records import SUFFIX, PlanParity, read_parity, write_parity
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.engines.cuda.query import Gpu
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe
+from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, Recipe
 from foveate.runtime.errors import BundleError, EngineError
 from foveate.runtime.spec import graph_of
 from tests.conftest import run

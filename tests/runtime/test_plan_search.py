@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from foveate.runtime.engines.cuda.query import Gpu
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery, Shape, find, no_plan, usable
-from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe, this_platform
+from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, Recipe, this_platform
 from foveate.runtime.errors import PlanError
 
 A10, TURING = Gpu("NVIDIA A10", "sm86"), Gpu("NVIDIA T4", "sm75")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from foveate.runtime.engines.cuda.query import Gpu
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.plan_cache import (
     PlanCache,
@@ -22,7 +23,7 @@ from foveate.runtime.engines.tensorrt.plan_cache import (
     plan_cache,
     prune,
 )
-from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, Recipe
+from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, Recipe
 from foveate.runtime.engines.tensorrt.toolkit import FLAVOURS
 from foveate.runtime.errors import BundleError, EngineError, SettingsError
 from foveate.runtime.json_files import canonical_sha256

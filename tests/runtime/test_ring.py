@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from foveate.runtime.engines.tensorrt.pending_run import PendingRun
+from foveate.runtime.engines.tensorrt.slot import PendingRun
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings, SlotRing
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 from tests.runtime.fake_device import FakeDevice, FakeExecutor, Faults

@@ -22,6 +22,7 @@ import numpy as np
 from foveate.runtime.engines.cuda.bound_driver import BoundDriver
 from foveate.runtime.engines.cuda.device import Bytes, MemoryInfo, Stream
 from foveate.runtime.engines.cuda.driver_errors import translate_driver_errors
+from foveate.runtime.engines.cuda.query import Gpu
 from foveate.runtime.errors import EngineError
 
 NON_BLOCKING = 1
@@ -45,7 +46,8 @@ class CudaDevice:
         with translate_driver_errors(self, "opening it"):
             device = _device(self.driver, index)
             self._context = _primary_context(self.driver, device, index)
-            self.name, self.sm = name_and_sm(index)
+            found = gpu(index)
+            self.name, self.sm = found.name, found.sm
             integrated = self.driver.device_attribute.INTEGRATED
             self.integrated = bool(device.get_attribute(integrated))
         bindings = _bindings()
@@ -235,10 +237,13 @@ class CudaGraph(_Held):
                 self._driver.destroy(held)
 
 
-def name_and_sm(index: int = 0) -> tuple[str, str]:
-    """Return a GPU's name and compute capability, sm86 for example; makes no context."""
+def gpu(index: int = 0) -> Gpu:
+    """Return a GPU's name and compute capability; EngineError says what is missing.
+
+    Makes no context, so it holds none of the GPU's memory.
+    """
     device = _device(_driver(), index)
-    return str(device.name()), "sm{}{}".format(*device.compute_capability())
+    return Gpu(str(device.name()), "sm{}{}".format(*device.compute_capability()))
 
 
 def _driver() -> Any:

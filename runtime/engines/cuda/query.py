@@ -17,6 +17,14 @@ MAJOR, MINOR = 75, 76
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """A GPU: its name and compute capability, for example sm86."""
+
+    name: str
+    sm: str
+
+
+@dataclass(frozen=True)
 class GpuFacts:
     """A GPU: its name, compute capability (sm86) and memory."""
 

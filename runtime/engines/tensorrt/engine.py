@@ -15,15 +15,14 @@ from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cache import read_checked, write_checked
 from foveate.runtime.closeable import CLOSED, Closeable
 from foveate.runtime.engines.cuda.device import Device
-from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
+from foveate.runtime.engines.cuda.pycuda_device import CudaDevice, gpu
 from foveate.runtime.engines.tensorrt.executor import tensor_of
-from foveate.runtime.engines.tensorrt.gpu import gpu
-from foveate.runtime.engines.tensorrt.pending_run import PendingRun
 from foveate.runtime.engines.tensorrt.plan import PlanFacts
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache, plan_cache
 from foveate.runtime.engines.tensorrt.plan_engine import PlanEngine
 from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery, Shape, covering, no_plan, usable
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
+from foveate.runtime.engines.tensorrt.slot import PendingRun
 from foveate.runtime.engines.tensorrt.slot_ring import RingSettings
 from foveate.runtime.engines.tensorrt.toolkit import toolkit
 from foveate.runtime.errors import DeviceMemoryError, EngineError, SmallerBatchWarning

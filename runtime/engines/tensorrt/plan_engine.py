@@ -13,8 +13,8 @@ from foveate.runtime.closeable import Closeable
 from foveate.runtime.engines.base import TensorSpec
 from foveate.runtime.engines.cuda.device import Device
 from foveate.runtime.engines.tensorrt.executor import tensor_of
-from foveate.runtime.engines.tensorrt.pending_run import PendingRun
 from foveate.runtime.engines.tensorrt.plan import Plan, PlanFacts
+from foveate.runtime.engines.tensorrt.slot import PendingRun
 from foveate.runtime.engines.tensorrt.slot_ring import RingSettings, SlotRing
 from foveate.runtime.errors import EngineError, ImageError
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from foveate.runtime.engines.cuda.query import Gpu
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions, in_order
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-from foveate.runtime.engines.tensorrt.plan_record import Gpu, PlanRecord, build_line, this_platform
+from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, build_line, this_platform
 from foveate.runtime.errors import PlanError
 from foveate.runtime.spec import TF32
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from platform import machine
 from typing import Any
 
+from foveate.runtime.engines.cuda.query import Gpu
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.errors import BundleError
 from foveate.runtime.json_files import canonical_sha256, check_shape, read_json
@@ -28,14 +29,6 @@ _SHAPE = {
     "created": str,
     "build_seconds": float,
 }
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU: its name and compute capability, for example sm86."""
-
-    name: str
-    sm: str
 
 
 @dataclass(frozen=True)

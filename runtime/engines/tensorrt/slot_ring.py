@@ -12,8 +12,7 @@ from foveate.runtime.arrays import HOST, Feed, GpuArray
 from foveate.runtime.closeable import CLOSED, Closeable
 from foveate.runtime.engines.cuda.device import Device
 from foveate.runtime.engines.tensorrt.executor import Executor
-from foveate.runtime.engines.tensorrt.pending_run import PendingRun
-from foveate.runtime.engines.tensorrt.slot import Slot
+from foveate.runtime.engines.tensorrt.slot import PendingRun, Slot
 from foveate.runtime.errors import EngineError
 
 

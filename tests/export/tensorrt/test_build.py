@@ -19,11 +19,11 @@ from foveate.export.folding import folded
 from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.export.tensorrt.build import build_plan, check_options
 from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.engines.cuda.pycuda_device import gpu
+from foveate.runtime.engines.cuda.query import Gpu
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
-from foveate.runtime.engines.tensorrt.gpu import gpu
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery, find
-from foveate.runtime.engines.tensorrt.plan_record import Gpu
 from foveate.runtime.engines.tensorrt.toolkit import Toolkit, toolkit
 from foveate.runtime.errors import EngineError, GraphError, SettingsError
 from tests.conftest import run

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from foveate.benchmarks.evaluation.models import open_model
+from foveate.benchmarks.evaluation_command import open_model
 from foveate.benchmarks.measure.targets import open_variants
 from foveate.benchmarks.schema.result_files import model_facts
 from foveate.export.source import read_source

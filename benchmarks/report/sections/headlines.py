@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from foveate.benchmarks.report import units
 from foveate.benchmarks.report.model_results import ModelResults
-from foveate.benchmarks.report.parity_section import mark
+from foveate.benchmarks.report.sections.parity_section import mark
+from foveate.benchmarks.schema import units
 from foveate.benchmarks.schema.result_shapes import listed
 
 Fact = tuple[str, str, str]

@@ -6,9 +6,10 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foveate.benchmarks.report import pages, units
+from foveate.benchmarks.report import pages
 from foveate.benchmarks.report.model_results import ResultFile
 from foveate.benchmarks.report.pages import Cell
+from foveate.benchmarks.schema import units
 
 HELD, LOST, UNKNOWN = "held", "NOT HELD", "NOT MEASURED"
 _HEAD = (

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from foveate.benchmarks.measure.timing import UNSTEADY
-from foveate.benchmarks.report import pages, plots, units
+from foveate.benchmarks.report import pages, plots
 from foveate.benchmarks.report.album import Album
 from foveate.benchmarks.report.model_results import ResultFile
 from foveate.benchmarks.report.pages import Cell
-from foveate.benchmarks.report.parity_section import mark, parity_table, skipped
+from foveate.benchmarks.report.sections.parity_section import mark, parity_table, skipped
+from foveate.benchmarks.schema import units
 from foveate.benchmarks.schema.result_shapes import STAGES, listed
 
 Row = Mapping[str, Any]

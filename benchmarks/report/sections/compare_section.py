@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foveate.benchmarks.compare.comparison import summarise_comparison
-from foveate.benchmarks.report import pages, plots, units
+from foveate.benchmarks.report import pages, plots
 from foveate.benchmarks.report.album import Album
 from foveate.benchmarks.report.model_results import ResultFile
 from foveate.benchmarks.report.pages import Cell
-from foveate.benchmarks.report.parity_section import UNKNOWN, parity_table, reasons
+from foveate.benchmarks.report.sections.parity_section import UNKNOWN, parity_table, reasons
+from foveate.benchmarks.schema import units
 from foveate.benchmarks.schema.result_shapes import listed
 
 Method = Mapping[str, Any]
