@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,14 @@ MAY_IMPORT = {
     "export": {"export", "train", "runtime"},
     "benchmarks": {"benchmarks", "export", "train", "runtime"},
 }
+FOLDERS = {
+    "runtime": "cli serve segment cascade auto engines bundle io .",
+    "train": "tuning . preview fitting runs calibration data networks reference settings",
+    "export": ". int8 onnx_graph tensorrt",
+    "benchmarks": "scripts . report evaluation compare measure schema",
+}
+"""The folders of a package from top to bottom, "." for its own modules: imports point down."""
+MOST_MODULES = 13
 CUDA = ("pycuda", "cuda")
 TENSORRT = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")
 HEAVY = ("torch", "onnx", "onnxruntime", "albumentations", "safetensors", "threadpoolctl")
@@ -64,6 +74,53 @@ def test_imports_point_one_way(folder: str) -> None:
                 assert parts[1] in MAY_IMPORT[folder], f"{path} imports {name}"
             if folder == "runtime":
                 assert parts[0] not in ("torch", "onnx"), f"{path} imports {name}"
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the four packages, by its name without foveate."""
+    paths = (path for folder in MAY_IMPORT for path in (ROOT / folder).rglob("*.py"))
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
+
+
+def imported(path: Path, known: Collection[str]) -> set[str]:
+    """Return the modules that a file imports anywhere but for types alone."""
+    found: set[str] = set()
+    todo: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        todo += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update({node.module, *(f"{node.module}.{a.name}" for a in node.names)})
+    return {name.removeprefix("foveate.") for name in found} & set(known)
+
+
+def test_imports_point_down_between_the_folders_of_a_package() -> None:
+    known = modules()
+    for name, path in known.items():
+        package, *rest = name.split(".")
+        order = FOLDERS[package].split()
+        for other in imported(path, known):
+            if other.startswith(f"{package}."):
+                below = other.split(".")[1:]
+                mine, theirs = (part[0] if len(part) > 1 else "." for part in (rest, below))
+                assert order.index(mine) <= order.index(theirs), f"{name} imports {other}"
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    known = modules()
+    left = {name: imported(path, known) - {name} for name, path in known.items()}
+    while free := {name for name, needs in left.items() if not needs & left.keys()}:
+        left = {name: needs for name, needs in left.items() if name not in free}
+    assert not left, sorted(left)
+
+
+def test_no_folder_holds_more_than_one_can_take_in() -> None:
+    files = Counter(path.parent for path in modules().values() if path.name != "__init__.py")
+    assert {str(folder): n for folder, n in files.items() if n > MOST_MODULES} == {}
 
 
 def python(code: str) -> str:

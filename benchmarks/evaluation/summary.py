@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,43 @@ import numpy.typing as npt
 
 from foveate.benchmarks.evaluation import bootstrap, metrics
 from foveate.benchmarks.evaluation.bootstrap import Interval
-from foveate.benchmarks.evaluation.coarse_miss import CoarseMiss, coarse_miss
-from foveate.benchmarks.evaluation.evaluate import Evaluation
+from foveate.benchmarks.evaluation.evaluate import Evaluation, ImageRow
 from foveate.benchmarks.evaluation.objects import SizeBin, recall_by_size
 from foveate.benchmarks.evaluation.views import CASCADE, SINGLE, STAGE1
+
+LOST_SHARE = 0.02
+"""An image whose box leaves out more of the truth than this is counted as one that loses."""
+
+
+@dataclass(frozen=True)
+class CoarseMiss:
+    """Truth outside the boxes of stage 2.
+
+    ``pooled`` is the share of all truth pixels of all images, ``losing`` the number of images that
+    lose more than 2% of their truth, of ``images`` that have any truth.
+    """
+
+    pooled: float
+    losing: int
+    images: int
+
+    def losing_words(self) -> str:
+        """Return how many images lose truth, in words."""
+        return f"{self.losing} of {self.images} images lose more than {LOST_SHARE:.0%}"
+
+
+def coarse_miss(rows: Sequence[ImageRow], method: str) -> CoarseMiss:
+    """Return what the boxes of a method leave out, all classes together."""
+    lost: dict[str, float] = {}
+    total: dict[str, int] = {}
+    for row in rows:
+        if row.method == method and row.truth_pixels:
+            lost[row.stem] = lost.get(row.stem, 0.0) + row.missed * row.truth_pixels
+            total[row.stem] = total.get(row.stem, 0) + row.truth_pixels
+    losing = sum(lost[stem] > LOST_SHARE * total[stem] for stem in total)
+    pooled = sum(lost.values()) / sum(total.values()) if total else float("nan")
+    return CoarseMiss(pooled, losing, len(total))
+
 
 MEAN = "mean"
 PAIRS = ((CASCADE, STAGE1), (CASCADE, SINGLE))

@@ -12,10 +12,9 @@ import cv2
 
 import foveate
 from foveate.benchmarks.evaluation import bootstrap, calibration, objects
-from foveate.benchmarks.evaluation.coarse_miss import LOST_SHARE
 from foveate.benchmarks.evaluation.evaluate import Evaluation
 from foveate.benchmarks.evaluation.job import Job
-from foveate.benchmarks.evaluation.summary import Found, Line, Summary
+from foveate.benchmarks.evaluation.summary import LOST_SHARE, Found, Line, Summary
 
 SCHEMA = 1
 

@@ -17,7 +17,7 @@ from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.engines.tensorrt import engine as planned
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from tests.bad.case import Case, Place
-from tests.runtime.planned_place import PlannedPlace
+from tests.runtime.engines.tensorrt.planned_place import PlannedPlace
 
 SOUND = BuildOptions(((160, 160), (64, 64)), (1, 1, 4))
 

@@ -17,9 +17,9 @@ from foveate.runtime.arrays import Array, feed
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.plan import Plan, PlanFacts
-from tests.runtime.fake_device import FakeDevice
-from tests.runtime.planned_place import PlannedPlace
-from tests.runtime.standin_tensorrt import over_fake
+from tests.runtime.engines.cuda.fake_device import FakeDevice
+from tests.runtime.engines.tensorrt.planned_place import PlannedPlace
+from tests.runtime.engines.tensorrt.standin_tensorrt import over_fake
 
 DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
 LANES = 3

@@ -7,9 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from foveate.benchmarks.evaluation.calibration import Reliability
-from foveate.benchmarks.evaluation.coarse_miss import coarse_miss
 from foveate.benchmarks.evaluation.evaluate import Evaluation, add_image
-from foveate.benchmarks.evaluation.summary import MEAN, summarise
+from foveate.benchmarks.evaluation.summary import MEAN, coarse_miss, summarise
 from foveate.benchmarks.evaluation.tables import as_text
 from foveate.benchmarks.evaluation.views import View, views
 from foveate.runtime.result import Result

@@ -20,7 +20,7 @@ from foveate.runtime.engines.tensorrt import engine as planned
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.plan_engine import PlanEngine
 from tests.conftest import run
-from tests.runtime.planned_place import GPU, VERSION, PlannedPlace
+from tests.runtime.engines.tensorrt.planned_place import GPU, VERSION, PlannedPlace
 
 PHANTOMS = BuildOptions(((160, 160), (64, 64)), (1, 1, 4))
 

@@ -13,7 +13,7 @@ import pytest
 
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice, CudaGraph
 from foveate.runtime.errors import DeviceMemoryError
-from tests.runtime.cuda_rehearsals import DISCOVERY, REHEARSALS, ring_on, round_trip
+from tests.runtime.engines.cuda.cuda_rehearsals import DISCOVERY, REHEARSALS, ring_on, round_trip
 
 pytest.importorskip("pycuda")
 pytestmark = pytest.mark.gpu
@@ -60,7 +60,8 @@ def test_rehearsal(name: str, capfd: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("names", [AT_EXIT, [INTERRUPTED]], ids=lambda names: names[0])
 def test_what_is_open_when_the_process_ends(names: list[str]) -> None:
     """Exit code 0, and not a word on standard error."""
-    code = f"from tests.runtime.cuda_rehearsals import REHEARSALS as r; [r[n]() for n in {names}]"
+    module = "tests.runtime.engines.cuda.cuda_rehearsals"
+    code = f"from {module} import REHEARSALS as r; [r[n]() for n in {names}]"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=ROOT,

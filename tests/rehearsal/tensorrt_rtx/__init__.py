@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 
-from tests.runtime import standin_tensorrt as standin
-from tests.runtime.standin_tensorrt import (
+from tests.runtime.engines.tensorrt import standin_tensorrt as standin
+from tests.runtime.engines.tensorrt.standin_tensorrt import (
     CudaGraphStrategy,
     DynamicShapesKernelSpecializationStrategy,
     TensorIOMode,

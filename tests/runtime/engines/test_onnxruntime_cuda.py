@@ -31,8 +31,8 @@ from foveate.runtime.engines.onnxruntime_cuda import (
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.train.data.phantom import PhantomSettings, phantoms
+from tests.runtime.engines.cuda.fake_device import FakeDevice
 from tests.runtime.engines.tiny_graphs import one_convolution, twice_as_long, two_outputs
-from tests.runtime.fake_device import FakeDevice
 
 DEMO = Path(__file__).parents[3] / "benchmarks" / "demo_bundle"
 CPU = "CPUExecutionProvider"

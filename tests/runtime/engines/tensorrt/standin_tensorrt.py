@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 
 from foveate.runtime.engines.cuda.device import Bytes
-from tests.runtime.fake_device import FakeDevice
+from tests.runtime.engines.cuda.fake_device import FakeDevice
 
 CONTEXT_BYTES = 1 << 20
 """What an execution context takes, as the real one would say."""

@@ -24,7 +24,7 @@ from numpy.lib.stride_tricks import as_strided
 from foveate.runtime import Cascade
 from foveate.runtime.cascade.warm_up import Refused
 from foveate.runtime.errors import EngineError, ImageError, SettingsError
-from tests.runtime.spawned import mask_in_here
+from tests.runtime.cascade.spawned import mask_in_here
 
 SIZES = [(64, 64), (31, 200), (1, 90), (129, 63), (200, 117), (64, 64), (301, 5), (90, 90)]
 Image = npt.NDArray[np.uint8]

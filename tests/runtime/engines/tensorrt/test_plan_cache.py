@@ -168,7 +168,7 @@ def test_a_link_in_place_of_a_plan_is_refused(cache: PlanCache, tmp_path: Path) 
 BUILDER = """
 import os, sys, time
 from pathlib import Path
-from tests.runtime.test_plans import RECIPE
+from tests.runtime.engines.tensorrt.test_plan_cache import RECIPE
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 
 cache, mode = PlanCache(Path(sys.argv[1])), sys.argv[2]
@@ -192,7 +192,7 @@ print("built" if new else "found")
 
 def builder(cache: PlanCache, mode: str = "") -> subprocess.Popen[str]:
     command = [sys.executable, "-c", BUILDER, str(cache.folder), mode]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[4]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from foveate.runtime.engines.tensorrt.plan import Plan, PlanFacts
 from foveate.runtime.errors import EngineError
-from tests.runtime import standin_tensorrt
+from tests.runtime.engines.tensorrt import standin_tensorrt
 
 KINDS = ("ICudaEngine", "IExecutionContext", "IRuntimeConfig", "IRuntimeCache", "ILogger")
 UNETS = {"output_shapes", "run"}

@@ -1,8 +1,8 @@
-"""What the CUDA device is put through with real pycuda, each in a process of its own.
+"""Rehearsals of the CUDA device with real pycuda, each in a process of its own.
 
-``python -m tests.runtime.cuda_rehearsals NAME`` runs one; a stand-in for the driver makes it run
-without a GPU, which is a rehearsal of our code and of pycuda's rules, and no evidence of a GPU:
-its memory is host memory and its copies happen at once.
+``python -m tests.runtime.engines.cuda.cuda_rehearsals NAME`` runs one. A stand-in for the driver
+lets it run without a GPU: that rehearses our code and pycuda's rules and proves nothing about a
+GPU; its memory is host memory and its copies happen at once.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings, Sl
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 from foveate.runtime.foreign_arrays import as_image
 from foveate.train.data.phantom import PhantomSettings, phantoms
-from tests.runtime.standin_tensorrt import over_host_memory
+from tests.runtime.engines.tensorrt.standin_tensorrt import over_host_memory
 
 DISCOVERY = "GPU device discovery failed"
 """ONNX Runtime says so on import in virtual machines, in which /sys has no card."""
 KEPT: list[object] = []
 """What is still there when the process ends."""
 PROFILES = [{"image": ((1, 1, 1, 2), (1, 256, 256, 2), (8, 2048, 2048, 2))}]
-DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
+DEMO = Path(__file__).parents[4] / "benchmarks" / "demo_bundle"
 
 
 class Doubling:

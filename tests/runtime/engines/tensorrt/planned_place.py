@@ -21,8 +21,8 @@ from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, Recipe
 from foveate.runtime.engines.tensorrt.slot_ring import RingSettings
-from tests.runtime.fake_device import FakeDevice
-from tests.runtime.standin_tensorrt import StandIn, over_fake
+from tests.runtime.engines.cuda.fake_device import FakeDevice
+from tests.runtime.engines.tensorrt.standin_tensorrt import StandIn, over_fake
 
 VERSION, GPU = "0.standin", Gpu("fake device", "sm90")
 SMALL = BuildOptions(((64, 64), (32, 32)), (1, 1, 2))

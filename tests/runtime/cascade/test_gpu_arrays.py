@@ -15,8 +15,8 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.errors import ImageError
 from foveate.runtime.foreign_arrays import as_image
-from tests.runtime.fake_device import FakeGpuArray
-from tests.runtime.planned_place import Image, PlannedPlace
+from tests.runtime.engines.cuda.fake_device import FakeGpuArray
+from tests.runtime.engines.tensorrt.planned_place import Image, PlannedPlace
 
 LARGE = BuildOptions(((200, 200), (32, 32)), (1, 1, 2))
 

@@ -27,11 +27,11 @@ from foveate.runtime.engines.tensorrt.plan import PlanFacts
 from foveate.runtime.engines.tensorrt.plan_engine import PlanEngine
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
 from foveate.runtime.errors import DeviceMemoryError, EngineError
+from tests.runtime.engines.cuda.fake_device import FakeDevice, Faults
+from tests.runtime.engines.tensorrt.standin_tensorrt import CudaGraphStrategy, StandIn, over_fake
 from tests.runtime.engines.test_engines import two_outputs
-from tests.runtime.fake_device import FakeDevice, Faults
-from tests.runtime.standin_tensorrt import CudaGraphStrategy, StandIn, over_fake
 
-DEMO = Path(__file__).parents[3] / "benchmarks" / "demo_bundle"
+DEMO = Path(__file__).parents[4] / "benchmarks" / "demo_bundle"
 SMALL = {"x": ((1,), (4,), (8,))}
 LARGE = {"x": ((20,), (30,), (40,))}
 BUILD = "foveate build B --engine tensorrt"

@@ -26,8 +26,8 @@ from foveate.runtime.io.inputs import Item
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.journal import Journal
 from foveate.runtime.segment.pipeline import SegmentJob, segment_files
-from tests.runtime.planned_place import LARGE, SMALL, Image, PlannedPlace
-from tests.runtime.standin_tensorrt import ICudaEngine
+from tests.runtime.engines.tensorrt.planned_place import LARGE, SMALL, Image, PlannedPlace
+from tests.runtime.engines.tensorrt.standin_tensorrt import ICudaEngine
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from foveate.runtime.engines.tensorrt.slot import PendingRun
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings, SlotRing
 from foveate.runtime.errors import DeviceMemoryError, EngineError
-from tests.runtime.fake_device import FakeDevice, FakeExecutor, Faults
+from tests.runtime.engines.cuda.fake_device import FakeDevice, FakeExecutor, Faults
 
 LIMIT_S = 20
 

@@ -16,9 +16,9 @@ import pytest
 
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.runtime.errors import EngineError
-from tests.runtime.cuda_rehearsals import DISCOVERY, REHEARSALS
+from tests.runtime.engines.cuda.cuda_rehearsals import DISCOVERY, REHEARSALS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 STANDIN = "FOVEATE_CUDA_STANDIN"
 
 
@@ -34,7 +34,7 @@ def standin() -> Path:
 @pytest.mark.parametrize("name", REHEARSALS)
 def test_rehearsal(name: str, standin: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.runtime.cuda_rehearsals", name],
+        [sys.executable, "-W", "error", "-m", "tests.runtime.engines.cuda.cuda_rehearsals", name],
         env={**os.environ, "LD_LIBRARY_PATH": str(standin)},
         cwd=ROOT,
         capture_output=True,
