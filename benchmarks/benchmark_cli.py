@@ -44,7 +44,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
         except ValueError:
             self.fail(f"{value!r} is not a list of whole numbers, such as 1,8", param, ctx)
         if not all(self.low <= number <= self.high for number in numbers):
-            self.fail(f"{value!r}: wanted {self.low} to {self.high}", param, ctx)
+            self.fail(f"{value!r}: expected {self.low} to {self.high}", param, ctx)
         return numbers
 
 
@@ -147,7 +147,7 @@ def latency(
       foveate benchmark latency lung.bundle --size 1024 --batch 1,8 --rate 5 --out latency.json
     """
     if not all(0 < rate <= 1e6 for rate in rates):
-        raise SettingsError(f"--rate {rates}: wanted more than 0, at most a million a second")
+        raise SettingsError(f"--rate {rates}: expected more than 0, at most a million a second")
     measure = _measure()
     settings = measure.LatencySettings(batches, runs, rates)
     bar = Bar()

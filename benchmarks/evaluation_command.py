@@ -96,7 +96,7 @@ def run_evaluation(request: Request, progress: Progress) -> Report:
 def _check_request(request: Request) -> None:
     """Raise SettingsError for what would fail only after all the work."""
     if not 0 <= request.tolerance < float("inf"):
-        raise SettingsError(f"--tolerance is {request.tolerance}; wanted pixels, 0 or more")
+        raise SettingsError(f"--tolerance is {request.tolerance}; expected pixels, 0 or more")
     if request.out is not None:
         try:
             request.out.mkdir(parents=True, exist_ok=True)

@@ -105,7 +105,7 @@ def build(bundle: Path | None, **given: Any) -> int:
     care = [name for name in ("list_", "verify", "prune", "import_file") if given[name]]
     if len(care) + (bundle is not None) != 1:
         raise SettingsError(
-            "wanted either a BUNDLE to build, or one of --list, --verify, --prune, --import FILE"
+            "expected either a BUNDLE to build, or one of --list, --verify, --prune, --import FILE"
         )
     cache = plan_cache()
     if bundle is not None:
@@ -150,11 +150,11 @@ def _options(given: dict[str, Any]) -> BuildOptions:
 
     batch = tuple(_numbers("--batch", given["batch"], ","))
     if len(batch) != 3:
-        raise SettingsError(f"--batch is {given['batch']}; wanted MIN,OPT,MAX, for example 1,1,8")
+        raise SettingsError(f"--batch is {given['batch']}; expected MIN,OPT,MAX, for example 1,1,8")
     sizes = [tuple(_numbers("--size", text, "x")) for text in _words(given["size"])]
     if any(len(size) != 2 for size in sizes):
         raise SettingsError(
-            f"--size is {given['size']}; wanted HEIGHTxWIDTH, for example 1024x1024,768x1024"
+            f"--size is {given['size']}; expected HEIGHTxWIDTH, for example 1024x1024,768x1024"
         )
     targets = sorted({name.lower() for name in _words(given["target"])}, key=in_order)
     return BuildOptions(
@@ -172,7 +172,9 @@ def _words(text: str) -> list[str]:
 def _numbers(option: str, text: str, between: str) -> list[int]:
     parts = text.strip().split(between)
     if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts):
-        raise SettingsError(f'{option} is "{text}"; wanted whole numbers with "{between}" between')
+        raise SettingsError(
+            f'{option} is "{text}"; expected whole numbers with "{between}" between'
+        )
     return [int(part) for part in parts]
 
 

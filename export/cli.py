@@ -77,7 +77,7 @@ def _names(precision: str) -> tuple[str, ...]:
     """Return the precisions of an option; SettingsError where it names none."""
     names = tuple(dict.fromkeys(name.strip() for name in precision.split(",") if name.strip()))
     if not names:
-        raise SettingsError("--precision is empty; wanted fp32, fp16, int8, with commas between")
+        raise SettingsError("--precision is empty; expected fp32, fp16, int8, with commas between")
     return names
 
 
@@ -88,7 +88,7 @@ def _check_options(
     from foveate.runtime.bundle.bundle import is_bundle
 
     if out is None and triton is None:
-        raise SettingsError("wanted --out BUNDLE, --triton REPO, or both")
+        raise SettingsError("expected --out BUNDLE, --triton REPO, or both")
     given = [name for name in ("data", "separate", "tiles") if options[name] not in (None, False)]
     if out is None and given:
         raise SettingsError(f"--{given[0]} goes with --out: it is about a bundle that is made")

@@ -140,9 +140,11 @@ class CascadeSpec:
         """Raise BundleError when a value is outside what the graph can express."""
         problems = []
         if self.input_type not in INPUT_TYPES:
-            problems.append(f'input_type is "{self.input_type}"; wanted one of {list(INPUT_TYPES)}')
+            problems.append(
+                f'input_type is "{self.input_type}"; expected one of {list(INPUT_TYPES)}'
+            )
         if not 2 <= len(self.classes) <= 256:
-            problems.append(f"{len(self.classes)} classes; wanted 2 to 256, background first")
+            problems.append(f"{len(self.classes)} classes; expected 2 to 256, background first")
         if problem := names_problem(self.classes):
             problems.append(problem)
         if self.region.mode not in MODES:
@@ -154,21 +156,21 @@ class CascadeSpec:
         if not 1 <= self.region.opening <= MAX_OPENING or not 0 <= self.region.margin <= 2:
             problems.append(
                 f"region opening {self.region.opening}, margin {self.region.margin}; "
-                f"wanted 1 to {MAX_OPENING} and 0 to 2"
+                f"expected 1 to {MAX_OPENING} and 0 to 2"
             )
         if not 0 <= self.pad_multiple <= MAX_MULTIPLE or (self.pad_multiple and self.stage2):
             problems.append(
-                f"pad_multiple is {self.pad_multiple}; wanted 0, "
+                f"pad_multiple is {self.pad_multiple}; expected 0, "
                 f"or 1 to {MAX_MULTIPLE} and no stage 2"
             )
         for name, size in (("stage1", self.stage1), ("stage2", self.stage2)):
             if size is not None and not (2 <= size.height <= 4096 and 2 <= size.width <= 4096):
-                problems.append(f"{name} is {size.height}x{size.width}; wanted 2 to 4096 a side")
+                problems.append(f"{name} is {size.height}x{size.width}; expected 2 to 4096 a side")
         for name, value in (("mask", self.mask_threshold), ("box", self.region.threshold)):
             if not 0.0 < value < 1.0:
-                problems.append(f"{name} threshold is {value}; wanted between 0 and 1")
+                problems.append(f"{name} threshold is {value}; expected between 0 and 1")
         if self.normalisation.mode not in ("zscore", "constants") or self.normalisation.std <= 0:
-            problems.append(f"normalisation is {self.normalisation}; wanted zscore or constants")
+            problems.append(f"normalisation is {self.normalisation}; expected zscore or constants")
         if problems:
             raise BundleError("; ".join(problems))
 
@@ -177,11 +179,11 @@ class CascadeSpec:
         region, size = self.region, self.stage2
         if not 0 <= region.tiles <= MAX_TILES or region.overlap not in OVERLAPS:
             problems.append(
-                f"region tiles {region.tiles}, overlap {region.overlap}; wanted 0 to {MAX_TILES} "
+                f"region tiles {region.tiles}, overlap {region.overlap}; expected 0 to {MAX_TILES} "
                 f"and one of {', '.join(map(str, OVERLAPS))}"
             )
         if region.mode == "tiles" and size and (size.height % 4 or size.width % 4):
-            problems.append(f"tiles of {size.height}x{size.width}; wanted multiples of 4")
+            problems.append(f"tiles of {size.height}x{size.width}; expected multiples of 4")
         return problems
 
 
@@ -203,20 +205,20 @@ def _typed(kind: Callable[..., T], values: Mapping[str, Any]) -> T:
     for item in fields(made):  # type: ignore[arg-type]  # every kind here is a dataclass
         wanted, value = _KINDS.get(str(item.type)), getattr(made, item.name)
         if wanted is not None and not is_a(value, wanted):
-            raise TypeError(f"{item.name} is {value!r:.40}; wanted {wanted.__name__}")
+            raise TypeError(f"{item.name} is {value!r:.40}; expected {wanted.__name__}")
     return made
 
 
 def _integer(value: Any) -> int:
     if not is_a(value, int):
-        raise TypeError(f"pad_multiple is {value!r:.40}; wanted int")
+        raise TypeError(f"pad_multiple is {value!r:.40}; expected int")
     return int(value)
 
 
 def _names(values: Any) -> tuple[str, ...]:
     """Return the names of the classes; TypeError when they are not a list of texts."""
     if not isinstance(values, list | tuple) or not all(is_a(name, str) for name in values):
-        raise TypeError(f"classes are {values!r:.40}; wanted a list of names")
+        raise TypeError(f"classes are {values!r:.40}; expected a list of names")
     return tuple(values)
 
 

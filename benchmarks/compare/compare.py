@@ -151,10 +151,10 @@ def _single(path: Path, found: Variants, threads: int, stack: ExitStack) -> Casc
     cascade = stack.enter_context(Cascade.load(path, "onnxruntime", "fp32", threads))
     spec = found.bundle.spec
     if cascade.spec.stage2 is not None:
-        raise BundleError(f"--single {path} is a cascade; wanted one made with --stages single")
+        raise BundleError(f"--single {path} is a cascade; expected one made with --stages single")
     if cascade.spec.classes != spec.classes:
         raise BundleError(
-            f"--single {path} has the classes {', '.join(cascade.spec.classes[1:])}; wanted "
+            f"--single {path} has the classes {', '.join(cascade.spec.classes[1:])}; expected "
             f"{', '.join(spec.classes[1:])}, as the cascade has"
         )
     return cascade

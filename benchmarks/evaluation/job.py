@@ -52,7 +52,7 @@ def check_job(job: Job) -> None:
     other, spec = job.single.identity.name, job.single.spec
     if spec.stage2 is not None:
         raise BundleError(
-            f"--single {other} is a cascade; wanted a model trained with --stages single"
+            f"--single {other} is a cascade; expected a model trained with --stages single"
         )
     if job.model.spec.stage2 is None:
         raise BundleError(

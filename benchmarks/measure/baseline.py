@@ -87,7 +87,7 @@ class BaselineSession:
         self.session = onnxruntime.InferenceSession(graph, options, providers=[provider])
         taken = self.session.get_providers()
         if taken[0] != provider:
-            raise EngineError(f"ONNX Runtime took {taken[0]}; wanted {provider}")
+            raise EngineError(f"ONNX Runtime took {taken[0]}; expected {provider}")
         self.source = self.session.get_inputs()[0].name
 
     def run(self, values: Array, outputs: Sequence[str] | None = None) -> list[Array]:

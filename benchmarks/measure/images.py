@@ -83,7 +83,7 @@ def dataset_images(root: Path, stem_list: Path | None, classes: int) -> Images:
     dataset = load_dataset(root, stems=stems)
     if dataset.classes > classes:
         raise DataError(
-            f"{root} has masks of {dataset.classes} classes, the bundle knows {classes}; wanted "
+            f"{root} has masks of {dataset.classes} classes, the bundle knows {classes}; expected "
             "the data set it was trained for"
         )
     headers = [read_header(dataset.images[stem]) for stem in dataset.stems]

@@ -245,7 +245,7 @@ def _row_advice(row: Mapping[str, Any]) -> Iterator[str]:
     variation = row["call"]["cv"]
     if variation > UNSTEADY:
         yield (
-            f"times are unsteady (coefficient of variation {variation:.1%}, wanted at most "
+            f"times are unsteady (coefficient of variation {variation:.1%}, expected at most "
             f"{UNSTEADY:.1%}): close other programs, fix the clocks, or take more --runs; believe "
             "the ratios before the times"
         )
@@ -258,7 +258,7 @@ def _row_advice(row: Mapping[str, Any]) -> Iterator[str]:
     if own > OVERHEAD:
         stages = {name: row["stages"][name]["median_ms"] for name in ("h2d", "d2h")}
         yield (
-            f"the runtime's own time is {own:.1%} of the engine's, wanted at most {OVERHEAD:.0%} "
+            f"the runtime's own time is {own:.1%} of the engine's, expected at most {OVERHEAD:.0%} "
             f"(h2d {stages['h2d']:.2f} ms, d2h {stages['d2h']:.2f} ms): take larger images or "
             "batches, or report it"
         )

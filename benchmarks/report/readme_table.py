@@ -33,7 +33,7 @@ def readme_table(files: Sequence[ResultFile]) -> str:
 def _table(file: ResultFile) -> str:
     if file.kind != "compare":
         raise DataError(
-            f"{file.name}: a {file.kind} result; wanted one of foveate benchmark compare"
+            f"{file.name}: a {file.kind} result; expected one of foveate benchmark compare"
         )
     if file.doubts:
         raise DataError(
@@ -96,7 +96,7 @@ def _parts(text: str) -> tuple[str, str, str]:
     inner, _, after = rest.partition(END)
     if text.count(BEGIN) != 1 or text.count(END) != 1 or END in before:
         raise DataError(
-            f"wanted {BEGIN} and then {END}, each once; got {text.count(BEGIN)} and "
+            f"expected {BEGIN} and then {END}, each once; got {text.count(BEGIN)} and "
             f"{text.count(END)}. Put them where the table is to stand"
         )
     return before, inner, after

@@ -55,7 +55,7 @@ def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
             flips = f", {len(row['emptiness_flips'])} masks empty on one side only"
             yield (
                 f"{name} gives other masks than {row['reference']}: disagreement "
-                f"{row['disagreement']:.4f}, wanted at most {row['disagreement_bound']}{dice}"
+                f"{row['disagreement']:.4f}, expected at most {row['disagreement_bound']}{dice}"
                 f"{flips if row['emptiness_flips'] else ''}; its speed is the speed of something "
                 "else"
             )

@@ -114,7 +114,7 @@ def read_result(path: Path) -> dict[str, Any]:
             )
         check_shape(path, result, RESULT)
         if result["kind"] not in KINDS:
-            raise DataError(f'{path}: kind "{result["kind"]}"; wanted one of {", ".join(KINDS)}')
+            raise DataError(f'{path}: kind "{result["kind"]}"; expected one of {", ".join(KINDS)}')
         check_parity(path, result["parity"])
         check_results(path, result["kind"], result["results"])
     except BundleError as error:

@@ -45,7 +45,7 @@ inline Image read_pgm(const std::filesystem::path& path) {
   const std::size_t most = header_number(file);
   if (!std::isspace(file.get())) throw std::runtime_error("has no sound header of a PGM");
   if (most != 255 && most != 65535) {
-    throw std::runtime_error("has " + std::to_string(most) + " as its white; wanted 255 or 65535");
+    throw std::runtime_error("has " + std::to_string(most) + " as its white; expected 255 or 65535");
   }
   image.depth = most == 255 ? 1 : 2;
   const std::size_t wanted = image.height * image.width * image.depth;

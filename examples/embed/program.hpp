@@ -39,18 +39,18 @@ inline std::string one_line(const std::exception& error) {
 // run. foveate bundle verify does that, before a bundle is shipped.
 inline std::string graph_file(const std::string& bundle, const std::string& precision) {
   if (precision != "fp32" && precision != "int8") {
-    throw std::runtime_error("precision " + precision + "; wanted fp32 or int8");
+    throw std::runtime_error("precision " + precision + "; expected fp32 or int8");
   }
   const auto path = std::filesystem::path(bundle) / ("cascade." + precision + ".onnx");
   if (!std::filesystem::is_regular_file(path)) {
-    throw std::runtime_error(path.string() + ": no such graph; wanted a bundle of foveate export");
+    throw std::runtime_error(path.string() + ": no such graph; expected a bundle of foveate export");
   }
   return path.string();
 }
 
 inline int thread_count(const std::string& text) {
   const int count = std::atoi(text.c_str());
-  if (count < 1 || count > 1024) throw std::runtime_error(text + " threads; wanted 1 to 1024");
+  if (count < 1 || count > 1024) throw std::runtime_error(text + " threads; expected 1 to 1024");
   return count;
 }
 
@@ -59,7 +59,7 @@ inline std::size_t depth_of_rank(std::size_t rank, const std::string& source) {
   if (rank == 3) return 1;
   if (rank == 4) return 2;
   throw std::runtime_error(source + ": its input has " + std::to_string(rank) +
-                           " sides; wanted the 3 or 4 of a bundle's graph");
+                           " sides; expected the 3 or 4 of a bundle's graph");
 }
 
 // Writes the mask of one image as FOLDER/NAME.mask.pgm and says how long the engine took.

@@ -84,7 +84,7 @@ def _element_types(model: onnx.ModelProto) -> dict[str, int]:
 def _imports(model: onnx.ModelProto) -> Iterator[str]:
     versions = {item.domain: item.version for item in model.opset_import}
     if versions != {"": OPSET}:
-        yield f"operator sets {versions}; wanted the standard set {OPSET} alone"
+        yield f"operator sets {versions}; expected the standard set {OPSET} alone"
 
 
 def _external_data(model: onnx.ModelProto) -> Iterator[str]:

@@ -71,7 +71,7 @@ class NetworkOperators:
 
     def adaptive_avg_pool2d(self, x: str, size: Pair) -> str:
         if tuple(size) != (1, 1):
-            raise TypeError(f"no way to export adaptive_avg_pool2d to {list(size)}; wanted 1 x 1")
+            raise TypeError(f"no way to export adaptive_avg_pool2d to {list(size)}; expected 1 x 1")
         return self.w.op("GlobalAveragePool", x)
 
     def repeat_pixels(self, x: str, times: int) -> str:
@@ -82,7 +82,7 @@ class NetworkOperators:
     def pad(self, x: str, sides: Sequence[int], mode: str = "constant", value: float = 0) -> str:
         """Write a border; ``sides`` are left, right, top, bottom."""
         if mode != "constant":
-            raise TypeError(f"no way to export pad of mode {mode}; wanted constant")
+            raise TypeError(f"no way to export pad of mode {mode}; expected constant")
         left, right, top, bottom = sides
         return self.w.op(
             "Pad", x, self.w.ints(0, 0, top, left, 0, 0, bottom, right), self._scalar(value or 0)

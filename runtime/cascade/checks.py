@@ -43,7 +43,7 @@ def _check_tensors(
     if sorted(names) != sorted(item.name for item in wanted):
         raise BundleError(
             f"{source}: its {kind}s are {', '.join(names)[:200]}; "
-            f"wanted {', '.join(item.name for item in wanted)}"
+            f"expected {', '.join(item.name for item in wanted)}"
         )
     by_name = {item.name: item for item in found}
     for item in wanted:
@@ -76,13 +76,13 @@ def check_values(
     if mask is None:
         pass  # it stayed on the GPU
     elif mask.shape != shape or mask.dtype != np.uint8:
-        problems.append(f"a mask of {mask.shape} {mask.dtype}, wanted {shape} uint8")
+        problems.append(f"a mask of {mask.shape} {mask.dtype}, expected {shape} uint8")
     elif int(mask.max()) >= len(spec.classes):
-        problems.append(f"class {int(mask.max())}, wanted at most {len(spec.classes) - 1}")
+        problems.append(f"class {int(mask.max())}, expected at most {len(spec.classes) - 1}")
     if score.shape != (count,) or not np.all((score >= 0) & (score <= 1.001)):
-        problems.append(f"the score {score.ravel()[:1]}, wanted 0 to 1")
+        problems.append(f"the score {score.ravel()[:1]}, expected 0 to 1")
     if box.ndim != 3 or box.shape[0] != count or box.shape[2] != 4 or box.shape[1] == 0:
-        problems.append(f"boxes of {box.shape}, wanted ({count}, regions, 4)")
+        problems.append(f"boxes of {box.shape}, expected ({count}, regions, 4)")
     else:
         x0, y0, x1, y1 = np.moveaxis(box, 2, 0)
         inside = (x0 >= 0) & (y0 >= 0) & (x1 <= width) & (y1 <= height) & (x0 < x1) & (y0 < y1)

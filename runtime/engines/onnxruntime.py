@@ -68,7 +68,7 @@ def _bound_session(graph: bytes, options: onnxruntime.SessionOptions) -> BoundSe
     except Exception as error:  # ONNX Runtime raises many types of its own, all unnamed here
         raise GraphError(f"ONNX Runtime refuses the graph: {short(error)}") from error
     if session.get_providers() != [PROVIDER]:
-        raise EngineError(f"ONNX Runtime took {session.get_providers()}; wanted {PROVIDER} alone")
+        raise EngineError(f"ONNX Runtime took {session.get_providers()}; expected {PROVIDER} alone")
     return BoundSession(session, PlainMemory)
 
 

@@ -106,7 +106,7 @@ def check_convolutions(session: onnxruntime.InferenceSession, provider: str = PR
         if convolutions and part.ep_name != provider:
             raise EngineError(
                 f"ONNX Runtime put {len(convolutions)} convolutions of the graph on "
-                f"{part.ep_name}; wanted all of them on {provider}"
+                f"{part.ep_name}; expected all of them on {provider}"
             )
 
 

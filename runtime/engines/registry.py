@@ -25,7 +25,7 @@ class LoadSettings:
     def __post_init__(self) -> None:
         if not is_whole(self.threads) or not 0 <= self.threads <= MOST_THREADS:
             raise SettingsError(
-                f"threads is {self.threads!r}; wanted 0 to {MOST_THREADS}, 0 for all cores"
+                f"threads is {self.threads!r}; expected 0 to {MOST_THREADS}, 0 for all cores"
             )
         if not is_whole(self.gpu) or self.gpu < 0:
             raise SettingsError(f"gpu is {self.gpu!r}; expected the number of a GPU, from 0")

@@ -138,6 +138,6 @@ PACKED = [
             "bundle", "verify", "EDITED"),
     command("a signature of another manifest, packed", "signature.json: is of another …",
             "bundle", "pack", "EDITED", "--out", "b.foveate"),
-    command("export without --out or --triton", "wanted --out BUNDLE, --triton REPO, or both",
+    command("export without --out or --triton", "expected --out BUNDLE, --triton REPO, or both",
             "export", "BUNDLE"),
 ]  # fmt: skip

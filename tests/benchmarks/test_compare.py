@@ -94,7 +94,7 @@ def test_batches_are_judged_image_by_image_and_have_no_parts(bundle: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("which", "said"), [("cascade", "is a cascade; wanted"), ("one", "is one network; compare")]
+    ("which", "said"), [("cascade", "is a cascade; expected"), ("one", "is one network; compare")]
 )
 def test_models_of_the_wrong_kind_are_refused(
     bundle: Path, single: Path, which: str, said: str

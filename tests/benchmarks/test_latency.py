@@ -130,4 +130,4 @@ def test_more_load_than_it_can_serve_is_warned_of(bundle: Path) -> None:
 
 def test_a_rate_of_nothing_is_refused(bundle: Path) -> None:
     result = run("benchmark", "latency", bundle, "--rate", "0")
-    assert "wanted more than 0" in str(result.exception)
+    assert "expected more than 0" in str(result.exception)

@@ -147,6 +147,6 @@ def test_stage_1_alone_is_the_cascades_coarse(stages: Stages, bundle: Path) -> N
 def test_a_session_that_went_to_another_provider_is_refused(stages: Stages) -> None:
     with (
         pytest.warns(UserWarning, match="not in available provider names"),
-        pytest.raises(EngineError, match="took CPUExecutionProvider; wanted CUDAExecution"),
+        pytest.raises(EngineError, match="took CPUExecutionProvider; expected CUDAExecution"),
     ):
         BaselineSession(stages.graphs["stage1"], 1, CUDA)

@@ -180,7 +180,7 @@ LIES = [
     ("latency", better_p99, "p99_ms is"),
     ("latency", better_mean, "mean_ms is"),
     ("latency", samples_left_out, "different numbers of samples"),
-    ("latency", blank_masks, "disagreement 0.9800, wanted at most 0.001, Dice change -0.9135"),
+    ("latency", blank_masks, "disagreement 0.9800, expected at most 0.001, Dice change -0.9135"),
     ("latency", no_parity, "no parity was measured"),
     ("latency", parity_of_another, f"{made.VARIANT}: no parity was measured"),
     ("latency", sleeping_engine, "times the bare engine"),
@@ -281,7 +281,7 @@ def test_what_is_no_result_is_refused_before_anything_is_written(tmp_path: Path)
     assert "schema 2; this version reads schema 1" in damaged(
         tmp_path, lambda result: result.update(schema=2)
     )
-    assert 'kind "speed"; wanted one of parity' in damaged(
+    assert 'kind "speed"; expected one of parity' in damaged(
         tmp_path, lambda result: result.update(kind="speed")
     )
     assert "has no results.rows[0].call" in damaged(

@@ -122,8 +122,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(program: Path, tmp_path: Path) ->
     (broken / graph_name("fp32")).write_bytes((DEMO / graph_name("fp32")).read_bytes()[:5000])
     cases = {
         "no such graph": ("missing.bundle", "fp32", 1),
-        "wanted fp32 or int8": (DEMO, "fp16", 1),
-        "wanted 1 to 1024": (DEMO, "fp32", "many"),
+        "expected fp32 or int8": (DEMO, "fp16", 1),
+        "expected 1 to 1024": (DEMO, "fp32", "many"),
         program.name: (broken, "fp32", 1),
     }
     for words, arguments in cases.items():
@@ -148,7 +148,7 @@ def test_an_image_that_fails_is_named_and_the_others_are_written(
         "colour.pgm": (b"P6\n1 1\n255\nabc", "is not a binary PGM"),
         "cut.pgm": (sound[:-1], "has 34 bytes of pixels; its header wants 35"),
         "long.pgm": (sound + b"x", "has 36 bytes of pixels"),
-        "twelve.pgm": (b"P5\n1 1\n4095\nab", "has 4095 as its white; wanted 255 or 65535"),
+        "twelve.pgm": (b"P5\n1 1\n4095\nab", "has 4095 as its white; expected 255 or 65535"),
         "empty.pgm": (b"P5\n0 1\n255\n", "has no sound header"),
         "huge.pgm": (b"P5\n9999999 1\n255\n", "a million pixels or more"),
         "header.pgm": (b"P5\n12", "has no sound header"),

@@ -164,7 +164,7 @@ def test_a_run_becomes_a_bundle_and_a_model(trained: Path, tmp_path: Path) -> No
 
 
 def test_options_that_do_not_go_together(trained: Path, tmp_path: Path) -> None:
-    assert "wanted --out BUNDLE, --triton REPO" in str(run("export", DEMO).exception)
+    assert "expected --out BUNDLE, --triton REPO" in str(run("export", DEMO).exception)
     none = run("export", DEMO, "--triton", tmp_path / "models", "--precision", " ,")
     assert "--precision is empty" in str(none.exception)
     only = ("--triton", tmp_path / "models")

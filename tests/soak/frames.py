@@ -167,9 +167,9 @@ def judged(seen: Seen, kept: list[tuple[int, int]]) -> tuple[dict[str, Any], lis
     if seen.wrong_masks:
         broken.append(f"{seen.wrong_masks} masks were not those of a call")
     if ratio > STEADY:
-        broken.append(f"p99/p50 is {ratio:.2f} of the bare engine's; wanted at most {STEADY}")
+        broken.append(f"p99/p50 is {ratio:.2f} of the bare engine's; expected at most {STEADY}")
     if growth > GROWTH:
-        broken.append(f"resident size grew by {growth:.2%}; wanted at most {GROWTH:.0%}")
+        broken.append(f"resident size grew by {growth:.2%}; expected at most {GROWTH:.0%}")
     if max(kept[OPENED_FIRST:]) > max(kept[:OPENED_FIRST]):
         broken.append(f"threads and open files grew from {kept[OPENED_FIRST - 1]} to {max(kept)}")
     return found, broken

@@ -118,7 +118,7 @@ def measured(folder: Path, count: int) -> tuple[dict[str, Any], list[str]]:
     }
     broken = [] if code == 0 else [f"exit code {code}"]
     if growth(samples) > GROWTH:
-        broken.append(f"resident size grew by {growth(samples):.2%}; wanted at most {GROWTH:.0%}")
+        broken.append(f"resident size grew by {growth(samples):.2%}; expected at most {GROWTH:.0%}")
     return found, broken
 
 

@@ -200,8 +200,8 @@ class PlanExecutor:
         shape = tuple(int(side) for side in self._context.get_tensor_shape(name))
         if min(shape, default=1) < 0 or prod(shape) > MAX_ELEMENTS:
             raise EngineError(
-                f'output "{name}" would be {"x".join(map(str, shape))}; wanted known sides and at '
-                f"most {MAX_ELEMENTS} elements. Use a smaller batch or smaller images"
+                f'output "{name}" would be {"x".join(map(str, shape))}; expected known sides and '
+                f"at most {MAX_ELEMENTS} elements. Use a smaller batch or smaller images"
             )
         return Tensor(shape, self._plan.dtype(name))
 
@@ -234,7 +234,7 @@ def _rtx_config(
 def _module(facts: PlanFacts) -> Any:
     if facts.flavour not in FLAVOURS:
         raise EngineError(
-            f'the plan is for "{facts.flavour}"; wanted one of {", ".join(FLAVOURS)}. '
+            f'the plan is for "{facts.flavour}"; expected one of {", ".join(FLAVOURS)}. '
             f"Rebuild it: {facts.build_line}"
         )
     try:

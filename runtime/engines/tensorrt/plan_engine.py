@@ -88,10 +88,10 @@ def _check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Feed]) -> None
     _check_names("input", names, list(feeds))
     for item in specs:
         if item.name not in feeds:
-            raise EngineError(f'input "{item.name}" is missing; wanted {", ".join(names)}')
+            raise EngineError(f'input "{item.name}" is missing; expected {", ".join(names)}')
         found = str(tensor_of(feeds[item.name]).dtype)
         if found != item.dtype:
-            raise EngineError(f'input "{item.name}" is {found}; wanted {item.dtype}')
+            raise EngineError(f'input "{item.name}" is {found}; expected {item.dtype}')
 
 
 def _check_gpu(device: Device, arrays: Sequence[Feed]) -> None:

@@ -100,7 +100,7 @@ def test_another_operator_set_and_external_data_are_found() -> None:
     tensor.data_location = TensorProto.EXTERNAL
     model.graph.initializer.append(tensor)
     findings = lint(model)
-    assert any("wanted the standard set 18" in line for line in findings)
+    assert any("expected the standard set 18" in line for line in findings)
     assert any("outside is kept outside the file" in line for line in findings)
 
 

@@ -121,7 +121,7 @@ def test_a_damaged_plan_is_told_and_built_again(
     path = cache.path(record.key, ".plan")
     path.write_bytes(path.read_bytes()[:-1])
     verified = run("build", "--verify")
-    assert verified.return_value == 1 and "is not the plan" in verified.output
+    assert verified.return_value == 1 and "does not match its record" in verified.output
     with pytest.raises(EngineError) as refused:
         cache.read(record, str(bundle))
     line = str(refused.value).split("Rebuild it: foveate ")[1]

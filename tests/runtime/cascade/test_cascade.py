@@ -121,7 +121,7 @@ def test_an_8_bit_image_and_its_16_bit_twin_give_one_mask(
     ],
 )
 def test_wrong_input_is_named(cascade: Cascade, wrong: npt.NDArray[np.uint8]) -> None:
-    with pytest.raises(ImageError, match="wanted"):
+    with pytest.raises(ImageError, match="expected"):
         cascade(wrong)
 
 

@@ -35,7 +35,7 @@ def test_sound_outputs_pass() -> None:
     [
         ("mask", np.ones((2, 30, 41), np.uint8), "a mask of"),
         ("mask", np.ones(SHAPE, np.int64), "a mask of"),
-        ("mask", np.full(SHAPE, 2, np.uint8), "class 2, wanted at most 1"),
+        ("mask", np.full(SHAPE, 2, np.uint8), "class 2, expected at most 1"),
         ("score", np.array([0, np.nan], np.float32), "the score"),
         ("score", np.array([0.5], np.float32), "the score"),
         ("box", np.array([[[0, 0, 40, 30]], [[3, 4, 41, 6]]], np.float32), "the box"),

@@ -124,7 +124,7 @@ def test_sigterm_finishes_what_is_in_hand(thresholds: Path, slow: Path, tmp_path
     assert process.returncode == 143
     assert (
         without_progress(errors)
-        == "Terminated; what was written is kept, --resume goes on from there.\n"
+        == "Terminated; what was written is kept, --resume continues from there.\n"
     )
     masks = written(out)
     assert said.startswith(f"{len(masks)} masks in ") and 3 <= len(masks) < 200
@@ -140,7 +140,9 @@ def test_a_second_ctrl_c_waits_for_nobody(thresholds: Path, slow: Path, tmp_path
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.endswith("Interrupted; what was written is kept.\n")
+    assert errors.endswith(
+        "Interrupted; what was written is kept, --resume continues from there.\n"
+    )
     assert "Traceback" not in errors
     assert told(thresholds, slow, out, "--resume") == (0, "")
     assert len(written(out)) == 200 and not temporaries(out)

@@ -206,5 +206,5 @@ def test_convolutions_on_another_provider_are_refused() -> None:
         pytest.skip(f"ONNX Runtime {onnxruntime.__version__} does not tell where nodes run")
     check_convolutions(session, CPU)
     check_convolutions(cpu_session(two_outputs()))
-    with pytest.raises(EngineError, match=f"put 1 convolutions .* on {CPU}; wanted .* CUDA"):
+    with pytest.raises(EngineError, match=f"put 1 convolutions .* on {CPU}; expected .* CUDA"):
         check_convolutions(session)

@@ -112,9 +112,9 @@ def test_the_profile_that_covers_a_shape_is_taken(place: Place) -> None:
 @pytest.mark.parametrize(
     ("feeds", "outputs", "said"),
     [
-        ({}, ["y"], 'input "x" is missing; wanted x'),
+        ({}, ["y"], 'input "x" is missing; expected x'),
         ({**x(1), "w": np.zeros(1)}, ["y"], 'there is no input "w"; the plan has x'),
-        ({"x": np.zeros(1)}, ["y"], 'input "x" is float64; wanted float32'),
+        ({"x": np.zeros(1)}, ["y"], 'input "x" is float64; expected float32'),
         (x(1), ["mask"], 'there is no output "mask"; the plan has y, z'),
     ],
 )
@@ -284,7 +284,7 @@ def test_a_missing_tensorrt_names_the_install_line(
 
 
 def test_a_plan_of_another_maker_is_refused() -> None:
-    with pytest.raises(EngineError, match='the plan is for "trt"; wanted one of tensorrt, tenso'):
+    with pytest.raises(EngineError, match='the plan is for "trt"; expected one of tensorrt, tenso'):
         PlanEngine(b"", PlanFacts("trt", "1", BUILD), FakeDevice())
 
 

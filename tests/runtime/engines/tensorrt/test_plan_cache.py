@@ -140,9 +140,9 @@ def test_a_record_under_another_key_is_refused(cache: PlanCache) -> None:
     ("change", "said"),
     [
         (lambda values: values.update(schema=2), "schema 2; this version reads schema 1"),
-        (lambda values: values.update(plan_bytes="4"), "plan_bytes is str '4'; wanted int"),
+        (lambda values: values.update(plan_bytes="4"), "plan_bytes is str '4'; expected int"),
         (lambda values: values["options"].update(batch=[2, 1, 1]), "in rising order"),
-        (lambda values: values["options"].update(sizes=[["a", 1]]), "wanted int"),
+        (lambda values: values["options"].update(sizes=[["a", 1]]), "expected int"),
         (lambda values: values["options"].update(turbo=True), "malformed"),
         (lambda values: values.update(device={"name": 1, "sm": ""}), "device.name is int"),
     ],
@@ -287,9 +287,9 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("options", "channels", "said"),
     [
-        (replace(OPTIONS, batch=(2, 1, 8)), 2, "--batch is 2,1,8; wanted MIN,OPT,MAX"),
+        (replace(OPTIONS, batch=(2, 1, 8)), 2, "--batch is 2,1,8; expected MIN,OPT,MAX"),
         (replace(OPTIONS, sizes=()), 2, "--size is missing"),
-        (replace(OPTIONS, sizes=((0, 5),)), 2, "--size 0x5; wanted sides of 1 to"),
+        (replace(OPTIONS, sizes=((0, 5),)), 2, "--size 0x5; expected sides of 1 to"),
         (replace(OPTIONS, optimisation_level=6), 2, "--optimisation-level is 6"),
         (replace(OPTIONS, workspace_mb=-1), 2, "--workspace is -1 MB"),
         (replace(OPTIONS, targets=("86",)), 2, '--target "86"'),
