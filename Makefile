@@ -29,7 +29,7 @@ test: $(VENV)/.dev  ## the tests, in two processes at once; full matrices, soak 
 	@$(call in_two_processes,not gpu and not slow and not soak)
 
 test-all: $(VENV)/.dev  ## every test that needs no GPU, under 25 minutes; CI runs this
-	@$(call in_two_processes,not gpu and not soak)
+	@$(call in_two_processes,not gpu)
 
 define in_two_processes
 log=$$(mktemp); \
@@ -63,11 +63,7 @@ bench: reference $(REFERENCE)/single.bundle  ## the reference results of this ma
 	$(VENV)/bin/python -m foveate.benchmarks.report.readme_table README.md $(RESULTS)/reference-compare.json
 
 soak: $(VENV)/.dev  ## 200 kills, 10,000 spoilt files, 50,000 images, one of 20,000 x 20,000, 1,000,000 frames: an hour
-	$(VENV)/bin/python -m tests.soak.kills --out $(RESULTS)/soak/kills.json
-	$(VENV)/bin/python -m tests.soak.mutations --out $(RESULTS)/soak/mutations.json
-	$(VENV)/bin/python -m tests.soak.memory --out $(RESULTS)/soak/memory.json
-	$(VENV)/bin/python -m tests.soak.large --out $(RESULTS)/soak/large.json
-	$(VENV)/bin/python -m tests.soak.frames --out $(RESULTS)/soak/frames.json
+	FOVEATE_SOAK=full $(VENV)/bin/python -m pytest tests/soak -m soak -s
 
 gpu-references: $(REFERENCE)/cascade.bundle  ## DATA=folder of usgra and bsdata: what a GPU's masks are compared with
 	$(VENV)/bin/python benchmarks/scripts/gpu_references.py $(REFERENCES) $(REFERENCE)/cascade.bundle 6 \
