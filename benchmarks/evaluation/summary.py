@@ -16,6 +16,9 @@ from foveate.benchmarks.evaluation.views import CASCADE, SINGLE, STAGE1
 
 LOST_SHARE = 0.02
 """An image whose box leaves out more of the truth than this is counted as one that loses."""
+MEAN = "mean"
+PAIRS = ((CASCADE, STAGE1), (CASCADE, SINGLE))
+"""Which methods are compared: the first minus the second."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,6 @@ def coarse_miss(rows: Sequence[ImageRow], method: str) -> CoarseMiss:
     losing = sum(lost[stem] > LOST_SHARE * total[stem] for stem in total)
     pooled = sum(lost.values()) / sum(total.values()) if total else float("nan")
     return CoarseMiss(pooled, losing, len(total))
-
-
-MEAN = "mean"
-PAIRS = ((CASCADE, STAGE1), (CASCADE, SINGLE))
-"""Which methods are compared: the first minus the second."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from foveate.runtime.errors import EngineError
 OUTPUTS = ("mask", "box", "score")
 """What a Cascade fetches when it is called, and so does the bare engine."""
 BaselineCall = Callable[[Array], object]
+CPU = "CPUExecutionProvider"
 
 
 def ready(images: Sequence[Pixels], input_type: str) -> Array:
@@ -64,9 +65,6 @@ def baseline_engine(
     settings = LoadSettings(threads, latency)
     with engine_from_bundle(bundle, variant.engine, variant.precision, settings) as loaded:
         yield lambda image: loaded.run({"image": image}, OUTPUTS)
-
-
-CPU = "CPUExecutionProvider"
 
 
 class BaselineSession:

@@ -30,6 +30,13 @@ from foveate.runtime.engines.tensorrt.plan import Plan
 from foveate.runtime.engines.tensorrt.slot_ring import RingSettings
 
 IMAGE = "image"
+CASCADE = "cascade"
+TRANSFERS, ENQUEUE, ENQUEUE_ALL = "with_transfers", "enqueue_one_stream", "enqueue_all_streams"
+WINDOWS = 5
+PAUSE_S = 0.005
+LANES = RingSettings().slots
+TRIAL = 2 * LANES
+"""Runs before a measurement, twice: to warm up, and to find how many fill a window."""
 
 
 @dataclass
@@ -155,13 +162,6 @@ def _memory(device: Device, kind: Tensor, made: ExitStack) -> DeviceBuffer:
     return buffer
 
 
-CASCADE = "cascade"
-TRANSFERS, ENQUEUE, ENQUEUE_ALL = "with_transfers", "enqueue_one_stream", "enqueue_all_streams"
-LANES = RingSettings().slots
-WINDOWS = 5
-TRIAL = 2 * LANES
-"""Runs before a measurement, twice: to warm up, and to find how many fill a window."""
-PAUSE_S = 0.005
 Side = Callable[[int], object]
 """Called with a number of runs, each of one batch."""
 

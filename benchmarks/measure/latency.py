@@ -37,6 +37,11 @@ from foveate.runtime.io.images import read_image
 from foveate.runtime.io.png import write_mask
 from foveate.runtime.result import Result
 
+FULL = 0.95
+"""From this share of what can be served on, the queue grows as long as the load lasts."""
+OVERHEAD = 0.05
+"""Share of the bare engine's time that the runtime may add at batch 1."""
+
 
 @dataclass(frozen=True)
 class LatencyPlan:
@@ -178,10 +183,6 @@ def _run_seconds(results: Sequence[Result]) -> dict[str, float]:
     }
 
 
-FULL = 0.95
-"""From this share of what can be served on, the queue grows as long as the load lasts."""
-
-
 def offered_load(
     call: Callable[[int], object],
     rate: float,
@@ -218,10 +219,6 @@ def offered_load(
         "utilisation": sum(services) / elapsed,
         "achieved_rate": requests / elapsed,
     }
-
-
-OVERHEAD = 0.05
-"""Share of the bare engine's time that the runtime may add at batch 1."""
 
 
 def latency_advice(results: Mapping[str, Any]) -> list[str]:

@@ -22,6 +22,19 @@ from onnx import TensorProto, helper, numpy_helper
 from foveate.benchmarks.measure.timing import seconds_of
 from foveate.runtime.engines.onnxruntime import PROVIDER
 
+SIDE = 2048
+"""Rows and columns of the matrices multiplied."""
+CONVOLUTION = (64, 128, 3)
+"""Channels in and out, rows and columns, and side of the kernel of the convolution measured."""
+COPY_BYTES = 1 << 28
+"""Bytes copied at once by all threads together, far more than a cache holds."""
+RUNS, SECONDS = 3, 0.5
+"""Each is measured so many times at least, and for so long."""
+GEOMETRY = "geometry"
+NETWORKS = ("stage 1 network", "stage 2 network")
+"""The nodes between ``stage1_input`` and ``stage1_logits``, and the same of stage 2."""
+COUNTED = ("Conv", "ConvTranspose", "MatMul", "MaxPool", "Cast")
+
 
 def roofline(
     graph: bytes, height: int, width: int, measured_ms: float, cores: int
@@ -63,15 +76,6 @@ def floor_ms(cost: OperatorCost, peaks: Peaks) -> float:
 
 
 FloatArray = npt.NDArray[np.float32]
-
-SIDE = 2048
-"""Rows and columns of the matrices multiplied."""
-CONVOLUTION = (64, 128, 3)
-"""Channels in and out, rows and columns, and side of the kernel of the convolution measured."""
-COPY_BYTES = 1 << 28
-"""Bytes copied at once by all threads together, far more than a cache holds."""
-RUNS, SECONDS = 3, 0.5
-"""Each is measured so many times at least, and for so long."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +155,6 @@ def _operator(
     return lambda: session.run(None, {"x": feed})
 
 
-GEOMETRY = "geometry"
-NETWORKS = ("stage 1 network", "stage 2 network")
-"""The nodes between ``stage1_input`` and ``stage1_logits``, and the same of stage 2."""
-
-
 def node_parts(graph: onnx.GraphProto) -> dict[str, str]:
     """Return the part of every node, by the name of its first output."""
     makers = {name: node for node in graph.node for name in node.output}
@@ -180,7 +179,6 @@ def _between(makers: dict[str, onnx.NodeProto], start: str, stop: str) -> list[o
     return list(found.values())
 
 
-COUNTED = ("Conv", "ConvTranspose", "MatMul", "MaxPool", "Cast")
 Shape = tuple[int, ...]
 
 

@@ -21,6 +21,7 @@ from foveate.runtime.cascade.cascade import Cascade
 PAIRS = 5
 """Windows of each side in a cell of the grid."""
 Worker = Callable[[int], int]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,6 @@ def _batches(images: Sequence[Pixels], batch: int) -> list[list[Pixels]]:
     """Return batches that hold every image at least once, starting over where they run out."""
     starts = range(0, len(images), batch)
     return [[images[(start + i) % len(images)] for i in range(batch)] for start in starts]
-
-
-T = TypeVar("T")
 
 
 def saturated_rate(workers: Sequence[Callable[[int], int]], seconds: float) -> float:

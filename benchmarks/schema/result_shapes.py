@@ -82,6 +82,8 @@ METHOD = {
     "warm_up": WARM_UP,
 }  # fmt: skip
 MISSING_METHOD = {"key": str, "name": str, "reason": str}
+_NULLABLE = {"rows": ("memory_mb",), "cold_start": ("import_mb", "load_mb", "peak_mb")}
+"""Figures of a latency result that the system may not tell."""
 
 
 def listed(value: Any) -> list[Any]:
@@ -116,8 +118,6 @@ _OPTIONAL: dict[str, dict[str, Any]] = {
     "compare": {"parts": {"name": str, "ms": TIMES, "ratio": RATIO}, "multiply_adds": dict},
 }
 """The parts of a kind that may be null or left out, with the shape of each."""
-_NULLABLE = {"rows": ("memory_mb",), "cold_start": ("import_mb", "load_mb", "peak_mb")}
-"""Figures of a latency result that the system may not tell."""
 
 
 def _check_compare(path: Path, results: Mapping[str, Any]) -> None:

@@ -17,6 +17,8 @@ PRECISIONS = {"tensorrt fp32", "tensorrt tf32", OURS}
 SETS = 3
 P50_MS, OF_CEILING, OVER_TORCH = 0.5, 0.95, 3.0
 Results = Sequence[Mapping[str, Any]]
+END_S = 2.0
+"""What a process has to end in after it was interrupted at its limit."""
 
 
 def aims(results: Results) -> list[dict[str, Any]]:
@@ -81,10 +83,6 @@ def _lost(results: Results) -> float | None:
     if len(sets) < SETS:
         return None
     return sum(not row[name]["held"] for row in sets for name in PRECISIONS)
-
-
-END_S = 2.0
-"""What a process has to end in after it was interrupted at its limit."""
 
 
 def run_limited(words: Sequence[str], limit_s: float) -> tuple[str, str, float]:

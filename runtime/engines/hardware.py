@@ -1,4 +1,4 @@
-"""Which kind of machine this is: a Jetson, or any other."""
+"""Identify this machine: a Jetson or not, its processor, and the CPU engines installed on it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ from foveate.runtime.engines.base import available_cores
 ROOT = Path("/")
 JETPACKS = {36: 6, 38: 7, 39: 7}
 """Major release of Jetson Linux -> of JetPack. Nothing is said of a release that is not here."""
+CPU_FLAGS = (
+    "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16",
+    "amx_int8", "asimd", "asimddp", "i8mm", "bf16",
+)  # fmt: skip
+"""Flags that decide which kernels run; others are not recorded."""
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimd"}
+"""With one of these int8 products are added up whole. x86 without them cuts sums off at 16 bits."""
+PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime_gpu"), "openvino": ("openvino",)}
+"""Engine of a CPU, which is also its module -> packages that may bring it, as pip writes them."""
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -58,17 +69,6 @@ def _text(path: Path) -> str:
         return path.read_text(errors="replace").strip("\0 \n")
     except OSError:
         return ""
-
-
-CPU_INFO = Path("/proc/cpuinfo")
-CPU_FLAGS = (
-    "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16",
-    "amx_int8", "asimd", "asimddp", "i8mm", "bf16",
-)  # fmt: skip
-"""Flags that decide which kernels run; others are not recorded."""
-BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimd"}
-"""With one of these int8 products are added up whole. x86 without them cuts sums off at 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,6 @@ def _value(cpu_info: Path, key: str) -> str:
     except OSError:
         pass
     return ""
-
-
-PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime_gpu"), "openvino": ("openvino",)}
-"""Engine of a CPU, which is also its module -> packages that may bring it, as pip writes them."""
 
 
 @dataclass(frozen=True)

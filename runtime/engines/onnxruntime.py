@@ -16,6 +16,8 @@ from foveate.runtime.errors import EngineError, GraphError
 from foveate.runtime.limits import LARGE
 
 PROVIDER = "CPUExecutionProvider"
+TYPES = {"float": "float32", "double": "float64"}
+"""ONNX Runtime's names of types that numpy calls otherwise."""
 
 
 class OnnxRuntimeEngine(Closeable):
@@ -189,10 +191,6 @@ def _shape(sides: Sequence[Side], lengths: Mapping[str, int]) -> tuple[int, ...]
 
 def _names(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(item.name for item in specs)
-
-
-TYPES = {"float": "float32", "double": "float64"}
-"""ONNX Runtime's names of types that numpy calls otherwise."""
 
 
 def session_options(threads: int = 0) -> onnxruntime.SessionOptions:

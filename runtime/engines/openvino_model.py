@@ -1,4 +1,4 @@
-"""A graph compiled by OpenVINO: read, its networks lowered if so wished, compiled, and kept."""
+"""Compile a graph with OpenVINO, its networks in bfloat16 on request, and cache the result."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ KEEP_TYPES = {"INFERENCE_PRECISION_HINT": "f32"}
 """Without this hint OpenVINO lowers the geometry where the device has quicker arithmetic."""
 _SINK = "/sink_port_"
 """What OpenVINO puts behind the name of a graph's output."""
+MOST = 16
+"""Files that are kept: each is one or two times as large as its graph. The oldest goes first."""
 
 
 def compiled_model(graph: bytes, device: str, threads: int, bf16: bool) -> Any:
@@ -47,7 +49,7 @@ def compiled_model(graph: bytes, device: str, threads: int, bf16: bool) -> Any:
     }
     key = canonical_sha256(facts)
     settings = _settings(threads) if device == CPU else dict(KEEP_TYPES)
-    content = kept(key)
+    content = load_blob(key)
     if content is not None:
         try:
             return core.import_model(content, device, settings)
@@ -58,7 +60,7 @@ def compiled_model(graph: bytes, device: str, threads: int, bf16: bool) -> Any:
     except RuntimeError as error:
         raise GraphError(f"OpenVINO refuses the graph: {short(error)}") from error
     content = compiled.export_model()
-    keep(key, content if isinstance(content, bytes) else content.getvalue())  # as of 2026
+    store_blob(key, content if isinstance(content, bytes) else content.getvalue())  # as of 2026
     return compiled
 
 
@@ -112,17 +114,13 @@ def short(error: Exception) -> str:
     return text if len(text) <= 300 else text[:300] + " ..."
 
 
-MOST = 16
-"""Files that are kept: each is one or two times as large as its graph. The oldest goes first."""
-
-
-def kept(key: str) -> bytes | None:
-    """Return what is kept under a key; None where it is missing or damaged."""
+def load_blob(key: str) -> bytes | None:
+    """Return the cached content of a key; None if it is missing or damaged."""
     return read_checked(_path(key))
 
 
-def keep(key: str, content: bytes) -> None:
-    """Keep something under a key. A folder that cannot be written only costs the next start."""
+def store_blob(key: str, content: bytes) -> None:
+    """Store content under a key. A folder that cannot be written only costs the next start."""
     path = _path(key)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

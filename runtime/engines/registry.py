@@ -1,4 +1,4 @@
-"""The engines, one file each, loaded when asked for."""
+"""Open an engine by its name, with the settings of the load; engines are imported on demand."""
 
 from __future__ import annotations
 
@@ -12,30 +12,6 @@ from foveate.runtime.errors import BundleError, EngineError, GraphError, Setting
 from foveate.runtime.spec import BF16, TF32, graph_of
 
 MOST_THREADS = 1024
-
-
-@dataclass(frozen=True)
-class LoadSettings:
-    """The keywords of ``Cascade.load``, which says what they mean; SettingsError for others."""
-
-    threads: int = 0
-    latency: bool = False
-    gpu: int = 0
-
-    def __post_init__(self) -> None:
-        if not is_whole(self.threads) or not 0 <= self.threads <= MOST_THREADS:
-            raise SettingsError(
-                f"threads is {self.threads!r}; expected 0 to {MOST_THREADS}, 0 for all cores"
-            )
-        if not is_whole(self.gpu) or self.gpu < 0:
-            raise SettingsError(f"gpu is {self.gpu!r}; expected the number of a GPU, from 0")
-
-
-def is_whole(value: object) -> bool:
-    """Say whether a value is a whole number, Python's or numpy's; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 ENGINES = {
     "onnxruntime": ("foveate.runtime.engines.onnxruntime", "cpu"),
     "openvino": ("foveate.runtime.engines.openvino", "openvino"),
@@ -60,6 +36,28 @@ REFUSED = {
     "graph is made for CPUs; use fp16 here",
 }
 """Engine and precision that do not go together -> why, and what to use."""
+
+
+@dataclass(frozen=True)
+class LoadSettings:
+    """The keywords of ``Cascade.load``, which says what they mean; SettingsError for others."""
+
+    threads: int = 0
+    latency: bool = False
+    gpu: int = 0
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.threads) or not 0 <= self.threads <= MOST_THREADS:
+            raise SettingsError(
+                f"threads is {self.threads!r}; expected 0 to {MOST_THREADS}, 0 for all cores"
+            )
+        if not is_whole(self.gpu) or self.gpu < 0:
+            raise SettingsError(f"gpu is {self.gpu!r}; expected the number of a GPU, from 0")
+
+
+def is_whole(value: object) -> bool:
+    """Say whether a value is a whole number, Python's or numpy's; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def engine_names() -> tuple[str, ...]:

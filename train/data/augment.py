@@ -24,6 +24,14 @@ LINEAR: dict[str, Any] = {
     "mask_interpolation": cv2.INTER_LINEAR,
     "border_mode": cv2.BORDER_REFLECT_101,
 }
+ZOOMS = {
+    "light": ((0.95, 1.05), 0.03, 0.5),
+    "standard": ((0.85, 1.2), 0.06, 0.5),
+    "medical": ((0.7, 1.4), 0.1, 0.8),
+    "industrial": ((0.85, 1.2), 0.06, 0.5),
+}
+"""Preset -> range of the scale, largest shift as a share of the side, share of the views."""
+LIGHTS = ("linear", "corner", "gaussian")
 
 
 def augmentation(settings: Settings) -> Augmentation:
@@ -129,14 +137,6 @@ def _industrial(settings: Settings) -> Steps:
     ]
 
 
-ZOOMS = {
-    "light": ((0.95, 1.05), 0.03, 0.5),
-    "standard": ((0.85, 1.2), 0.06, 0.5),
-    "medical": ((0.7, 1.4), 0.1, 0.8),
-    "industrial": ((0.85, 1.2), 0.06, 0.5),
-}
-"""Preset -> range of the scale, largest shift as a share of the side, share of the views."""
-LIGHTS = ("linear", "corner", "gaussian")
 INTENSITIES: dict[str, Callable[[Settings], Steps]] = {
     "none": _brightness,
     "light": _brightness,

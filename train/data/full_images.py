@@ -18,6 +18,11 @@ from foveate.train.data.pixel_file import PixelFile
 
 SHARE = 0.5
 """Of the memory that is available, when cache_gb is 0: the networks and the views want some too."""
+FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Limit, use, and the part of the use that the kernel gives back: of cgroup v2, and of v1."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +108,6 @@ class FullImages:
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
-FILES = (
-    ("memory.max", "memory.current", "inactive_file"),
-    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-)
-"""Limit, use, and the part of the use that the kernel gives back: of cgroup v2, and of v1."""
 
 
 def available_bytes() -> int:

@@ -14,6 +14,8 @@ from foveate.runtime.io.formats.headers import Header, read_header
 
 Mask = npt.NDArray[np.uint8]
 BAND_ROWS = 1024
+BAND_PIXELS = 1 << 20
+"""Masks are counted so many pixels at a time: numpy counts in eight bytes a pixel."""
 
 
 def read_mask(path: Path) -> Mask:
@@ -51,10 +53,6 @@ def _one_channel(values: npt.NDArray[np.uint8]) -> Mask:
     if not (np.array_equal(red, green) and np.array_equal(red, blue)):
         raise ImageError("has colours; expected class indices or 0 and 255, in grey or a palette")
     return np.ascontiguousarray(red)
-
-
-BAND_PIXELS = 1 << 20
-"""Masks are counted so many pixels at a time: numpy counts in eight bytes a pixel."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ from foveate.train.settings.settings import Settings, parse_weights
 Loss = Callable[[Tensor, Tensor], Tensor]
 NEVER_0 = 1e-6
 """What is raised to a power is at least this: the slope of a power under 1 has no bound at 0."""
+LOOKED_AT = 64
+"""Views from which the shares of the classes are taken."""
+RAREST = 1e-3
+"""A class with less of the pixels than this weighs no more: one speck must not rule the loss."""
 
 
 def loss_function(settings: Settings, weights: Sequence[float] = ()) -> Loss:
@@ -155,12 +159,6 @@ def view_dice(logits: Tensor, target: Tensor) -> Tensor:
     overlap = (predicted & truth).sum(dim=(2, 3)).double()
     total = predicted.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))
     return 2 * overlap / total
-
-
-LOOKED_AT = 64
-"""Views from which the shares of the classes are taken."""
-RAREST = 1e-3
-"""A class with less of the pixels than this weighs no more: one speck must not rule the loss."""
 
 
 def stage_loss(

@@ -28,6 +28,8 @@ from foveate.train.runs.record import TrainingJob
 
 Items = Sequence[tuple[Tensor, Tensor]] | WholeAtOwnSize
 Views = Dataset[tuple[Tensor, Tensor]]
+EPOCH_BATCHES = 32
+"""An epoch is every training image once, but never fewer batches than this."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,6 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
 def gradient_scaler(device: torch.device) -> torch.amp.GradScaler:
     """Return what keeps float16 gradients from vanishing; it does nothing for other types."""
     return torch.amp.GradScaler(device.type, enabled=half_type(device) == torch.float16)
-
-
-EPOCH_BATCHES = 32
-"""An epoch is every training image once, but never fewer batches than this."""
 
 
 class Steps:

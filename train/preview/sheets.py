@@ -36,6 +36,11 @@ from foveate.train.reference.tiles import tile_boxes
 from foveate.train.runs.record import TrainingJob, new_record
 
 SHOWN = 8
+VARIANTS = 4
+LOW, HIGH = 0.5, 99.5
+"""Percentiles that a 16-bit image is stretched between, to be looked at."""
+DOUBT = 1e-3
+"""No answer of stage 1 is sure of nothing everywhere, so the truth that stands in is not either."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,6 @@ def choose(dataset: DataSet, training: Sequence[str], names: Sequence[str]) -> l
     return [Pick(stem, why) for stem, why in found.items()]
 
 
-VARIANTS = 4
-LOW, HIGH = 0.5, 99.5
-"""Percentiles that a 16-bit image is stretched between, to be looked at."""
-DOUBT = 1e-3
-"""No answer of stage 1 is sure of nothing everywhere, so the truth that stands in is not either."""
 STRETCHED = (
     f"16-bit images are shown stretched from their {LOW}th to their {HIGH}th percentile; "
     "training sees their values as they are."

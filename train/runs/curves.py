@@ -17,6 +17,12 @@ PICTURE_PAUSE_S = 30.0
 """Seconds between pictures: one takes 0.15 s, a small epoch hardly more."""
 SCALARS = "tensorboard"
 """Folder in the run that TensorBoard is shown."""
+PICTURE = "curves.png"
+COLOURS = {"stage1": "tab:blue", "stage2": "tab:orange"}
+FOLD = {"color": "0.7", "lw": 0.8, "zorder": 0}
+"""Networks of the folds, which only answer for stage 2's training, stand back."""
+BARS = "▁▂▃▄▅▆▇█"
+COLUMNS = 32
 
 
 class Curves:
@@ -64,12 +70,6 @@ def scalar_writer(folder: Path) -> Any:
     return writer(str(folder))
 
 
-PICTURE = "curves.png"
-COLOURS = {"stage1": "tab:blue", "stage2": "tab:orange"}
-FOLD = {"color": "0.7", "lw": 0.8, "zorder": 0}
-"""Networks of the folds, which only answer for stage 2's training, stand back."""
-
-
 def write_picture(path: Path, stages: Mapping[str, Mapping[str, Any]]) -> None:
     """Draw the ``stages`` of a run's record, those that have an epoch, as a PNG of 900 x 360."""
     figure = draw_curves(stages)
@@ -104,10 +104,6 @@ def draw_curves(stages: Mapping[str, Mapping[str, Any]]) -> Figure:
         axes.grid(alpha=0.3)
         axes.legend(loc="best")
     return figure
-
-
-BARS = "▁▂▃▄▅▆▇█"
-COLUMNS = 32
 
 
 def curve_line(stage: str, curve: Sequence[Mapping[str, Any]]) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 from foveate.runtime.errors import SettingsError
 from foveate.train.settings.network_choice import ENCODERS, NAMES, NetworkChoice
 
+LOSSES = ("cross_entropy_dice", "cross_entropy", "dice", "focal", "tversky", "focal_tversky")
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -52,7 +54,6 @@ else:
 
 PRESET = math.nan
 """A setting that is not set: the augmentation preset has its value."""
-LOSSES = ("cross_entropy_dice", "cross_entropy", "dice", "focal", "tversky", "focal_tversky")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from foveate.runtime.spec import graph_of
 
 IMAGE = "image"
 SECOND_NS = 1_000_000_000
+SUFFIX = ".kernels"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class TensorRTEngine(Closeable):
     def submit(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
     ) -> PendingRun:
-        """Return the ticket of a run; several may be under way."""
+        """Start a run; several may be in flight."""
         count, height, width = tensor_of(feeds[IMAGE]).shape[:3]
         record = self.record_for((count, height, width))
         with self._lock:
@@ -175,9 +176,6 @@ def plan_source(bundle: Bundle, precision: str, number: int = 0) -> PlanSource:
     path = str(bundle.path)
     wanted = PlanQuery(kit.flavour, kit.version, gpu(number), path, precision, graph, number)
     return PlanSource(plan_cache(), wanted, partial(CudaDevice, number))
-
-
-SUFFIX = ".kernels"
 
 
 def read_kernels(cache: PlanCache, record: PlanRecord) -> bytes:

@@ -57,7 +57,7 @@ class PlanEngine(Closeable):
     def submit(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
     ) -> PendingRun:
-        """Return the ticket of a run; several may be under way, and they end in order."""
+        """Start a run; several may be in flight, and they end in order."""
         _check_feeds(self.inputs, feeds)
         _check_names("output", [item.name for item in self.outputs], outputs)
         _check_gpu(self.device, [*feeds.values(), *into.values()])

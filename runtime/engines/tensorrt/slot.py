@@ -123,7 +123,7 @@ class Slot:
         self._busy, self._enqueueing = threading.Lock(), enqueueing
         self._closed = False
         self._filled_ms = 0.0
-        self._ticket: PendingRun | None = None
+        self._run: PendingRun | None = None
         self._fetched: tuple[str, ...] = ()
         self._lent: tuple[Mapping[str, GpuArray], Mapping[str, GpuArray]] = (HOST, HOST)
         self._replayed = False
@@ -143,22 +143,22 @@ class Slot:
     def start(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
     ) -> PendingRun:
-        """Return the ticket of a run that was put into the stream, or that failed to get there."""
+        """Return a run that was put into the stream, or that failed to get there."""
         with self._busy, self._device.current():
             if self._closed:
                 raise EngineError(CLOSED)
-            self._leave()
-            self._ticket = ticket = PendingRun(self)
+            self._release()
+            self._run = run = PendingRun(self)
             try:
                 self._enqueue(feeds, outputs, into)
             except Exception as error:
                 self._recover()
-                ticket.fail(error)
+                run.fail(error)
             except BaseException:
-                self._ticket = None
+                self._run = None
                 self._recover()
                 raise
-            return ticket
+            return run
 
     def collect(self) -> RunOutputs:
         """Return the views of the run's outputs once it is over."""
@@ -185,13 +185,13 @@ class Slot:
         with self._busy:
             self._closed = True
             with self._device.current(), self._made:
-                self._leave()
+                self._release()
 
-    def _leave(self) -> None:
-        """Wait for the run in the slot, if there is one; its ticket keeps the result."""
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
-            ticket.release()
+    def _release(self) -> None:
+        """Wait for the run in the slot, if there is one; its PendingRun keeps the result."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.release()
 
     def _enqueue(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray]

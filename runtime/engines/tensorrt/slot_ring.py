@@ -58,10 +58,10 @@ class SlotRing(Closeable):
     def submit(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], into: Mapping[str, GpuArray] = HOST
     ) -> PendingRun:
-        """Return the ticket of a run; waits only while all slots hold earlier runs.
+        """Start a run; waits only while all slots hold earlier runs.
 
-        Feeds on the host are copied before it returns. What is wrong with this run is raised by its
-        ticket and leaves the others alone; EngineError here means that the ring is closed or the
+        Feeds on the host are copied before it returns. An error of this run is raised by its
+        result and leaves the others alone; EngineError here means that the ring is closed or the
         device gone.
         """
         with self._lock:
@@ -74,9 +74,9 @@ class SlotRing(Closeable):
     def in_order(
         self, feeds: Iterable[Mapping[str, Feed]], outputs: Sequence[str]
     ) -> Iterator[PendingRun]:
-        """Yield a ticket per feed, in order, with the next ones already under way.
+        """Yield a run per feed, in order, with the next ones already in flight.
 
-        Results that are taken as views are valid until the next ticket is asked for.
+        Results that are taken as views are valid until the next run is asked for.
         """
         waiting: deque[PendingRun] = deque()
         for feed in feeds:
@@ -86,7 +86,7 @@ class SlotRing(Closeable):
         yield from waiting
 
     def close(self) -> None:
-        """Wait for the runs under way and free everything; their tickets keep the results."""
+        """Wait for the runs under way and free everything; their PendingRuns keep the results."""
         with self._lock:
             self._slots = []
             self._made.close()

@@ -236,7 +236,7 @@ def test_a_damaged_file_of_the_cache_is_written_anew(cache: Path, bytes_left: in
     path.write_bytes(content[:bytes_left])
     with loaded(two_outputs()) as engine:
         assert_array_equal(engine.run({"x": np.ones(1, np.float32)}, ("y",))["y"], [3])
-    assert openvino_cache.kept(path.stem) is not None
+    assert openvino_cache.load_blob(path.stem) is not None
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(cache: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(cache: Path) -> None:
 
 def test_the_oldest_files_of_the_cache_go_first(cache: Path) -> None:
     for number in range(openvino_cache.MOST + 2):
-        openvino_cache.keep(f"{number:02}", b"content")
+        openvino_cache.store_blob(f"{number:02}", b"content")
     names = sorted(path.stem for path in cache.iterdir())
     assert len(names) == openvino_cache.MOST and names[-1] == f"{openvino_cache.MOST + 1:02}"
 
