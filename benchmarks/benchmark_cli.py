@@ -268,17 +268,18 @@ def _words(context: click.Context) -> str:
 def _finish(result: dict[str, Any], out: Path | None, as_json: bool) -> int:
     """Write and print a result; 1 when its masks differ or its figures contradict each other."""
     from foveate.benchmarks.report.result_text import result_text
-    from foveate.benchmarks.schema.result_files import doubts, write_result
+    from foveate.benchmarks.schema.consistency import find_issues
+    from foveate.benchmarks.schema.result_files import write_result
 
     if out is not None:
         write_result(out, result)
     click.echo(json.dumps(result, allow_nan=False) if as_json else result_text(result))
-    found = doubts(result)
-    for doubt in found:
-        click.echo(f"NOT TO BE BELIEVED: {doubt}", err=True)
+    issues = find_issues(result)
+    for issue in issues:
+        click.echo(f"NOT TO BE BELIEVED: {issue}", err=True)
     if out is not None and not as_json:
         click.echo(f"Result in {out}. Next: foveate benchmark report {out}")
-    return 1 if found else 0
+    return 1 if issues else 0
 
 
 @benchmark.command()
@@ -305,7 +306,7 @@ def report(files: tuple[Path, ...], out: Path) -> int:
             f"foveate benchmark report needs {package}: pip install 'foveate[benchmark]'"
         ) from None
     made = write_report(files, out)
-    for doubt in made.doubts:
-        click.echo(one_line(f"doubt: {doubt}"), err=True)
+    for issue in made.issues:
+        click.echo(one_line(f"NOT TO BE BELIEVED: {issue}"), err=True)
     click.echo(f"Page: {made.page.resolve()}")
-    return 1 if made.doubts else 0
+    return 1 if made.issues else 0
