@@ -14,7 +14,7 @@ TRAIN_cascade := --set num_epochs=10 --set hint_folds=0 --set val_fraction=0.05
 EXPORT_cascade := --precision fp32,fp16,int8
 TRAIN_single := --stages single --set single_input=full --set num_epochs=12 --set val_fraction=0.02
 
-FIRST := tests/train tests/benchmarks tests/test_notebook.py
+FIRST := tests/train tests/test_notebook.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check lint types reference bench soak gpu-references gpu-check wheel clean
@@ -29,7 +29,7 @@ test: $(VENV)/.dev  ## the tests, in two processes at once; full matrices, soak 
 	@$(call in_two_processes,not gpu and not slow and not soak)
 
 test-all: $(VENV)/.dev  ## every test that needs no GPU, under 25 minutes; CI runs this
-	@$(call in_two_processes,not gpu and not soak)
+	@$(call in_two_processes,not gpu)
 
 define in_two_processes
 log=$$(mktemp); \
@@ -60,14 +60,10 @@ bench: reference $(REFERENCE)/single.bundle  ## the reference results of this ma
 	$(BENCHMARK) throughput $(REFERENCE)/cascade.bundle --out $(RESULTS)/reference-throughput.json
 	$(BENCHMARK) compare $(REFERENCE)/cascade.bundle --single $(REFERENCE)/single.bundle --count 20 --rounds 60 --out $(RESULTS)/reference-compare.json
 	$(BENCHMARK) report $(RESULTS)/reference-*.json --out benchmark-report
-	$(VENV)/bin/python -m foveate.benchmarks.report.readme_table README.md $(RESULTS)/reference-compare.json
+	$(VENV)/bin/python -m foveate.benchmarks.scripts.readme_table README.md $(RESULTS)/reference-compare.json
 
 soak: $(VENV)/.dev  ## 200 kills, 10,000 spoilt files, 50,000 images, one of 20,000 x 20,000, 1,000,000 frames: an hour
-	$(VENV)/bin/python -m tests.soak.kills --out $(RESULTS)/soak/kills.json
-	$(VENV)/bin/python -m tests.soak.mutations --out $(RESULTS)/soak/mutations.json
-	$(VENV)/bin/python -m tests.soak.memory --out $(RESULTS)/soak/memory.json
-	$(VENV)/bin/python -m tests.soak.large --out $(RESULTS)/soak/large.json
-	$(VENV)/bin/python -m tests.soak.frames --out $(RESULTS)/soak/frames.json
+	FOVEATE_SOAK=full $(VENV)/bin/python -m pytest tests/soak -m soak -s
 
 gpu-references: $(REFERENCE)/cascade.bundle  ## DATA=folder of usgra and bsdata: what a GPU's masks are compared with
 	$(VENV)/bin/python benchmarks/scripts/gpu_references.py $(REFERENCES) $(REFERENCE)/cascade.bundle 6 \

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from foveate.cli import group
 from foveate.train.data.phantom import PhantomSettings, write_phantoms
-from tests.soak.threshold_bundle import write_threshold_bundle
+from tests.threshold_bundle import write_threshold_bundle
 
 DEMO = Path(__file__).parents[1] / "benchmarks" / "demo_bundle"
 

@@ -1,1 +1,5 @@
-"""``make soak``: what ``foveate segment`` promises, tried for long: kills, mutations, memory."""
+"""Endurance tests of ``foveate segment``: small, or full where FOVEATE_SOAK=full."""
+
+import os
+
+FULL = os.environ.get("FOVEATE_SOAK") == "full"

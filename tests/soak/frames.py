@@ -6,16 +6,12 @@ disturbs both. Then bundles are opened and closed, and threads and open files co
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import numpy.typing as npt
 import psutil
@@ -27,7 +23,6 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.cascade.session import OUTPUTS
 from foveate.runtime.result import Result
 from tests.soak.folders import spot
-from tests.soak.verdict import conclude
 
 ENGINE = "onnxruntime"
 SIDE, DISTINCT, SEED = 128, 50, 3
@@ -43,12 +38,6 @@ SAMPLES = 200
 GROWTH = 0.02
 STEADY = 1.2
 """What p99/p50 of a frame may be of the bare engine's."""
-WRITE = """
-import sys, pathlib
-from tests.soak.threshold_bundle import write_threshold_bundle
-write_threshold_bundle(pathlib.Path(sys.argv[1]))
-"""
-"""In a process of its own: PyTorch would be most of what is watched here."""
 ENDED_S = 1.0
 """How long a thread that has ended may still be counted."""
 OPENED_FIRST = 5
@@ -173,24 +162,3 @@ def judged(seen: Seen, kept: list[tuple[int, int]]) -> tuple[dict[str, Any], lis
     if max(kept[OPENED_FIRST:]) > max(kept[:OPENED_FIRST]):
         broken.append(f"threads and open files grew from {kept[OPENED_FIRST - 1]} to {max(kept)}")
     return found, broken
-
-
-@click.command()
-@click.option("--count", type=click.IntRange(2 * SETTLED), default=1_000_000, show_default=True)
-@click.option("--opened", "times", type=click.IntRange(2 * OPENED_FIRST), default=1000,
-              show_default=True, help="How often a bundle is opened and closed.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), help="File of the result, JSON.")
-def main(count: int, times: int, out: Path | None) -> None:
-    """Submit many small frames and watch the resident size and the slowest of them."""
-    with tempfile.TemporaryDirectory(prefix="foveate-soak-") as folder:
-        bundle = Path(folder) / "threshold.bundle"
-        subprocess.run([sys.executable, "-c", WRITE, str(bundle)], check=True)
-        started = time.monotonic()
-        seen = submitted(bundle, count)
-        seconds = time.monotonic() - started
-        found, broken = judged(seen, opened(bundle, times))
-    sys.exit(conclude("frames", {"seconds": round(seconds, 1), **found}, broken, out))
-
-
-if __name__ == "__main__":
-    main()

@@ -15,9 +15,6 @@ from PIL import Image, ImageOps
 from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.cascade.cascade import Cascade
 
-SLIGHT = 3
-"""Grey values by which two decoders of one format may differ, where colour is turned grey."""
-
 
 class Judge:
     """Compares masks with those of the same cascade on pixels decoded here."""
@@ -38,28 +35,6 @@ class Judge:
         wanted = self._cascade(pixels).mask
         differing = int(np.count_nonzero((mask > 0) != (wanted > 0)))
         return f"{differing} pixels of its mask are not those of its pixels" if differing else ""
-
-
-def doubt(path: Path) -> str:
-    """Return what Pillow makes of a file that OpenCV decodes, where they do not agree.
-
-    OpenCV may fill what is missing in silence. Only a hint: Pillow may be the one that is wrong.
-    """
-    data = path.read_bytes()
-    if _is_tiff(data):
-        return ""
-    ours, theirs = by_opencv(data), _by_pillow(data)
-    if ours is None:
-        return ""
-    if theirs is None:
-        return "Pillow refuses it"
-    if ours.shape != theirs.shape:
-        return f"Pillow decodes {theirs.shape}, OpenCV {ours.shape}"
-    if ours.dtype != theirs.dtype:
-        return f"Pillow decodes {theirs.dtype}, OpenCV {ours.dtype}"
-    apart = int(np.abs(ours.astype(np.int64) - theirs).max())
-    slight = SLIGHT if ours.dtype == np.uint8 else SLIGHT * 257
-    return f"the decoders differ by {apart}" if apart > slight else ""
 
 
 def _is_tiff(data: bytes) -> bool:

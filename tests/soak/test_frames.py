@@ -1,11 +1,13 @@
-"""A small share of the million frames of ``make soak``, and what its bars catch."""
+"""Frames through a stream, two thousand or a million, and what breaks their bounds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from tests.soak import FULL
 from tests.soak.frames import BARE, FRAMES, SETTLED, Seen, judged, opened, submitted
 
 COUNT = SETTLED + 3 * FRAMES
@@ -19,12 +21,17 @@ def seen(frame_ms: float = 1.0, late_ms: float = 1.0, resident: int = 100) -> Se
     return Seen(times, np.ones(500), [100, 101, resident])
 
 
+@pytest.mark.soak
 def test_frames_are_submitted_and_compared_and_nothing_is_left(thresholds: Path) -> None:
-    found, kept = submitted(thresholds, COUNT), opened(thresholds, 8)
-    assert len(found.frame_ms) == COUNT and len(found.bare_ms) == COUNT // FRAMES * BARE
+    count, times = (1_000_000, 1000) if FULL else (COUNT, 8)
+    found, kept = submitted(thresholds, count), opened(thresholds, times)
+    assert len(found.frame_ms) == count and len(found.bare_ms) == count // FRAMES * BARE
     assert np.all(found.frame_ms > 0) and np.all(found.bare_ms > 0)
     assert found.wrong_masks == 0 and len(found.resident) >= 2
+    figures, broken = judged(found, kept)
+    print(f"frames: {figures}")
     assert len(set(kept[2:])) == 1
+    assert not FULL or not broken, broken
 
 
 def test_what_breaks_a_bar_is_said() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from foveate.benchmarks.report.model_results import read_file
-from foveate.benchmarks.report.readme_table import block, readme_table
 from foveate.benchmarks.schema.consistency import find_issues
 from foveate.benchmarks.schema.result_files import read_result
+from foveate.benchmarks.scripts.readme_table import block, readme_table
 from tests.test_layout import ROOT
 
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))

@@ -1,4 +1,4 @@
-"""A small share of ``make soak``, and the disasters of one run: each tried, each message read."""
+"""The disasters of one run: each tried, each message read."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ from tests.soak.folders import (
     write_spots,
     written,
 )
-from tests.soak.kills import Killing
 from tests.soak.memory import watch, write_links
-from tests.soak.mutations import Mutating
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals, links, mounts")
 
@@ -74,21 +72,6 @@ def slow(tmp_path: Path) -> Path:
     for number in range(1, 200):
         os.link(folder / "0000.png", folder / f"{number:04d}.png")
     return folder
-
-
-def test_kills_change_nothing(tmp_path: Path) -> None:
-    killing = Killing(tmp_path, images=200, seed=2)
-    for found in killing.run(5, (("--recursive", "--overlay"),)):
-        assert not found.broken
-    assert found.kills == 5 and found.rounds
-
-
-def test_mutants_are_listed_or_have_the_mask_of_their_pixels(tmp_path: Path) -> None:
-    mutating = Mutating(tmp_path, seed=5)
-    mutating.run(range(300))
-    found = mutating.found
-    assert not found.broken and found.mutants == 300
-    assert found.listed > 100 and found.masks > 80
 
 
 def test_a_long_run_takes_no_more_threads_or_files(thresholds: Path, tmp_path: Path) -> None:

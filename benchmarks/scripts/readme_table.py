@@ -1,6 +1,6 @@
 """The table of README.md, written from compare results.
 
-``python -m foveate.benchmarks.report.readme_table README.md FILE...`` replaces what stands between
+``python -m foveate.benchmarks.scripts.readme_table README.md FILE...`` replaces what stands between
 the two marks.
 """
 
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     """Replace the table and return 0; a user's mistake is one line and 2."""
     if len(arguments) < 2:
         print(
-            "Usage: python -m foveate.benchmarks.report.readme_table README.md FILE...",
+            "Usage: python -m foveate.benchmarks.scripts.readme_table README.md FILE...",
             file=sys.stderr,
         )
         return 2

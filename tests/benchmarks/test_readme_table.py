@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 
 from foveate.benchmarks.report.model_results import read_file
-from foveate.benchmarks.report.readme_table import BEGIN, END, block, main, readme_table, with_table
 from foveate.benchmarks.schema.result_files import write_result
+from foveate.benchmarks.scripts.readme_table import (
+    BEGIN,
+    END,
+    block,
+    main,
+    readme_table,
+    with_table,
+)
 from foveate.runtime.errors import DataError
 from tests.benchmarks import benchmark_results as made
 

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import click
 import numpy as np
+import pytest
 
+from tests.soak import FULL
 from tests.soak.folders import command, temporaries, timeless, write_spots, written
-from tests.soak.threshold_bundle import write_threshold_bundle
-from tests.soak.verdict import conclude
+from tests.threshold_bundle import write_threshold_bundle
 
 SIDE, SEED = 96, 6
 KINDS: tuple[tuple[str, ...], ...] = (
@@ -46,15 +44,6 @@ class Found:
     torn_lines: int = 0
     by_moment: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "kills": self.kills,
-            "rounds completed": self.rounds,
-            "kills by moment": dict(self.by_moment),
-            "temporary files left by a kill": self.leftovers,
-            "torn last lines": self.torn_lines,
-        }
 
 
 class Killing:
@@ -149,19 +138,13 @@ def _moment(out: Path, there: int, left: int, wanted: int) -> str:
     return "all files there" if there >= wanted else "some files there"
 
 
-@click.command()
-@click.option("--count", type=click.IntRange(1), default=200, show_default=True, help="Kills.")
-@click.option("--images", type=click.IntRange(2), default=400, show_default=True)
-@click.option("--seed", default=SEED, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="File of the result, JSON.")
-def main(count: int, images: int, seed: int, out: Path | None) -> None:
-    """Kill runs of foveate segment at random moments and complete them with --resume."""
-    with tempfile.TemporaryDirectory(prefix="foveate-soak-") as folder:
-        killing = Killing(Path(folder), images, seed)
-        for found in killing.run(count):
-            click.echo(f"{found.kills} of {count} kills, {found.rounds} rounds")
-    sys.exit(conclude("kills", {"images": images, **found.as_dict()}, found.broken, out))
-
-
-if __name__ == "__main__":
-    main()
+@pytest.mark.soak
+def test_kills_change_nothing(tmp_path: Path) -> None:
+    kills, images = (200, 400) if FULL else (3, 200)
+    killing = Killing(tmp_path, images, seed=SEED if FULL else 2)
+    for _ in killing.run(kills, KINDS if FULL else KINDS[1:2]):
+        pass
+    found = killing.found
+    print(f"kills: {found.kills} in {found.rounds} rounds, {dict(found.by_moment)}")
+    assert not found.broken
+    assert found.kills == kills and found.rounds
