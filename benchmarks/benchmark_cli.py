@@ -136,11 +136,11 @@ def latency(
     batches: tuple[int, ...], runs: int, rates: tuple[float, ...], out: Path | None,
     as_json: bool, **options: Any,
 ) -> int:  # fmt: skip
-    """How long does a mask take? Percentiles, stage by stage, against the bare engine.
+    """How long does a mask take? Percentiles, stage by stage, against the baseline.
 
-    A call is array in, mask out; a whole is file in, file out, with its stages: decode, h2d,
-    execute, d2h, encode. Cold start and memory are those of fresh processes. TensorRT runs in its
-    latency mode.
+    A call is array in, mask out; the baseline is the engine alone on the same input; a whole is
+    file in, file out, with its stages: decode, h2d, execute, d2h, encode. Cold start and memory are
+    those of fresh processes. TensorRT runs in its latency mode.
 
     \b
     Example:
@@ -161,7 +161,7 @@ def latency(
 @click.option("--batch", "batches", type=Numbers(1, 1024), default="1,4,8", show_default=True)
 @click.option(
     "--workers", type=Numbers(1, 1024), default=(),
-    help="Cascades side by side, who share the threads. Default: 1, 2 and one a core.",
+    help="Cascades side by side that share the threads. Default: 1, 2 and one a core.",
 )  # fmt: skip
 @click.option(
     "--seconds", type=click.FloatRange(0.1), default=6.0, show_default=True,
@@ -173,7 +173,7 @@ def throughput(
 ) -> int:  # fmt: skip
     """How many images a second, and how many could it be?
 
-    All cores busy, over batch sizes and workers, beside the bare engine in the same run. From
+    All cores busy, over batch sizes and workers, next to the engine alone in the same run. From
     files to files: the share of the ceiling that decoding, engine and encoding leave, each
     measured alone, and which is the bottleneck. For TensorRT, what its plan and the GPU allow with
     and without copies. The least time that the machine's measured peaks allow for the graph's
@@ -208,7 +208,7 @@ def compare(
     singles: tuple[Path, ...], rounds: int, batch: int, out: Path | None, as_json: bool,
     **options: Any,
 ) -> int:  # fmt: skip
-    """Is it worth it? foveate beside PyTorch, ONNX Runtime and OpenVINO with hand-written glue.
+    """Is it worth it? foveate next to hand-written PyTorch, ONNX Runtime and OpenVINO code.
 
     The same weights, images and threads, interleaved; the ratios' spread; the Dice of the masks
     that were timed. Needs foveate[train]; OpenVINO where it is installed.

@@ -67,7 +67,8 @@ def _quality(model: ModelResults) -> Iterator[Fact]:
     if not found:
         return
     variant, row = next(iter(found[0].parity.items()))
-    against = f"{variant} against {row['reference']}, {units.count(row['images'], 'image')}"
+    images = f"{units.count(row['images'], 'image')} of {found[0].result['data']['name']}"
+    against = f"{variant} against {row['reference']}, {images}"
     if row["dice"] is not None:
         reference = f"; reference {units.dice(row.get('dice_reference'))}"
         yield "Dice", units.dice(row["dice"]), against + reference

@@ -34,16 +34,6 @@ def test_the_interval_is_about_two_standard_errors_wide() -> None:
     assert found.high - found.value == pytest.approx(1.96 * error, rel=0.05)
 
 
-def test_it_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(2)
-    held = 0
-    for _ in range(60):
-        draws = resample(rng.normal(0.5, 0.2, (1, 1, 50)), names(50))
-        found = interval(draws.whole[0, 0], draws.resampled[:, 0, 0])
-        held += found.low <= 0.5 <= found.high
-    assert held >= 51
-
-
 def test_images_repeated_within_their_group_add_no_certainty() -> None:
     values = np.random.default_rng(3).random(12)
     once = resample(values[None, None], names(12))
