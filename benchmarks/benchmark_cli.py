@@ -136,11 +136,11 @@ def latency(
     batches: tuple[int, ...], runs: int, rates: tuple[float, ...], out: Path | None,
     as_json: bool, **options: Any,
 ) -> int:  # fmt: skip
-    """How long does a mask take? Percentiles, stage by stage, against the bare engine.
+    """How long does a mask take? Percentiles, stage by stage, against the baseline.
 
-    A call is array in, mask out; a whole is file in, file out, with its stages: decode, h2d,
-    execute, d2h, encode. Cold start and memory are those of fresh processes. TensorRT runs in its
-    latency mode.
+    A call is array in, mask out; the baseline is the engine alone on the same input; a whole is
+    file in, file out, with its stages: decode, h2d, execute, d2h, encode. Cold start and memory are
+    those of fresh processes. TensorRT runs in its latency mode.
 
     \b
     Example:
@@ -161,7 +161,7 @@ def latency(
 @click.option("--batch", "batches", type=Numbers(1, 1024), default="1,4,8", show_default=True)
 @click.option(
     "--workers", type=Numbers(1, 1024), default=(),
-    help="Cascades side by side, who share the threads. Default: 1, 2 and one a core.",
+    help="Cascades side by side that share the threads. Default: 1, 2 and one a core.",
 )  # fmt: skip
 @click.option(
     "--seconds", type=click.FloatRange(0.1), default=6.0, show_default=True,
@@ -173,7 +173,7 @@ def throughput(
 ) -> int:  # fmt: skip
     """How many images a second, and how many could it be?
 
-    All cores busy, over batch sizes and workers, beside the bare engine in the same run. From
+    All cores busy, over batch sizes and workers, next to the engine alone in the same run. From
     files to files: the share of the ceiling that decoding, engine and encoding leave, each
     measured alone, and which is the bottleneck. For TensorRT, what its plan and the GPU allow with
     and without copies. The least time that the machine's measured peaks allow for the graph's
@@ -208,7 +208,7 @@ def compare(
     singles: tuple[Path, ...], rounds: int, batch: int, out: Path | None, as_json: bool,
     **options: Any,
 ) -> int:  # fmt: skip
-    """Is it worth it? foveate beside PyTorch, ONNX Runtime and OpenVINO with hand-written glue.
+    """Is it worth it? foveate next to hand-written PyTorch, ONNX Runtime and OpenVINO code.
 
     The same weights, images and threads, interleaved; the ratios' spread; the Dice of the masks
     that were timed. Needs foveate[train]; OpenVINO where it is installed.
@@ -268,17 +268,18 @@ def _words(context: click.Context) -> str:
 def _finish(result: dict[str, Any], out: Path | None, as_json: bool) -> int:
     """Write and print a result; 1 when its masks differ or its figures contradict each other."""
     from foveate.benchmarks.report.result_text import result_text
-    from foveate.benchmarks.schema.result_files import doubts, write_result
+    from foveate.benchmarks.schema.consistency import find_issues
+    from foveate.benchmarks.schema.result_files import write_result
 
     if out is not None:
         write_result(out, result)
     click.echo(json.dumps(result, allow_nan=False) if as_json else result_text(result))
-    found = doubts(result)
-    for doubt in found:
-        click.echo(f"NOT TO BE BELIEVED: {doubt}", err=True)
+    issues = find_issues(result)
+    for issue in issues:
+        click.echo(f"NOT TO BE BELIEVED: {issue}", err=True)
     if out is not None and not as_json:
         click.echo(f"Result in {out}. Next: foveate benchmark report {out}")
-    return 1 if found else 0
+    return 1 if issues else 0
 
 
 @benchmark.command()
@@ -305,7 +306,7 @@ def report(files: tuple[Path, ...], out: Path) -> int:
             f"foveate benchmark report needs {package}: pip install 'foveate[benchmark]'"
         ) from None
     made = write_report(files, out)
-    for doubt in made.doubts:
-        click.echo(one_line(f"doubt: {doubt}"), err=True)
+    for issue in made.issues:
+        click.echo(one_line(f"NOT TO BE BELIEVED: {issue}"), err=True)
     click.echo(f"Page: {made.page.resolve()}")
-    return 1 if made.doubts else 0
+    return 1 if made.issues else 0

@@ -19,7 +19,7 @@ from foveate.runtime.errors import EngineError
     type=click.Path(path_type=Path),
     default=Path("demo"),
     show_default=True,
-    help="Folder of page, images, masks and overlays.",
+    help="Folder for the page, images, masks and overlays.",
 )
 @click.option(
     "--count", type=click.IntRange(1), default=24, show_default=True, help="Number of images."
@@ -57,21 +57,28 @@ def demo(out: Path, count: int, as_json: bool) -> None:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--single", type=click.Path(path_type=Path), help="Single network to compare with.")
-@click.option("--list", "stem_list", type=click.Path(path_type=Path), help="File of stems.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of page, CSV and JSON.")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Figures of every image.")
+@click.option(
+    "--list", "stem_list", type=click.Path(path_type=Path), help="File of stems, one a line."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the page, CSV and JSON.")
+@click.option(
+    "--csv",
+    "csv_path",
+    type=click.Path(path_type=Path),
+    help="CSV file for the figures of every image.",
+)
 @click.option(
     "--tolerance",
     type=float,
     default=2.0,
     show_default=True,
-    help="Distance in pixels within which the surface Dice takes two surfaces as one.",
+    help="Surface Dice: surfaces within this many pixels count as the same.",
 )
 @click.option("--image-dir-name", default="images", show_default=True)
 @click.option("--mask-dir-name", default="masks", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def evaluate(model: Path, data: Path, as_json: bool, **options: Any) -> None:
-    """Figures of MODEL, a run or a bundle, on DATA: stage 1 alone beside the cascade.
+    """Evaluate MODEL, a run or a bundle, on DATA: stage 1 alone next to the cascade.
 
     A run is evaluated on its validation images unless --list names others; a bundle on all of
     DATA or on --list. --single adds a run or bundle of one network, trained with --stages single,

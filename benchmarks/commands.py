@@ -1,4 +1,4 @@
-"""From a command to a result: what each benchmark measures, on what, with its parity beside it."""
+"""From a command to a result: what each benchmark measures, on what, with its parity next to it."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def _result(
 def parity_result(
     target: Target, pictures: Path | None, progress: Progress
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the parity of every variant here, and in words what was written beside it.
+    """Return the parity of every variant here, and in words what else was written.
 
-    That is the record beside each TensorRT plan and, on a data set, of each engine of a CPU, and
+    That is the record next to each TensorRT plan and, on a data set, of each engine of a CPU, and
     the pictures of the worst images.
     """
     with open_variants(target.bundle, target.engines, target.precisions, target.threads) as found:

@@ -16,7 +16,7 @@ import numpy as np
 
 import foveate
 from foveate.benchmarks.measure.pictures import difference
-from foveate.benchmarks.report import pages
+from foveate.benchmarks.report import page
 from foveate.runtime.agreement import dice
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
@@ -126,8 +126,8 @@ def write_page(path: Path, shown: Sequence[Shown], total: Score) -> None:
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     )
     cards = "".join(_card(item) for item in shown)
-    values = {"facts": pages.fact_tiles(facts), "cards": cards, "machine": html.escape(machine)}
-    pages.write_page(path, "demo.html", values)
+    values = {"facts": page.fact_tiles(facts), "cards": cards, "machine": html.escape(machine)}
+    page.write_page(path, "demo.html", values)
 
 
 def _card(item: Shown) -> str:
@@ -144,15 +144,12 @@ def _card(item: Shown) -> str:
         ("mask", draw_overlay(region, mask, None)),
         ("truth, with what differs", difference(region, mask, truth)),
     ]
-    if np.isnan(item.dice):
-        verdict, grade = "empty, left empty", "good"
-    else:
-        verdict = f"Dice {item.dice:.3f}"
-        grade = pages.grade(item.dice)
+    verdict, grade = "empty, left empty", "good"
+    if not np.isnan(item.dice):
+        verdict, grade = f"Dice {item.dice:.3f}", page.grade(item.dice)
     bits = 16 if item.phantom.image.dtype == np.uint16 else 8
-    return (
-        f'<section class="card"><header><b class="{grade}">{verdict}</b>'
-        f"<span>{width} x {height}, {bits} bit</span><span>lesion {item.share:.2%} of the image"
-        f"</span><span>{item.milliseconds:.0f} ms</span></header>"
-        f"{pages.picture_row(pictures)}</section>"
-    )
+    facts = [
+        f"{width} x {height}, {bits} bit", f"lesion {item.share:.2%} of the image",
+        f"{item.milliseconds:.0f} ms",
+    ]  # fmt: skip
+    return page.card(verdict, grade, facts, page.picture_row(pictures))

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveate.benchmarks.evaluation import csv_files, tables
+from foveate.benchmarks.evaluation import files
 from foveate.benchmarks.evaluation.evaluate import Evaluation, evaluate
-from foveate.benchmarks.evaluation.job import Job
-from foveate.benchmarks.evaluation.models import BundleModel, Model
+from foveate.benchmarks.evaluation.models import BundleModel, EvaluationJob, Model
 from foveate.benchmarks.evaluation.summary import Summary, summarise
-from foveate.benchmarks.evaluation.summary_json import as_json
 from foveate.benchmarks.report.evaluation_page import write_page
+from foveate.benchmarks.report.tables.evaluation import evaluation_text
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE, is_bundle
 from foveate.runtime.errors import BundleError, DataError, EngineError, SettingsError
@@ -43,24 +42,24 @@ class Report:
     """A finished evaluation, as text and as JSON values. ``seen`` warns of training images."""
 
     request: Request
-    job: Job
+    job: EvaluationJob
     found: Evaluation
     summary: Summary
     seen: str
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``summary.json`` holds; no path is in it."""
-        return as_json(self.job, self.found, self.summary)
+        return files.summary_json(self.job, self.found, self.summary)
 
     def as_text(self) -> str:
         """Return what the terminal shows."""
         listed = f", {self.request.stem_list}" if self.request.stem_list else ""
         head = f"{self.summary.images} images of {self.request.data}{listed}{self.seen}"
         page = f"\n\nPage: {self.request.out / 'index.html'}" if self.request.out else ""
-        return f"{head}\n\n{tables.as_text(self.summary, self.job.tolerance)}{page}"
+        return f"{head}\n\n{evaluation_text(self.summary, self.job.tolerance)}{page}"
 
 
-def _seen(request: Request, job: Job) -> str:
+def _seen(request: Request, job: EvaluationJob) -> str:
     """Return a warning when a bundle is evaluated on a whole data set that has a train.txt."""
     path = request.data / "train.txt"
     if request.stem_list or job.model.validation or not path.is_file():
@@ -87,7 +86,7 @@ def run_evaluation(request: Request, progress: Progress) -> Report:
     found = evaluate(job, progress)
     report = Report(request, job, found, summarise(found), seen)
     if request.csv_path is not None:
-        csv_files.write_images_csv(request.csv_path, found)
+        files.write_images_csv(request.csv_path, found)
     if request.out is not None:
         _write(request.out, report)
     return report
@@ -111,7 +110,7 @@ def _check_request(request: Request) -> None:
         )
 
 
-def _job(request: Request) -> Job:
+def _job(request: Request) -> EvaluationJob:
     model = open_model(request.model)
     single = open_model(request.single) if request.single else None
     listed = read_stems(request.stem_list) if request.stem_list else list(model.validation)
@@ -125,13 +124,13 @@ def _job(request: Request) -> Job:
         raise DataError(
             f"{error}. Looked for the validation stems of {request.model}; --list names others"
         ) from error
-    return Job(model, dataset, single, request.tolerance)
+    return EvaluationJob(model, dataset, single, request.tolerance)
 
 
 def _write(out: Path, report: Report) -> None:
     """Write the four files; one that exists is replaced whole."""
-    csv_files.write_images_csv(out / "images.csv", report.found)
-    csv_files.write_objects_csv(out / "objects.csv", report.found)
+    files.write_images_csv(out / "images.csv", report.found)
+    files.write_objects_csv(out / "objects.csv", report.found)
     text = json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n"
     write_atomically(out / "summary.json", lambda file: file.write(text.encode()))
     write_page(out / "index.html", report.job, report.found, report.summary)

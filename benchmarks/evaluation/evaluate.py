@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foveate.benchmarks.evaluation.calibration import Reliability
-from foveate.benchmarks.evaluation.job import Job, check_job
 from foveate.benchmarks.evaluation.metrics import Metrics, measure
+from foveate.benchmarks.evaluation.models import EvaluationJob, check_job
 from foveate.benchmarks.evaluation.objects import (
     Components,
     TruthObject,
@@ -63,7 +63,7 @@ class Evaluation:
         return tuple(self.groups)
 
 
-def evaluate(job: Job, progress: Callable[[str, int, int], None]) -> Evaluation:
+def evaluate(job: EvaluationJob, progress: Callable[[str, int, int], None]) -> Evaluation:
     """Return the figures of every image of the job's data set."""
     check_job(job)
     dataset = job.dataset

@@ -49,18 +49,18 @@ def measure(mask: Binary, truth: Binary, tolerance: float) -> Metrics:
 
     ``tolerance`` is the distance in pixels within which two surfaces count as the same.
     """
-    found, wanted = int(np.count_nonzero(mask)), int(np.count_nonzero(truth))
-    if not found and not wanted:
+    found, expected = int(np.count_nonzero(mask)), int(np.count_nonzero(truth))
+    if not found and not expected:
         return Metrics()
-    if not found or not wanted:
+    if not found or not expected:
         return Metrics(0.0, 0.0, 0.0, 0.0, float(np.hypot(*truth.shape)), 0.0)
     both = int(np.count_nonzero(mask & truth))
     hd95, surface_dice = _distances(mask, truth, tolerance)
     return Metrics(
-        dice=2 * both / (found + wanted),
-        iou=both / (found + wanted - both),
+        dice=2 * both / (found + expected),
+        iou=both / (found + expected - both),
         precision=both / found,
-        recall=both / wanted,
+        recall=both / expected,
         hd95=hd95,
         surface_dice=surface_dice,
     )

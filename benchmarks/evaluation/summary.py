@@ -68,13 +68,17 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Found:
+class ObjectRecall:
     """Recall of one method over all objects, and the false objects in a mean image."""
 
     method: str
     objects: int
     found: int
     false_per_image: float
+
+    @property
+    def recall(self) -> float:
+        return self.found / self.objects if self.objects else float("nan")
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Summary:
     groups: int
     lines: list[Line]
     differences: list[Line]
-    objects: list[Found]
+    objects: list[ObjectRecall]
     sizes: list[SizeBin]
     missed: CoarseMiss | None
     ece: dict[str, float]
@@ -106,7 +110,7 @@ def summarise(found: Evaluation) -> Summary:
         groups=len(set(groups)),
         lines=lines,
         differences=differences,
-        objects=[_found(found, method) for method in found.methods],
+        objects=[_object_recall(found, method) for method in found.methods],
         sizes=recall_by_size(found.objects, found.methods),
         missed=coarse_miss(found.rows, CASCADE) if CASCADE in found.methods else None,
         ece={method: found.reliability[method].ece for method in found.methods},
@@ -161,7 +165,9 @@ def _figures(
     return figures
 
 
-def _found(found: Evaluation, method: str) -> Found:
+def _object_recall(found: Evaluation, method: str) -> ObjectRecall:
     ours = [item for item in found.objects if item.method == method]
     false = sum(row.false_objects for row in found.rows if row.method == method)
-    return Found(method, len(ours), sum(item.found for item in ours), false / len(found.stems))
+    return ObjectRecall(
+        method, len(ours), sum(item.found for item in ours), false / len(found.stems)
+    )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import html
-
 import numpy as np
 import numpy.typing as npt
 
 from foveate.benchmarks.evaluation.evaluate import Evaluation
-from foveate.benchmarks.evaluation.job import Job
+from foveate.benchmarks.evaluation.models import EvaluationJob
 from foveate.benchmarks.evaluation.views import CASCADE
 from foveate.benchmarks.measure.pictures import difference
-from foveate.benchmarks.report import pages
+from foveate.benchmarks.report import page
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 
 EACH = 4
@@ -19,7 +17,7 @@ EACH = 4
 
 
 def image_scores(found: Evaluation, method: str) -> dict[str, float]:
-    """Return the mean Dice over classes of each image; images that say nothing are left out."""
+    """Return the mean Dice over classes of each image; images without a Dice are left out."""
     values: dict[str, list[float]] = {}
     for row in found.rows:
         if row.method == method and not np.isnan(row.metrics.dice):
@@ -37,7 +35,7 @@ def chosen(scores: dict[str, float]) -> dict[str, list[str]]:
     return {title: stems for title, stems in parts.items() if stems}
 
 
-def image_card(job: Job, found: Evaluation, stem: str, method: str) -> str:
+def image_card(job: EvaluationJob, found: Evaluation, stem: str, method: str) -> str:
     """Return the HTML of one image, segmented again: image, truth, prediction, difference."""
     pixels, truth = job.dataset.image(stem), job.dataset.mask(stem)
     view = job.views(pixels)[method]
@@ -46,24 +44,21 @@ def image_card(job: Job, found: Evaluation, stem: str, method: str) -> str:
     frame = None if method != CASCADE else np.array([box], np.float32)
     x0, y0, x1, y1 = _bounds(view.inside | (truth > 0) | (view.mask > 0), 0.02)
     window = np.s_[y0:y1, x0:x1]
-    near, mask, wanted = image[window], view.mask[window], truth[window]
+    near, mask, target = image[window], view.mask[window], truth[window]
     grey = np.zeros_like(truth)
     pictures = [
         ("image and box" if frame is not None else "image", draw_overlay(image, grey, frame)),
-        ("truth", draw_overlay(near, wanted, None)),
+        ("truth", draw_overlay(near, target, None)),
         ("prediction", draw_overlay(near, mask, None)),
-        ("what differs", difference(near, mask, wanted)),
+        ("what differs", difference(near, mask, target)),
     ]
     height, width = truth.shape
     score = image_scores(found, method)[stem]
-    return (
-        f'<section class="card"><header><b class="{pages.grade(score)}">Dice {score:.3f}</b>'
-        f'<span class="stem">{html.escape(stem)}</span><span>{width} x {height}</span>'
-        f"{_card_figures(found, stem, method)}</header>{pages.picture_row(pictures)}</section>"
-    )
+    facts = [stem, f"{width} x {height}", *_card_figures(found, stem, method)]
+    return page.card(f"Dice {score:.3f}", page.grade(score), facts, page.picture_row(pictures))
 
 
-def _card_figures(found: Evaluation, stem: str, method: str) -> str:
+def _card_figures(found: Evaluation, stem: str, method: str) -> list[str]:
     rows = [row for row in found.rows if (row.stem, row.method) == (stem, method)]
     shown = []
     for row in rows:
@@ -76,8 +71,8 @@ def _card_figures(found: Evaluation, stem: str, method: str) -> str:
         if row.truth_pixels:
             text += f", truth {row.truth_pixels / row.pixels:.2%} of the image"
             text += f", {row.missed:.1%} of it outside the box" if row.missed else ""
-        shown.append(f"<span>{html.escape(text)}</span>")
-    return "".join(shown)
+        shown.append(text)
+    return shown
 
 
 def _bounds(inside: npt.NDArray[np.bool_], margin: float = 0.0) -> tuple[int, int, int, int]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveate.benchmarks.schema.result_files import doubts, read_result
+from foveate.benchmarks.report.result_text import result_parity
+from foveate.benchmarks.schema.consistency import find_issues
+from foveate.benchmarks.schema.result_files import read_result
 from foveate.runtime.errors import one_line
 
 
@@ -17,7 +19,7 @@ class ResultFile:
 
     name: str
     result: dict[str, Any]
-    doubts: tuple[str, ...]
+    issues: tuple[str, ...]
 
     @property
     def kind(self) -> str:
@@ -25,10 +27,7 @@ class ResultFile:
 
     @property
     def parity(self) -> Mapping[str, Any]:
-        """Parity by variant; a parity result has it as its own result."""
-        if self.kind == "parity":
-            return dict(self.result["results"]["variants"])
-        return dict(self.result["parity"])
+        return result_parity(self.result)
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,9 @@ class ModelResults:
 
 
 def read_file(path: Path) -> ResultFile:
-    """Return a result file; DataError when it is none."""
+    """Return a result file; DataError when it is not one."""
     result = read_result(path)
-    return ResultFile(path.name, result, tuple(map(one_line, doubts(result))))
+    return ResultFile(path.name, result, tuple(map(one_line, find_issues(result))))
 
 
 def by_model(files: Sequence[ResultFile]) -> list[ModelResults]:

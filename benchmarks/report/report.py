@@ -1,13 +1,24 @@
-"""``foveate benchmark report``: one page of result files, and what contradicts itself."""
+"""``foveate benchmark report``: one page of result files; what not to believe stands first."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from foveate.benchmarks.report.model_results import by_model, read_file
-from foveate.benchmarks.report.report_page import write_page
+import foveate
+from foveate.benchmarks.report import page
+from foveate.benchmarks.report.figures import Figure, result_figures
+from foveate.benchmarks.report.glossary import TERMS
+from foveate.benchmarks.report.headlines import headlines
+from foveate.benchmarks.report.model_results import ModelResults, ResultFile, by_model, read_file
+from foveate.benchmarks.report.provenance import provenance
+from foveate.benchmarks.report.result_text import TABLES, result_tables
+from foveate.benchmarks.report.table import Table
+from foveate.benchmarks.report.tables.compare import how_table
+from foveate.runtime.atomic_files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -15,16 +26,71 @@ class Report:
     """The page that was written, and what a reader must not believe of it, by file."""
 
     page: Path
-    doubts: tuple[str, ...]
+    issues: tuple[str, ...]
 
 
 def write_report(paths: Sequence[Path], out: Path) -> Report:
-    """Write index.html and its plots to ``out`` and return the page and its doubts.
+    """Write index.html and its plots to ``out`` and return the page and its issues.
 
-    Every file is read before anything is written; DataError when one is no result.
+    Every file is read before anything is written; DataError when one is not a result.
     """
     files = [read_file(path) for path in paths]
     out.mkdir(parents=True, exist_ok=True)
-    page = out / "index.html"
-    write_page(page, by_model(files))
-    return Report(page, tuple(f"{file.name}: {text}" for file in files for text in file.doubts))
+    models = by_model(files)
+    doubted = ", ".join(file.name for file in files if file.issues)
+    issues = [f"{file.name}: {text}" for file in files for text in file.issues]
+    warnings = [f"{file.name}: {text}" for file in files for text in file.result["warnings"]]
+    numbers = count(1)
+    values = {
+        "title": html.escape("Benchmarks of " + ", ".join(model.name for model in models)),
+        "issues": _box("issues", f"Do not believe the figures of {doubted}", issues),
+        "warnings": _box("warnings", "What may disturb or limit the figures", warnings),
+        "models": "".join(_model(model, out, numbers) for model in models),
+        "files": "".join(provenance(file) for model in models for file in model.files),
+        "glossary": page.definitions(TERMS),
+        "version": html.escape(f"Page written by foveate {foveate.__version__}."),
+    }
+    page.write_page(out / "index.html", "benchmarks.html", values)
+    return Report(out / "index.html", tuple(issues))
+
+
+def _box(style: str, title: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f'<div class="box {style}"><b>{html.escape(title)}</b><ul>{items}</ul></div>'
+
+
+def _model(model: ModelResults, out: Path, numbers: count[int]) -> str:
+    parts = [f"<h2>{html.escape(model.name)}</h2>"]
+    parts.append(f'<div class="facts">{page.fact_tiles(headlines(model))}</div>')
+    parts += [_file(file, out, numbers) for kind in TABLES for file in model.of(kind)]
+    return f"<section>{''.join(parts)}</section>"
+
+
+def _file(file: ResultFile, out: Path, numbers: count[int]) -> str:
+    """Return the tables of a file as HTML, each with its plots, which are written to ``out``."""
+    result, figures = file.result, result_figures(file.kind, file.result["results"], file.parity)
+    tables = result_tables(result)
+    tables += [how_table(result["results"])] if file.kind == "compare" else []
+    return _source(file) + "".join(_with_plots(item, figures, out, numbers) for item in tables)
+
+
+def _with_plots(table: Table, figures: Sequence[Figure], out: Path, numbers: count[int]) -> str:
+    shown = [figure for figure in figures if figure.table == table.title]
+    for figure in shown:
+        path = out / f"{next(numbers):02}-{figure.name}.png"
+        write_atomically(path, lambda file, png=figure.png: file.write(png))  # type: ignore[misc]
+    plots = "".join(page.plot(figure.png, figure.caption) for figure in shown)
+    return table.as_html() + (f'<div class="plots">{plots}</div>' if plots else "")
+
+
+def _source(file: ResultFile) -> str:
+    """Return which file the figures beneath come from, and what it was measured on."""
+    result = file.result
+    doubted = '<span class="poor">Doubted, see the top of the page.</span>' if file.issues else ""
+    text = (
+        f"{file.name}: {result['data']['images']} images of {result['data']['name']}, "
+        f"{result['machine']['cpu']}, {result['machine']['cores']} cores, {result['created'][:10]}."
+    )
+    return f'<p class="source">{html.escape(text)} {doubted}</p>'

@@ -29,7 +29,7 @@ _NAMED = (
 )  # fmt: skip
 
 
-def contradictions(result: Mapping[str, Any]) -> list[str]:
+def find_issues(result: Mapping[str, Any]) -> list[str]:
     """Return what a reader must not believe of a result, and why; empty for a sound one."""
     parity = result["results"]["variants"] if result["kind"] == "parity" else result["parity"]
     found = [*_parity(parity), *_all_times(result["results"], "")]

@@ -13,7 +13,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from foveate.benchmarks.schema.consistency import contradictions
 from foveate.benchmarks.schema.machine import machine_facts, producer, versions
 from foveate.benchmarks.schema.result_shapes import RESULT, check_parity, check_results
 from foveate.runtime.atomic_files import write_atomically
@@ -120,8 +119,3 @@ def read_result(path: Path) -> dict[str, Any]:
     except BundleError as error:
         raise DataError(str(error)) from None
     return result
-
-
-def doubts(result: Mapping[str, Any]) -> list[str]:
-    """Return what a reader must not believe of a result, and why; empty for a sound one."""
-    return contradictions(result)

@@ -6,20 +6,18 @@ the two marks.
 
 from __future__ import annotations
 
-import html
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from foveate.benchmarks.report.model_results import ResultFile, read_file
+from foveate.benchmarks.report.tables.compare import methods_table
 from foveate.benchmarks.schema import units
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.errors import DataError, FoveateError, one_line
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
-_HEAD = "| method | time, ms | against foveate | Dice | disagreement |"
-_RULE = "| --- | ---: | ---: | ---: | ---: |"
 
 
 def readme_table(files: Sequence[ResultFile]) -> str:
@@ -35,37 +33,23 @@ def _table(file: ResultFile) -> str:
         raise DataError(
             f"{file.name}: a {file.kind} result; expected one of foveate benchmark compare"
         )
-    if file.doubts:
+    if file.issues:
         raise DataError(
-            f"{file.name}: contradicts itself, so it is not for a README: {file.doubts[0]}"
+            f"{file.name}: contradicts itself, so it is not for a README: {file.issues[0]}"
         )
-    methods = file.result["results"]["methods"]
-    here = sorted((i for i in methods if i["here"]), key=lambda item: item["ms"]["median_ms"])
-    missing = [_missing(item) for item in methods if not item["here"]]
-    return "\n".join([_HEAD, _RULE, *map(_row, here), *missing, "", _source(file)])
-
-
-def _row(item: dict[str, Any]) -> str:
-    ours = item["key"] == "foveate"
-    spread = f"{units.ratio(item['ratio'])} ({units.spread(item['ratio'])})"
-    apart = item["disagreement"]
-    cells = [
-        f"**{_text(item['name'])}**" if ours else _text(item["name"]),
-        units.figure(item["ms"]["median_ms"]),
-        "1" if ours else spread,
-        units.dice(item["dice"]),
-        "not measured" if apart is None else units.disagreement(apart),
+    table = methods_table(file.result["results"])
+    table = table.select("method", "time", "against foveate", "Dice", "disagreement")
+    missing = [
+        f"Not measured: {item['name']}: {item['reason']}"
+        for item in file.result["results"]["methods"]
+        if not item["here"]
     ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _missing(item: dict[str, Any]) -> str:
-    return f"| {_text(item['name'])} | not measured: {_text(item['reason'])} | | | |"
+    return replace(table, notes=[_source(file), *missing]).as_markdown()
 
 
 def _source(file: ResultFile) -> str:
     result = file.result
-    return _text(
+    return (
         f"{result['model']['name']} on {result['machine']['cpu']}, {result['machine']['cores']} "
         f"cores, {result['created'][:10]}, foveate {result['foveate']['version']}: median times of "
         f"{units.count(result['results'].get('batch', 1), 'image')} a call, "
@@ -73,19 +57,13 @@ def _source(file: ResultFile) -> str:
     )
 
 
-def _text(text: str) -> str:
-    """Return a text that Markdown takes as text, on one line."""
-    escaped = html.escape(one_line(text), quote=False)
-    return "".join(f"\\{letter}" if letter in "|*`[]\\" else letter for letter in escaped)
-
-
 def block(text: str) -> str:
     """Return what stands between the marks, without the line breaks at its ends."""
     return _parts(text)[1].strip("\n")
 
 
-def replaced(text: str, table: str) -> str:
-    """Return a text with the table between its marks."""
+def with_table(text: str, table: str) -> str:
+    """Return a text with the table put between its marks."""
     before, _, after = _parts(text)
     return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
@@ -113,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
     readme, *paths = map(Path, arguments)
     try:
         table = readme_table([read_file(path) for path in paths])
-        text = replaced(readme.read_text(encoding="utf-8"), table)
+        text = with_table(readme.read_text(encoding="utf-8"), table)
         write_atomically(readme, lambda file: file.write(text.encode()))
     except FoveateError as error:
         print(f"Error: {one_line(str(error))}", file=sys.stderr)

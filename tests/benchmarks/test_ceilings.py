@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from foveate.benchmarks.measure.gpu_ceilings import Ceilings, ceiling_rows, side_rates
-from foveate.benchmarks.schema.consistency import contradictions
+from foveate.benchmarks.schema.consistency import find_issues
 from foveate.runtime.arrays import Array, feed
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
@@ -104,5 +104,5 @@ def test_what_cannot_be_is_named() -> None:
     }  # fmt: skip
     results = {"grid": [], "files": {}, "roofline": None, "ceilings": [row]}
     result = {"kind": "throughput", "parity": {"tensorrt fp16": {"held": True}}, "results": results}
-    first, second = contradictions(result)
+    first, second = find_issues(result)
     assert "disagreement 0.5000" in first and "1.20 times the ceiling" in second

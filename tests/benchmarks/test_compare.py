@@ -11,7 +11,8 @@ import pytest
 
 from foveate.benchmarks.compare.comparison import Comparison, Method, Part, run_comparison
 from foveate.benchmarks.measure.parity import Reference
-from foveate.benchmarks.schema.result_files import doubts, read_result
+from foveate.benchmarks.schema.consistency import find_issues
+from foveate.benchmarks.schema.result_files import read_result
 from foveate.runtime.arrays import Pixels
 from foveate.train.data.dataset import Case
 from tests.conftest import run, train
@@ -39,7 +40,7 @@ def found(
         "--out", out,
     )  # fmt: skip
     assert result.exception is None, result.exception
-    assert "ratio: time over foveate's in the same round" in result.output
+    assert "Against foveate: ratio of the times in the same round" in result.output
     return read_result(out)
 
 
@@ -76,7 +77,7 @@ def test_what_the_time_is_made_of(found: dict[str, Any]) -> None:
     cascade = counts["tiny.bundle, stage 1 network"] + counts["tiny.bundle, stage 2 network"]
     full = counts["one.bundle, stage 1 network"]
     assert full / cascade == pytest.approx(160**2 / (2 * 64**2), rel=0.02)
-    assert doubts(found) == []
+    assert find_issues(found) == []
 
 
 def test_batches_are_judged_image_by_image_and_have_no_parts(bundle: Path, tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_batches_are_judged_image_by_image_and_have_no_parts(bundle: Path, tmp_p
     assert found["settings"]["batch"] == found["results"]["batch"] == 2
     assert found["results"]["parts"] == []
     assert found["parity"]["onnxruntime fp32"]["images"] == 3
-    assert doubts(found) == []
+    assert find_issues(found) == []
 
 
 @pytest.mark.parametrize(

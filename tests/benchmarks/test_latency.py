@@ -12,7 +12,8 @@ import pytest
 
 from foveate.benchmarks.measure import latency
 from foveate.benchmarks.measure.latency import offered_load
-from foveate.benchmarks.schema.result_files import doubts, read_result
+from foveate.benchmarks.schema.consistency import find_issues
+from foveate.benchmarks.schema.result_files import read_result
 from foveate.runtime.cascade import session as session_module
 from foveate.runtime.result import Timings
 from tests.benchmarks import lying_engines
@@ -125,7 +126,7 @@ def test_an_open_loop_shows_the_queue() -> None:
 def test_more_load_than_it_can_serve_is_warned_of(bundle: Path) -> None:
     _, found, _ = measure(bundle, "--rate", "100000")
     assert any("more than it can serve" in text for text in found["warnings"])
-    assert doubts(found) == []
+    assert find_issues(found) == []
 
 
 def test_a_rate_of_nothing_is_refused(bundle: Path) -> None:

@@ -9,7 +9,14 @@ import pytest
 
 from foveate.benchmarks.report.model_results import read_file
 from foveate.benchmarks.schema.result_files import write_result
-from foveate.benchmarks.scripts.readme_table import BEGIN, END, block, main, readme_table, replaced
+from foveate.benchmarks.scripts.readme_table import (
+    BEGIN,
+    END,
+    block,
+    main,
+    readme_table,
+    with_table,
+)
 from foveate.runtime.errors import DataError
 from tests.benchmarks import benchmark_results as made
 
@@ -24,19 +31,18 @@ def write(folder: Path, result: dict[str, Any]) -> Path:
 def test_the_table_has_every_method_fastest_first(tmp_path: Path) -> None:
     result = made.compare_result()
     lines = readme_table([read_file(write(tmp_path, result))]).splitlines()
-    names = [line.split("|")[1].strip() for line in lines[2:7]]
+    names = [line.split("|")[1].strip() for line in lines[2:6]]
     assert names == [
         "ONNX Runtime by hand", "**foveate**", "PyTorch eager", "one U-Net at full size",
-        "OpenVINO",
     ]  # fmt: skip
     ratio = result["results"]["methods"][1]["ratio"]
     shown = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
     time = f"{result['results']['methods'][1]['ms']['median_ms']:.1f}"
     assert lines[4] == f"| PyTorch eager | {time} | {shown} | 0.9135 | 0.00020 |"
     assert lines[5].endswith("| 0.9188 | not measured |")
-    assert lines[6] == "| OpenVINO | not measured: is not installed | | | |"
+    assert lines[-1] == "Not measured: OpenVINO: is not installed"
     for part in ("A Processor 9000", "2025-05-04", "foveate 0.1.0", "compare.json"):
-        assert part in lines[-1]
+        assert part in lines[-3]
 
 
 def test_the_command_replaces_what_stands_between_the_marks(tmp_path: Path) -> None:
@@ -56,7 +62,7 @@ def test_marks_must_be_there_once_and_in_order(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(DataError, match="each once"):
-        replaced(text, "new")
+        with_table(text, "new")
     readme = tmp_path / "README.md"
     readme.write_text(text, encoding="utf-8")
     assert main([str(readme), str(write(tmp_path, made.compare_result()))]) == 2
@@ -74,13 +80,6 @@ def test_what_contradicts_itself_gets_into_no_readme(tmp_path: Path) -> None:
 def test_a_result_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a latency result"):
         readme_table([read_file(write(tmp_path, made.latency_result()))])
-
-
-def test_names_do_not_break_the_table(tmp_path: Path) -> None:
-    result = made.compare_result()
-    result["results"]["methods"][1]["name"] = "a | b\n<img src=x>"
-    line = readme_table([read_file(write(tmp_path, result))]).splitlines()[4]
-    assert line.startswith(r"| a \| b\\n&lt;img src=x&gt; | ")
 
 
 def test_the_command_without_files_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:

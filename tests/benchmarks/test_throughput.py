@@ -15,7 +15,7 @@ from foveate.benchmarks.measure.baseline import WithBaseline, baseline_engine, w
 from foveate.benchmarks.measure.file_throughput import STAGES, file_throughput, summary, write_pngs
 from foveate.benchmarks.measure.targets import Variant
 from foveate.benchmarks.measure.throughput import best_cell, grid, pooled_rate, saturated_rate
-from foveate.benchmarks.schema.consistency import contradictions
+from foveate.benchmarks.schema.consistency import find_issues
 from foveate.runtime.arrays import Array, Pixels, feed
 from foveate.runtime.auto.choose import Choice
 from foveate.runtime.bundle.bundle import open_bundle
@@ -49,7 +49,7 @@ def images(data: Path) -> list[Pixels]:
 def said(rows: Sequence[Mapping[str, Any]], files: Mapping[str, Any] | None = None) -> list[str]:
     named = {"variant": "onnxruntime fp32", **files} if files else {}
     results = {"grid": rows, "files": named, "roofline": None, "skipped": {}}
-    return contradictions({"kind": "throughput", "parity": HELD, "results": results})
+    return find_issues({"kind": "throughput", "parity": HELD, "results": results})
 
 
 def test_the_rate_is_that_of_completed_images() -> None:

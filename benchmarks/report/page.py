@@ -1,11 +1,11 @@
-"""The parts that the HTML pages share: template, tiles, tables, rows of pictures, grades."""
+"""The parts that the HTML pages share: template, tiles, lists, pictures, grades."""
 
 from __future__ import annotations
 
+import base64
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -38,35 +38,37 @@ def fact_tiles(facts: Iterable[tuple[str, str, str]]) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Text of a table in a style of the page: good, fair, poor."""
-
-    text: str
-    style: str
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str | Cell]], style: str = "") -> str:
-    """Return a table of text that scrolls on its own where the page is narrow."""
-    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
-    return f'<div class="wide {style}"><table><tr>{top}</tr>{body}</table></div>'
+def definitions(items: Mapping[str, str]) -> str:
+    """Return a list of terms and what they mean; both are text."""
+    rows = "".join(
+        f"<dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd>" for term, text in items.items()
+    )
+    return f"<dl>{rows}</dl>"
 
 
-def _cell(cell: str | Cell) -> str:
-    if isinstance(cell, str):
-        return f"<td>{html.escape(cell)}</td>"
-    return f'<td class="{cell.style}">{html.escape(cell.text)}</td>'
+def card(title: str, style: str, facts: Iterable[str], pictures: str) -> str:
+    """Return one image of a page: a graded title, facts as text, and its row of pictures."""
+    shown = "".join(f"<span>{html.escape(fact)}</span>" for fact in facts)
+    return (
+        f'<section class="card"><header><b class="{style}">{html.escape(title)}</b>{shown}'
+        f"</header>{pictures}</section>"
+    )
 
 
 def picture_row(pictures: Iterable[tuple[str, npt.NDArray[np.uint8]]]) -> str:
     """Return a row of (caption, BGR picture)."""
-    figures = "".join(
-        f'<figure><img alt="{html.escape(name)}" src="{data_uri(picture)}">'
-        f"<figcaption>{html.escape(name)}</figcaption></figure>"
-        for name, picture in pictures
-    )
+    figures = "".join(_figure(data_uri(picture), name) for name, picture in pictures)
     return f'<div class="row">{figures}</div>'
+
+
+def plot(png: bytes, caption: str) -> str:
+    """Return a PNG with its caption."""
+    return _figure(f"data:image/png;base64,{base64.b64encode(png).decode()}", caption)
+
+
+def _figure(source: str, caption: str) -> str:
+    text = html.escape(caption)
+    return f'<figure><img alt="{text}" src="{source}"><figcaption>{text}</figcaption></figure>'
 
 
 def grade(dice: float) -> str:

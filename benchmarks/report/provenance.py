@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from foveate.benchmarks.report import page
 from foveate.benchmarks.report.model_results import ResultFile
 
 SHA_SHOWN = 12
@@ -25,10 +26,8 @@ def provenance(file: ResultFile) -> str:
         "data": _data(result["data"]),
         "settings": _plain(result["settings"]),
     }
-    rows = "".join(
-        f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in items.items()
-    )
-    return f'<div class="card"><b class="stem">{html.escape(file.name)}</b><dl>{rows}</dl></div>'
+    name = html.escape(file.name)
+    return f'<div class="card"><b class="stem">{name}</b>{page.definitions(items)}</div>'
 
 
 def _producer(made: Mapping[str, Any]) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from foveate.benchmarks.report.model_results import ModelResults
-from foveate.benchmarks.report.sections.parity_section import mark
+from foveate.benchmarks.report.table import with_spread
+from foveate.benchmarks.report.tables.parity import mark
 from foveate.benchmarks.schema import units
 from foveate.benchmarks.schema.result_shapes import listed
 
@@ -32,11 +33,10 @@ def _latency(model: ModelResults) -> Iterator[Fact]:
         state = _parity(file.parity, row["variant"])
         note = f"{what}; p99 {units.figure(call['p99_ms'])} ms, n {call['n']}; {state}"
         yield "Median latency, batch 1", f"{units.figure(call['median_ms'])} ms", note
-        over = row["overhead"]
         yield (
-            "Runtime's own time", f"{100 * row['own']['median']:.1f}% of the engine's",
-            f"{what}; a call is {units.ratio(over)} {units.spread(over)} times the bare engine, "
-            "round by round",
+            "Runtime's own time, share of the engine's", f"{100 * row['own']['median']:.1f}%",
+            f"{what}; a call takes {with_spread(row['overhead'])} times the baseline, round by "
+            "round",
         )  # fmt: skip
 
 
@@ -67,7 +67,8 @@ def _quality(model: ModelResults) -> Iterator[Fact]:
     if not found:
         return
     variant, row = next(iter(found[0].parity.items()))
-    against = f"{variant} against {row['reference']}, {units.count(row['images'], 'image')}"
+    images = f"{units.count(row['images'], 'image')} of {found[0].result['data']['name']}"
+    against = f"{variant} against {row['reference']}, {images}"
     if row["dice"] is not None:
         reference = f"; reference {units.dice(row.get('dice_reference'))}"
         yield "Dice", units.dice(row["dice"]), against + reference

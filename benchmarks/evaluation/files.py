@@ -1,11 +1,15 @@
-"""``summary.json``: the figures, the settings, and what they were measured on and with."""
+"""The files of an evaluation: every image and object as CSV, the figures as summary.json."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import platform
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, astuple
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,13 +17,61 @@ import cv2
 import foveate
 from foveate.benchmarks.evaluation import bootstrap, calibration, objects
 from foveate.benchmarks.evaluation.evaluate import Evaluation
-from foveate.benchmarks.evaluation.job import Job
-from foveate.benchmarks.evaluation.summary import LOST_SHARE, Found, Line, Summary
+from foveate.benchmarks.evaluation.metrics import NAMES
+from foveate.benchmarks.evaluation.models import EvaluationJob
+from foveate.benchmarks.evaluation.summary import LOST_SHARE, Line, Summary
+from foveate.runtime.atomic_files import write_atomically
 
+Cell = str | int | float
 SCHEMA = 1
 
 
-def as_json(job: Job, found: Evaluation, summary: Summary) -> dict[str, Any]:
+def write_images_csv(path: Path, found: Evaluation) -> None:
+    """Write one line per image, class and method; a cell is empty where a figure is undefined."""
+    header = ["stem", "group", "class", "method", *NAMES, "truth_pixels", "truth_share"]
+    header += ["predicted_pixels", "missed", "false_objects"]
+    rows: Iterator[list[Cell]] = (
+        [
+            row.stem, found.groups[row.stem], found.classes[row.label - 1], row.method,
+            *astuple(row.metrics), row.truth_pixels, row.truth_pixels / row.pixels,
+            row.predicted_pixels, row.missed, row.false_objects,
+        ]
+        for row in found.rows
+    )  # fmt: skip
+    _write_csv(path, header, rows)
+
+
+def write_objects_csv(path: Path, found: Evaluation) -> None:
+    """Write one line per object of the truth and method."""
+    header = ["stem", "class", "method", "object", "area", "x0", "y0", "x1", "y1"]
+    header += ["covered", "found"]
+    rows: Iterator[list[Cell]] = (
+        [
+            item.stem, found.classes[item.label - 1], item.method, item.number, item.area,
+            *item.box_xyxy, item.covered, int(item.found),
+        ]
+        for item in found.objects
+    )  # fmt: skip
+    _write_csv(path, header, rows)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([_cell(cell) for cell in row])
+    data = text.getvalue().encode("utf-8", "backslashreplace")
+    write_atomically(path, lambda file: file.write(data))
+
+
+def _cell(value: Cell) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6f}"
+    return str(value)
+
+
+def summary_json(job: EvaluationJob, found: Evaluation, summary: Summary) -> dict[str, Any]:
     """Return ``summary.json``: figures, settings, and what they were measured on and with."""
     values = {
         "schema": SCHEMA,
@@ -44,7 +96,7 @@ def as_json(job: Job, found: Evaluation, summary: Summary) -> dict[str, Any]:
         "machine": platform.machine(),
         "figures": [_line(line) for line in summary.lines],
         "differences": [_line(line) for line in summary.differences],
-        "objects": [{**asdict(item), "recall": _ratio(item)} for item in summary.objects],
+        "objects": [{**asdict(item), "recall": item.recall} for item in summary.objects],
         "objects_by_size": [{**asdict(item), "recall": item.recall} for item in summary.sizes],
         "coarse_miss": asdict(summary.missed) if summary.missed else None,
         "calibration": [
@@ -67,10 +119,6 @@ def _line(line: Line) -> dict[str, Any]:
         return {"method": line.method, "against": line.against, "class": line.name, **figures}
     counts = {"images": line.images, "both_empty": line.both_empty}
     return {"method": line.method, "class": line.name, **figures, **counts}
-
-
-def _ratio(item: Found) -> float:
-    return item.found / item.objects if item.objects else float("nan")
 
 
 def _versions() -> dict[str, str]:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from foveate.runtime.errors import BundleError, DataError, EngineError, SettingsError
-from tests.conftest import run, train
+from foveate.train.runs.run import read_run, write_run
+from tests.conftest import run
 from tests.train.data.test_dataset import make
 
 
@@ -35,22 +36,10 @@ def mistake(*arguments: object) -> tuple[type[BaseException], str]:
 
 
 @pytest.fixture(scope="module")
-def single(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("single") / "one"
-    more = ("--set", "num_epochs=2", "--set", "class_names=lesion", "--stages", "single")
-    result = train(data, folder, *more)
-    assert result.exception is None, result.output
-    return folder
-
-
-@pytest.fixture(scope="module")
-def written(
-    bundle: Path, single: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, str]:
-    out = tmp_path_factory.mktemp("written") / "deep" / "out"
-    result = run("evaluate", bundle, data, "--single", single, "--out", out)
-    assert result.exception is None, result.exception
-    return out, result.output
+def summary(written: tuple[Path, str]) -> dict[str, Any]:
+    values = json.loads((written[0] / "summary.json").read_text())
+    assert isinstance(values, dict)
+    return values
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -76,34 +65,33 @@ def test_a_run_and_its_bundle_say_the_same(
         assert mine["ece"] == pytest.approx(yours["ece"], abs=1e-4)
 
 
-def test_the_table_shows_the_figures_of_the_json(written: tuple[Path, str]) -> None:
-    out, shown = written
-    summary = json.loads((out / "summary.json").read_text())
-    assert max(len(line) for line in shown.splitlines()[:-1]) <= 100
+def test_the_terminal_shows_the_figures_of_the_json(
+    written: tuple[Path, str], summary: dict[str, Any]
+) -> None:
+    shown = written[1]
+    assert max(len(line) for line in shown.splitlines()[:-1]) <= 110
     methods = []
     for item in summary["figures"]:
         if item["class"] == "mean":
             continue
-        (line,) = [x for x in shown.splitlines() if x.startswith(f"{item['method']:<8} lesion")]
+        (line,) = [x for x in shown.splitlines() if x.startswith(f"{item['method']:<7}  lesion")]
         methods.append(item["method"])
         assert f" {item['dice']['value']:.3f} " in line
         assert f"[{item['dice']['low']:.3f}, {item['dice']['high']:.3f}]" in line
         assert f" {item['hd95']['value']:.1f} " in line
         assert line.split()[-2:] == [str(item["images"]), str(item["both_empty"])]
     assert methods == ["stage 1", "cascade", "single"]
+    assert {item["against"] for item in summary["differences"]} == {"stage 1", "single"}
     for item in summary["differences"]:
         assert f"cascade - {item['against']}" in shown
-    assert {item["against"] for item in summary["differences"]} == {"stage 1", "single"}
     assert f"{summary['coarse_miss']['pooled']:.2%} of its pixels" in shown
     for item in summary["calibration"]:
         assert f"{item['method']} {item['ece']:.4f}" in shown
     assert "rest on 12 groups only" in shown
 
 
-def test_the_means_are_those_of_the_csv(written: tuple[Path, str]) -> None:
-    out, _ = written
-    summary = json.loads((out / "summary.json").read_text())
-    lines = rows(out / "images.csv")
+def test_the_means_are_those_of_the_csv(written: tuple[Path, str], summary: dict[str, Any]) -> None:
+    lines = rows(written[0] / "images.csv")
     assert len(lines) == 12 * 3
     for item in summary["figures"]:
         ours = [row for row in lines if row["method"] == item["method"] and row["dice"]]
@@ -114,16 +102,16 @@ def test_the_means_are_those_of_the_csv(written: tuple[Path, str]) -> None:
             assert item[name]["low"] <= item[name]["value"] <= item[name]["high"]
 
 
-def test_every_object_of_the_truth_has_a_line(written: tuple[Path, str], data: Path) -> None:
-    out, _ = written
-    lines = [row for row in rows(out / "objects.csv") if row["method"] == "cascade"]
+def test_every_object_of_the_truth_has_a_line(
+    written: tuple[Path, str], summary: dict[str, Any], data: Path
+) -> None:
+    lines = [row for row in rows(written[0] / "objects.csv") if row["method"] == "cascade"]
     count, area = 0, 0
     for path in (data / "masks").iterdir():
         mask = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
         count += cv2.connectedComponents(mask, connectivity=8)[0] - 1
         area += int(np.count_nonzero(mask))
     assert len(lines) == count and sum(int(row["area"]) for row in lines) == area
-    summary = json.loads((out / "summary.json").read_text())
     found = next(item for item in summary["objects"] if item["method"] == "cascade")
     assert found["found"] == sum(int(row["found"]) for row in lines)
     bins = [item for item in summary["objects_by_size"] if item["method"] == "cascade"]
@@ -131,49 +119,41 @@ def test_every_object_of_the_truth_has_a_line(written: tuple[Path, str], data: P
 
 
 def test_the_json_names_what_was_measured_and_no_path(
-    written: tuple[Path, str], bundle: Path, data: Path
+    written: tuple[Path, str], summary: dict[str, Any], bundle: Path, nasty_data: Path
 ) -> None:
-    out, _ = written
-    text = (out / "summary.json").read_text()
-    summary = json.loads(text)
     assert summary["schema"] == 1 and summary["settings"]["tolerance_pixels"] == 2.0
     assert (summary["model"]["name"], summary["single"]["form"]) == ("tiny.bundle", "run")
     assert summary["data"]["images"] == 12 and len(summary["data"]["fingerprint"]) == 64
     assert {"foveate", "numpy", "opencv", "surface-distance"} <= set(summary["versions"])
     assert summary["model"]["engine"].startswith("onnxruntime ")
-    for path in (bundle, data, out):
+    text = (written[0] / "summary.json").read_text()
+    for path in (bundle, nasty_data, written[0]):
         assert str(path) not in text and str(path.parent) not in text
 
 
-def test_groups_of_the_data_set_widen_the_interval(
+def test_groups_and_tolerance_of_the_user_are_taken(
     bundle: Path, data: Path, tmp_path: Path
 ) -> None:
-    apart = figures(bundle, data)
     grouped = tmp_path / "grouped"
     shutil.copytree(data, grouped)
     stems = sorted(path.stem for path in (data / "images").iterdir())
     lines = [f"{stem}\tpatient {index // 6}\n" for index, stem in enumerate(stems)]
     (grouped / "groups.tsv").write_text("".join(lines))
-    together = figures(bundle, grouped)
+    apart, together = figures(bundle, data), figures(bundle, grouped, "--tolerance", 50)
     assert (apart["data"]["groups"], together["data"]["groups"]) == (12, 2)
-    one, other = apart["figures"][0]["dice"], together["figures"][0]["dice"]
-    assert one["value"] == pytest.approx(other["value"], rel=1e-12)
-    assert (one["low"], one["high"]) != (other["low"], other["high"])
+    one, other = apart["figures"][0], together["figures"][0]
+    assert one["dice"]["value"] == pytest.approx(other["dice"]["value"], rel=1e-12)
+    assert (one["dice"]["low"], one["dice"]["high"]) != (
+        other["dice"]["low"],
+        other["dice"]["high"],
+    )
+    assert one["surface_dice"]["value"] < other["surface_dice"]["value"]
 
 
 def test_a_single_alone_is_one_method_without_a_box(single: Path, data: Path) -> None:
-    summary = figures(single, data)
-    assert {item["method"] for item in summary["figures"]} == {"single"}
-    assert summary["coarse_miss"] is None and summary["differences"] == []
-
-
-def test_the_tolerance_is_taken(bundle: Path, data: Path) -> None:
-    tight, loose = (figures(bundle, data, "--tolerance", value) for value in (0, 50))
-    assert tight["figures"][0]["surface_dice"]["value"] < 0.9
-    assert (
-        tight["figures"][0]["surface_dice"]["value"] < loose["figures"][0]["surface_dice"]["value"]
-    )
-    assert tight["figures"][0]["dice"] == loose["figures"][0]["dice"]
+    values = figures(single, data)
+    assert {item["method"] for item in values["figures"]} == {"single"}
+    assert values["coarse_miss"] is None and values["differences"] == []
 
 
 def test_a_run_is_evaluated_on_its_validation_images(trained: Path, data: Path) -> None:
@@ -183,39 +163,41 @@ def test_a_run_is_evaluated_on_its_validation_images(trained: Path, data: Path) 
     assert "stage 1" in result.output and "cascade" in result.output
 
 
-def test_classes_the_model_lacks_are_named(bundle: Path, tmp_path: Path) -> None:
-    kind, text = mistake(bundle, make(tmp_path / "d", (0, 1, 2, 3)))
-    assert kind is DataError and "masks of 3 classes" in text and "i0" in text and "lesion" in text
-
-
 def test_a_wrong_single_is_named(
     bundle: Path, single: Path, trained: Path, data: Path, tmp_path: Path
 ) -> None:
     kind, text = mistake(bundle, data, "--single", trained)
     assert kind is BundleError and "run is a cascade" in text and "--stages single" in text
     other = tmp_path / "other"
-    train(data, other, "--set", "num_epochs=1", "--stages", "single")
+    shutil.copytree(single, other)
+    record = read_run(other)
+    record["spec"]["classes"] = ["background", "class 1"]
+    write_run(other, record)
     kind, text = mistake(bundle, data, "--single", other)
     assert kind is BundleError and "class 1" in text and "lesion" in text
     kind, text = mistake(single, data, "--single", single)
     assert kind is BundleError and "single network itself" in text
 
 
-def test_what_is_not_a_model_is_named(data: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_model_is_named(data: Path, bundle: Path, tmp_path: Path) -> None:
     for arguments in ((tmp_path, data), (bundle, data, "--single", tmp_path)):
         kind, text = mistake(*arguments)
         assert kind is BundleError and "neither a bundle" in text and str(tmp_path) in text
 
 
-def test_bad_data_is_named_before_any_work(bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_bad_data_is_named_before_any_work(
+    bundle: Path, trained: Path, data: Path, tmp_path: Path
+) -> None:
+    kind, text = mistake(bundle, make(tmp_path / "classes", (0, 1, 2, 3)))
+    assert kind is DataError and "masks of 3 classes" in text and "i0" in text and "lesion" in text
     stems = tmp_path / "list.txt"
-    stems.write_text("nobody\n")
-    kind, text = mistake(bundle, data, "--list", stems)
-    assert kind is DataError and "nobody" in text
-    stems.write_text("\n")
-    kind, text = mistake(bundle, data, "--list", stems)
-    assert kind is DataError and "empty" in text
+    for content, said in (("nobody\n", "nobody"), ("\n", "empty")):
+        stems.write_text(content)
+        kind, text = mistake(bundle, data, "--list", stems)
+        assert kind is DataError and said in text
     root = make(tmp_path / "d", (0, 255))
+    kind, text = mistake(trained, root)
+    assert kind is DataError and "have no image" in text and "--list" in text
     (root / "masks" / "i1.png").unlink()
     kind, text = mistake(bundle, root)
     assert kind is DataError and "no mask: i1" in text
@@ -224,24 +206,16 @@ def test_bad_data_is_named_before_any_work(bundle: Path, data: Path, tmp_path: P
     assert kind is DataError and "9x9" in text and "16x16" in text
 
 
-def test_validation_stems_that_are_elsewhere_are_explained(trained: Path, tmp_path: Path) -> None:
-    kind, text = mistake(trained, make(tmp_path / "d", (0, 255)))
-    assert kind is DataError and "have no image" in text and "--list" in text
-
-
-def test_places_that_cannot_be_written_are_named(bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_options_that_cannot_work_are_named(bundle: Path, data: Path, tmp_path: Path) -> None:
     taken = tmp_path / "file"
     taken.write_text("")
     kind, text = mistake(bundle, data, "--out", taken)
     assert kind is SettingsError and str(taken) in text and "folder" in text
     kind, text = mistake(bundle, data, "--csv", tmp_path / "none" / "a.csv")
     assert kind is SettingsError and "none" in text
-
-
-@pytest.mark.parametrize("value", ["-1", "nan", "inf"])
-def test_a_tolerance_that_is_no_distance_is_refused(bundle: Path, data: Path, value: str) -> None:
-    kind, text = mistake(bundle, data, "--tolerance", value)
-    assert kind is SettingsError and "--tolerance" in text
+    for value in ("-1", "nan", "inf"):
+        kind, text = mistake(bundle, data, "--tolerance", value)
+        assert kind is SettingsError and "--tolerance" in text
 
 
 def python(code: str) -> str:

@@ -1,0 +1,54 @@
+"""What contradicts itself in a result is found, by the rule that looks at it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from foveate.benchmarks.schema.consistency import find_issues
+from tests.benchmarks import benchmark_results as made
+
+HIGH = {"median": 4.2, "low": 4.1, "high": 4.3}
+LOST = made.parity(disagreement=0.98, dice_change=-0.9135, held=False)
+LIES: list[tuple[str, str, Any, str]] = [
+    ("latency", "rows.0.stages.execute", made.times(made.seconds(4e-5)), "the stages add up to"),
+    ("latency", "rows.0.elapsed_s", 1730.0, "the clock on the wall said"),
+    ("latency", "rows.0.call.p99_ms", 40.0, "p99_ms is"),
+    ("latency", "rows.1.whole.mean_ms", 150.0, "mean_ms is"),
+    ("latency", "rows.0.stages.decode", made.times(made.seconds(0.007, 39)), "numbers of samples"),
+    ("latency", "rows.0.overhead", HIGH, "times the bare engine"),
+    ("compare", "methods.1.ratio", HIGH, "PyTorch eager: a ratio of 4.2"),
+    ("compare", "methods.0.key", "other", "foveate itself was not measured"),
+    ("throughput", "files.images_per_second", 40.0, "above the ceiling"),
+    ("throughput", "roofline.share", 1.4, "measured peaks allow"),
+    ("throughput", "grid.0.share", HIGH, "times the bare engine's rate"),
+]
+
+
+@pytest.mark.parametrize(("kind", "place", "value", "said"), LIES, ids=[x[1] for x in LIES])
+def test_a_lie_is_found(kind: str, place: str, value: Any, said: str) -> None:
+    result = made.RESULTS[kind]()
+    assert find_issues(result) == []
+    *path, name = place.split(".")
+    part: Any = result["results"]
+    for key in path:
+        part = part[int(key) if isinstance(part, list) else key]
+    part[name] = value
+    assert any(said in issue for issue in find_issues(result)), find_issues(result)
+
+
+@pytest.mark.parametrize(
+    ("parity", "said"),
+    [
+        ({}, "no parity was measured"),
+        ({"openvino fp32": made.parity()}, f"{made.VARIANT}: no parity was measured"),
+        (
+            {made.VARIANT: LOST},
+            "disagreement 0.9800, expected at most 0.001, Dice change -0.9135",
+        ),
+    ],
+)
+def test_a_speed_without_parity_is_an_issue(parity: dict[str, Any], said: str) -> None:
+    result = {**made.latency_result(), "parity": parity}
+    assert any(said in issue for issue in find_issues(result)), find_issues(result)
