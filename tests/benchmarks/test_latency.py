@@ -15,9 +15,6 @@ from foveate.benchmarks.measure.latency import offered_load
 from foveate.benchmarks.schema.consistency import find_issues
 from foveate.benchmarks.schema.result_files import read_result
 from foveate.runtime.cascade import session as session_module
-from foveate.runtime.result import Timings
-from tests.benchmarks import lying_engines
-from tests.benchmarks.test_parity import offer
 from tests.conftest import run
 
 QUICK = (
@@ -56,15 +53,6 @@ def test_stages_add_up_and_all_is_told(bundle: Path, tmp_path: Path) -> None:
     assert read_result(out)["results"] == found["results"]
 
 
-def test_a_sleeping_engine_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    offer(monkeypatch, "onnxruntime", lying_engines.SleepingEngine)
-    code, found, errors = measure(bundle)
-    assert code == 1
-    row = found["results"]["rows"][0]
-    assert row["stages"]["execute"]["min_ms"] >= 1000 * lying_engines.SLEEP_SECONDS
-    assert "times the bare engine" in errors and "in execute" in errors
-
-
 def test_time_between_the_stages_is_not_lost(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that sleeps after its clock has stopped."""
     check = session_module.results_of
@@ -77,26 +65,6 @@ def test_time_between_the_stages_is_not_lost(bundle: Path, monkeypatch: pytest.M
     code, _, errors = measure(bundle)
     assert code == 1
     assert "time is spent outside the stages" in errors
-
-
-def test_seconds_for_milliseconds_are_found(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def seconds(*milliseconds: float) -> Timings:
-        return Timings(*(value / 1000 for value in milliseconds))
-
-    monkeypatch.setattr(session_module, "Timings", seconds)
-    code, _, errors = measure(bundle, "--size", "1024")
-    assert code == 1
-    assert "or one is in another unit" in errors
-
-
-def test_all_times_in_seconds_are_found(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    true = latency.distribution
-    monkeypatch.setattr(
-        latency, "distribution", lambda seconds: true([value / 1000 for value in seconds])
-    )
-    code, _, errors = measure(bundle)
-    assert code == 1
-    assert "are the times in milliseconds?" in errors
 
 
 def test_slow_files_are_said_to_be_the_limit(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
