@@ -23,14 +23,17 @@ def networks(spec: CascadeSpec, choice: NetworkChoice) -> tuple[Network, Network
 
 
 def load_encoder(stage1: nn.Module, settings: Settings) -> None:
-    """Put the weights of the file in ``encoder_weights`` into a network's encoder.
+    """Put the weights that ``encoder_weights`` names into a network's encoder.
 
-    SettingsError says what is wrong with the file.
+    SettingsError says what is wrong with a file.
     """
-    from foveate.train.networks.encoders import EncoderUNet, load_encoder_file
+    from foveate.train.networks.encoders import EncoderUNet, load_encoder_file, load_imagenet
 
     assert isinstance(stage1, EncoderUNet)
-    load_encoder_file(stage1, settings.network_choice, Path(settings.encoder_weights))
+    if settings.encoder_weights == "imagenet":
+        load_imagenet(stage1, settings.network_choice)
+    else:
+        load_encoder_file(stage1, settings.network_choice, Path(settings.encoder_weights))
 
 
 def network(choice: NetworkChoice, inputs: int, outputs: int) -> Network:
