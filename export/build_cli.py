@@ -72,7 +72,7 @@ SAME_NAMES = (
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Also write the plan to a file, and FILE.json beside it.",
+    help="Also write the plan to a file, and FILE.json next to it.",
 )
 @click.option(
     "--import",
@@ -140,8 +140,8 @@ def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
         f"{record.build_seconds:.1f} s. {cache.path(record.key, '.plan')}"
     )
     if given["out"]:
-        beside = export_plan(cache, record, given["out"])
-        bar.log(f"Copied to {given['out']} and {beside}")
+        record_path = export_plan(cache, record, given["out"])
+        bar.log(f"Copied to {given['out']} and {record_path}")
     return 0
 
 

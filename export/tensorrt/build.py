@@ -151,7 +151,7 @@ def _timing_path(kit: Toolkit, log_path: Path) -> Path:
 
 
 def _keep_timings(config: Any, options: BuildOptions, kit: Toolkit, log_path: Path) -> None:
-    """Write the timing cache back beside the plan."""
+    """Write the timing cache back next to the plan."""
     timings = config.get_timing_cache() if options.timing_cache else None
     if timings is not None:
         _timing_path(kit, log_path).write_bytes(bytes(timings.serialize()))
