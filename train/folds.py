@@ -83,7 +83,7 @@ def train_folds(dataset: DataSet, settings: Settings, request: TrainRequest, cou
     the others continue. SettingsError for stages that are not a whole model, DataError where there
     are fewer groups than folds.
     """
-    if request.stages not in ("both", "single"):
+    if request.stages in ("1", "2"):
         raise SettingsError(f"--folds goes with --stages both or single; got {request.stages}")
     if count < 2:
         raise SettingsError(f"--folds is {count}; expected 2 or more")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import DataError, EngineError
+from foveate.train.configure import Choice, configure
 from foveate.train.data.dataset import DataSet, load_dataset, read_stems
+from foveate.train.data.survey import survey
 from foveate.train.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,24 +48,27 @@ class Run:
 class TrainRequest:
     """What one call of training asks for next to its settings.
 
-    ``stages`` is both, 1, 2 or single. ``validation`` are the stems to validate on; None draws
-    them. ``watch`` is called after every epoch, as ``TrainingJob.watch`` is. The networks start
-    from the weights of the run ``init``.
+    ``stages`` is both, 1, 2 or single; None has it chosen. ``validation`` are the stems to
+    validate on; None draws them. ``watch`` is called after every epoch, as ``TrainingJob.watch``
+    is. The networks start from the weights of the run ``init``. ``choices`` are those that were
+    made from the data.
     """
 
     out: Path
-    stages: str = "both"
+    stages: str | None = None
     resume: bool = False
     validation: tuple[str, ...] | None = None
     watch: Watch = lambda stage, row: None
     init: Path | None = None
+    choices: tuple[Choice, ...] = ()
 
 
 def train(
     settings: Settings | None = None,
     *,
     out: str | Path,
-    stages: str = "both",
+    stages: str | None = None,
+    budget: str = "balanced",
     resume: bool = False,
     stem_list: str | Path | None = None,
     init: str | Path | None = None,
@@ -71,18 +76,45 @@ def train(
 ) -> Run:
     """Train on ``data_dir`` and return the run written to the folder ``out``.
 
-    ``values`` are settings by name and go over ``settings``: ``train(data_dir="data/phantoms",
-    out="runs/first", num_epochs=10)``. ``stages`` is both, 1, 2 or single; ``resume`` goes on with
-    the run in ``out``; ``stem_list`` is a file of stems instead of ``train.txt``; ``init`` is a run
-    whose weights the networks begin with. The log goes to stdout.
+    ``values`` are settings by name: ``train(data_dir="data/phantoms", out="runs/first",
+    num_epochs=10)``; what they leave out is chosen from the data within ``budget`` (fast, balanced
+    or best). With ``settings`` nothing is chosen; ``values`` go over them. ``stages`` is both, 1, 2
+    or single; ``resume`` goes on with the run in ``out``; ``stem_list`` is a file of stems instead
+    of ``train.txt``; ``init`` is a run whose weights the networks begin with. The log goes to
+    stdout.
 
     Raises SettingsError, DataError, BundleError, EngineError and FoveateError.
     """
-    chosen = (settings or Settings()).but(**values)
-    dataset = open_data(chosen, Path(stem_list) if stem_list else None)
+    given = values if settings is None else settings.but(**values).as_dict()
+    dataset = open_data(Settings(**given), Path(stem_list) if stem_list else None)
+    request = TrainRequest(Path(out), stages, resume, init=Path(init) if init else None)
+    chosen, request = configured(dataset, given, request, budget)
     with explain_resume_on_interrupt(Path(out)):
-        request = TrainRequest(Path(out), stages, resume, init=Path(init) if init else None)
         return train_on(dataset, chosen, request)
+
+
+def configured(
+    dataset: DataSet, given: Mapping[str, Any], request: TrainRequest, budget: str
+) -> tuple[Settings, TrainRequest]:
+    """Return settings and request with what was not given chosen from the data, and say what.
+
+    A run that is continued has its choices already.
+    """
+    if (request.resume or request.stages == "2") and (request.out / RUN_FILE).exists():
+        from foveate.train.runs.run import read_run
+
+        record = read_run(request.out)
+        whole = "single" if record["kind"] == "single" else "both"
+        settings = Settings(**{**record["settings"], **given})
+        return settings, replace(request, stages=request.stages or whole)
+    bar = _bar()
+    measured = survey(dataset, lambda done, total: bar.update("measuring targets", done, total))
+    found = configure(measured, given, request.stages, budget)
+    if found.choices:
+        bar.log("Chosen from the data; --set NAME=VALUE overrides:")
+    for choice in found.choices:
+        bar.log(f"  {choice.words}")
+    return found.settings, replace(request, stages=found.stages, choices=found.choices)
 
 
 @contextmanager
@@ -141,7 +173,9 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
     return dataset
 
 
-def preview_of(dataset: DataSet, settings: Settings, folder: Path, stages: str) -> list[Path]:
+def preview_of(
+    dataset: DataSet, settings: Settings, folder: Path, stages: str | None
+) -> list[Path]:
     """Write pictures of what the networks will see into a folder and return their paths."""
     try:
         from foveate.train.preview.sheets import write_preview
@@ -150,7 +184,7 @@ def preview_of(dataset: DataSet, settings: Settings, folder: Path, stages: str) 
         raise EngineError(f"a preview needs {error.name}: pip install 'foveate[train]'") from None
     bar = Bar()
     return write_preview(
-        TrainingJob(dataset, settings, folder, stages, False, bar.log, bar.update), folder
+        TrainingJob(dataset, settings, folder, stages or "both", False, bar.log, bar.update), folder
     )
 
 
@@ -170,8 +204,9 @@ def train_on(dataset: DataSet, settings: Settings, request: TrainRequest) -> Run
         request.watch(stage, row)
 
     job = TrainingJob(
-        dataset, settings, request.out, request.stages, request.resume, bar.log, bar.update, watch,
-        request.init, request.validation,
+        dataset, settings, request.out, request.stages or "both", request.resume, bar.log,
+        bar.update, watch, request.init, request.validation,
+        tuple(choice.words for choice in request.choices),
     )  # fmt: skip
     try:
         record = _as_it_is(job) if request.resume and is_finished(job) else fit(job)

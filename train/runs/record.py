@@ -39,6 +39,7 @@ class TrainingJob:
     learning rate), seconds. What it raises ends the training; the run can be resumed.
     ``init`` is a run whose weights the networks begin with.
     ``validation`` are the stems to validate on, as a fold has them; None draws ``val_fraction``.
+    ``choices`` are settings that were chosen from the data, each line with its reason.
     """
 
     dataset: DataSet
@@ -51,6 +52,7 @@ class TrainingJob:
     watch: Callable[[str, Mapping[str, Any]], None] = _unwatched
     init: Path | None = None
     validation: tuple[str, ...] | None = None
+    choices: tuple[str, ...] = ()
 
 
 def start_record(job: TrainingJob) -> dict[str, Any]:
@@ -156,6 +158,7 @@ def new_record(job: TrainingJob) -> dict[str, Any]:
         "kind": _kind(job.stages),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "settings": settings.as_dict(),
+        "chosen": list(job.choices),
         "spec": spec.as_dict(),
         "data": {
             "name": dataset.root.resolve().name,
