@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -76,7 +77,7 @@ def _median(values: Sequence[int]) -> int:
     return int(np.median(values))
 
 
-def _extent(stats: npt.NDArray[np.int32]) -> tuple[int, int, int, int]:
+def _extent(stats: npt.NDArray[Any]) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of the box around all components."""
     left, top = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
     right = left + stats[:, cv2.CC_STAT_WIDTH]
