@@ -20,23 +20,23 @@ def choice(name: str) -> NetworkChoice:
     return NetworkChoice(name, 4, 3 if name in ENCODERS else 2)
 
 
-def trained_cascade(spec: CascadeSpec, name: str, loss: str = "cross_entropy_dice") -> TorchCascade:
+def trained_cascade(spec: CascadeSpec, name: str) -> TorchCascade:
     """Return a cascade whose stages have had two steps; every class wins somewhere.
 
     Stage 2 begins with stage 1's weights, as in a training.
     """
     torch.manual_seed(3)
     stage1, stage2 = networks(spec, choice(name))
-    fit(stage1, loss, len(spec.classes) - 1)
+    fit(stage1, len(spec.classes) - 1)
     if stage2 is not None:
         stage2.start_from(stage1)
-        fit(stage2, loss, len(spec.classes) - 1)
+        fit(stage2, len(spec.classes) - 1)
     return TorchCascade(spec, stage1, stage2).eval()
 
 
-def fit(network: Network, loss: str, classes: int) -> None:
+def fit(network: Network, classes: int) -> None:
     """Take two steps on noise; then centre the logits, so that no class wins everywhere."""
-    loss_of = loss_function(Settings(loss=loss))
+    loss_of = loss_function(Settings())
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
     inputs = torch.randn(4, network.inputs, 32, 32)
     target = torch.rand(4, classes, 32, 32) / classes
