@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import nn
 
+from foveate.export.bundle import ExportJob, export
 from foveate.export.folding import folded
+from foveate.export.image_sets import Images, ImageSets
+from foveate.export.source import Source
 from foveate.runtime.spec import CascadeSpec
+from foveate.train.data.dataset import Case
 from foveate.train.fitting.losses import loss_function
 from foveate.train.networks.base import Network
 from foveate.train.networks.build import networks
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.settings.network_choice import ENCODERS, NetworkChoice
 from foveate.train.settings.settings import Settings
+from tests.drawing import ellipse
 
 
 def choice(name: str) -> NetworkChoice:
@@ -60,3 +68,13 @@ def folded_pair(cascade: TorchCascade) -> tuple[nn.Module, nn.Module | None]:
     """Return both networks as the exporter wants them."""
     stage2 = None if cascade.stage2 is None else folded(cascade.stage2)
     return folded(cascade.stage1), stage2
+
+
+def exported(name: str, cascade: TorchCascade, out: Path, *precisions: str) -> Path:
+    """Write a bundle of a cascade whose network has a name; its parity is measured on a drawing."""
+    data = {"name": "drawn", "licence": "CC0"}
+    facts = {"kind": "cascade", "network": choice(name).as_dict(), "data": data}
+    images = Images([Case("ellipse", ellipse(100, 140) * np.uint8(200), None)], "a drawing")
+    source, sets = Source(cascade, facts, {}), ImageSets(images, None)
+    export(ExportJob(source, out, precisions or ("fp32",), sets, False, lambda *step: None))
+    return out
