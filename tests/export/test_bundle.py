@@ -81,12 +81,8 @@ def test_an_unknown_precision_is_named(trained: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_single_run_exports_with_the_same_signature(data: Path, tmp_path: Path) -> None:
-    from tests.conftest import train
-
-    folder = tmp_path / "single"
-    assert train(data, folder, "--stages", "single", "--set", "num_epochs=1").exception is None
-    result = run("export", folder, "--out", tmp_path / "b")
+def test_a_single_run_exports_with_the_same_signature(single: Path, tmp_path: Path) -> None:
+    result = run("export", single, "--out", tmp_path / "b")
     assert result.exception is None, result.exception
     with Cascade.load(tmp_path / "b") as cascade:
         found = cascade(np.zeros((90, 50), np.uint8), probabilities=True)

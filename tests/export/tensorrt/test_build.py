@@ -38,12 +38,12 @@ SMALL_BINARY, WIDE = small_spec(), small_spec("uint16", 2)
 KINDS = {
     "box, fp32": (SMALL_BINARY, "fp32"),
     "box of 16 bits, two classes, fp16": (WIDE, "fp16"),
-    "tiles, two classes, fp16": (tiled(WIDE, 3, 0.25), "fp16"),
     "own size, fp16": (replace(small_spec(single=True), pad_multiple=4), "fp16"),
 }
 MORE_KINDS = {
     "box, fp16": (SMALL_BINARY, "fp16"),
     "box of 16 bits, two classes, fp32": (WIDE, "fp32"),
+    "tiles, two classes, fp16": (tiled(WIDE, 3, 0.25), "fp16"),
     "tiles, fp32": (tiled(SMALL_BINARY, 3, 0.25), "fp32"),
     "all tiles, fp32": (tiled(SMALL_BINARY, 0, 0.5), "fp32"),
     "all tiles, two classes, fp16": (tiled(WIDE, 0, 0.5), "fp16"),
