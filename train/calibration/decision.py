@@ -166,7 +166,7 @@ class _BoxJudge:
         rows = []
         for stem in self.stems:
             coarse = torch.from_numpy(self.crops.regions.foreground[stem][0].astype(np.float32))
-            box = box_of(coarse, self.crops.views[stem], spec.region, self.crops.size)
+            box = box_of(coarse, self.crops.source.views[stem], spec.region, self.crops.size)
             if (stem, box) not in self.known:
                 self.known[stem, box] = self._dice(stem, box)
             rows.append(self.known[stem, box])
@@ -174,7 +174,7 @@ class _BoxJudge:
 
     def _dice(self, stem: str, box: Box) -> list[list[float]]:
         """Return the class Dice for each threshold, in the whole image: empty outside the box."""
-        cascade, truth = self.cascade, self.crops.full.get(stem)[1]
+        cascade, truth = self.cascade, self.crops.source.full.get(stem)[1]
         assert cascade.stage2 is not None
         inputs, _ = self.crops.tensors(stem, *self.crops.region(stem, box))
         x0, y0, x1, y1 = map(int, box)

@@ -33,7 +33,6 @@ class DataSet:
     encoding: str
     classes: int
     input_type: str
-    present: dict[str, tuple[int, ...]]
     fingerprint: str
     unpaired: tuple[str, ...] = ()
     contents: dict[str, Contents] = field(default_factory=dict)
@@ -80,19 +79,16 @@ def load_dataset(
     _check_pairs(root, chosen, images, masks)
     digest = hashlib.sha256()
     values: set[int] = set()
-    present: dict[str, tuple[int, ...]] = {}
     contents: dict[str, Contents] = {}
     for index, stem in enumerate(chosen):
         header, mask = _checked_mask(images[stem], masks[stem])
         contents[stem] = contents_of(header, count_values(mask))
-        present[stem] = tuple(contents[stem].areas)
-        values.update(present[stem])
+        values.update(contents[stem].areas)
         digest.update(f"{stem}\0{images[stem].stat().st_size}\0".encode())
         digest.update(hashlib.sha256(np.ascontiguousarray(mask).data).digest())
         progress(index + 1, len(chosen))
     encoding, classes = _encoding(values, root / mask_dir_name)
     if encoding == "255":
-        present = {stem: tuple(min(v, 1) for v in found) for stem, found in present.items()}
         contents = {stem: item.binary() for stem, item in contents.items()}
     return DataSet(
         root=root,
@@ -103,7 +99,6 @@ def load_dataset(
         encoding=encoding,
         classes=classes,
         input_type="uint16" if any(item.bits > 8 for item in contents.values()) else "uint8",
-        present=present,
         fingerprint=digest.hexdigest(),
         unpaired=tuple(sorted(set(masks) - set(images))),
         contents=contents,

@@ -16,17 +16,11 @@ from foveate.train.calibration.decision import choose_threshold
 from foveate.train.data.augment import augmentation
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.full_views import FullCrops, WholeAtOwnSize
-from foveate.train.data.views import (
-    StemSampler,
-    WholeImages,
-    WholeView,
-    whole_item,
-    whole_views,
-)
+from foveate.train.data.views import ViewSource, WholeImages, WholeView, whole_item, whole_views
 from foveate.train.fitting.distributed import Processes, join
 from foveate.train.fitting.schedule import share_of_seconds
 from foveate.train.fitting.stage2 import Stage2
-from foveate.train.fitting.steps import Task
+from foveate.train.fitting.steps import Items, Task, Views
 from foveate.train.fitting.trainer import Trainer
 from foveate.train.networks.base import Network
 from foveate.train.networks.build import networks
@@ -94,15 +88,13 @@ def _fit_stage1(
     job, record = trainer.job, trainer.record
     spec = CascadeSpec.from_dict(record["spec"])
     training, validation = record["data"]["training"], record["data"]["validation"]
-    sampler, augment = StemSampler(job.dataset, training), augmentation(job.settings)
+    augment = augmentation(job.settings)
+    source = ViewSource(full, views, training, spec, augment, job.settings.seed)
+    data: Views = FullCrops(source) if spec.pad_multiple else WholeImages(source)
+    items: Items = [whole_item(views[stem], spec) for stem in validation]
     if spec.pad_multiple:
-        data = FullCrops(full, sampler, spec, augment, job.settings.seed)
         items = WholeAtOwnSize(full, validation, spec)
-        task = Task("stage1", "Stage 1", data, items, len(training))
-    else:
-        whole = WholeImages(views, sampler, spec, augment, job.settings.seed)
-        found = [whole_item(views[stem], spec) for stem in validation]
-        task = Task("stage1", "Stage 1", whole, found, len(training))
+    task = Task("stage1", "Stage 1", data, items, len(training))
     seconds = share_of_seconds(job.settings, job.stages, 1.0)
     trainer.fit(replace(task, seconds=seconds), network)
 

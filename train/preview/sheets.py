@@ -24,7 +24,7 @@ from foveate.train.data.views import (
     FloatArray,
     RegionCrops,
     Regions,
-    StemSampler,
+    ViewSource,
     WholeImages,
     class_shares,
     full_scale,
@@ -151,15 +151,13 @@ class _Sheets:
         who = "the network" if self.spec.stage2 is None else "stage 1"
         rows = []
         for row, pick in enumerate(self.picks):
-            items: FullCrops | WholeImages
-            tiles = []
+            items: FullCrops | WholeImages = WholeImages(self._source(pick))
+            view, tiles = self.views[pick.stem], []
             if self.spec.pad_multiple:
-                items = self._crops(pick)
+                items = FullCrops(self._source(pick))
             else:
-                view = self.views[pick.stem]
-                plain = self._tile(pick, view.image.astype(np.float32), view.target(), "as it is")
-                items = self._whole(pick)
-                tiles.append(plain)
+                pixels = view.image.astype(np.float32)
+                tiles.append(self._tile(pick, pixels, view.target(), "as it is"))
             for number in range(VARIANTS):
                 index = row * VARIANTS + number  # other changes in every row
                 pixels, target = (tensor.numpy() for tensor in items[index])
@@ -214,29 +212,15 @@ class _Sheets:
         truth = view.target().sum(axis=0)
         box = box_of(torch.from_numpy(truth), view, region, size)
         hints = {pick.stem: [truth.astype(np.float16)]}
-        regions = Regions(hints, {pick.stem: [box]}, {pick.stem: box})
-        return RegionCrops(
-            self.full, self.views, regions, self._sampler(pick), self.spec, self.augment,
-            self.job.settings.seed,
-        )  # fmt: skip
+        return RegionCrops(self._source(pick), Regions(hints, {pick.stem: [box]}, {pick.stem: box}))
 
     def _tile_crops(self, pick: Pick) -> TileCrops:
         truth = torch.from_numpy(self.views[pick.stem].target().sum(axis=0)) + DOUBT
-        return TileCrops(
-            self.full, self.views, {pick.stem: [truth]}, self._sampler(pick), self.spec,
-            self.augment, self.job.settings.seed,
-        )  # fmt: skip
+        return TileCrops(self._source(pick), {pick.stem: [truth]})
 
-    def _whole(self, pick: Pick) -> WholeImages:
+    def _source(self, pick: Pick) -> ViewSource:
         seed = self.job.settings.seed
-        return WholeImages(self.views, self._sampler(pick), self.spec, self.augment, seed)
-
-    def _crops(self, pick: Pick) -> FullCrops:
-        seed = self.job.settings.seed
-        return FullCrops(self.full, self._sampler(pick), self.spec, self.augment, seed)
-
-    def _sampler(self, pick: Pick) -> StemSampler:
-        return StemSampler(self.dataset, [pick.stem])
+        return ViewSource(self.full, self.views, [pick.stem], self.spec, self.augment, seed)
 
     def _image(self, pick: Pick) -> Tile:
         """Return an image made small, its mask outlined, with words on it."""
