@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from foveate.export.parity import measure, torch_masks
+from foveate.export.parity import measure
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, SettingsError
@@ -40,7 +40,7 @@ def test_the_masks_are_the_trained_cascades(bundle: Path, trained: Path, data: P
     with Cascade.load(bundle) as cascade:
         for path in image_paths(data / "images"):
             image = read_image(path)
-            mask, boxes = torch_masks(reference, image)
+            mask, boxes = reference.segment(image)
             result = cascade(image)
             union = max(1, np.count_nonzero((mask > 0) | (result.mask > 0)))
             assert np.count_nonzero(mask != result.mask) / union <= 0.001

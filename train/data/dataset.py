@@ -117,27 +117,23 @@ def read_stems(path: Path) -> list[str]:
 
 
 def split_validation(
-    dataset: DataSet, fraction: float, seed: int
+    dataset: DataSet, fraction: float, seed: int, chosen: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (training, validation) stems; a group is never on both sides.
 
     Whole groups go to validation, in the order of a seeded shuffle, until ``fraction`` of the
-    images is there.
+    images is there; or the stems ``chosen`` do.
     """
-    members = _members(dataset)
-    if len(members) < 2:
-        raise DataError(
-            f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
-            "expected at least two groups, one to train on and one to validate on"
+    validation = set(chosen or ())
+    if chosen is None:
+        members, names = _shuffled_groups(
+            dataset, seed, 2, "two groups, one to train on and one to validate on"
         )
-    names = sorted(members)
-    order = np.random.default_rng(seed).permutation(len(names))
-    expected = max(1, round(fraction * len(dataset.stems)))
-    validation: set[str] = set()
-    for index in order[:-1]:
-        if len(validation) >= expected:
-            break
-        validation.update(members[names[index]])
+        expected = max(1, round(fraction * len(dataset.stems)))
+        for name in names[:-1]:
+            if len(validation) >= expected:
+                break
+            validation.update(members[name])
     return (
         tuple(stem for stem in dataset.stems if stem not in validation),
         tuple(stem for stem in dataset.stems if stem in validation),
@@ -150,26 +146,31 @@ def split_folds(dataset: DataSet, count: int, seed: int) -> tuple[tuple[str, ...
     Groups go to the fold that has the fewest images, the largest group first, groups of one size
     in the order of a seeded shuffle. DataError when there are fewer groups than folds.
     """
-    members = _members(dataset)
-    if len(members) < count:
-        raise DataError(
-            f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
-            f"expected at least one group for each of {count} folds"
-        )
-    names = sorted(members)
-    shuffled = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
+    members, names = _shuffled_groups(dataset, seed, count, f"one group for each of {count} folds")
     folds: list[set[str]] = [set() for _ in range(count)]
-    for name in sorted(shuffled, key=lambda name: -len(members[name])):
+    for name in sorted(names, key=lambda name: -len(members[name])):
         min(folds, key=len).update(members[name])
     return tuple(tuple(stem for stem in dataset.stems if stem in fold) for fold in folds)
 
 
-def _members(dataset: DataSet) -> dict[str, list[str]]:
-    """Return the stems of each group; a stem without one is a group of its own."""
+def _shuffled_groups(
+    dataset: DataSet, seed: int, least: int, expected: str
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the stems of each group, and the groups' names shuffled; DataError for too few.
+
+    A stem without a group is a group of its own.
+    """
     members: dict[str, list[str]] = {}
     for stem in dataset.stems:
         members.setdefault(dataset.groups.get(stem, stem), []).append(stem)
-    return members
+    if len(members) < least:
+        raise DataError(
+            f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
+            f"expected at least {expected}"
+        )
+    names = sorted(members)
+    order = np.random.default_rng(seed).permutation(len(names))
+    return members, [names[index] for index in order]
 
 
 def _files(folder: Path) -> dict[str, Path]:

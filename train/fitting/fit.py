@@ -26,27 +26,23 @@ from foveate.train.networks.base import Network
 from foveate.train.networks.build import networks
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.runs.initial import Initial
-from foveate.train.runs.record import TrainingJob, start_record
+from foveate.train.runs.job import TrainingJob
+from foveate.train.runs.record import is_finished, start_record
 
 
 def fit(job: TrainingJob) -> dict[str, Any]:
-    """Train what ``job.stages`` names (both, 1, 2 or single) and return the run's record.
+    """Train what ``job.stages`` names and return the run's record; a finished run stays as it is.
 
-    Started by ``torchrun`` every process calls it; the first alone writes and logs.
+    Started by ``torchrun`` every process calls it; the first alone writes.
     """
+    if job.resume and is_finished(job):
+        record = start_record(job)
+        Initial(job, record)  # refuses what training on would refuse
+        return record
     processes = join(job.settings.device, job.settings.batch_size)
-    record = _fit(job if processes.first else _quiet(job), processes)
+    record = _fit(job, processes)
     processes.leave()
     return record
-
-
-def _quiet(job: TrainingJob) -> TrainingJob:
-    return replace(
-        job,
-        log=lambda text: None,
-        progress=lambda text, done, total: None,
-        watch=lambda stage, row: None,
-    )
 
 
 def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:

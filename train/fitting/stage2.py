@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import torch
@@ -186,5 +186,5 @@ class Stage2:
             self.spec.region, threshold=best.threshold, margin=best.margin, opening=best.opening
         )
         self.record["spec"] = replace(self.spec, region=region).as_dict()
-        self.record["stages"]["stage1"]["boxes"] = [row.as_dict() for row in table]
+        self.record["stages"]["stage1"]["boxes"] = [asdict(row) for row in table]
         self.trainer.write()

@@ -33,7 +33,8 @@ from foveate.train.data.views import (
 from foveate.train.preview.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
 from foveate.train.preview.summary import percent, small_targets, summary
 from foveate.train.reference.tiles import tile_boxes
-from foveate.train.runs.record import TrainingJob, new_record
+from foveate.train.runs.job import TrainingJob
+from foveate.train.runs.record import new_record
 
 SHOWN = 8
 VARIANTS = 4
@@ -90,8 +91,8 @@ STRETCHED = (
 Grey = npt.NDArray[np.uint8]
 
 
-def write_preview(job: TrainingJob, folder: Path) -> list[Path]:
-    """Say what the data is, write sheets of it to ``folder`` and return their paths."""
+def write_preview(job: TrainingJob) -> list[Path]:
+    """Say what the data is, write sheets of it to the job's folder and return their paths."""
     record = new_record(job)
     training, validation = record["data"]["training"], record["data"]["validation"]
     spec = CascadeSpec.from_dict(record["spec"])
@@ -109,12 +110,12 @@ def write_preview(job: TrainingJob, folder: Path) -> list[Path]:
         found["3-stage2.png"] = sheets.stage2()
     paths = []
     for name, sheet in found.items():
-        paths.append(folder / name)
+        paths.append(job.folder / name)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            job.folder.mkdir(parents=True, exist_ok=True)
             write_sheet(paths[-1], sheet)
         except OSError as error:
-            raise OutputError(f"{error.filename or folder}: {error.strerror}") from error
+            raise OutputError(f"{error.filename or job.folder}: {error.strerror}") from error
     return paths
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train.networks.build import load_encoder
-from foveate.train.runs.record import TrainingJob
+from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.run import check_tensors, data_named, load_tensors, read_run
 
 SHAPE = {"network": "unet", "width": 0, "depth": 0}
