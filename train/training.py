@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
         settings.image_dir_name,
         settings.mask_dir_name,
         read_stems(stem_list) if stem_list else None,
-        lambda done, total: bar.update("checking the data", done, total),
+        partial(bar.update, "checking the data"),
     )
     bar.log(
         f"{len(dataset.stems)} images, {dataset.classes} foreground class(es), masks stored as "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:
         full,
         [*record["data"]["training"], *record["data"]["validation"]],
         spec.stage1,
-        lambda done, total: job.progress("preparing views", done, total),
+        partial(job.progress, "preparing views"),
     )
     if spec.normalisation.mode == "constants":
         constants = _constants([views[stem] for stem in record["data"]["training"]])

@@ -1,4 +1,4 @@
-"""What came of a study: ``trials.csv``, ``trials.png``, and the table of the terminal."""
+"""Report a study: ``trials.csv``, ``trials.png``, and the table of the terminal."""
 
 from __future__ import annotations
 
