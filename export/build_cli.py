@@ -15,7 +15,6 @@ from foveate.runtime.errors import SettingsError
 if TYPE_CHECKING:
     from foveate.runtime.engines.tensorrt.build_options import BuildOptions
     from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-    from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 
 SAME_NAMES = (
     "workspace_mb",
@@ -72,7 +71,7 @@ SAME_NAMES = (
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Also write the plan to a file, and FILE.json beside it.",
+    help="Also write the plan to a file, and FILE.json next to it.",
 )
 @click.option(
     "--import",
@@ -180,15 +179,12 @@ def _numbers(option: str, text: str, between: str) -> list[int]:
 
 def _list(cache: PlanCache, given: dict[str, Any]) -> int:
     for entry in cache.entries():
-        click.echo(f"{entry.key[:12]} {_words_of(entry.record, entry.problem)}")
+        record, words = entry.record, entry.problem
+        if record is not None:
+            words = f"{record}, {record.recipe.flavour} {record.recipe.version}"
+        click.echo(f"{entry.key[:12]} {words}")
     click.echo(f"{len(cache.entries())} in {cache.folder}")
     return 0
-
-
-def _words_of(record: PlanRecord | None, problem: str) -> str:
-    if record is None:
-        return problem
-    return f"{record}, {record.recipe.flavour} {record.recipe.version}"
 
 
 def _verify(cache: PlanCache, given: dict[str, Any]) -> int:

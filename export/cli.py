@@ -74,10 +74,15 @@ def export(model: Path, out: Path | None, triton: Path | None, **options: Any) -
 
 
 def _names(precision: str) -> tuple[str, ...]:
-    """Return the precisions of an option; SettingsError where it names none."""
+    """Return the precisions of an option; SettingsError where it names none, or one unknown."""
+    from foveate.runtime.bundle.bundle import PRECISIONS
+
     names = tuple(dict.fromkeys(name.strip() for name in precision.split(",") if name.strip()))
     if not names:
         raise SettingsError("--precision is empty; expected fp32, fp16, int8, with commas between")
+    unknown = ",".join(name for name in names if name not in PRECISIONS)
+    if unknown:
+        raise SettingsError(f"--precision {unknown}: this version exports {', '.join(PRECISIONS)}")
     return names
 
 
@@ -93,7 +98,7 @@ def _check_options(
     if out is None and given:
         raise SettingsError(f"--{given[0]} goes with --out: it is about a bundle that is made")
     if out is None and not is_bundle(model):
-        raise SettingsError(f"{model}: is no bundle; --triton without --out wants one")
+        raise SettingsError(f"{model}: is not a bundle; --triton without --out needs one")
 
 
 def _export_bundle(
@@ -104,13 +109,12 @@ def _export_bundle(
     separate: bool,
     tiles: int | None,
 ) -> None:
-    from foveate.export.bundle import ExportJob, check_precisions
+    from foveate.export.bundle import ExportJob
     from foveate.export.bundle import export as export_source
     from foveate.export.image_sets import image_sets
     from foveate.export.source import read_source, with_tiles
 
     bar = Bar()
-    check_precisions(names)
     source = read_source(model)
     if tiles is not None:
         source = with_tiles(source, tiles)
