@@ -35,9 +35,11 @@ SAME_NAMES = (
     show_default=True,
     help="fp16, fp32, or tf32: the fp32 graph, float32 products rounded to 10 bits.",
 )
-@click.option("--batch", default="1,1,1", show_default=True, help="MIN,OPT,MAX images a call.")
+@click.option("--batch", default="1,1,1", show_default=True, help="MIN,OPT,MAX images per call.")
 @click.option(
-    "--size", default="", help="HEIGHTxWIDTH of the images, the usual first; several: H1xW1,H2xW2."
+    "--size",
+    default="",
+    help="HEIGHTxWIDTH of the images, the most common first; several: H1xW1,H2xW2.",
 )
 @click.option(
     "--workspace",
@@ -51,7 +53,7 @@ SAME_NAMES = (
     type=int,
     default=3,
     show_default=True,
-    help="0 to 5: quick to build, to quick to run.",
+    help="0 to 5: from fastest to build to fastest to run.",
 )
 @click.option(
     "--target",
@@ -139,8 +141,8 @@ def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
         f"{record.build_seconds:.1f} s. {cache.path(record.key, '.plan')}"
     )
     if given["out"]:
-        beside = export_plan(cache, record, given["out"])
-        bar.log(f"Copied to {given['out']} and {beside}")
+        record_path = export_plan(cache, record, given["out"])
+        bar.log(f"Copied to {given['out']} and {record_path}")
     return 0
 
 
