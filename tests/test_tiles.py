@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,7 @@ from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.io.images import image_paths, read_image
+from foveate.train.fitting import steps
 from foveate.train.runs.run import read_run
 from tests.conftest import run, train
 
@@ -21,7 +21,9 @@ from tests.conftest import run, train
 @pytest.fixture(scope="module")
 def tile_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiles") / "run"
-    result = train(data, folder, "--set", "num_epochs=1", "--set", "region_mode=tiles")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "EPOCH_BATCHES", 4)
+        result = train(data, folder, "--set", "num_epochs=1", "--set", "region_mode=tiles")
     assert result.exception is None, result.output
     assert "Tiles of stage 2: the best" in result.output
     return folder
@@ -47,21 +49,23 @@ def test_the_run_says_how_the_tiles_were_chosen(tile_run: Path) -> None:
     assert chosen[0]["dice"] >= max(row["dice"] for row in table) - 0.005
 
 
-def test_a_bundle_has_as_many_tiles_as_asked_for(tile_run: Path, tmp_path: Path) -> None:
-    image = np.zeros((200, 300), np.uint8)
-    chosen = read_run(tile_run)["spec"]["region"]
-    for more, tiles in (((), chosen["tiles"]), (("--tiles", "5"), 5), (("--tiles", "all"), 0)):
-        result = run("export", tile_run, "--out", tmp_path / "b", *more)
-        assert result.exception is None, result.output
-        assert open_bundle(tmp_path / "b").spec.region.tiles == tiles
-        with Cascade.load(tmp_path / "b") as cascade:
-            found = cascade(image, probabilities=True)
+def test_a_bundle_has_as_many_tiles_as_asked_for(
+    tile_run: Path, tile_bundle: Path, tmp_path: Path
+) -> None:
+    everything, plain = tmp_path / "all", tmp_path / "plain"
+    assert run("export", tile_run, "--out", everything, "--tiles", "all").exception is None
+    assert run("export", tile_run, "--out", plain, "--precision", "fp16").exception is None
+    chosen = read_run(tile_run)["spec"]["region"]["tiles"]
+    assert open_bundle(plain).spec.region.tiles == chosen
+    for bundle, tiles in ((tile_bundle, 3), (everything, 0)):
+        assert open_bundle(bundle).spec.region.tiles == tiles
+        with Cascade.load(bundle) as cascade:
+            found = cascade(np.zeros((200, 300), np.uint8), probabilities=True)
         if tiles:
             assert len(found.box_xyxy) == tiles
         else:
             assert found.box_xyxy[:, 2:].max(axis=0).tolist() == [300, 200]
         assert found.refined is not None and len(found.refined) == len(found.box_xyxy)
-        shutil.rmtree(tmp_path / "b")
 
 
 @pytest.mark.parametrize("more", [("--tiles", "0"), ("--tiles", "x"), ("--tiles", "5000")])
