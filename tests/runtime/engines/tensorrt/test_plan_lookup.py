@@ -159,17 +159,3 @@ def test_tf32_is_a_precision_of_its_own(cache: PlanCache) -> None:
     assert usable(cache, fp32) == [exact]
     said = refused(cache, replace(tf32, graph_sha256="c" * 64))
     assert said.endswith("--precision tf32 --batch 1,1,1 --size 1024x1024")
-
-
-def test_a_plan_built_the_other_way_is_named(cache: PlanCache) -> None:
-    built(cache, RTX)
-    said = refused(cache, replace(WANTED, precision="tf32"))
-    assert "the plan of the tf32 graph of l.bundle does not round them. Build" in said
-    assert said.endswith("--precision tf32 --batch 1,1,8 --size 1024x1024,512x768")
-
-
-def test_before_a_shape_is_known_the_size_is_left_to_fill_in(cache: PlanCache) -> None:
-    said = str(no_plan(cache, WANTED, None))
-    assert said.endswith(
-        "Build one: foveate build l.bundle --engine tensorrt --precision fp16 --size HEIGHTxWIDTH"
-    )
