@@ -141,22 +141,6 @@ def left_open_at_exit() -> None:
         KEPT.append(device.event(True))
 
 
-def left_open_at_exit_by_a_thread() -> None:
-    worker = threading.Thread(target=left_open_at_exit)
-    worker.start()
-    worker.join()
-
-
-def nested_and_raised_through() -> None:
-    device = CudaDevice()
-    try:
-        with device.current(), device.current(), device.current():
-            raise ValueError
-    except ValueError:
-        assert cuda._depth() == 0
-    with_context(round_trip)
-
-
 def exit_inside_the_guard() -> None:
     device = CudaDevice()
     with device.current():
@@ -211,30 +195,6 @@ def no_room() -> None:
     assert "has no memory for 123 bytes of GPU memory" in text and "MiB are free" in text, text
 
 
-class Stuck(Poor):
-    """A driver that does not let go of a context."""
-
-    @property
-    def Context(self) -> Stuck:
-        return self
-
-    def pop(self) -> None:
-        raise self._driver.Error("cuCtxPopCurrent failed: invalid device context")
-
-
-def a_pop_that_fails() -> None:
-    """It is an EngineError and leaves the count of pushed contexts right."""
-    device = CudaDevice()
-    driver, device.driver = device.driver, Stuck(device.driver)
-    try:
-        with device.current():
-            pass
-    except EngineError as error:
-        assert "leaving its context failed" in str(error), error
-    assert cuda._depth() == 0
-    driver.Context.pop()
-
-
 def no_such_gpu() -> None:
     try:
         CudaDevice(99)
@@ -279,24 +239,6 @@ def ring() -> None:
     ring_on(CudaDevice())
 
 
-def many_rings_on_threads() -> None:
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            for _ in range(5):
-                ring_on(CudaDevice())
-        except BaseException as error:
-            failures.append(error)
-
-    workers = [threading.Thread(target=work) for _ in range(6)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not failures, failures
-
-
 def graphs_or_plain() -> None:
     """Where capture is refused, or cuda-bindings missing, runs go on plainly."""
     device = CudaDevice()
@@ -309,30 +251,6 @@ def demo_engine(settings: RingSettings) -> PlanEngine:
     sys.modules["tensorrt_rtx"] = over_host_memory(PROFILES).module()
     facts = PlanFacts("tensorrt_rtx", "0", "foveate build")
     return PlanEngine(open_bundle(DEMO).graph("fp32"), facts, CudaDevice(), settings)
-
-
-def demo_masks() -> None:
-    """The engine end to end on the demo bundle: ONNX Runtime's masks, from several threads."""
-    dice = np.random.default_rng(3)
-    images = [feed(dice.integers(0, 65536, (1, 130 + 9 * n, 150), np.uint16)) for n in range(4)]
-    with Cascade.load(DEMO) as cascade:
-        wanted = [cascade.engine.run({"image": image}, ["mask"])["mask"] for image in images]
-    for settings in (RingSettings(3), LATENCY):
-        with demo_engine(settings) as engine:
-            tickets = [engine.submit({"image": image}, ["mask"]) for image in images]
-            for mask, ticket in zip(wanted, tickets, strict=True):
-                np.testing.assert_array_equal(ticket.result().outputs["mask"], mask)
-            found: dict[int, Any] = {}
-
-            def work(n: int, engine: PlanEngine = engine, found: Any = found) -> None:
-                found[n] = engine.run({"image": images[n]}, ["mask"])["mask"]
-
-            workers = [threading.Thread(target=work, args=(n,)) for n in range(len(images))]
-            for worker in workers:
-                worker.start()
-            for worker in workers:
-                worker.join()
-            assert all(np.array_equal(found[n], wanted[n]) for n in range(len(images)))
 
 
 def demo_bundle_by_its_plans() -> None:
@@ -436,32 +354,14 @@ def bound_session() -> None:
 REHEARSALS: dict[str, Callable[[], None]] = {
     made.__name__: made
     for made in (
-        plain,
-        every_order_of_closing,
-        forgotten_on_another_thread,
-        opened_on_a_thread_that_is_gone,
-        left_open_at_exit,
-        left_open_at_exit_by_a_thread,
-        nested_and_raised_through,
-        exit_inside_the_guard,
-        interrupted_after_the_push,
-        view_outlives_its_buffer,
-        no_room,
-        a_pop_that_fails,
-        no_such_gpu,
-        a_call_without_a_context,
-        mapped_memory,
-        ring,
-        many_rings_on_threads,
-        graphs_or_plain,
-        demo_masks,
-        demo_bundle_by_its_plans,
-        demo_images_on_the_gpu,
-        engine_left_open_at_exit,
-        engine_freed_by_another_thread_in_mid_run,
-        bound_session,
+        plain, every_order_of_closing, forgotten_on_another_thread,
+        opened_on_a_thread_that_is_gone, left_open_at_exit, exit_inside_the_guard,
+        interrupted_after_the_push, view_outlives_its_buffer, no_room, no_such_gpu,
+        a_call_without_a_context, mapped_memory, ring, graphs_or_plain,
+        demo_bundle_by_its_plans, demo_images_on_the_gpu, engine_left_open_at_exit,
+        engine_freed_by_another_thread_in_mid_run, bound_session,
     )
-}
+}  # fmt: skip
 
 if __name__ == "__main__":
     REHEARSALS[sys.argv[1]]()
