@@ -136,6 +136,11 @@ def test_what_is_here_is_said_to_be_here() -> None:
     assert pieces(facts, "tensorrt")["TensorRT"]["found"] == " and ".join(toolkits)
 
 
+def test_a_bundle_and_its_parity(bundle: Path) -> None:
+    facts = json.loads(run("info", bundle, "--json").output)["bundle"]
+    assert facts["classes"] == "background, lesion" and "disagreement" in facts["parity fp32"]
+
+
 def test_what_is_missing_is_followed_by_the_line_to_type() -> None:
     facts = json.loads(run("info", "--json").output)
     lines = run("info").output.splitlines()
