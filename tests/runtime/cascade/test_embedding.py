@@ -142,7 +142,7 @@ def test_a_cascade_that_is_dropped_is_freed(thresholds: Path) -> None:
 def test_a_callback_that_exits_stops_nothing(
     cascade: Cascade, caplog: pytest.LogCaptureFixture
 ) -> None:
-    waiting = cascade.submit(np.zeros((3000, 3000), np.uint8))
+    waiting = cascade.submit(np.zeros((1000, 1000), np.uint8))
     waiting.add_done_callback(lambda _: sys.exit(3))
     futures = [cascade.submit(spotted(64, 64)) for _ in range(9)]
     assert all(future.result(60).mask.any() for future in futures)
@@ -169,17 +169,6 @@ def test_opening_and_closing_leaves_no_thread_and_no_file(thresholds: Path) -> N
     while held() != first and time.monotonic() < ends:
         time.sleep(0.02)
     assert held() == first
-
-
-def test_nothing_is_said_on_standard_output(
-    thresholds: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with Cascade.load(thresholds, threads=1) as cascade:
-        cascade.warm_up([(64, 64)])
-        cascade.submit(spotted(64, 64)).result()
-        with pytest.raises(ImageError):
-            cascade(np.zeros((3, 3, 3), np.uint8))
-    assert capfd.readouterr() == ("", "")
 
 
 def test_warm_up_says_what_is_refused(thresholds: Path) -> None:
@@ -240,11 +229,11 @@ def test_a_mask_may_be_written_over_its_image(cascade: Cascade) -> None:
         np.testing.assert_array_equal(cascade(memory[1:65], out=out).mask, wanted)
 
 
-@pytest.mark.parametrize("strides", [(0, 1), (1, 0), (1, 1), (2, 3), (0, 0), (-7, 1)])
-def test_an_out_that_overlaps_itself(cascade: Cascade, strides: tuple[int, int]) -> None:
-    out = as_strided(np.zeros(400, np.uint8)[60:], (8, 8), strides)
-    with pytest.raises(ImageError, match="pixels share their memory"):
-        cascade(spotted(8, 8), out=out)
+def test_an_out_that_overlaps_itself(cascade: Cascade) -> None:
+    for strides in ((0, 1), (1, 0), (1, 1), (2, 3), (0, 0), (-7, 1)):
+        out = as_strided(np.zeros(400, np.uint8)[60:], (8, 8), strides)
+        with pytest.raises(ImageError, match="pixels share their memory"):
+            cascade(spotted(8, 8), out=out)
     for apart in ((8, 1), (1, 8), (-9, 2), (3, 25)):
         out = as_strided(np.zeros(400, np.uint8)[100:], (8, 8), apart)
         assert cascade(spotted(8, 8), out=out).mask is out
@@ -289,10 +278,10 @@ def test_a_fork_is_told_to_load_its_own(cascade: Cascade, thresholds: Path) -> N
     np.testing.assert_array_equal(cascade(image).mask, wanted)  # the child has closed nothing
 
 
-def test_a_spawned_process_loads_its_own(cascade: Cascade, thresholds: Path) -> None:
-    image = spotted(64, 64)
-    wanted = cascade(image).mask
-    engine = cascade.choice.engine
+def test_a_spawned_process_loads_its_own(thresholds: Path) -> None:
+    image, engine = spotted(64, 64), "onnxruntime"
+    with Cascade.load(thresholds, engine, threads=1) as cascade:
+        wanted = cascade(image).mask
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found = pool.apply_async(mask_in_here, (str(thresholds), engine, image)).get(60)
     np.testing.assert_array_equal(found, wanted)

@@ -155,24 +155,6 @@ def test_what_cannot_be_taken_on_the_gpu_is_named(place: PlannedPlace, threshold
         array.free()
 
 
-def test_strides_of_a_side_of_one_pixel_may_be_any() -> None:
-    for shape, strides in (((1, 8), (999, 1)), ((8, 1), (1, 999)), ((1, 1), (7, 7))):
-        assert as_image(Described(shape, strides=strides)).shape == shape  # type: ignore[arg-type]
-
-
-def test_a_read_only_mask_is_refused(place: PlannedPlace) -> None:
-    image = np.zeros((40, 40), np.uint8)
-    given, out = (FakeGpuArray(place.device, image, None) for _ in range(2))
-    for array in (given, out):
-        array.changed["data"] = (array.address, True)
-    with place.cascade() as cascade:
-        with pytest.raises(ImageError, match="out is a read-only array on the GPU"):
-            cascade(image, out=out)
-        assert cascade(given).mask.shape == (40, 40)
-    given.free()
-    out.free()
-
-
 def test_memory_of_another_gpu_or_of_none_is_refused(place: PlannedPlace) -> None:
     image = spotted(60, 60)
     other, unknown = Described((60, 60), data=(0x77000, False)), Described((60, 60))
@@ -206,18 +188,3 @@ def test_a_stream_begins_images_on_the_gpu_in_the_thread_that_gives_them(
             array.free()
     with place.device.current():
         theirs.close()
-
-
-def test_a_stream_raises_what_is_wrong_with_an_image_after_those_before(
-    place: PlannedPlace,
-) -> None:
-    images = [spotted(60, 60), spotted(60, 60), WithGradient(), spotted(60, 60)]
-    done = []
-    with place.cascade() as cascade, pytest.raises(ImageError, match="detach"):
-        for result in cascade.stream(images):  # type: ignore[arg-type]
-            done.append(result.mask.any())
-    assert done == [True, True]
-
-
-def test_a_default_stream_is_waited_for_where_none_is_named() -> None:
-    assert as_image(Described(version=2)).producer == 1  # type: ignore[arg-type, union-attr]
