@@ -251,7 +251,7 @@ TRAININGS = [
            *INT8),
     Case("int8 whose masks are others",
          "the int8 graph does not give PyTorch's masks: disagreement …; of the others these "
-         "change masks most, each alone in 8 bits: stage…", 2, other_masks),
+         "change masks most, each alone in 8 bits: stage…", 2, other_masks, slow=True),
     stored("export over what is no bundle", "exists and is not a bundle; choose another --out",
            lambda folder: (folder.parent / "b").mkdir()),
     Case("masks of more classes than the model", "has masks of 3 classes …: lesion. …", 2,
