@@ -31,5 +31,5 @@ def plans(own_cache: None) -> None:
 def plan(plans: None) -> tuple[bytes, PlanFacts]:
     """The float32 plan, TF32 off."""
     source = plan_source(open_bundle(DEMO), "fp32")
-    record = usable(source.cache, source.wanted)[0]
+    record = usable(source.cache, source.query)[0]
     return source.cache.read(record, str(DEMO)), facts_of(record, str(DEMO))
