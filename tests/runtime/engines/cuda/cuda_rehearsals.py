@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import itertools
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,35 +18,24 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from foveate.runtime.arrays import feed, gpu_feed
-from foveate.runtime.auto.choose import Choice
+from foveate.runtime.arrays import feed
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.cuda import pycuda_device as cuda
 from foveate.runtime.engines.cuda.device import Stream
-from foveate.runtime.engines.cuda.pycuda_device import CudaDevice, gpu
+from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.runtime.engines.host_memory import PinnedMemory
 from foveate.runtime.engines.onnxruntime import BoundSession, session_options
 from foveate.runtime.engines.onnxruntime_cuda import host_memory
-from foveate.runtime.engines.tensorrt.build_options import BuildOptions
-from foveate.runtime.engines.tensorrt.engine import PlanSource, TensorRTEngine, read_kernels
 from foveate.runtime.engines.tensorrt.executor import Tensor
-from foveate.runtime.engines.tensorrt.plan import PlanFacts
-from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-from foveate.runtime.engines.tensorrt.plan_engine import PlanEngine
-from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery
-from foveate.runtime.engines.tensorrt.plan_record import Recipe
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings, SlotRing
 from foveate.runtime.errors import DeviceMemoryError, EngineError
-from foveate.runtime.foreign_arrays import as_image
 from foveate.train.data.phantom import PhantomSettings, phantoms
-from tests.runtime.engines.tensorrt.standin_tensorrt import over_host_memory
 
 DISCOVERY = "GPU device discovery failed"
 """ONNX Runtime says so on import in virtual machines, in which /sys has no card."""
 KEPT: list[object] = []
 """What is still there when the process ends."""
-PROFILES = [{"image": ((1, 1, 1, 2), (1, 256, 256, 2), (8, 2048, 2048, 2))}]
 DEMO = Path(__file__).parents[4] / "benchmarks" / "demo_bundle"
 
 
@@ -104,16 +92,6 @@ def every_order_of_closing() -> None:
         for index in order:
             parts[index].close()
             parts[index].close()
-
-
-def forgotten_on_another_thread() -> None:
-    device = CudaDevice()
-    with device.current():
-        parts: list[object] = [device.host_buffer(10), device.device_buffer(10), device.stream()]
-    worker = threading.Thread(target=parts.clear)
-    worker.start()
-    worker.join()
-    gc.collect()
 
 
 def opened_on_a_thread_that_is_gone() -> None:
@@ -247,36 +225,6 @@ def graphs_or_plain() -> None:
         ring_on(device)
 
 
-def demo_engine(settings: RingSettings) -> PlanEngine:
-    sys.modules["tensorrt_rtx"] = over_host_memory(PROFILES).module()
-    facts = PlanFacts("tensorrt_rtx", "0", "foveate build")
-    return PlanEngine(open_bundle(DEMO).graph("fp32"), facts, CudaDevice(), settings)
-
-
-def demo_bundle_by_its_plans() -> None:
-    """From the cache of plans to results: called, streamed as views, in batches, and closed."""
-    bundle = open_bundle(DEMO)
-    sys.modules["tensorrt_rtx"] = over_host_memory(PROFILES).module()
-    sha256 = bundle.graph_sha256("fp32")
-    recipe = Recipe(
-        "tensorrt_rtx", "0", sha256, BuildOptions(((300, 300), (1, 1)), (1, 1, 4)), None
-    )
-    dice = np.random.default_rng(3)
-    images = [dice.integers(0, 65536, (130 + 9 * (n % 2), 150), np.uint16) for n in range(8)]
-    with tempfile.TemporaryDirectory() as folder, Cascade.load(DEMO, "onnxruntime") as reference:
-        cache = PlanCache(Path(folder))
-        cache.build_once(recipe, "demo", "fp32", lambda log: bundle.graph("fp32"), lambda: None)
-        wanted = PlanQuery("tensorrt_rtx", "0", gpu(), "demo", "fp32", sha256)
-        engine = TensorRTEngine(PlanSource(cache, wanted, CudaDevice), RingSettings())
-        masks = [reference(image).mask for image in images]
-        with Cascade(bundle, engine, Choice("tensorrt", "fp32", "")) as cascade:
-            for result, mask in zip(cascade.stream(images, copy=False), masks, strict=True):
-                np.testing.assert_array_equal(result.mask, mask)
-            for result, mask in zip(cascade.batch(images), masks, strict=True):
-                np.testing.assert_array_equal(result.mask, mask)
-        assert read_kernels(cache, cache.records()[0]) == b"kernels"
-
-
 class Foreign:
     """Somebody's image in memory of the GPU, written by a stream of theirs."""
 
@@ -289,48 +237,6 @@ class Foreign:
             "version": 3,
             "stream": stream.handle,
         }
-
-
-def demo_images_on_the_gpu() -> None:
-    """An image and its mask stay on the device; cuda-bindings orders the two streams."""
-    image = np.random.default_rng(3).integers(0, 65536, (130, 150), np.uint16)
-    with Cascade.load(DEMO, "onnxruntime") as reference:
-        wanted = reference(image).mask
-    engine = demo_engine(RingSettings(2))
-    device: Any = engine.device
-    device.gpu_of = lambda address: 0  # the stand-in does not know where memory lies
-    with device.current():
-        stream, back = device.stream(), np.zeros(wanted.size, np.uint8)
-        buffers = [device.device_buffer(image.nbytes), device.device_buffer(wanted.nbytes)]
-        stream.to_device(buffers[0].address, image.view(np.uint8).ravel())
-    given = gpu_feed(as_image(Foreign(buffers[0], image.shape, "<u2", stream)), "uint16")  # type: ignore[arg-type]
-    out = as_image(Foreign(buffers[1], wanted.shape, "|u1", stream))
-    with engine:
-        found = engine.submit({"image": given}, ["mask", "score"], {"mask": out})  # type: ignore[dict-item]
-        assert set(found.result().outputs) == {"score"}
-    with device.current():
-        stream.to_host(back, buffers[1].address)
-        stream.wait()
-    np.testing.assert_array_equal(back.reshape(wanted.shape), wanted)
-    for part in (*buffers, stream):
-        part.close()
-
-
-def engine_left_open_at_exit() -> None:
-    engine = demo_engine(RingSettings(2))
-    image = feed(np.zeros((1, 64, 64), np.uint16))
-    KEPT.extend([engine, engine.submit({"image": image}, ["mask"])])
-
-
-def engine_freed_by_another_thread_in_mid_run() -> None:
-    engines = [demo_engine(RingSettings(2))]
-    image = feed(np.zeros((1, 64, 64), np.uint16))
-    ticket = engines[0].submit({"image": image}, ["mask"])
-    worker = threading.Thread(target=engines.clear)
-    worker.start()
-    worker.join()
-    gc.collect()
-    assert ticket.result().outputs["mask"].shape == (1, 64, 64)
 
 
 def bound_session() -> None:
@@ -354,12 +260,9 @@ def bound_session() -> None:
 REHEARSALS: dict[str, Callable[[], None]] = {
     made.__name__: made
     for made in (
-        plain, every_order_of_closing, forgotten_on_another_thread,
-        opened_on_a_thread_that_is_gone, left_open_at_exit, exit_inside_the_guard,
-        interrupted_after_the_push, view_outlives_its_buffer, no_room, no_such_gpu,
-        a_call_without_a_context, mapped_memory, ring, graphs_or_plain,
-        demo_bundle_by_its_plans, demo_images_on_the_gpu, engine_left_open_at_exit,
-        engine_freed_by_another_thread_in_mid_run, bound_session,
+        plain, every_order_of_closing, opened_on_a_thread_that_is_gone, left_open_at_exit,
+        exit_inside_the_guard, interrupted_after_the_push, view_outlives_its_buffer, no_room,
+        no_such_gpu, a_call_without_a_context, mapped_memory, ring, graphs_or_plain, bound_session,
     )
 }  # fmt: skip
 
