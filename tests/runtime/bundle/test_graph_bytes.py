@@ -167,13 +167,6 @@ def test_a_tensor_in_two_parts(graph: bytes) -> None:
     assert graph_problem(data) == "is not an ONNX file, or is damaged"
 
 
-@pytest.mark.parametrize("graphs", [[], [helper.make_graph([], "empty", [], [])]])
-def test_a_file_without_nodes(graphs: list[onnx.GraphProto]) -> None:
-    data = onnx.ModelProto(ir_version=8).SerializeToString()
-    data += b"".join(message(7, item.SerializeToString()) for item in graphs)
-    assert "has no ONNX graph, or an empty one" in graph_problem(data)
-
-
 def test_half_precision_that_is_not_finite(bundle: Path) -> None:
     model = onnx.load_from_string((bundle / "cascade.fp16.onnx").read_bytes())
     half = next(t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT16)

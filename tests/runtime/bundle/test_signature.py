@@ -70,14 +70,6 @@ def test_a_packed_bundle_is_signed_where_it_lies(signed: Path, maker: Path, tmp_
     assert (tmp_path / "a.foveate").read_bytes() == (tmp_path / "b.foveate").read_bytes()
 
 
-def test_a_link_to_a_packed_bundle_stays_one(maker: Path, tmp_path: Path) -> None:
-    pack(open_bundle(DEMO), tmp_path / "real.foveate")
-    (tmp_path / "link.foveate").symlink_to(tmp_path / "real.foveate")
-    assert run("bundle", "sign", tmp_path / "link.foveate", "--key", maker).exit_code == 0
-    assert (tmp_path / "link.foveate").is_symlink()
-    open_bundle(tmp_path / "real.foveate", [public(maker)])
-
-
 def test_without_trust_any_is_taken_and_with_no_key_none(signed: Path) -> None:
     for path in (signed, DEMO):
         with Cascade.load(path, threads=1):

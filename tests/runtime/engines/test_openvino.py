@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +30,6 @@ from tests.runtime.engines.tiny_graphs import two_outputs
 pytest.importorskip("foveate.runtime.engines.openvino_import")
 from foveate.runtime.engines import openvino_model  # noqa: E402  # it imports openvino
 from foveate.runtime.engines.openvino import OpenVinoEngine  # noqa: E402
-from foveate.runtime.engines.openvino_bf16 import nearest_bfloat16  # noqa: E402
 
 
 def loaded(graph: bytes, threads: int = 0, bf16: bool = False) -> OpenVinoEngine:
@@ -103,11 +100,6 @@ def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:
     np.testing.assert_allclose(found, 1 / (1 + np.exp(bias - weight)), atol=2e-5)
 
 
-def test_rounding_is_to_the_nearest_and_ties_go_to_the_even_one() -> None:
-    values = np.array([[1.0, 1 + 2**-9], [1 + 2**-8, -(1 + 3 * 2**-8)]], np.float32)
-    assert nearest_bfloat16(values).tolist() == [[1.0, 1.0], [1.0, -(1 + 2**-6)]]
-
-
 def test_an_intel_gpu_that_is_not_here_is_named_with_its_driver(bundle: Path) -> None:
     if any(name.startswith("GPU") for name in openvino_model.openvino.Core().available_devices):
         pytest.skip("there is an Intel GPU")
@@ -115,25 +107,6 @@ def test_an_intel_gpu_that_is_not_here_is_named_with_its_driver(bundle: Path) ->
         Cascade.load(bundle, "openvino-gpu")
     with pytest.raises(EngineError, match="use fp32 or int8"):
         Cascade.load(bundle, "openvino-gpu", "fp16")
-
-
-def test_threads_get_their_own_results(random_graph: bytes) -> None:
-    images = np.random.default_rng(2).integers(0, 256, (4, 1, 60, 80), dtype=np.uint8)
-    wrong: Counter[int] = Counter()
-    with loaded(random_graph, 1) as engine:
-        wanted = [engine.run({"image": image}, ("coarse",))["coarse"] for image in images]
-
-        def work(number: int) -> None:
-            for _ in range(5):
-                found = engine.run({"image": images[number]}, ("coarse",))["coarse"]
-                wrong[number] += not np.array_equal(found, wanted[number])
-
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert dict(wrong) == dict.fromkeys(range(4), 0)
 
 
 WRONG = {

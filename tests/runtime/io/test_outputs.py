@@ -200,16 +200,6 @@ def test_the_probability_over_the_threshold_is_the_mask(bundle: Path, data: Path
     assert shared > 1000 and 2 * shared / (2 * shared + differing) >= 0.99
 
 
-def test_one_stage_has_a_probability_too() -> None:
-    whole = np.array([[0, 0, 101, 90]], np.float32)
-    result = replace(result_of(1), box_xyxy=whole, refined=result_of(1).coarse)
-    picture = probability_picture(result, small_spec(single=True))
-    assert picture.shape == (90, 101) and picture.min() > 0
-    own_size = np.linspace(0, 1, 90 * 101, dtype=np.float32).reshape(1, 90, 101)
-    picture = probability_picture(replace(result, refined=own_size), small_spec(single=True))
-    assert np.abs(picture - 255 * own_size[0]).max() <= 0.5 + 1e-4
-
-
 def test_what_cannot_be_encoded_leaves_nothing(tmp_path: Path) -> None:
     no_probabilities = replace(result_of(1), refined=None)
     settings = OutputSettings(overlay=True, probability=True)

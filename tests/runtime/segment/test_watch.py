@@ -173,24 +173,3 @@ def test_a_second_run_does_nothing_twice(inbox: Inbox) -> None:
     assert inbox.outcome is not None
     assert (inbox.outcome.resumed, inbox.outcome.report.written) == (3, 1)
     assert len(inbox.inputs()) == 4 and not temporaries(inbox.out)
-
-
-def test_pages_of_a_tiff(inbox: Inbox, tmp_path: Path) -> None:
-    pages = [spot(40 + page, np.random.default_rng(page)) for page in range(3)]
-    cv2.imwritemulti(str(tmp_path / "stack.tif"), pages)
-    with inbox.running():
-        os.rename(tmp_path / "stack.tif", inbox.watch / "stack.tif")
-        wait_for(lambda: len(inbox.inputs()) == 3)
-    assert sorted(written(inbox.out)) == [f"stack.tif.p{page}.png" for page in (1, 2, 3)]
-
-
-@pytest.mark.parametrize(
-    "inside, said", [("", "is the folder of the images"), ("sub", "sub lies in --out")]
-)
-def test_masks_among_the_images_are_refused(
-    thresholds: Path, tmp_path: Path, inside: str, said: str
-) -> None:
-    (tmp_path / "sub").mkdir()
-    watched = tmp_path / inside
-    result = run("segment", thresholds, "--watch", watched, "--out", tmp_path)
-    assert said in str(result.exception) and "watching" not in result.output

@@ -19,11 +19,6 @@ from foveate.runtime.segment.concurrency import WorkerOptions, choose_concurrenc
 from foveate.runtime.segment.workers import WorkerPool
 
 
-def test_every_item_is_done_once() -> None:
-    done = list(WorkerPool(lambda n: n * n, 4, threading.Event()).run(range(200)))
-    assert sorted(done) == [n * n for n in range(200)]
-
-
 def test_stop_finishes_what_is_in_hand_and_takes_nothing_more() -> None:
     stop, taken = threading.Event(), []
 
@@ -49,13 +44,6 @@ def test_a_worker_that_dies_is_raised_and_ends_the_others() -> None:
         for one in WorkerPool(work, 3, threading.Event()).run(range(10_000)):
             done.append(one)
     assert 3 not in done and len(done) < 1000
-    assert not [t for t in threading.enumerate() if t.name.startswith("foveate-")]
-
-
-def test_leaving_the_loop_ends_the_workers() -> None:
-    outcomes = WorkerPool(lambda n: n, 3, threading.Event()).run(range(10_000))
-    assert next(outcomes) in range(10)
-    outcomes.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("foveate-")]
 
 

@@ -145,11 +145,6 @@ def test_compatible_plans_run_on_later_versions_and_other_gpus(cache: PlanCache)
     assert "is for NVIDIA A10" in refused(cache, replace(here, device=TURING))
 
 
-def test_another_graph_is_another_plan(cache: PlanCache) -> None:
-    built(cache, RTX)
-    assert "there is no plan" in refused(cache, replace(WANTED, graph_sha256="b" * 64))
-
-
 def test_tf32_is_a_precision_of_its_own(cache: PlanCache) -> None:
     """An fp32 graph has plans that round and plans that do not; neither is taken for the other."""
     exact = built(cache, RTX)
