@@ -48,17 +48,6 @@ def test_it_holds_the_bundle_and_nothing_else(packed: Path, tmp_path: Path) -> N
     assert (tmp_path / "third.foveate").read_bytes() == packed.read_bytes()
 
 
-def test_segment_writes_the_same_masks(packed: Path, data: Path, tmp_path: Path) -> None:
-    options = ("--engine", "onnxruntime", "--precision", "fp32")
-    for model, out in ((DEMO, "folder"), (packed, "file")):
-        result = run("segment", model, data / "images", "--out", tmp_path / out, *options)
-        assert result.exit_code == 0, result.output
-    masks = sorted((tmp_path / "folder").glob("*.png"))
-    assert len(masks) == 12
-    for mask in masks:
-        assert mask.read_bytes() == (tmp_path / "file" / mask.name).read_bytes()
-
-
 def test_everything_that_takes_a_bundle_takes_it(packed: Path, data: Path, tmp_path: Path) -> None:
     image = read_image(image_paths(data / "images")[0])
     model, folder_model = open_model(packed), open_model(DEMO)

@@ -52,12 +52,6 @@ def resumed(place: Path, bundle: Path, done: int) -> None:
     assert (summary["resumed"], summary["written"]) == (done, IMAGES - done)
 
 
-def test_nothing_is_done_twice(place: Path, thresholds: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (place / "out").rglob("*.png")}
-    resumed(place, thresholds, IMAGES)
-    assert before == {path: path.stat().st_mtime_ns for path in (place / "out").rglob("*.png")}
-
-
 @pytest.mark.parametrize("harm", ["gone", "changed", "empty", "folder"])
 def test_a_mask_that_is_not_as_written_is_made_again(
     place: Path, thresholds: Path, harm: str
@@ -182,12 +176,6 @@ def test_what_killed_processes_left_is_swept_whoever_has_their_number(
     resumed(place, thresholds, IMAGES)
     assert temporaries(place / "out") == other[:1]
     assert (place / "out" / other[1]).exists()
-
-
-def test_a_shard_leaves_the_temporaries_of_the_others(place: Path, thresholds: Path) -> None:
-    (place / "out" / ".foveate-99999999-0.tmp").touch()
-    assert segment(place, thresholds, "--shard", "1/2").return_value == 0
-    assert temporaries(place / "out") == [".foveate-99999999-0.tmp"]
 
 
 def test_a_writer_says_which_file_has_no_room(tmp_path: Path) -> None:

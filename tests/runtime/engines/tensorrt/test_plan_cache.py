@@ -116,14 +116,6 @@ def test_a_plan_swapped_for_another_is_refused_though_its_record_is_signed(
         cache.read(record, "x")
 
 
-def test_a_record_under_another_key_is_refused(cache: PlanCache) -> None:
-    ours, other = built(cache), built(cache, replace(RECIPE, version="1.8"), b"other")
-    for suffix in (".json", ".plan"):
-        cache.path(other.key, suffix).replace(cache.path(ours.key, suffix))
-    assert cache.records() == []
-    assert "is the record of another plan" in cache.entries()[0].problem
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import threading
 import time
@@ -207,13 +206,6 @@ def test_close_waits_for_what_is_under_way_and_keeps_its_results() -> None:
     assert [y(ticket)[0] for ticket in tickets] == [1, 3, 5]
 
 
-def test_views_outlive_the_ring() -> None:
-    with ring(FakeDevice(), 1) as runs:
-        view = runs.submit(x(3), ["y"]).result(copy=False).outputs["y"]
-    gc.collect()
-    assert view.tolist() == [3, 3, 3]
-
-
 @pytest.mark.parametrize("nth", [1, 2, 5])
 def test_an_error_while_closing_is_raised_after_everything_was_freed(nth: int) -> None:
     device = FakeDevice(Faults(close=nth))
@@ -241,22 +233,6 @@ def test_sizes_by_turns_are_replayed(sizes: tuple[int, ...], slots: int) -> None
             [2 * n + 1] * count for n, count in enumerate(counts)
         ]
         assert sum(d.times.replayed for d in done) >= 60 - 2 * slots * len(sizes)
-
-
-def test_no_room_for_a_second_context_leaves_one() -> None:
-    device, made = FakeDevice(graphs=True), []
-
-    def executor() -> FakeExecutor:
-        if made:
-            raise DeviceMemoryError("no room for a context")
-        made.append(FakeExecutor(device))
-        return made[-1]
-
-    with SlotRing(device, executor, RingSettings(1)) as runs:
-        found = [y(runs.submit(x(count, count), ["y"])) for count in (3, 2, 3, 2, 3, 3, 3)]
-        assert [item[0] for item in found] == [7, 5, 7, 5, 7, 7, 7]
-        assert runs.submit(x(3), ["y"]).result().times.replayed
-    assert device.clean
 
 
 def test_further_contexts_give_way_to_a_larger_run() -> None:

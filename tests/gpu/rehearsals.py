@@ -1,8 +1,7 @@
-"""Rehearsals of the CUDA device with real pycuda, each in a process of its own.
+"""Rehearsals of the CUDA device with real pycuda, run by ``tests/gpu/test_cuda.py``.
 
-``python -m tests.runtime.engines.cuda.cuda_rehearsals NAME`` runs one. A stand-in for the driver
-lets it run without a GPU: that rehearses our code and pycuda's rules and proves nothing about a
-GPU; its memory is host memory and its copies happen at once.
+With a stand-in for the driver first on LD_LIBRARY_PATH they run without a GPU: that rehearses our
+code and pycuda's rules and proves nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ DISCOVERY = "GPU device discovery failed"
 """ONNX Runtime says so on import in virtual machines, in which /sys has no card."""
 KEPT: list[object] = []
 """What is still there when the process ends."""
-DEMO = Path(__file__).parents[4] / "benchmarks" / "demo_bundle"
+DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
 
 
 class Doubling:
@@ -71,16 +70,6 @@ def round_trip(device: CudaDevice) -> None:
     assert events[1].elapsed_ms(events[0]) >= 0
     np.testing.assert_array_equal(back.array, there.array)
     assert device.memory().free_bytes > 0 and device.sm.startswith("sm")
-
-
-def with_context(work: Callable[[CudaDevice], None]) -> None:
-    device = CudaDevice()
-    with device.current():
-        work(device)
-
-
-def plain() -> None:
-    with_context(round_trip)
 
 
 def every_order_of_closing() -> None:
@@ -191,18 +180,6 @@ def a_call_without_a_context() -> None:
         raise AssertionError
 
 
-def mapped_memory() -> None:
-    """As on an integrated GPU."""
-    device = CudaDevice()
-    device.integrated = True
-    with device.current():
-        buffer = device.host_buffer(10)
-        assert buffer.address is not None
-        buffer.close()
-        assert buffer.address is None
-    ring_on(device)
-
-
 def ring_on(device: CudaDevice) -> None:
     for settings in (RingSettings(3), LATENCY):
         with SlotRing(device, lambda: Doubling(device), settings) as ring:
@@ -260,11 +237,8 @@ def bound_session() -> None:
 REHEARSALS: dict[str, Callable[[], None]] = {
     made.__name__: made
     for made in (
-        plain, every_order_of_closing, opened_on_a_thread_that_is_gone, left_open_at_exit,
+        every_order_of_closing, opened_on_a_thread_that_is_gone, left_open_at_exit,
         exit_inside_the_guard, interrupted_after_the_push, view_outlives_its_buffer, no_room,
-        no_such_gpu, a_call_without_a_context, mapped_memory, ring, graphs_or_plain, bound_session,
+        no_such_gpu, a_call_without_a_context, ring, graphs_or_plain, bound_session,
     )
 }  # fmt: skip
-
-if __name__ == "__main__":
-    REHEARSALS[sys.argv[1]]()
