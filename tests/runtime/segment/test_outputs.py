@@ -43,11 +43,13 @@ def undecided(reference: Cascade, image: Pixels) -> npt.NDArray[np.bool_]:
     return close
 
 
-def test_a_line_for_every_image_says_what_was_found(
+def test_a_mask_and_a_line_for_every_image(
     bundle: Path, data: Path, reference: Cascade, tmp_path: Path
 ) -> None:
-    done = run("segment", bundle, data / "images", "--out", tmp_path, "--batch", 2)
-    assert done.return_value == 0
+    (tmp_path / "failures.jsonl").write_text("{}\n")  # of an earlier run
+    options = ("--out", tmp_path, "--batch", 2, "--overlay")
+    assert run("segment", bundle, data / "images", *options).return_value == 0
+    assert not (tmp_path / "failures.jsonl").exists()
     found = lines(tmp_path)
     assert len(found) == 12
     for path in image_paths(data / "images"):
@@ -60,6 +62,9 @@ def test_a_line_for_every_image_says_what_was_found(
         assert row["score"] == pytest.approx(result.score, abs=1e-5)
         assert ("empty" in row["flags"]) == (not result.mask.any())
         assert set(row["ms"]) == {"h2d", "execute", "d2h", "decode", "encode"}
+        pixels = cv2.imread(str(tmp_path / row["mask"]), cv2.IMREAD_GRAYSCALE)
+        assert np.count_nonzero(pixels != 255 * result.mask) <= close
+        assert cv2.imread(str(tmp_path / f"overlays/{path.stem}.jpg")).shape == (*image.shape, 3)
         mask = (tmp_path / row["mask"]).read_bytes()
         assert hashlib.sha256(mask).hexdigest() == row["mask_sha256"] == row["files"][row["mask"]]
         assert row["input_bytes"] == path.stat().st_size
@@ -105,20 +110,6 @@ def test_progress_is_plain_lines_without_a_terminal(
     said = [line for line in done.stderr.splitlines() if line.startswith("segmenting ")]
     assert len(said) == 13 and said[-1].startswith("segmenting 13/13, ")
     assert "1 failed" in said[-1] and said[-1].endswith("-bound")
-
-
-def test_a_folder_becomes_a_folder_of_masks(bundle: Path, data: Path, tmp_path: Path) -> None:
-    """Failures of an earlier run are forgotten."""
-    (tmp_path / "failures.jsonl").write_text("{}\n")
-    assert run("segment", bundle, data / "images", "--out", tmp_path, "--overlay").return_value == 0
-    with Cascade.load(bundle) as cascade:
-        for path in image_paths(data / "images"):
-            image = read_image(path)
-            mask = cv2.imread(str(tmp_path / f"{path.stem}.png"), cv2.IMREAD_GRAYSCALE)
-            np.testing.assert_array_equal(mask, cascade(image).mask * 255)
-            picture = cv2.imread(str(tmp_path / "overlays" / f"{path.stem}.jpg"))
-            assert picture.shape == (*image.shape, 3)
-    assert not (tmp_path / "failures.jsonl").exists()
 
 
 def test_bad_files_stop_no_other(thresholds: Path, data: Path, tmp_path: Path) -> None:
