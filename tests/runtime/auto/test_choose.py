@@ -149,11 +149,6 @@ def test_what_is_named_is_taken_as_it_is(opened: Bundle, cache: PlanCache) -> No
     assert choose(opened, precision="fp16").label == "onnxruntime fp16"
 
 
-def test_tf32_is_not_a_precision_of_a_cpu(bundle: Path) -> None:
-    with pytest.raises(EngineError, match="tf32 is a precision of the tensorrt engine; onnxrun"):
-        Cascade.load(bundle, "onnxruntime", "tf32")
-
-
 def test_bf16_is_openvinos_alone(bundle: Path, opened: Bundle) -> None:
     assert choose(opened, precision="bf16").label == "openvino bf16"
     assert choose(opened, "openvino").label == "openvino fp32"
