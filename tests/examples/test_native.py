@@ -15,10 +15,9 @@ from PIL import Image
 
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.bundle.bundle import graph_name
-from tests.conftest import run
+from tests.conftest import DEMO, run
 from tests.examples.scripts import EMBED
 
-DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
 ENGINES = ("openvino", "onnxruntime")
 ODD = [(1, 1), (1, 2), (2, 1), (1, 31), (31, 1), (31, 2000), (2000, 31), (997, 13), (101, 103)]
 ODD += [(2, 3), (63, 65), (64, 64), (127, 509), (255, 257), (3, 500), (17, 19)]

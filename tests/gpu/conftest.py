@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -15,9 +13,8 @@ from foveate.runtime.engines.tensorrt.plan import PlanFacts
 from foveate.runtime.engines.tensorrt.plan_lookup import usable
 from foveate.runtime.engines.tensorrt.toolkit import installed_toolkits
 from foveate.train.data.phantom import PhantomSettings, phantoms
-from tests.conftest import run
+from tests.conftest import DEMO, run
 
-DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
 OUTPUTS = ["mask", "box", "score", "coarse"]
 SHAPES = ("--batch", "1,2,4", "--size", "512x512,64x64")
 

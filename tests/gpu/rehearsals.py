@@ -11,7 +11,6 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,12 +29,12 @@ from foveate.runtime.engines.tensorrt.executor import Tensor
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings, SlotRing
 from foveate.runtime.errors import DeviceMemoryError, EngineError
 from foveate.train.data.phantom import PhantomSettings, phantoms
+from tests.conftest import DEMO
 
 DISCOVERY = "GPU device discovery failed"
 """ONNX Runtime says so on import in virtual machines, in which /sys has no card."""
 KEPT: list[object] = []
 """What is still there when the process ends."""
-DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
 
 
 class Doubling:

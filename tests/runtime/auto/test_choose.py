@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,19 +154,6 @@ def test_bf16_is_openvinos_alone(bundle: Path, opened: Bundle) -> None:
     for engine in ("onnxruntime", "tensorrt"):
         with pytest.raises(EngineError, match=f"bf16 is a precision of the openvino.*{engine} has"):
             Cascade.load(bundle, engine, "bf16")
-
-
-def test_info_and_segment_say_what_was_chosen_and_why(
-    bundle: Path, data: Path, cache: PlanCache, tmp_path: Path
-) -> None:
-    why = f"run this once on an idle machine: foveate info {bundle}"
-    image = next((data / "images").iterdir())
-    done = run("segment", bundle, image, "--out", tmp_path / "masks", "--json")
-    summary = json.loads(done.output)
-    assert (summary["engine"], summary["precision"]) == ("onnxruntime", "fp32")
-    assert summary["engines"] == {"onnxruntime fp32": 1} and summary["why"].endswith(why)
-    said = run("info", bundle).output.splitlines()
-    assert any(line.startswith("auto: ") for line in said)
 
 
 def test_info_lists_the_plans_of_the_bundle(bundle: Path, opened: Bundle, cache: PlanCache) -> None:

@@ -20,9 +20,7 @@ from foveate.runtime.bundle.pack import pack
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError
 from foveate.runtime.io.images import image_paths, read_image
-from tests.conftest import run
-
-DEMO = Path(__file__).parents[3] / "benchmarks" / "demo_bundle"
+from tests.conftest import DEMO, run
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,7 @@ from foveate.runtime.io.output_settings import OutputSettings
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.ray.actor import ActorJob, _worker
 from tests.bad.bundles import change_graph, sign
-from tests.conftest import run
-
-DEMO = Path(__file__).parents[3] / "benchmarks" / "demo_bundle"
+from tests.conftest import DEMO, run
 
 
 @pytest.fixture

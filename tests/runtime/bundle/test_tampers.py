@@ -25,8 +25,8 @@ from foveate.runtime.errors import BundleError, FoveateError, one_line
 from foveate.train.runs.run import load_run
 from tests.bad import trainings
 from tests.bad.bundles import GRAPH, change_graph, sign
+from tests.conftest import DEMO
 
-DEMO = Path(__file__).parents[3] / "benchmarks" / "demo_bundle"
 IMAGE = np.add.outer(np.arange(44), np.arange(56)).astype(np.uint8) * 2
 HOSTILE: tuple[Any, ...] = (
     None, True, -1, 0, 1, 2**31, 2**70, 0.5, -0.5, 1e308, "", "64", "box", "../x", "/etc/passwd",

@@ -30,10 +30,10 @@ from foveate.runtime.engines.onnxruntime_cuda import (
 )
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.train.data.phantom import PhantomSettings, phantoms
+from tests.conftest import DEMO
 from tests.runtime.engines.cuda.fake_device import FakeDevice
 from tests.runtime.engines.tiny_graphs import one_convolution, twice_as_long, two_outputs
 
-DEMO = Path(__file__).parents[3] / "benchmarks" / "demo_bundle"
 CPU = "CPUExecutionProvider"
 OUTPUTS = ["mask", "box", "score", "coarse", "refined"]
 
