@@ -60,7 +60,8 @@ bench: reference $(REFERENCE)/single.bundle  ## the reference results of this ma
 	$(BENCHMARK) throughput $(REFERENCE)/cascade.bundle --out $(RESULTS)/reference-throughput.json
 	$(BENCHMARK) compare $(REFERENCE)/cascade.bundle --single $(REFERENCE)/single.bundle --count 20 --rounds 60 --out $(RESULTS)/reference-compare.json
 	$(BENCHMARK) report $(RESULTS)/reference-*.json --out benchmark-report
-	$(VENV)/bin/python -m foveate.benchmarks.scripts.readme_table README.md $(RESULTS)/reference-compare.json
+	$(VENV)/bin/python -m foveate.benchmarks.scripts.readme_table --short README.md $(RESULTS)/reference-compare.json
+	$(VENV)/bin/python -m foveate.benchmarks.scripts.readme_table docs/results.md $(RESULTS)/reference-compare.json
 
 soak: $(VENV)/.dev  ## 200 kills, 10,000 spoilt files, 50,000 images, one of 20,000 x 20,000, 1,000,000 frames: an hour
 	FOVEATE_SOAK=full $(VENV)/bin/python -m pytest tests/soak -m soak -s

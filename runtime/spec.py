@@ -203,9 +203,9 @@ def _typed(kind: Callable[..., T], values: Mapping[str, Any]) -> T:
     """Return a part of the description; TypeError names a value of another type."""
     made = kind(**values)
     for item in fields(made):  # type: ignore[arg-type]  # every kind here is a dataclass
-        wanted, value = _KINDS.get(str(item.type)), getattr(made, item.name)
-        if wanted is not None and not is_a(value, wanted):
-            raise TypeError(f"{item.name} is {value!r:.40}; expected {wanted.__name__}")
+        expected, value = _KINDS.get(str(item.type)), getattr(made, item.name)
+        if expected is not None and not is_a(value, expected):
+            raise TypeError(f"{item.name} is {value!r:.40}; expected {expected.__name__}")
     return made
 
 

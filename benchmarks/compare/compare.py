@@ -51,7 +51,7 @@ LEAST_ROUNDS = 40
 
 @dataclass(frozen=True)
 class Opponents:
-    """What a bundle is compared on, and with which one-network bundles beside the peers.
+    """What a bundle is compared on, and with which one-network bundles besides the peers.
 
     ``batch`` images a call; the parts of the time are taken for single images alone.
     """

@@ -40,18 +40,18 @@ class Method:
     warm_up: WarmUp = WarmUp(0, False)
     total: Disagreement = field(default_factory=Disagreement)
 
-    def judge(self, case: Case, found: Any, wanted: Any) -> None:
+    def judge(self, case: Case, found: Any, expected: Any) -> None:
         """Add a timed mask and box to the total, once for each image."""
         if any(pair.name == case.name for pair in self.total.pairs):
             return
-        (mask, box), (mask_wanted, box_wanted) = found, wanted
-        shifted = moved(box, box_wanted)
-        self.total.add(compare_masks(case.name, mask, mask_wanted, shifted, case.truth))
+        (mask, box), (mask_expected, box_expected) = found, expected
+        shifted = moved(box, box_expected)
+        self.total.add(compare_masks(case.name, mask, mask_expected, shifted, case.truth))
 
 
 @dataclass(frozen=True)
 class Part:
-    """Something timed beside the methods, to say where the time goes; called with an index."""
+    """Something timed next to the methods, to show where the time goes; called with an index."""
 
     name: str
     run: Callable[[int], object]
@@ -79,7 +79,7 @@ def run_comparison(
     comparison: Comparison, progress: Callable[[str, int, int], None]
 ) -> dict[str, Any]:
     """Return methods and parts of a compare result; the methods' totals are filled on the way."""
-    cases, wanted = comparison.cases, _wanted(comparison, progress)
+    cases, expected = comparison.cases, _expected(comparison, progress)
     methods = {method.key: method for method in comparison.methods if method.segment is not None}
     calls = {
         **{key: partial(_segment, method, comparison) for key, method in methods.items()},
@@ -94,7 +94,7 @@ def run_comparison(
     def judge(key: str, number: int, found: Any) -> None:
         if key in methods:
             for index, pair in zip(comparison.indices(number), found, strict=True):
-                methods[key].judge(cases[index], pair, wanted[index])
+                methods[key].judge(cases[index], pair, expected[index])
 
     shown = partial(progress, "comparing")
     times = interleaved(calls, comparison.rounds, judge, shown, comparison.pause_s)
@@ -106,13 +106,13 @@ def run_comparison(
     }
 
 
-def _wanted(comparison: Comparison, progress: Callable[[str, int, int], None]) -> list[Any]:
+def _expected(comparison: Comparison, progress: Callable[[str, int, int], None]) -> list[Any]:
     """Return the reference's mask and box of every image."""
-    wanted = []
+    expected = []
     for number, case in enumerate(comparison.cases):
-        wanted.append(comparison.reference.segment(case.image))
+        expected.append(comparison.reference.segment(case.image))
         progress("reference masks", number + 1, len(comparison.cases))
-    return wanted
+    return expected
 
 
 def _segment(method: Method, comparison: Comparison, number: int) -> Any:

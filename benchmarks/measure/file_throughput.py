@@ -1,4 +1,4 @@
-"""Images per second from file to file, beside the ceiling that its stages set on these cores.
+"""Images per second from file to file, next to the ceiling that the stages set on these cores.
 
 The stages share the cores, so the ceiling is cores / (core-seconds of an image over decode,
 engine and encode), each measured alone with all cores busy, in the same rounds as the whole.

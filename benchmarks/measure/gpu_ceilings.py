@@ -95,7 +95,7 @@ class Ceilings(Closeable):
             self._made = made.pop_all()
 
     def enqueue(self, runs: int, lanes: int = 1) -> int:
-        """Execute so many times on the first lanes by turns; return the images of it."""
+        """Execute ``runs`` times, alternating between the first lanes; return the images."""
         used = self._lanes[:lanes]
         with self._device.current():
             for number in range(runs):
@@ -104,7 +104,7 @@ class Ceilings(Closeable):
         return runs * self.images
 
     def transfer(self, runs: int) -> int:
-        """Copy in, execute and copy out so many times on all lanes by turns."""
+        """Copy in, execute and copy out ``runs`` times, alternating between all lanes."""
         with self._device.current():
             for number in range(runs):
                 lane = self._lanes[number % len(self._lanes)]
@@ -206,8 +206,8 @@ def open_plan(engine: TensorRTEngine, image: Array) -> Plan:
     source = engine.source
     shape: Any = image.shape[:3]
     record = engine.record_for(shape)
-    facts = facts_of(record, source.wanted.bundle)
-    content = source.cache.read(record, source.wanted.bundle)
+    facts = facts_of(record, source.query.bundle)
+    content = source.cache.read(record, source.query.bundle)
     return Plan(content, facts, read_kernels(source.cache, record))
 
 

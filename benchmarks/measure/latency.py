@@ -30,7 +30,7 @@ from foveate.benchmarks.measure.timing import (
     warm_up,
 )
 from foveate.benchmarks.schema.machine import resident_mb
-from foveate.benchmarks.schema.result_shapes import STAGES
+from foveate.benchmarks.schema.result_files import STAGES
 from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.io.images import read_image

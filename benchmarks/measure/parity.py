@@ -157,15 +157,15 @@ def measure_parity(
 
 def add_case(
     totals: Mapping[str, Disagreement],
-    wanted: tuple[Mask, Box],
+    expected: tuple[Mask, Box],
     case: Case,
     segments: Mapping[str, Segment],
 ) -> None:
     """Add one image to the totals of every way to segment it."""
     for name, segment in segments.items():
         mask, box = segment(case.image)
-        shifted = moved(box, wanted[1])
-        totals[name].add(compare_masks(case.name, mask, wanted[0], shifted, case.truth))
+        shifted = moved(box, expected[1])
+        totals[name].add(compare_masks(case.name, mask, expected[0], shifted, case.truth))
 
 
 def write_pictures(folder: Path, parity: Parity, found: Variants, images: Images) -> list[Path]:
@@ -193,9 +193,9 @@ def write_pictures(folder: Path, parity: Parity, found: Variants, images: Images
 def _picture(case: Case, cascade: Cascade, reference: Reference) -> npt.NDArray[np.uint8]:
     image = eight_bit(case.image)
     result = cascade(case.image)
-    wanted, _ = reference.segment(case.image)
+    expected, _ = reference.segment(case.image)
     left = draw_overlay(image, result.mask, result.box_xyxy)
-    return np.hstack([left, difference(image, result.mask, wanted)])
+    return np.hstack([left, difference(image, result.mask, expected)])
 
 
 def write_proofs(found: Variants, parity: Parity, images: Sequence[Images]) -> list[str]:
@@ -211,10 +211,10 @@ def write_proofs(found: Variants, parity: Parity, images: Sequence[Images]) -> l
         if not isinstance(engine, TensorRTEngine):
             continue
         for record, total in _by_plan(engine, parity.totals[variant.name], sizes):
-            wanted = engine.source.wanted
+            query = engine.source.query
             proof = PlanParity.of(
                 total, variant.precision, data, parity.reference.name,
-                plan_sha256=record.plan_sha256, version=wanted.version, gpu=wanted.device,
+                plan_sha256=record.plan_sha256, version=query.version, gpu=query.device,
             )  # fmt: skip
             write_parity(engine.source.cache, record, proof)
             written.append(f"plan {record.key[:12]} ({variant.precision}): {proof}")

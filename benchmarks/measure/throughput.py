@@ -1,4 +1,4 @@
-"""Images per second from arrays to masks when all cores are busy, beside the bare engine's."""
+"""Images per second from arrays to masks with all cores busy, next to the bare engine's."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def grid(
     """Return a row for every batch size and number of workers, as JSON values.
 
     Each worker has a cascade and a Python thread of its own and runs batches of the images, all
-    of one shape. A cell measures for about ``seconds``, in windows, ours and the bare engine's by
-    turns in the same threads; before that each side warms up for one window. ``share`` compares
-    the windows of one round.
+    of one shape. A cell measures for about ``seconds``, in windows, ours and the bare engine's
+    alternating in the same threads; before that each side warms up for one window. ``share``
+    compares the windows of one round.
     """
     rows = []
     for count in workers:

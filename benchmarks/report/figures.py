@@ -10,7 +10,7 @@ from foveate.benchmarks.report import plots
 from foveate.benchmarks.report.tables import compare, latency, throughput
 from foveate.benchmarks.report.tables.parity import mark
 from foveate.benchmarks.schema import units
-from foveate.benchmarks.schema.result_shapes import listed
+from foveate.benchmarks.schema.result_files import listed
 
 Results = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ from foveate.benchmarks.report.model_results import ModelResults
 from foveate.benchmarks.report.table import with_spread
 from foveate.benchmarks.report.tables.parity import mark
 from foveate.benchmarks.schema import units
-from foveate.benchmarks.schema.result_shapes import listed
+from foveate.benchmarks.schema.result_files import listed
 
 Fact = tuple[str, str, str]
 

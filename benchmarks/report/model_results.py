@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveate.benchmarks.report.result_text import result_parity
+from foveate.benchmarks.report.result_text import result_parity, result_tables
 from foveate.benchmarks.schema.consistency import find_issues
 from foveate.benchmarks.schema.result_files import read_result
-from foveate.runtime.errors import one_line
+from foveate.runtime.errors import DataError, one_line
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,17 @@ class ModelResults:
 
 
 def read_file(path: Path) -> ResultFile:
-    """Return a result file; DataError when it is not one."""
+    """Return a result file; DataError when it is not one, or a figure of it is missing."""
     result = read_result(path)
-    return ResultFile(path.name, result, tuple(map(one_line, find_issues(result))))
+    try:
+        issues = find_issues(result)
+        result_tables(result)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"has no {error}" if isinstance(error, KeyError) else str(error)
+        raise DataError(
+            f"{path}: not a complete {result['kind']} result: {what}; measure it again"
+        ) from None
+    return ResultFile(path.name, result, tuple(map(one_line, issues)))
 
 
 def by_model(files: Sequence[ResultFile]) -> list[ModelResults]:

@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator
 
 from foveate.benchmarks.schema import units
-from foveate.benchmarks.schema.result_shapes import FILE_STAGES, STAGES
+from foveate.benchmarks.schema.result_files import FILE_STAGES, STAGES
 
 Row = Mapping[str, Any]
 WIDTH_PX, HEIGHT_PX, DPI = 960, 720, 160

@@ -81,8 +81,8 @@ class Environment:
         """Install, with the constraints that are tested; raises CalledProcessError."""
         subprocess.run([sys.executable, "-m", "venv", str(self.folder)], check=True)
         pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        wanted = ["-c", str(ROOT / "constraints.txt"), f"{ROOT}[cpu]"]
-        subprocess.run([*pip, *wanted], check=True)
+        packages = ["-c", str(ROOT / "constraints.txt"), f"{ROOT}[cpu]"]
+        subprocess.run([*pip, *packages], check=True)
 
     def says(self, *arguments: str) -> str:
         """Return what a fresh Python there prints, of arguments such as ``-c CODE``."""

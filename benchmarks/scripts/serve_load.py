@@ -63,13 +63,13 @@ class Asked:
 
 
 class Client:
-    """Sends the samples by turns, each on a connection of its own."""
+    """Sends the samples in turn, each on a connection of its own."""
 
     def __init__(self, url: str, samples: Sequence[Sample]) -> None:
         self._address, self._samples = urlsplit(url).netloc, samples
 
     def ask(self, number: int, due: float) -> Asked:
-        """Send a sample and return what came of it."""
+        """Send a sample and return its outcome."""
         sample = self._samples[number % len(self._samples)]
         connection = http.client.HTTPConnection(self._address, timeout=LONGEST_S)
         try:
@@ -153,7 +153,7 @@ def broken(name: str, found: dict[str, Any]) -> list[str]:
 
 
 def measured(client: Client, workers: int, queue: int, seconds: float) -> dict[str, Any]:
-    """Return the capacity and what came of every load, as JSON values."""
+    """Return the capacity and the outcome of every load, as JSON values."""
     clients = workers + min(queue, workers)
     rate, asked = capacity(client, clients, seconds)
     parts = {"closed": {"clients": clients, "images_per_second": rate, **summary(asked)}}

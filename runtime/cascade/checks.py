@@ -1,7 +1,7 @@
 """Is the graph the one its manifest describes? Names and types at load, values at every run.
 
 A bundle whose hashes were rewritten can hold any graph. What it returns is believed only after
-these checks; they cost microseconds beside a run.
+these checks; they cost microseconds per run.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ def _any(name: str, dtype: str, sides: int, *more: int) -> TensorSpec:
 
 
 def _check_tensors(
-    source: Path, kind: str, found: tuple[TensorSpec, ...], wanted: tuple[TensorSpec, ...]
+    source: Path, kind: str, found: tuple[TensorSpec, ...], expected: tuple[TensorSpec, ...]
 ) -> None:
     names = [item.name for item in found]
-    if sorted(names) != sorted(item.name for item in wanted):
+    if sorted(names) != sorted(item.name for item in expected):
         raise BundleError(
             f"{source}: its {kind}s are {', '.join(names)[:200]}; "
-            f"expected {', '.join(item.name for item in wanted)}"
+            f"expected {', '.join(item.name for item in expected)}"
         )
     by_name = {item.name: item for item in found}
-    for item in wanted:
+    for item in expected:
         if not _fits(by_name[item.name], item):
             raise BundleError(
                 f'{source}: its {kind} "{item.name}" is {_words(by_name[item.name])}; '
@@ -54,10 +54,10 @@ def _check_tensors(
             )
 
 
-def _fits(found: TensorSpec, wanted: TensorSpec) -> bool:
-    if found.dtype != wanted.dtype or len(found.shape) != len(wanted.shape):
+def _fits(found: TensorSpec, expected: TensorSpec) -> bool:
+    if found.dtype != expected.dtype or len(found.shape) != len(expected.shape):
         return False
-    pairs = zip(found.shape, wanted.shape, strict=True)
+    pairs = zip(found.shape, expected.shape, strict=True)
     return all(a is None or b is None or a == b for a, b in pairs)
 
 

@@ -49,7 +49,7 @@ Wait = Callable[[bool, Mapping[str, Array] | None], RunOutputs]
 
 @dataclass(frozen=True)
 class SessionLimits:
-    """What limits a session besides its engine.
+    """What limits a session, apart from its engine.
 
     ``fallback`` takes images that no plan covers; ``width`` is the networks'.
     """

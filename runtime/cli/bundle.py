@@ -99,8 +99,8 @@ def pack_command(bundle: Path, out: Path) -> None:
     opened = open_bundle(bundle)
     size = pack(opened, out)
     left = unlisted(opened)
-    beside = f"; left out: {', '.join(left)}" if left else ""
-    click.echo(one_line(f"{out}: {size / 1e6:.2f} MB{beside}"))
+    omitted = f"; left out: {', '.join(left)}" if left else ""
+    click.echo(one_line(f"{out}: {size / 1e6:.2f} MB{omitted}"))
 
 
 @bundle.command(short_help="Make a pair of keys.")
@@ -116,15 +116,15 @@ def keys(out: Path, encrypt: bool) -> None:
     Example:
       foveate bundle keys --out maker.pem
     """
-    beside = out.with_suffix(".pub.pem")
-    for path in (out, beside):
+    public_path = out.with_suffix(".pub.pem")
+    for path in (out, public_path):
         if path.exists():
             raise SettingsError(f"{path}: exists, and no key is written over; choose another --out")
     private, public = new_pair(_password(confirm=True) if encrypt else None)
     _write_new(out, private, 0o600)
-    _write_new(beside, public, 0o644)
+    _write_new(public_path, public, 0o644)
     name = fingerprint(public_key(public))
-    click.echo(one_line(f"{out} is private; {beside} goes to the devices. Key {name[:SHOWN]}"))
+    click.echo(one_line(f"{out} is private; {public_path} goes to the devices. Key {name[:SHOWN]}"))
 
 
 @bundle.command(short_help="Sign a bundle.")

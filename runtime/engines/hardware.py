@@ -133,7 +133,7 @@ def cpu_environment() -> CpuEnvironment:
 def _version(engine: str) -> str:
     """Return what tells an engine's version from another, empty where it is not installed.
 
-    That is the name of the folder which pip writes beside the module, ``onnxruntime-1.32.0``, else
+    That is the name of the folder which pip writes next to the module, ``onnxruntime-1.32.0``, else
     the time of the module's file. Asking importlib.metadata would cost a start 30 ms.
     """
     spec = find_spec(engine)

@@ -11,7 +11,7 @@ ELSEWHERE = {
     "onnxruntime-gpu": "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'foveate[gpu]'",
     "cuda-libraries": "pip install -U 'onnxruntime-gpu[cuda,cudnn]'",
     "driver": "sudo ubuntu-drivers install  # on Ubuntu; nvidia-smi then names the GPU. "
-    "A container wants --gpus all",
+    "A container needs --gpus all",
     "tensorrt": "pip install 'foveate[rtx]'  # GeForce RTX and RTX workstation GPUs; any other: "
     "pip install 'foveate[tensorrt]'. Both need driver 580 or later",
     "pycuda": "pip install 'foveate[cuda]'  # built from source: docs/install.md",
@@ -36,7 +36,7 @@ ON_JETSON = {
     "the wheel of pip install 'foveate[gpu]' is not for a Jetson",
     "cuda-libraries": "sudo apt install nvidia-jetpack",
     "driver": "sudo apt install nvidia-jetpack  # the driver is part of Jetson Linux. "
-    "A container wants --runtime nvidia",
+    "A container needs --runtime nvidia",
     "tensorrt": "sudo apt install python3-libnvinfer && "
     "python3 -m venv --system-site-packages .venv",
     "pycuda": "export PATH=/usr/local/cuda/bin:$PATH && pip install 'foveate[cuda]'",

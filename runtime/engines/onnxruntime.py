@@ -136,13 +136,13 @@ class BoundSession(Closeable):
         feeds: Mapping[str, Array],
         outputs: Sequence[str],
     ) -> dict[str, Array]:
-        lengths, wanted = self._lengths(feeds), self._wanted(outputs)
+        lengths, expected = self._lengths(feeds), self._requested(outputs)
         binding = session.io_binding()
         held = {name: memory.filled(name, values) for name, values in feeds.items()}
         for name, array in held.items():
             binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         bound = {}
-        for item in wanted:
+        for item in expected:
             shape = _shape(self._sides[item.name], lengths)
             if shape is None:
                 binding.bind_output(item.name, "cpu")
@@ -172,7 +172,7 @@ class BoundSession(Closeable):
                     lengths[side] = length
         return lengths
 
-    def _wanted(self, outputs: Sequence[str]) -> list[TensorSpec]:
+    def _requested(self, outputs: Sequence[str]) -> list[TensorSpec]:
         known = {item.name: item for item in self.outputs}
         for name in outputs:
             if name not in known:

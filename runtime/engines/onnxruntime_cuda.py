@@ -162,7 +162,7 @@ def wheel_libraries() -> list[Path]:
     """Return NVIDIA's libraries in their wheels, wherever on sys.path those lie.
 
     Those that others need come first. Wheels of CUDA 13 share the folder cu13, those of CUDA 12
-    have one each; cuDNN has its own beside both.
+    have one each; cuDNN has its own in addition.
     """
     folders = [
         folder
@@ -188,7 +188,7 @@ def _fits(wheel: str) -> bool:
 def load_libraries() -> list[str]:
     """Load NVIDIA's libraries from their wheels and return the names of those not found.
 
-    ``preload_dlls`` of newer versions of ONNX Runtime looks beside ONNX Runtime and where the
+    ``preload_dlls`` of newer versions of ONNX Runtime looks next to ONNX Runtime and where the
     system does. What it misses it prints, which is caught here.
     """
     for path in wheel_libraries():
@@ -205,7 +205,7 @@ def missing_libraries() -> list[str]:
     """Return the shared libraries of CUDA and cuDNN that keep the provider from loading.
 
     The loader of the system decides: it names the first library that it does not find. What
-    ``load_libraries`` missed beside it is named too, and nothing where only the driver is missing.
+    ``load_libraries`` also missed is named too, and nothing where only the driver is missing.
     """
     wheels = load_libraries()
     first = _first_missing()

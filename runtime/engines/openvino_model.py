@@ -85,7 +85,7 @@ def _model(core: Any, graph: bytes, bf16: bool) -> Any:
 
 
 def _settings(threads: int) -> dict[str, Any]:
-    """Return OpenVINO's settings: ``threads`` a run, 0 for all cores, and a stream a run beside it.
+    """Return OpenVINO's settings: ``threads`` per run (0: all cores), a stream per run.
 
     Pinned threads of two engines, or of two processes, would share one core.
     """

@@ -41,7 +41,7 @@ MAX_BYTES = (1 << 31) - 1
 """Largest file read at once; OpenCV counts bytes with 31 bits."""
 
 
-def read_image(path: Path, page: int = 0, header: Header | None = None) -> Pixels:
+def read_image(path: str | Path, page: int = 0, header: Header | None = None) -> Pixels:
     """Read an image file as grey pixels.
 
     Returns (H, W) uint8 or uint16, upright, in the file's own range (0 is black, 255 or 65535
@@ -49,7 +49,7 @@ def read_image(path: Path, page: int = 0, header: Header | None = None) -> Pixel
     a file of a single image. ``header`` is what ``read_header`` returned for it, if known. Raises
     ImageError for a file that is missing, damaged, unsupported or too large, with the reason.
     """
-    with opened(path, page) as file:
+    with opened(Path(path), page) as file:
         return _pixels(file, page, header or header_of(file, page))
 
 

@@ -36,14 +36,14 @@ def class_colour(index: int) -> tuple[int, int, int]:
     return PALETTE[index] if index < len(PALETTE) else PALETTE[1 + (index - 1) % 8]
 
 
-def write_mask(path: Path, mask: Plane, classes: int) -> None:
+def write_mask(path: str | Path, mask: Plane, classes: int) -> None:
     """Write a mask as PNG, whole or not at all.
 
     ``mask`` is (H, W) uint8 class indices below ``classes``, 0 being background, as in
     ``Result.mask``; ``classes`` counts the background and is at most 256. Two classes: 0 and 255 in
     one bit a pixel. More: the indices themselves, with a palette. Raises OSError.
     """
-    write_atomically(path, encode_mask(mask, classes))
+    write_atomically(Path(path), encode_mask(mask, classes))
 
 
 def encode_mask(mask: Plane, classes: int) -> bytes:

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from foveate.runtime.arrays import Array
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
-
-SLEEP_SECONDS = 0.05
-
-
-class SleepingEngine(OnnxRuntimeEngine):
-    """Waits before it answers."""
-
-    def run(self, feeds: dict[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        time.sleep(SLEEP_SECONDS)
-        return super().run(feeds, outputs)
 
 
 class BlankingEngine(OnnxRuntimeEngine):

@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from foveate.benchmarks.scripts.gpu_references import main
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "benchmarks" / "scripts"
@@ -28,8 +31,8 @@ MOST_FILES = 8
 @pytest.fixture(scope="module")
 def references(demo_fp16: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("references") / "r"
-    words = [SCRIPTS / "gpu_references.py", folder, demo_fp16, 2]
-    subprocess.run([sys.executable, *map(str, words), "--size", "256"], check=True)
+    done = CliRunner().invoke(main, [str(folder), str(demo_fp16), "2", "--size", "256"])
+    assert done.exit_code == 0, done.output
     return folder
 
 
@@ -59,6 +62,7 @@ def statuses(found: dict[str, Any]) -> dict[str, str]:
     return {step["name"]: step["status"] for step in found["steps"]}
 
 
+@pytest.mark.slow
 def test_every_step_is_reached(references: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec("pycuda") is None or STANDIN not in os.environ:
         pytest.skip(f"needs pycuda, and {STANDIN}")
@@ -77,6 +81,7 @@ def test_every_step_is_reached(references: Path, tmp_path: Path) -> None:
     assert "Ceilings of the GPU" in page and (tmp_path / "pytest.xml").exists()
 
 
+@pytest.mark.slow
 def test_a_refusal_is_kept_word_by_word_and_the_other_engine_is_measured(
     references: Path, tmp_path: Path
 ) -> None:

@@ -85,8 +85,13 @@ def test_a_batch_of_the_glue_is_its_images_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "tolerance"), [("a", 1e-4), ("c", 1e-4), ("d-fp32", 1e-3), ("d-bf16", 0.2)]
-)
+    ("key", "tolerance"),
+    [
+        ("a", 1e-4), ("c", 1e-4), ("d-fp32", 1e-3), ("d-bf16", 0.2),
+        pytest.param("b-fp32", 1e-3, marks=pytest.mark.slow),
+        pytest.param("b-bf16", 0.2, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_every_engine_gives_the_networks_logits(
     stages: Stages, by_key: dict[str, Peer], stage: str, key: str, tolerance: float

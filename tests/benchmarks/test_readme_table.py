@@ -1,4 +1,4 @@
-"""The table of README.md: its rows, its marks, and what must not get into it."""
+"""The tables of README.md and docs/results.md: rows, marks, and what must not get into them."""
 
 from __future__ import annotations
 
@@ -45,6 +45,19 @@ def test_the_table_has_every_method_fastest_first(tmp_path: Path) -> None:
         assert part in lines[-3]
 
 
+def test_the_short_table_has_ours_the_fastest_other_and_the_single_networks(tmp_path: Path) -> None:
+    result = made.compare_result()
+    eager, faster, single, missing = result["results"]["methods"][1:]
+    single["key"], missing["key"] = "e", "f"
+    quick = {**faster, "key": "foveate openvino bf16", "name": "foveate, quick"}
+    slow = {**eager, "key": "foveate openvino int8", "name": "foveate, slow"}
+    result["results"]["methods"] += [quick, slow]
+    lines = readme_table([read_file(write(tmp_path, result))], short=True).splitlines()
+    names = [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:]
+    assert names == [faster["name"], "foveate, quick", "**foveate**", single["name"]]
+    assert lines[-1] == "Not measured: OpenVINO: is not installed"
+
+
 def test_the_command_replaces_what_stands_between_the_marks(tmp_path: Path) -> None:
     readme, path = tmp_path / "README.md", write(tmp_path, made.compare_result())
     readme.write_text(TEXT, encoding="utf-8")
@@ -55,6 +68,8 @@ def test_the_command_replaces_what_stands_between_the_marks(tmp_path: Path) -> N
     assert "old" not in written
     assert main([str(readme), str(path)]) == 0
     assert readme.read_text(encoding="utf-8") == written
+    assert main(["--short", str(readme), str(path)]) == 0
+    assert block(readme.read_text(encoding="utf-8")) == readme_table([read_file(path)], short=True)
 
 
 @pytest.mark.parametrize("text", ["none", BEGIN, f"{END} {BEGIN}", f"{TEXT}{TEXT}"])
@@ -83,4 +98,4 @@ def test_a_result_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_without_files_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["README.md"]) == 2 and "Usage:" in capsys.readouterr().err
+    assert main(["--short", "README.md"]) == 2 and "Usage:" in capsys.readouterr().err

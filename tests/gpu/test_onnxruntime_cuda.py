@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.runtime.arrays import Array, feed
+from foveate.runtime.arrays import Array
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.onnxruntime_cuda import (
@@ -19,29 +19,10 @@ from foveate.runtime.engines.onnxruntime_cuda import (
     host_memory,
 )
 from foveate.runtime.errors import GraphError
-from foveate.train.data.phantom import PhantomSettings, phantoms
-from tests.gpu.conftest import DEMO
-from tests.gpu.masks import disagreement
+from tests.gpu.conftest import DEMO, OUTPUTS, disagreement
 
 NOT_HERE = "this ONNX Runtime has no CUDA provider"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not has_provider(), reason=NOT_HERE)]
-OUTPUTS = ["mask", "box", "score", "coarse"]
-
-
-@pytest.fixture(scope="module")
-def images() -> list[Array]:
-    """Phantoms of three sizes, alone and in pairs, as the engine takes them."""
-    made = []
-    for size in (200, 256, 333):
-        pair = [p.image for p in phantoms(PhantomSettings(3, size, seed=size, bits=16))]
-        made += [feed(np.stack(pair[:1])), feed(np.stack(pair[1:]))]
-    return made
-
-
-@pytest.fixture(scope="module")
-def wanted(images: list[Array]) -> list[dict[str, Array]]:
-    with Cascade.load(DEMO, "onnxruntime") as cascade:
-        return [cascade.engine.run({"image": image}, OUTPUTS) for image in images]
 
 
 @pytest.fixture(scope="module")

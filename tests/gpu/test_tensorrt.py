@@ -9,35 +9,15 @@ import numpy as np
 import pytest
 
 from foveate.runtime.arrays import Array, feed
-from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.runtime.engines.tensorrt.plan import PlanFacts
 from foveate.runtime.engines.tensorrt.plan_engine import PlanEngine
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
 from foveate.runtime.errors import EngineError
-from foveate.train.data.phantom import PhantomSettings, phantoms
-from tests.gpu.conftest import DEMO
-from tests.gpu.masks import disagreement
+from tests.gpu.conftest import OUTPUTS, disagreement
 
 pytest.importorskip("pycuda")
 pytestmark = pytest.mark.gpu
-OUTPUTS = ["mask", "box", "score"]
-
-
-@pytest.fixture(scope="module")
-def images() -> list[Array]:
-    """Phantoms of three sizes, alone and in pairs, as the engine takes them."""
-    made = []
-    for size in (200, 256, 333):
-        pair = [p.image for p in phantoms(PhantomSettings(3, size, seed=size, bits=16))]
-        made += [feed(np.stack(pair[:1])), feed(np.stack(pair[1:]))]
-    return made
-
-
-@pytest.fixture(scope="module")
-def wanted(images: list[Array]) -> list[dict[str, Array]]:
-    with Cascade.load(DEMO, "onnxruntime") as cascade:
-        return [cascade.engine.run({"image": image}, OUTPUTS) for image in images]
 
 
 @pytest.fixture(params=[RingSettings(3), LATENCY], ids=["3 slots", "latency"])

@@ -169,9 +169,9 @@ def _check_choice(setting: str, value: str, names: Sequence[str]) -> None:
         )
 
 
-def load_settings(config: Path | None, assignments: Sequence[str] = ()) -> Settings:
+def load_settings(config: str | Path | None, assignments: Sequence[str] = ()) -> Settings:
     """Return settings from the defaults, a TOML file and ``key=value`` lines, in that order."""
-    return Settings(**read_values(config, assignments))
+    return Settings(**read_values(Path(config) if config else None, assignments))
 
 
 def read_values(config: Path | None, assignments: Sequence[str] = ()) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from foveate.benchmarks.compare.comparison import summarise_comparison
 from foveate.benchmarks.report.table import Cell, Table, number_columns, text_columns, with_spread
 from foveate.benchmarks.report.tables.parity import not_measured, parity_tables
 from foveate.benchmarks.schema import units
-from foveate.benchmarks.schema.result_shapes import listed
+from foveate.benchmarks.schema.result_files import listed
 
 Method = Mapping[str, Any]
 METHODS = "Compared with others"

@@ -11,7 +11,7 @@ from foveate.benchmarks.measure.timing import UNSTEADY
 from foveate.benchmarks.report.table import Cell, Table, number_columns, text_columns, with_spread
 from foveate.benchmarks.report.tables.parity import mark, parity_tables
 from foveate.benchmarks.schema import units
-from foveate.benchmarks.schema.result_shapes import STAGES, listed
+from foveate.benchmarks.schema.result_files import STAGES, listed
 
 Row = Mapping[str, Any]
 TIMES, OVERHEAD, STAGE_TIMES = "Latency, ms", "Time that foveate adds", "Stages, file to file, ms"

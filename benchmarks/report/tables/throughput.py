@@ -8,7 +8,7 @@ from typing import Any
 from foveate.benchmarks.report.table import Cell, Table, number_columns, text_columns, with_spread
 from foveate.benchmarks.report.tables.parity import mark, parity_tables
 from foveate.benchmarks.schema import units
-from foveate.benchmarks.schema.result_shapes import FILE_STAGES, listed
+from foveate.benchmarks.schema.result_files import FILE_STAGES, listed
 
 Row = Mapping[str, Any]
 FILES = "Files in, files out"

@@ -77,7 +77,7 @@ class BoundDriver:
         return self._module.CUstream(handle)
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """Return the first value of a driver function besides its status."""
+        """Return the first value that a driver function returns after its status."""
         status, *found = self._raw(name, *arguments)
         self._check(name, status)
         return found[0] if found else None

@@ -20,7 +20,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class MemoryInfo:
-    """How much memory a device has, and how much of it nobody holds."""
+    """Total and free memory of a device, in bytes."""
 
     free_bytes: int
     total_bytes: int
@@ -68,7 +68,7 @@ class Event(Protocol):
 
 
 class Stream(Protocol):
-    """Work done one after the other, beside the work of other streams.
+    """Work done in order, concurrently with other streams.
 
     Copies return at once. Neither side of a copy may be touched before the stream has passed it.
     """

@@ -38,7 +38,7 @@ class PlanSource:
     """Where plans come from: the cache, what is looked for in it, and on which device they run."""
 
     cache: PlanCache
-    wanted: PlanQuery
+    query: PlanQuery
     open_device: Callable[[], Device]
 
 
@@ -54,9 +54,9 @@ class TensorRTEngine(Closeable):
         self.source, self._settings = source, settings
         self._lock = threading.Lock()
         self._looked_ns = 0
-        self._records = usable(source.cache, source.wanted)
+        self._records = usable(source.cache, source.query)
         if not self._records:
-            raise no_plan(source.cache, source.wanted, None)
+            raise no_plan(source.cache, source.query, None)
         self._engines: dict[str, PlanEngine] = {}
         self._closed = False
         self.device = source.open_device()
@@ -65,7 +65,7 @@ class TensorRTEngine(Closeable):
 
     @property
     def max_in_flight(self) -> int:
-        """How many runs can be under way beside each other."""
+        """How many runs can be in flight at once."""
         return max((engine.max_in_flight for engine in self._engines.values()), default=1)
 
     def most_images(self, count: int, height: int, width: int) -> int:
@@ -81,7 +81,7 @@ class TensorRTEngine(Closeable):
         with self._lock:
             found = self._covers(shape)
         if found is None:
-            raise no_plan(self.source.cache, self.source.wanted, shape)
+            raise no_plan(self.source.cache, self.source.query, shape)
         return found
 
     def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> dict[str, Array]:
@@ -130,7 +130,7 @@ class TensorRTEngine(Closeable):
             return
         self._looked_ns = changed_ns if time.time_ns() - changed_ns > SECOND_NS else 0
         known = {record.key for record in self._records}
-        fresh = usable(self.source.cache, self.source.wanted)
+        fresh = usable(self.source.cache, self.source.query)
         self._records += [record for record in fresh if record.key not in known]
 
     def _engine(self, record: PlanRecord) -> PlanEngine:
@@ -142,7 +142,7 @@ class TensorRTEngine(Closeable):
 
     def _open(self, record: PlanRecord) -> PlanEngine:
         """Return the engine of a plan, with fewer slots where the device has no room for all."""
-        cache, bundle = self.source.cache, self.source.wanted.bundle
+        cache, bundle = self.source.cache, self.source.query.bundle
         plan, kernels = cache.read(record, bundle), read_kernels(cache, record)
         facts = facts_of(record, bundle)
         for slots in range(self._settings.slots, 0, -1):
@@ -174,8 +174,8 @@ def plan_source(bundle: Bundle, precision: str, number: int = 0) -> PlanSource:
     kit = toolkit()
     graph = bundle.graph_sha256(graph_of(precision))
     path = str(bundle.path)
-    wanted = PlanQuery(kit.flavour, kit.version, gpu(number), path, precision, graph, number)
-    return PlanSource(plan_cache(), wanted, partial(CudaDevice, number))
+    query = PlanQuery(kit.flavour, kit.version, gpu(number), path, precision, graph, number)
+    return PlanSource(plan_cache(), query, partial(CudaDevice, number))
 
 
 def read_kernels(cache: PlanCache, record: PlanRecord) -> bytes:

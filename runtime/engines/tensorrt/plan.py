@@ -31,7 +31,7 @@ NO_MEMORY = re.compile("out ?of ?memory|insufficient memory|cudaMalloc", re.IGNO
 
 @dataclass(frozen=True)
 class PlanFacts:
-    """What is known of a plan beside its bytes.
+    """What is known of a plan, apart from its bytes.
 
     ``flavour`` is tensorrt or tensorrt_rtx, ``version`` the one that built it, ``build_line`` the
     ``foveate build`` command that makes it anew. ``host_code``: it carries code for the CPU, as
@@ -132,7 +132,7 @@ class Plan:
         return self._log.take()
 
     def cache_bytes(self) -> bytes:
-        """Return the kernels compiled so far, to be kept beside the plan; empty without RTX."""
+        """Return the kernels compiled so far, to be stored next to the plan; empty without RTX."""
         kernels = None if self._cache is None else self._cache.serialize()
         return b"" if kernels is None else bytes(memoryview(kernels))
 

@@ -47,7 +47,7 @@ class PlanEngine(Closeable):
 
     @property
     def max_in_flight(self) -> int:
-        """How many runs can be under way beside each other."""
+        """How many runs can be in flight at once."""
         return len(self._ring)
 
     def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> dict[str, Array]:
@@ -114,7 +114,7 @@ def _check_gpu(device: Device, arrays: Sequence[Feed]) -> None:
             )
 
 
-def _check_names(kind: str, known: Sequence[str], wanted: Sequence[str]) -> None:
-    for name in wanted:
+def _check_names(kind: str, known: Sequence[str], expected: Sequence[str]) -> None:
+    for name in expected:
         if name not in known:
             raise EngineError(f'there is no {kind} "{name}"; the plan has {", ".join(known)}')

@@ -94,8 +94,8 @@ class SlotMemory:
 
     def _runs(self, fetched: Collection[str]) -> Iterator[tuple[int, int]]:
         """Yield the first byte and the end of outputs that are fetched and lie together."""
-        for wanted, names in groupby(self._outputs, lambda name: name in fetched):
-            if wanted:
+        for is_fetched, names in groupby(self._outputs, lambda name: name in fetched):
+            if is_fetched:
                 first, *others = names
                 last = others[-1] if others else first
                 yield self._offsets[first], self._offsets[last] + self._outputs[last].nbytes

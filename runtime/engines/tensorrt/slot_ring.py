@@ -34,8 +34,8 @@ class SlotRing(Closeable):
 
     There are no threads in it: a run's copies and its execution are put into its slot's stream,
     and streams overlap on the device. Runs take the slots in turn, so they end in order. The slot
-    of the oldest run is taken for the newest; a result that nobody has fetched by then is copied
-    out first, so nobody waits for a caller.
+    of the oldest run is taken for the newest; a result not fetched by then is copied
+    out first, so no run waits for a caller.
     """
 
     def __init__(

@@ -15,10 +15,14 @@ SOURCES = (
 )  # fmt: skip
 RTX_ALONE = ("ICudaEngine.create_runtime_config",)
 """What the lean runtime has too, and we use with TensorRT-RTX alone."""
-ROW = re.compile(r"^\| `([\w.]+)(?:\(([\w, ]*)\))?` \| (\S+) \| (\S+) \| (\S+) \|", re.MULTILINE)
+ROW = re.compile(r"^\| (`[^|]+`) \| (\S+) \| (\S+) \| (\S+) \|", re.MULTILINE)
+CALL = re.compile(r"`([\w.]+)(?:\(([\w, ]*)\))?`")
 CALLS = [
-    pytest.param(*match.groups(), id=match.group(1)) for match in ROW.finditer(PAGE.read_text())
+    pytest.param(call[1], call[2], *row.groups()[1:], id=call[1])
+    for row in ROW.finditer(PAGE.read_text())
+    for call in CALL.finditer(row[1])
 ]
+NAMES = [str(call.id) for call in CALLS]
 
 
 def found(module: Any, name: str) -> Any:
@@ -73,12 +77,12 @@ def test_a_call_is_in_what_the_lean_runtime_shares_with_tensorrt_11(
 
 
 def test_the_table_has_every_call_of_the_source() -> None:
-    names = {match.group(1).split(".")[-1] for match in ROW.finditer(PAGE.read_text())}
+    names = {name.split(".")[-1] for name in NAMES}
     root = Path(__file__).parents[3]
     text = "".join((root / name).read_text() for name in SOURCES)
     kinds = "builder|parser|config|profile|network|timings|error|_engine|_context|_runtime|kept"
     objects = rf"\b(?:{kinds})\.([a-z]\w+)"
     constants = re.findall(r"\btrt\.([A-Z]\w+(?:\.[A-Z][A-Z_\d]+)?)", text)
     used = {*re.findall(objects, text), *(name.split(".")[-1] for name in constants)}
-    classes = {match.group(1).split(".")[0] for match in ROW.finditer(PAGE.read_text())}
+    classes = {name.split(".")[0] for name in NAMES}
     assert used - names - classes - {"VERBOSE"} == set()

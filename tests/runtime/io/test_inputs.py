@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +10,6 @@ import pytest
 from PIL import Image
 
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.io.formats.headers import read_header
 from foveate.runtime.io.images import image_paths
 from foveate.runtime.io.inputs import find_items
 from tests.conftest import run
@@ -78,12 +74,6 @@ def test_a_link_that_leads_nowhere_is_one_input(tmp_path: Path) -> None:
     (tmp_path / "in" / "sub" / "gone").symlink_to("nowhere")
     for given in (tmp_path / "in", f"{tmp_path}/in/**/*.png"):
         assert names(tmp_path, given, recursive=True) == ["a", "self", "sub/b", "sub/gone"]
-
-
-def test_names_that_differ_by_case_alone_get_advice_that_helps(tmp_path: Path) -> None:
-    touch(tmp_path, "in/Case.png", "in/CASE.PNG")
-    with pytest.raises(SettingsError, match="differ by upper and lower case alone.*rename one"):
-        names(tmp_path, tmp_path / "in", recursive=True)
 
 
 @pytest.mark.parametrize(
@@ -202,18 +192,6 @@ def test_the_command_mirrors_a_tree_twice_over(bundle: Path, tmp_path: Path) -> 
         assert result.return_value == 0 and result.output.startswith("3 masks"), result.output
     written = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
     assert {"a.png", "sub/a.png", "sub/b.png", "overlays/sub/b.jpg"} <= written
-
-
-def test_many_readers_leave_the_warnings_as_they_were(tmp_path: Path) -> None:
-    """``warnings.catch_warnings`` in several threads at once leaves its filters behind."""
-    Image.fromarray(GREY).save(tmp_path / "a.png")
-    before = list(warnings.filters)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(read_header, [tmp_path / "a.png"] * 400))
-    sys.setswitchinterval(interval)
-    assert warnings.filters == before
 
 
 def test_a_path_that_does_not_exist_leaves_no_folder(bundle: Path, tmp_path: Path) -> None:

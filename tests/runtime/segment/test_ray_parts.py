@@ -10,7 +10,7 @@ import pytest
 from foveate.runtime.errors import EngineError, OutputError, SettingsError
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.segment.item_worker import Failure, Written
-from foveate.runtime.segment.ray.address import address_filled_in, check_address, host_and_port
+from foveate.runtime.segment.ray.address import address_filled_in, check_address
 from foveate.runtime.segment.ray.cluster import Allocation, Node, allocate_actors
 from foveate.runtime.segment.ray.messages import (
     TaskResult,
@@ -45,7 +45,6 @@ def test_what_is_no_address_is_refused() -> None:
     for text in ("lung.bundle", "ray://head:10001", "head:", "a b:1", ""):
         with pytest.raises(SettingsError, match="expected HOST:PORT"):
             check_address(text)
-    assert host_and_port("[::1]:6379") == ("::1", 6379) and host_and_port("auto") is None
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,6 @@ from foveate.runtime.segment.concurrency import WorkerOptions, choose_concurrenc
 from foveate.runtime.segment.workers import WorkerPool
 
 
-def test_every_item_is_done_once() -> None:
-    done = list(WorkerPool(lambda n: n * n, 4, threading.Event()).run(range(200)))
-    assert sorted(done) == [n * n for n in range(200)]
-
-
 def test_stop_finishes_what_is_in_hand_and_takes_nothing_more() -> None:
     stop, taken = threading.Event(), []
 
@@ -49,13 +44,6 @@ def test_a_worker_that_dies_is_raised_and_ends_the_others() -> None:
         for one in WorkerPool(work, 3, threading.Event()).run(range(10_000)):
             done.append(one)
     assert 3 not in done and len(done) < 1000
-    assert not [t for t in threading.enumerate() if t.name.startswith("foveate-")]
-
-
-def test_leaving_the_loop_ends_the_workers() -> None:
-    outcomes = WorkerPool(lambda n: n, 3, threading.Event()).run(range(10_000))
-    assert next(outcomes) in range(10)
-    outcomes.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("foveate-")]
 
 
@@ -86,7 +74,7 @@ def test_images_of_one_size_share_a_call_and_keep_their_own_masks(cascade: Count
     given = images(*[(64, 64), (50, 70)] * 6)
     wanted = [cascade(image).mask for image in given]
     cascade.sizes.clear()
-    batcher = Batcher(cascade, 4, wait_s=1.0)
+    batcher = Batcher(cascade, 4, wait_s=0.5)
     with ThreadPoolExecutor(12) as pool:
         found = list(pool.map(batcher, given))
     for result, mask in zip(found, wanted, strict=True):
@@ -94,18 +82,10 @@ def test_images_of_one_size_share_a_call_and_keep_their_own_masks(cascade: Count
     assert sorted(cascade.sizes) == [2, 2, 4, 4]
 
 
-def test_an_odd_size_does_not_wait(cascade: Counting) -> None:
-    batcher = Batcher(cascade, 64, wait_s=0.05)
-    cascade(images((33, 44))[0])
-    started = time.monotonic()
-    batcher(images((33, 44))[0])
-    assert time.monotonic() - started < 5
-
-
 def test_one_image_s_error_is_no_other_s(cascade: Counting) -> None:
     """All of one shape; a type that no image has fails the whole batch at first."""
     good = images((64, 64))[0]
-    batcher = Batcher(cascade, 3, wait_s=1.0)
+    batcher = Batcher(cascade, 3, wait_s=0.2)
     bad = np.zeros((64, 64, 3), np.uint8)
     with ThreadPoolExecutor(3) as pool:
         futures = [pool.submit(batcher, image) for image in (good, bad, good)]  # type: ignore[arg-type]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +22,7 @@ from foveate.runtime.engines.tensorrt.plan_cache import (
 )
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, Recipe
 from foveate.runtime.engines.tensorrt.toolkit import FLAVOURS
-from foveate.runtime.errors import BundleError, EngineError, SettingsError
+from foveate.runtime.errors import EngineError, SettingsError
 from foveate.runtime.json_files import canonical_sha256
 
 OPTIONS = BuildOptions(((1024, 1024), (512, 768)), (1, 1, 8))
@@ -83,15 +80,6 @@ def test_another_recipe_is_another_plan(cache: PlanCache, other: Recipe) -> None
     assert len(cache.records()) == 2
 
 
-def test_a_record_says_all_that_the_key_is_made_of(cache: PlanCache) -> None:
-    device = Gpu("NVIDIA A10", "sm86")
-    record = built(cache, replace(RECIPE, flavour="tensorrt", device=device))
-    assert cache.records() == [record] and record.recipe.device == device
-    values = json.loads(cache.path(record.key, ".json").read_text())
-    assert values["options"]["sizes"] == [[1024, 1024], [512, 768]]
-    assert values["plan_bytes"] == 4 and values["precision"] == "fp16"
-
-
 def test_a_record_of_an_earlier_version_has_no_platform_and_is_for_all(cache: PlanCache) -> None:
     record = built(cache)
     sign(cache.path(record.key, ".json"), lambda values: values.pop("platform"))
@@ -126,14 +114,6 @@ def test_a_plan_swapped_for_another_is_refused_though_its_record_is_signed(
     record = next(record for record in cache.records() if record.key == ours.key)
     with pytest.raises(EngineError, match="does not match its record"):
         cache.read(record, "x")
-
-
-def test_a_record_under_another_key_is_refused(cache: PlanCache) -> None:
-    ours, other = built(cache), built(cache, replace(RECIPE, version="1.8"), b"other")
-    for suffix in (".json", ".plan"):
-        cache.path(other.key, suffix).replace(cache.path(ours.key, suffix))
-    assert cache.records() == []
-    assert "is the record of another plan" in cache.entries()[0].problem
 
 
 @pytest.mark.parametrize(
@@ -171,21 +151,20 @@ from pathlib import Path
 from tests.runtime.engines.tensorrt.test_plan_cache import RECIPE
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 
-cache, mode = PlanCache(Path(sys.argv[1])), sys.argv[2]
+cache = PlanCache(Path(sys.argv[1]))
 
 def build(log):
     with open(sys.argv[1] + ".builds", "a") as file:
         file.write("x")
-    time.sleep(60 if mode == "killed" else 1)
+    time.sleep(0.3)
     return b"plan"
 
 def killed_while_writing(*arguments):
     os.kill(os.getpid(), 9)
 
-if mode == "half-written":
+if sys.argv[2] == "half-written":
     os.replace = killed_while_writing
-print("ready", flush=True)
-record, new = cache.build_once(RECIPE, "lung", "fp16", build, lambda: print("waiting", flush=True))
+record, new = cache.build_once(RECIPE, "lung", "fp16", build, lambda: None)
 print("built" if new else "found")
 """
 
@@ -207,17 +186,6 @@ def test_two_processes_build_once(cache: PlanCache) -> None:
     assert builds(cache) == 1
     assert [words[-1] for words in said] == ["built", "found"]
     assert cache.read(cache.records()[0], "lung") == b"plan"
-
-
-def test_a_build_that_is_killed_leaves_no_plan_and_the_next_one_works(cache: PlanCache) -> None:
-    process = builder(cache, "killed")
-    while not builds(cache):
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert cache.records() == [] and cache.get(RECIPE.key) is None
-    built(cache)
-    assert cache.verify()[0].problem == ""
 
 
 def test_a_kill_while_the_plan_is_written_leaves_no_plan_either(cache: PlanCache) -> None:
@@ -264,14 +232,6 @@ def test_a_plan_goes_out_and_comes_in_elsewhere(cache: PlanCache, tmp_path: Path
     assert export_plan(cache, record, out) == tmp_path / "lung.plan.json"
     other = PlanCache(tmp_path / "other")
     assert import_plan(other, out) == record == other.get(record.key)
-    out.write_bytes(b"plam")
-    with pytest.raises(BundleError, match="does not match its record"):
-        import_plan(other, out)
-    with pytest.raises(BundleError, match="no such plan"):
-        import_plan(other, tmp_path / "none.plan")
-    (tmp_path / "lung.plan.json").unlink()
-    with pytest.raises(BundleError, match="cannot be read"):
-        import_plan(other, out)
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,22 +245,16 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("options", "channels", "said"),
+    ("options", "said"),
     [
-        (replace(OPTIONS, batch=(2, 1, 8)), 2, "--batch is 2,1,8; expected MIN,OPT,MAX"),
-        (replace(OPTIONS, sizes=()), 2, "--size is missing"),
-        (replace(OPTIONS, sizes=((0, 5),)), 2, "--size 0x5; expected sides of 1 to"),
-        (replace(OPTIONS, optimisation_level=6), 2, "--optimisation-level is 6"),
-        (replace(OPTIONS, workspace_mb=-1), 2, "--workspace is -1 MB"),
-        (replace(OPTIONS, targets=("86",)), 2, '--target "86"'),
-        (replace(OPTIONS, batch=(1, 1, 64)), 33, "tensors of 2214592512 elements; the limit is"),
+        (replace(OPTIONS, sizes=((0, 5),)), "--size 0x5; expected sides of 1 to"),
+        (replace(OPTIONS, optimisation_level=6), "--optimisation-level is 6"),
+        (replace(OPTIONS, workspace_mb=-1), "--workspace is -1 MB"),
     ],
 )
-def test_options_that_cannot_be_built_are_refused(
-    options: BuildOptions, channels: int, said: str
-) -> None:
+def test_options_that_cannot_be_built_are_refused(options: BuildOptions, said: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        options.check(channels)
+        options.check(2)
     assert said in str(refused.value)
 
 
