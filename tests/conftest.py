@@ -62,10 +62,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of three epochs of eight batches: enough to find something."""
+    """A run of three epochs of twelve batches: enough to find something."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "EPOCH_BATCHES", 8)
+        patch.setattr(steps, "EPOCH_BATCHES", 12)
         result = train(data, folder, "--set", "num_epochs=3", "--set", "class_names=lesion")
     assert result.exception is None, result.output
     return folder
