@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.headers import read_header
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.png import write_mask
+from tests.bad.images import encoded
 from tests.soak.mutator import specimens
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
@@ -93,12 +93,6 @@ def test_lossy(tmp_path: Path, suffix: str) -> None:
     smooth = cv2.resize(GREY, (64, 48), interpolation=cv2.INTER_LINEAR)
     Image.fromarray(smooth).save(tmp_path / f"a.{suffix}", quality=95)
     assert np.abs(read_image(tmp_path / f"a.{suffix}").astype(int) - smooth).mean() < 3
-
-
-def encoded(kind: str, image: Image.Image, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def jpeg_with_a_bad_marker(data: bytes) -> bytes:
