@@ -21,6 +21,7 @@ from foveate.runtime.serve.settings import Limits
 from tests.bad.images import encoded, png_of_size
 from tests.runtime.serve.served import LONGEST_S, PNG, Held, Served, served, together, wait_for
 
+CMYK = encoded("JPEG", Image.new("CMYK", (30, 20)))
 STACK = encoded("TIFF", save_all=True, append_images=[Image.new("L", (9, 9))])
 
 BAD = [
