@@ -22,7 +22,7 @@ from foveate.export.folding import fold_cascade
 from foveate.export.image_sets import ImageSets
 from foveate.export.onnx_graph.cascade import cascade_model, stage_model
 from foveate.export.onnx_graph.lint import lint
-from foveate.export.parity import measure, torch_masks
+from foveate.export.parity import measure
 from foveate.export.source import Source
 from foveate.runtime.bundle.bundle import (
     MANIFEST,
@@ -149,7 +149,7 @@ def _write(
 
 def _preview(cascade: TorchCascade, case: Case) -> bytes:
     """Return a PNG of the first parity image with its mask and boxes, at most 256 pixels a side."""
-    mask, boxes = torch_masks(cascade, case.image)
+    mask, boxes = cascade.segment(case.image)
     picture = draw_overlay(eight_bit(case.image), mask, boxes)
     image = Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1]))
     image.thumbnail((256, 256))

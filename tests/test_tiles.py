@@ -132,7 +132,7 @@ def test_info_and_compare_know_tiles(tile_bundle: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--set", "region_mode=grid"), "expected box or tiles"),
+        (("--set", "region_mode=grid"), "Expected one of box, tiles"),
         (("--set", "region_mode=tiles", "--stages", "single"), "single has no stage 2"),
         (("--set", "region_mode=tiles", "--set", "depth=1", "--set", "crop_width=66"), "66"),
     ],

@@ -99,27 +99,22 @@ def train(
       foveate train data/real --out runs/tuned --init runs/first
     """
     from foveate.train.folds import train_folds
+    from foveate.train.runs.job import TrainingJob
     from foveate.train.settings.settings import Settings
-    from foveate.train.training import (
-        TrainRequest,
-        explain_resume_on_interrupt,
-        open_data,
-        preview_of,
-        train_on,
-    )
+    from foveate.train.training import explain_resume_on_interrupt, open_data, preview_of, train_on
 
     if out is None and preview is None:
         raise click.UsageError("Missing option '--out'.")
     settings = Settings(**given_values(data, config, assignments, options))
     dataset = open_data(settings, stem_list)
     if out is None or preview is not None:
-        for path in preview_of(dataset, settings, preview or Path("preview"), stages):
+        for path in preview_of(TrainingJob(dataset, settings, preview or Path("preview"), stages)):
             click.echo(path)
         return
-    request = TrainRequest(out, stages, resume, init=init)
+    job = TrainingJob(dataset, settings, out, stages, resume, init)
     with explain_resume_on_interrupt(out):
         if folds is not None:
-            click.echo(train_folds(dataset, settings, request, folds).as_text())
+            click.echo(train_folds(job, folds))
             return
-        train_on(dataset, settings, request)
+        train_on(job)
     click.echo(f"Run in {out}. Next: foveate export {out} --out {out}.bundle")

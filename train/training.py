@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import DataError, EngineError
 from foveate.train.data.dataset import DataSet, load_dataset, read_stems
+from foveate.train.runs.job import TrainingJob
 from foveate.train.settings.settings import Settings
-
-if TYPE_CHECKING:
-    from foveate.train.runs.record import TrainingJob
-
-Watch = Callable[[str, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -42,23 +39,6 @@ class Run:
         }
 
 
-@dataclass(frozen=True)
-class TrainRequest:
-    """What one call of training asks for next to its settings.
-
-    ``stages`` is both, 1, 2 or single. ``validation`` are the stems to validate on; None draws
-    them. ``watch`` is called after every epoch, as ``TrainingJob.watch`` is. The networks start
-    from the weights of the run ``init``.
-    """
-
-    out: Path
-    stages: str = "both"
-    resume: bool = False
-    validation: tuple[str, ...] | None = None
-    watch: Watch = lambda stage, row: None
-    init: Path | None = None
-
-
 def train(
     settings: Settings | None = None,
     *,
@@ -80,9 +60,9 @@ def train(
     """
     chosen = (settings or Settings()).but(**values)
     dataset = open_data(chosen, Path(stem_list) if stem_list else None)
+    start = Path(init) if init else None
     with explain_resume_on_interrupt(Path(out)):
-        request = TrainRequest(Path(out), stages, resume, init=Path(init) if init else None)
-        return train_on(dataset, chosen, request)
+        return train_on(TrainingJob(dataset, chosen, Path(out), stages, resume, start))
 
 
 @contextmanager
@@ -129,7 +109,7 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
         settings.image_dir_name,
         settings.mask_dir_name,
         read_stems(stem_list) if stem_list else None,
-        lambda done, total: bar.update("checking the data", done, total),
+        partial(bar.update, "checking the data"),
     )
     bar.log(
         f"{len(dataset.stems)} images, {dataset.classes} foreground class(es), masks stored as "
@@ -141,50 +121,31 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
     return dataset
 
 
-def preview_of(dataset: DataSet, settings: Settings, folder: Path, stages: str) -> list[Path]:
-    """Write pictures of what the networks will see into a folder and return their paths."""
+def preview_of(job: TrainingJob) -> list[Path]:
+    """Write pictures of what the networks will see into the job's folder and return their paths."""
     try:
         from foveate.train.preview.sheets import write_preview
-        from foveate.train.runs.record import TrainingJob
     except ImportError as error:
         raise EngineError(f"a preview needs {error.name}: pip install 'foveate[train]'") from None
     bar = Bar()
-    return write_preview(
-        TrainingJob(dataset, settings, folder, stages, False, bar.log, bar.update), folder
-    )
+    return write_preview(replace(job, log=bar.log, progress=bar.update))
 
 
-def train_on(dataset: DataSet, settings: Settings, request: TrainRequest) -> Run:
+def train_on(job: TrainingJob) -> Run:
     """Train on a data set in memory; draw its curves."""
     try:
         from foveate.train.fitting.fit import fit
         from foveate.train.runs.curves import Curves
-        from foveate.train.runs.record import TrainingJob, is_finished
     except ImportError as error:
         raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
-    bar = _bar()
-    curves = Curves(request.out)
+    bar, curves = _bar(), Curves(job.folder)
 
     def watch(stage: str, row: Mapping[str, Any]) -> None:
         curves.add(stage, row)
-        request.watch(stage, row)
+        job.watch(stage, row)
 
-    job = TrainingJob(
-        dataset, settings, request.out, request.stages, request.resume, bar.log, bar.update, watch,
-        request.init, request.validation,
-    )  # fmt: skip
     try:
-        record = _as_it_is(job) if request.resume and is_finished(job) else fit(job)
+        record = fit(replace(job, log=bar.log, progress=bar.update, watch=watch))
     finally:
         curves.close()
-    return Run(request.out, record)
-
-
-def _as_it_is(job: TrainingJob) -> dict[str, Any]:
-    """Return the record of a finished run, refused where training on would refuse it."""
-    from foveate.train.runs.initial import Initial
-    from foveate.train.runs.record import start_record
-
-    record = start_record(job)
-    Initial(job, record)
-    return record
+    return Run(job.folder, record)

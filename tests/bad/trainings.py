@@ -185,7 +185,7 @@ TRAININGS = [
     setting("a device that does not exist", 'device is "tpu"; expected auto, cpu, cuda or cuda:N',
             "device=tpu"),
     setting("an augmentation that does not exist",
-            'there is no augmentation "medicine"; the nearest is "medical". Expected none, …',
+            'there is no augmentation "medicine"; the nearest is "medical". Expected one of …',
             "augmentation=medicine"),
     Case("decoded images that find no folder",
          "decoded images cannot be kept there: …. FOVEATE_CACHE=FOLDER names another disk", 2,

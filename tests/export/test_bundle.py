@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from foveate.export.parity import measure, torch_masks
+from foveate.export.parity import measure
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, SettingsError
@@ -40,7 +40,7 @@ def test_the_masks_are_the_trained_cascades(bundle: Path, trained: Path, data: P
     with Cascade.load(bundle) as cascade:
         for path in image_paths(data / "images"):
             image = read_image(path)
-            mask, boxes = torch_masks(reference, image)
+            mask, boxes = reference.segment(image)
             result = cascade(image)
             union = max(1, np.count_nonzero((mask > 0) | (result.mask > 0)))
             assert np.count_nonzero(mask != result.mask) / union <= 0.001
@@ -81,12 +81,8 @@ def test_an_unknown_precision_is_named(trained: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_single_run_exports_with_the_same_signature(data: Path, tmp_path: Path) -> None:
-    from tests.conftest import train
-
-    folder = tmp_path / "single"
-    assert train(data, folder, "--stages", "single", "--set", "num_epochs=1").exception is None
-    result = run("export", folder, "--out", tmp_path / "b")
+def test_a_single_run_exports_with_the_same_signature(single: Path, tmp_path: Path) -> None:
+    result = run("export", single, "--out", tmp_path / "b")
     assert result.exception is None, result.exception
     with Cascade.load(tmp_path / "b") as cascade:
         found = cascade(np.zeros((90, 50), np.uint8), probabilities=True)

@@ -32,7 +32,7 @@ def test_an_unknown_key_names_the_nearest() -> None:
             "image_height=100",
             r"image_height is 100; expected a multiple of 2\*\*depth = 16.* 96 or",
         ),
-        ("normalisation=minmax", "expected zscore or constants"),
+        ("normalisation=minmax", "Expected one of zscore, constants"),
         ("width", "expected key=value"),
     ],
 )

@@ -93,8 +93,8 @@ def test_tensorboard_has_every_epoch(trained: Path) -> None:
     board.Reload()
     for name in ("stage1", "stage2"):
         curve = read_run(trained)["stages"][name]["curve"]
-        seen = [(event.step, round(event.value, 4)) for event in board.Scalars(f"{name}/dice")]
-        assert seen == [(row["epoch"], round(row["dice"], 4)) for row in curve]
+        seen = [(event.step, event.value) for event in board.Scalars(f"{name}/dice")]
+        assert seen == [(row["epoch"], pytest.approx(row["dice"])) for row in curve]
 
 
 @pytest.mark.usefixtures("short_epochs")

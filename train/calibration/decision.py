@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveate.runtime.arrays import as_input_type
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.calibration.boxes import Candidate, box_of
 from foveate.train.calibration.image_dice import class_dice, mean_dice_of
@@ -48,9 +47,6 @@ class Decision:
     min_width: int
     mask_threshold: float
     dice: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     def applied(self, spec: CascadeSpec) -> CascadeSpec:
         """Return the cascade that decides so."""
@@ -111,10 +107,8 @@ def measure_thresholds(
     spec, rows = cascade.spec, []
     for stem in some(stems):
         image, truth = full.get(stem)
-        pixels = torch.from_numpy(as_input_type(image, spec.input_type).astype(np.float32))
-        with torch.inference_mode():
-            found = cascade(pixels[None])
-            probability = paste_box(found.refined, found.box[:, 0], *image.shape)
+        found = cascade.run(image)
+        probability = paste_box(found.refined, found.box[:, 0], *image.shape)
         rows.append(
             [class_dice(mask, truth, len(spec.classes) - 1) for mask in _masks(spec, probability)]
         )
@@ -166,7 +160,7 @@ class _BoxJudge:
         rows = []
         for stem in self.stems:
             coarse = torch.from_numpy(self.crops.regions.foreground[stem][0].astype(np.float32))
-            box = box_of(coarse, self.crops.views[stem], spec.region, self.crops.size)
+            box = box_of(coarse, self.crops.source.views[stem], spec.region, self.crops.size)
             if (stem, box) not in self.known:
                 self.known[stem, box] = self._dice(stem, box)
             rows.append(self.known[stem, box])
@@ -174,7 +168,7 @@ class _BoxJudge:
 
     def _dice(self, stem: str, box: Box) -> list[list[float]]:
         """Return the class Dice for each threshold, in the whole image: empty outside the box."""
-        cascade, truth = self.cascade, self.crops.full.get(stem)[1]
+        cascade, truth = self.cascade, self.crops.source.full.get(stem)[1]
         assert cascade.stage2 is not None
         inputs, _ = self.crops.tensors(stem, *self.crops.region(stem, box))
         x0, y0, x1, y1 = map(int, box)
@@ -205,7 +199,7 @@ def choose_decision(
         f"{best.margin}, at least {best.min_height} x {best.min_width} pixels, mask threshold "
         f"{best.mask_threshold}."
     )
-    return best.applied(cascade.spec), [row.as_dict() for row in table]
+    return best.applied(cascade.spec), [asdict(row) for row in table]
 
 
 def choose_threshold(
@@ -216,7 +210,7 @@ def choose_threshold(
     table = measure_thresholds(cascade, full, validation)
     best = best_decision(table)
     log(f"{_dice_of(table, validation)}: mask threshold {best.mask_threshold}.")
-    return best.applied(cascade.spec), [row.as_dict() for row in table]
+    return best.applied(cascade.spec), [asdict(row) for row in table]
 
 
 def _dice_of(table: Sequence[Decision], validation: Sequence[str]) -> str:

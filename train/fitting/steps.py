@@ -24,7 +24,7 @@ from foveate.train.fitting.distributed import Processes
 from foveate.train.fitting.losses import Loss
 from foveate.train.fitting.schedule import Clock, rate_factor
 from foveate.train.runs.checkpoint import Checkpoint
-from foveate.train.runs.record import TrainingJob
+from foveate.train.runs.job import TrainingJob
 
 Items = Sequence[tuple[Tensor, Tensor]] | WholeAtOwnSize
 Views = Dataset[tuple[Tensor, Tensor]]

@@ -19,7 +19,7 @@ from foveate.train.fitting.schedule import Clock
 from foveate.train.fitting.steps import Items, Steps, Task, autocast
 from foveate.train.runs.checkpoint import Checkpoint
 from foveate.train.runs.curves import curve_line
-from foveate.train.runs.record import TrainingJob
+from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.run import load_stage, save_tensors, write_run
 
 
@@ -70,7 +70,8 @@ class Trainer:
                 f"Dice: {dice:.4f}, ETA {clock.eta(epoch + 1):.1f} min"
                 + (" Best model saved." if improved else "")
             )
-            self.job.watch(task.name, curve[-1])
+            if self.processes.first:
+                self.job.watch(task.name, curve[-1])
         stage["done"] = True
         self.write()
         if curve:

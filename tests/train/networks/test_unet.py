@@ -19,7 +19,7 @@ def pair(name: str, outputs: int) -> tuple[Network, Network]:
     """Return a trained stage 1 and a stage 2 that begins with its weights."""
     torch.manual_seed(0)
     first, second = (network(choice(name), inputs, outputs) for inputs in (1, 2))
-    fit(first, "cross_entropy_dice", max(outputs - 1, 1))
+    fit(first, max(outputs - 1, 1))
     second.start_from(first)
     return first, second
 
