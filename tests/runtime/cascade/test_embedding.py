@@ -90,7 +90,7 @@ def test_an_image_may_change_when_submit_has_returned(cascade: Cascade) -> None:
         np.testing.assert_array_equal(future.result().mask, expected)
 
 
-def test_futures_are_done_in_order_and_few_are_in_hand(cascade: Cascade) -> None:
+def test_futures_are_done_in_order_and_few_are_in_flight(cascade: Cascade) -> None:
     done: list[int] = []
     waiting = [0]
     most = 0

@@ -19,7 +19,7 @@ from foveate.runtime.segment.concurrency import WorkerOptions, choose_concurrenc
 from foveate.runtime.segment.workers import WorkerPool
 
 
-def test_stop_finishes_what_is_in_hand_and_takes_nothing_more() -> None:
+def test_stop_finishes_what_is_in_flight_and_takes_nothing_more() -> None:
     stop, taken = threading.Event(), []
 
     def work(number: int) -> int:
@@ -94,7 +94,7 @@ def test_one_image_s_error_is_no_other_s(cascade: Counting) -> None:
             futures[1].result()
 
 
-def test_pixels_in_hand_stay_within_the_budget_and_large_images_get_their_turn() -> None:
+def test_pixels_in_flight_stay_within_the_budget_and_large_images_get_their_turn() -> None:
     budget, lock, used, most, order = PixelBudget(100), threading.Lock(), [0], [0], []
 
     def work(pixels: int) -> None:

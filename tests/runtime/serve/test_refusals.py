@@ -129,7 +129,7 @@ def test_who_waits_too_long_is_told(thresholds: Path, monkeypatch: pytest.Monkey
         assert there.ask("/mask", PNG).status == 200
 
 
-def test_what_is_in_hand_is_answered_at_the_end(
+def test_what_is_in_flight_is_answered_at_the_end(
     thresholds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held(monkeypatch)
