@@ -1,4 +1,4 @@
-"""Putting probabilities back inside the graph, and deciding: no float plane is ever whole.
+"""Put probabilities back into the image, and decide: no float plane is ever whole.
 
 As in ``resample`` by blocks: the pixels that lie over a block of cells, as many as
 the largest box can have, are one product. A band of blocks is decided at once, and only labels are

@@ -1,4 +1,4 @@
-"""Resampling inside the graph, one axis after the other, by blocks of cells.
+"""Resample inside the graph, one axis after the other, by blocks of cells.
 
 A row of triangle weights is zero but for the pixels under its triangle. So the cells of an axis go
 in blocks, each block reads only the rows that its triangles reach, and the blocks of a band are one

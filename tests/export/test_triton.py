@@ -166,6 +166,6 @@ def test_options_that_do_not_go_together(trained: Path, tmp_path: Path) -> None:
     none = run("export", DEMO, "--triton", tmp_path / "models", "--precision", " ,")
     assert "--precision is empty" in str(none.exception)
     only = ("--triton", tmp_path / "models")
-    assert "is no bundle; --triton without" in str(run("export", trained, *only).exception)
+    assert "is not a bundle; --triton without" in str(run("export", trained, *only).exception)
     assert "--separate goes with --out" in str(run("export", DEMO, *only, "--separate").exception)
     assert not (tmp_path / "models").exists()

@@ -1,4 +1,4 @@
-"""Choosing how the box is drawn round stage 1's answer, for recall."""
+"""Choose how the box is drawn around stage 1's answer, for recall."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How the cascade decides - box and mask threshold - by the Dice it gives on validation images.
+"""Choose box and mask threshold by the Dice that they give on validation images.
 
-The box that stage 2 was trained in is chosen before, by what it misses (``train.boxes``). With
-stage 2 trained, the other ways to draw it are run for real, and so are thresholds of the mask.
+The box that stage 2 was trained in is chosen before, by what it misses (``boxes``). With stage 2
+trained, the other ways to draw it are run, and so are thresholds of the mask.
 """
 
 from __future__ import annotations
@@ -50,15 +50,9 @@ class Decision:
 
     def applied(self, spec: CascadeSpec) -> CascadeSpec:
         """Return the cascade that decides so."""
-        region = replace(
-            spec.region,
-            threshold=self.threshold,
-            margin=self.margin,
-            opening=self.opening,
-            min_height=self.min_height,
-            min_width=self.min_width,
-        )
-        return replace(spec, region=region, mask_threshold=self.mask_threshold)
+        region = asdict(self)
+        del region["dice"], region["mask_threshold"]
+        return replace(_with(spec, **region), mask_threshold=self.mask_threshold)
 
 
 def best_decision(table: Sequence[Decision]) -> Decision:
@@ -138,14 +132,12 @@ def _masks(spec: CascadeSpec, probability: Tensor) -> list[Any]:
 
 def _decisions(spec: CascadeSpec, rows: Sequence[Sequence[list[float]]]) -> list[Decision]:
     """Return a row for each threshold, of the class Dice of every image and threshold."""
-    region = spec.region
+    at = spec.region
+    box = at.threshold, at.margin, at.opening, at.min_height, at.min_width
     return [
-        Decision(
-            region.threshold, region.margin, region.opening, region.min_height,
-            region.min_width, value, mean_dice_of([row[index] for row in rows]),
-        )
+        Decision(*box, value, mean_dice_of([row[index] for row in rows]))
         for index, value in enumerate(thresholds(spec))
-    ]  # fmt: skip
+    ]
 
 
 class _BoxJudge:
@@ -193,13 +185,7 @@ def choose_decision(
     """Choose box and mask threshold by the Dice that they give on validation images."""
     log("Choosing box and thresholds by validation Dice.")
     table = measure_boxes_by_dice(cascade, crops, validation, boxes)
-    best = best_decision(table)
-    log(
-        f"{_dice_of(table, validation)}: box by coarse threshold {best.threshold} and margin "
-        f"{best.margin}, at least {best.min_height} x {best.min_width} pixels, mask threshold "
-        f"{best.mask_threshold}."
-    )
-    return best.applied(cascade.spec), [asdict(row) for row in table]
+    return _chosen(cascade.spec, table, validation, log)
 
 
 def choose_threshold(
@@ -208,13 +194,20 @@ def choose_threshold(
     """Choose the mask threshold of a one-stage network by its Dice on validation images."""
     log("Choosing box and thresholds by validation Dice.")
     table = measure_thresholds(cascade, full, validation)
+    return _chosen(cascade.spec, table, validation, log)
+
+
+def _chosen(
+    spec: CascadeSpec, table: Sequence[Decision], validation: Sequence[str], log: Log
+) -> Chosen:
     best = best_decision(table)
-    log(f"{_dice_of(table, validation)}: mask threshold {best.mask_threshold}.")
-    return best.applied(cascade.spec), [asdict(row) for row in table]
-
-
-def _dice_of(table: Sequence[Decision], validation: Sequence[str]) -> str:
-    return (
-        f"Dice {best_decision(table).dice:.4f} on {len(some(validation))} validation images at "
-        f"their own size ({table[0].dice:.4f} before)"
+    box = (
+        f"box by coarse threshold {best.threshold} and margin {best.margin}, at least "
+        f"{best.min_height} x {best.min_width} pixels, "
     )
+    log(
+        f"Dice {best.dice:.4f} on {len(some(validation))} validation images at their own size "
+        f"({table[0].dice:.4f} before): {box if spec.stage2 else ''}mask threshold "
+        f"{best.mask_threshold}."
+    )
+    return best.applied(spec), [asdict(row) for row in table]

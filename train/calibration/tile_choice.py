@@ -1,7 +1,7 @@
-"""How many tiles stage 2 looks at, and how far they overlap: chosen by the Dice that they give.
+"""Choose how many tiles stage 2 looks at and how far they overlap, by the Dice that they give.
 
 On validation images and, since those are few, on training images too: stage 2 is better on these,
-but what is lost with a tile that is not looked at is lost on all of them.
+but what a tile that is left out costs, it costs on all of them.
 """
 
 from __future__ import annotations

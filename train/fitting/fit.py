@@ -19,7 +19,6 @@ from foveate.train.data.full_images import FullImages
 from foveate.train.data.full_views import FullCrops, WholeAtOwnSize
 from foveate.train.data.views import ViewSource, WholeImages, WholeView, whole_item, whole_views
 from foveate.train.fitting.distributed import Processes, join
-from foveate.train.fitting.schedule import share_of_seconds
 from foveate.train.fitting.stage2 import Stage2
 from foveate.train.fitting.steps import Items, Task, Views
 from foveate.train.fitting.trainer import Trainer
@@ -92,8 +91,7 @@ def _fit_stage1(
     if spec.pad_multiple:
         items = WholeAtOwnSize(full, validation, spec)
     task = Task("stage1", "Stage 1", data, items, len(training))
-    seconds = share_of_seconds(job.settings, job.stages, 1.0)
-    trainer.fit(replace(task, seconds=seconds), network)
+    trainer.fit(task, network)
 
 
 def _decide_single(trainer: Trainer, network: Network, full: FullImages) -> None:

@@ -20,7 +20,7 @@ from foveate.train.data.tile_views import TileCrops
 from foveate.train.data.views import RegionCrops, ViewSource, WholeImages, WholeView, whole_item
 from foveate.train.fitting.hints import Answers, answers, regions, sample
 from foveate.train.fitting.losses import mean_dice, view_dice
-from foveate.train.fitting.schedule import FOLD_SHARE, share_of_seconds
+from foveate.train.fitting.schedule import FOLD_SHARE
 from foveate.train.fitting.steps import Task
 from foveate.train.fitting.trainer import Trainer
 from foveate.train.networks.base import Network
@@ -62,9 +62,7 @@ class Stage2:
             load_stage(self.job.folder, self.record, "stage2", stage2)
         else:
             found = self._answers(stage1)
-            task = self._in_tiles(found) if tiles else self._in_box(found)
-            seconds = share_of_seconds(self.settings, self.job.stages, 1.0)
-            self.trainer.fit(replace(task, seconds=seconds), stage2)
+            self.trainer.fit(self._in_tiles(found) if tiles else self._in_box(found), stage2)
         key = "tiles" if tiles else "decisions"
         if key not in stage:
             cascade = TorchCascade(self.spec, stage1.cpu(), stage2.cpu()).eval()
@@ -121,10 +119,8 @@ class Stage2:
         others = [stem for stem in self.training if stem not in held_out]
         views = WholeImages(self._source(others, settings.seed + number))
         items = [self._item(stem) for stem in self.validation]
-        task = Task(
-            name, f"Fold {number} of {count}", views, items, len(self.training), FOLD_SHARE,
-            share_of_seconds(settings, self.job.stages, FOLD_SHARE),
-        )  # fmt: skip
+        label = f"Fold {number} of {count}"
+        task = Task(name, label, views, items, len(self.training), FOLD_SHARE)
         self.trainer.fit(task, network)
         self.record["stages"][name]["held_out"] = list(held_out)
         return network
@@ -157,9 +153,8 @@ class Stage2:
         return Task("stage2", "Stage 2", data, items, len(self.training))
 
     def _crops(self, found: Answers) -> RegionCrops:
-        size = self.spec.stage2
-        assert size is not None
-        boxes = regions(found, self.views, self.spec.region, size)
+        assert self.spec.stage2 is not None
+        boxes = regions(found, self.views, self.spec.region, self.spec.stage2)
         return RegionCrops(self._source(self.training, self.settings.seed), boxes)
 
     def _source(self, stems: Sequence[str], seed: int) -> ViewSource:

@@ -37,7 +37,7 @@ class Task:
     """One network's training.
 
     ``name`` is its key in ``run.json``, ``label`` its name in the log. ``share`` is its part of
-    ``num_epochs``; ``seconds`` its time when ``max_minutes`` is given, else 0.
+    ``num_epochs``, or of the time when ``max_minutes`` is given.
     """
 
     name: str
@@ -46,7 +46,6 @@ class Task:
     validation: Items
     images: int
     share: float = 1.0
-    seconds: float = 0.0
 
 
 def half_type(device: torch.device) -> torch.dtype | None:

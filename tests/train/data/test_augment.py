@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.runtime.errors import SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Size
 from foveate.train.data.augment import augment_below, augmentation
 from foveate.train.data.dataset import load_dataset
@@ -82,11 +81,6 @@ def test_a_preset_sets_what_the_user_does_not() -> None:
     for seed in range(30):
         view = augmentation(turned_off)(image, image[:, :, None], seed)[1]
         assert view[:16].mean() < view[-16:].mean()
-
-
-def test_an_unknown_preset_names_the_nearest() -> None:
-    with pytest.raises(SettingsError, match='no augmentation "medicine"; the nearest is "medical"'):
-        load_settings(None, ["augmentation=medicine"])
 
 
 @pytest.fixture(scope="module")
