@@ -97,12 +97,13 @@ def test_a_folder_is_segmented_in_tiles(
     assert len(lines) == 12 and all(len(line["box_xyxy"]) == 3 for line in lines)
     with Cascade.load(tile_bundle, "onnxruntime") as cascade:
         path = image_paths(data / "images")[0]
-        wanted = cascade(read_image(path)).mask
+        expected = cascade(read_image(path)).mask
     mask = cv2.imread(str(out / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
-    assert np.count_nonzero((mask > 0) != (wanted > 0)) <= 0.001 * max(np.count_nonzero(wanted), 1)
+    differing = np.count_nonzero((mask > 0) != (expected > 0))
+    assert differing <= 0.001 * max(np.count_nonzero(expected), 1)
     picture = next(out.rglob(f"probability/{path.stem}.png"))
     probable = cv2.imread(str(picture), cv2.IMREAD_UNCHANGED)
-    apart = (probable >= 128) != (wanted > 0)
+    apart = (probable >= 128) != (expected > 0)
     assert not np.any(apart & (np.abs(probable.astype(int) - 128) > 1))
 
 

@@ -50,7 +50,7 @@ class Mistake:
 
 
 class OnGpu:
-    """An array on a GPU that nobody may write to."""
+    """An array on a GPU that is read-only."""
 
     __cuda_array_interface__ = {
         "shape": IMAGE.shape, "typestr": "|u1", "data": (4096, True), "version": 3,

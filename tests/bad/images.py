@@ -1,4 +1,4 @@
-"""Images that give no mask: each is listed, the sound one beside it is written, exit code 1."""
+"""Images that give no mask: each is listed, the sound one next to it is written, exit code 1."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ PACKED = [
            another),
     packed("one bit of a packed bundle", "cascade.fp32.onnx: does not match its sha256 in the …",
            one_bit),
-    trusted("a bundle that nobody signed", "is not signed; expected a bundle signed with the key …",
+    trusted("a bundle that is not signed", "is not signed; expected a bundle signed with the key …",
             lambda folder: (folder / "signature.json").unlink()),
     trusted("a bundle of another maker", "is signed with the key …, which is not trusted; …",
             lambda folder: None, OTHER[1]),

@@ -154,7 +154,7 @@ TRAININGS = [
          masks(lambda number, mask: mask * 0)),
     data("every mask full", "masks: no mask has background (0); values found: [255]",
          masks(lambda number, mask: mask | 255)),
-    data("other mask values, or 0/1 beside 0/255",
+    data("other mask values, or 0/1 next to 0/255",
          "masks hold the values [0, 1, 255]; expected {0, 255}, {0, 1} or {0 .. K} over …",
          masks(lambda number, mask: np.minimum(mask, 1 if number % 2 else 255))),
     data("two images of one stem", "images: more than one file for the stem …",

@@ -69,9 +69,9 @@ def test_every_frame_has_its_mask_or_is_counted_as_dropped(
         for number, path in masks.items():
             found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
             assert found is not None
-            wanted = cascade(frames[number - 1]).mask
-            np.testing.assert_array_equal(found > 0, wanted)
-            assert 300 < wanted.sum() < 500
+            expected = cascade(frames[number - 1]).mask
+            np.testing.assert_array_equal(found > 0, expected)
+            assert 300 < expected.sum() < 500
 
 
 def test_a_slow_consumer_gets_the_newest_frame_and_the_others_are_dropped(video: Path) -> None:

@@ -53,7 +53,7 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pixels]:
-    """Twenty images of odd sizes, 8 and 16 bit by turns, some of noise; PNG and PGM of each."""
+    """Twenty images of odd sizes, alternately 8 and 16 bit, some of noise; PNG and PGM of each."""
     rng = np.random.default_rng(9)
     sizes = ODD + [tuple(map(int, rng.integers(1, 300, 2))) for _ in range(20 - len(ODD))]
     picture = cv2.imread(str(EMBED.parent / "usgra" / "picture.jpg"), cv2.IMREAD_GRAYSCALE)
@@ -109,8 +109,8 @@ def test_every_mask_is_the_command_lines(
         stem = Path(name).name
         own = cv2.imread(str(tmp_path / "own" / f"{stem}.mask.pgm"), cv2.IMREAD_UNCHANGED)
         assert own is not None and own.shape == images[name].shape
-        with Image.open(tmp_path / "cli" / f"{stem}.png") as wanted:
-            np.testing.assert_array_equal(own, np.asarray(wanted), err_msg=f"{stem} {own.shape}")
+        with Image.open(tmp_path / "cli" / f"{stem}.png") as expected:
+            np.testing.assert_array_equal(own, np.asarray(expected), err_msg=f"{stem} {own.shape}")
         mixed += 0 < np.count_nonzero(own) < own.size
     assert mixed >= len(names) // 5  # these have an outline that could differ
 

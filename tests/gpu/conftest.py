@@ -48,15 +48,15 @@ def images() -> list[Array]:
 
 
 @pytest.fixture(scope="session")
-def wanted(images: list[Array]) -> list[dict[str, Array]]:
+def expected(images: list[Array]) -> list[dict[str, Array]]:
     """The outputs of ONNX Runtime on the CPU."""
     with Cascade.load(DEMO, "onnxruntime") as cascade:
         return [cascade.engine.run({"image": image}, OUTPUTS) for image in images]
 
 
-def disagreement(found: list[Array], wanted: list[Array]) -> float:
+def disagreement(found: list[Array], expected: list[Array]) -> float:
     """Return |A xor B| / |A or B| over all the masks together."""
-    pairs = list(zip(found, wanted, strict=True))
+    pairs = list(zip(found, expected, strict=True))
     either = sum(int(np.count_nonzero((a > 0) | (b > 0))) for a, b in pairs)
     assert either > 1000, "the masks are empty; nothing is compared"
     return sum(int(np.count_nonzero(a != b)) for a, b in pairs) / either

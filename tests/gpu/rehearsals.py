@@ -224,11 +224,11 @@ def bound_session() -> None:
         graph, session_options(1), providers=["CPUExecutionProvider"], enable_fallback=0
     )
     with Cascade.load(DEMO, "onnxruntime") as cascade:
-        wanted = cascade.engine.run(feeds, ["mask"])["mask"]
+        expected = cascade.engine.run(feeds, ["mask"])["mask"]
     bound = BoundSession(session, host_memory())
     for _ in range(2):
         found = bound.run(feeds, ["mask"])["mask"]
-        assert wanted.any() and np.array_equal(found, wanted)
+        assert expected.any() and np.array_equal(found, expected)
     assert isinstance(bound._free[0], PinnedMemory)
     KEPT.append(bound)
 

@@ -30,7 +30,7 @@ from tests.conftest import DEMO, run
 
 @pytest.fixture
 def maker(tmp_path: Path) -> Path:
-    """The maker's private key; the public one is beside it."""
+    """The maker's private key; the public one is next to it."""
     assert run("bundle", "keys", "--out", tmp_path / "maker.pem").exit_code == 0
     return tmp_path / "maker.pem"
 

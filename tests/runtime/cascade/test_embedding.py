@@ -48,7 +48,7 @@ def cascade(request: pytest.FixtureRequest, thresholds: Path) -> Iterator[Cascad
 
 def test_eight_threads_get_the_masks_of_one(cascade: Cascade, images: list[Image]) -> None:
     """Called, in batches and submitted, all at once."""
-    wanted = [cascade(image).mask for image in images]
+    expected = [cascade(image).mask for image in images]
     ready = threading.Barrier(8)
 
     def work(number: int) -> list[Image]:
@@ -61,17 +61,17 @@ def test_eight_threads_get_the_masks_of_one(cascade: Cascade, images: list[Image
 
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(work, range(8)):
-            for mask, theirs in zip(found, wanted, strict=True):
+            for mask, theirs in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(mask, theirs)
-    assert any(mask.any() for mask in wanted)
+    assert any(mask.any() for mask in expected)
 
 
 def test_a_bad_image_is_its_own_future_s_alone(cascade: Cascade, images: list[Image]) -> None:
-    wanted = [cascade(image).mask for image in images]
+    expected = [cascade(image).mask for image in images]
     bad = [np.zeros((4, 4, 3), np.uint8), np.zeros((0, 3), np.uint8), np.zeros((4, 4), np.float32)]
     mixed = [item for at, image in enumerate(images) for item in (image, bad[at % 3])]
     futures = [cascade.submit(item) for item in mixed]  # type: ignore[arg-type]
-    for mask, future in zip(wanted, futures[::2], strict=True):
+    for mask, future in zip(expected, futures[::2], strict=True):
         np.testing.assert_array_equal(future.result().mask, mask)
     for future in futures[1::2]:
         with pytest.raises(ImageError, match="expected"):
@@ -80,17 +80,17 @@ def test_a_bad_image_is_its_own_future_s_alone(cascade: Cascade, images: list[Im
 
 def test_an_image_may_change_when_submit_has_returned(cascade: Cascade) -> None:
     image = spotted(300, 200)
-    wanted = cascade(image).mask
+    expected = cascade(image).mask
     futures = []
     for _ in range(6):
         frame = image.copy()
         futures.append(cascade.submit(frame))
         frame[:] = 0
     for future in futures:
-        np.testing.assert_array_equal(future.result().mask, wanted)
+        np.testing.assert_array_equal(future.result().mask, expected)
 
 
-def test_futures_are_done_in_order_and_few_are_in_hand(cascade: Cascade) -> None:
+def test_futures_are_done_in_order_and_few_are_in_flight(cascade: Cascade) -> None:
     done: list[int] = []
     waiting = [0]
     most = 0
@@ -182,13 +182,13 @@ def test_warm_up_says_what_is_refused(thresholds: Path) -> None:
 
 def test_host_arrays_of_other_libraries_go_in_and_out(cascade: Cascade) -> None:
     image = spotted(90, 70)
-    wanted = cascade(image).mask
+    expected = cascade(image).mask
     tensor, out = torch.from_numpy(image), torch.zeros(90, 70, dtype=torch.uint8)
-    np.testing.assert_array_equal(cascade(tensor).mask, wanted)
-    np.testing.assert_array_equal(cascade.batch([tensor, image])[0].mask, wanted)
-    np.testing.assert_array_equal(cascade.submit(tensor).result().mask, wanted)
+    np.testing.assert_array_equal(cascade(tensor).mask, expected)
+    np.testing.assert_array_equal(cascade.batch([tensor, image])[0].mask, expected)
+    np.testing.assert_array_equal(cascade.submit(tensor).result().mask, expected)
     result = cascade(image, out=out)
-    assert result.mask is out and np.array_equal(out.numpy(), wanted)  # type: ignore[comparison-overlap]
+    assert result.mask is out and np.array_equal(out.numpy(), expected)  # type: ignore[comparison-overlap]
     np.testing.assert_array_equal(cascade(tensor.T).mask.shape, (70, 90))
     with pytest.raises(ImageError, match="float32"):
         cascade(torch.zeros(4, 4))
@@ -205,10 +205,10 @@ class Odd(np.ndarray[Any, Any]):
 
 def test_subclasses_are_numpy_arrays_and_masked_ones_are_refused(cascade: Cascade) -> None:
     image = spotted(90, 70).astype(np.uint16) * 257  # of the type that is converted
-    wanted = cascade(image).mask
-    assert wanted.any()
+    expected = cascade(image).mask
+    assert expected.any()
     for use in (cascade, lambda image: cascade.submit(image).result()):
-        np.testing.assert_array_equal(use(image.view(Odd)).mask, wanted)
+        np.testing.assert_array_equal(use(image.view(Odd)).mask, expected)
     hidden = np.ma.masked_array(image, image > 9)
     with pytest.raises(ImageError, match=r"MaskedArray.* its \.data, or \.filled"):
         cascade.submit(hidden).result()
@@ -219,11 +219,11 @@ def test_subclasses_are_numpy_arrays_and_masked_ones_are_refused(cascade: Cascad
 def test_a_mask_may_be_written_over_its_image(cascade: Cascade) -> None:
     """The image itself, or memory that overlaps it, turned or moved by a row."""
     image = spotted(64, 64)
-    wanted = cascade(image).mask
+    expected = cascade(image).mask
     memory = np.zeros((66, 64), np.uint8)
     for out in (memory[1:65], memory[1:65][::-1, ::-1], memory[:64], memory[2:]):
         memory[1:65] = image
-        np.testing.assert_array_equal(cascade(memory[1:65], out=out).mask, wanted)
+        np.testing.assert_array_equal(cascade(memory[1:65], out=out).mask, expected)
 
 
 def test_an_out_that_overlaps_itself(cascade: Cascade) -> None:

@@ -43,20 +43,20 @@ def done(place: PlannedPlace, what: str) -> int:
 def test_an_image_and_its_mask_on_the_gpu_make_no_trip_to_the_host(place: PlannedPlace) -> None:
     image = spotted(90, 70)
     with place.cascade() as cascade:
-        wanted = cascade(image).mask
+        expected = cascade(image).mask
         trips = {what: done(place, what) for what in ("h2d", "d2h")}
         given = FakeGpuArray(place.device, image, None)
         out = FakeGpuArray(place.device, np.full_like(image, 9), None)
         result = cascade(given, out=out)
-        assert result.mask is out and wanted.any()  # type: ignore[comparison-overlap]
-        np.testing.assert_array_equal(out.on_host(), wanted)
+        assert result.mask is out and expected.any()  # type: ignore[comparison-overlap]
+        np.testing.assert_array_equal(out.on_host(), expected)
         assert done(place, "h2d") == trips["h2d"] and done(place, "d2d") == 2
         assert done(place, "d2h") == trips["d2h"] + 1  # box and score
-        np.testing.assert_array_equal(cascade(given).mask, wanted)
-        np.testing.assert_array_equal(cascade.submit(given).result().mask, wanted)
+        np.testing.assert_array_equal(cascade(given).mask, expected)
+        np.testing.assert_array_equal(cascade.submit(given).result().mask, expected)
         for result in cascade.batch([given, image, given]):
-            np.testing.assert_array_equal(result.mask, wanted)
-        np.testing.assert_array_equal(cascade(image, out=out).mask.on_host(), wanted)  # type: ignore[attr-defined]
+            np.testing.assert_array_equal(result.mask, expected)
+        np.testing.assert_array_equal(cascade(image, out=out).mask.on_host(), expected)  # type: ignore[attr-defined]
     given.free()
     out.free()
 
@@ -64,7 +64,7 @@ def test_an_image_and_its_mask_on_the_gpu_make_no_trip_to_the_host(place: Planne
 def test_a_run_waits_for_the_stream_that_makes_its_image(place: PlannedPlace) -> None:
     image = spotted(60, 60)
     with place.cascade() as cascade:
-        wanted = cascade(image).mask
+        expected = cascade(image).mask
         with place.device.current():
             theirs = place.device.stream()
             late = FakeGpuArray(place.device, np.zeros_like(image), theirs.handle)
@@ -76,7 +76,7 @@ def test_a_run_waits_for_the_stream_that_makes_its_image(place: PlannedPlace) ->
             for _ in range(50):
                 theirs.put("kernel", lambda: None)
             theirs.put("kernel", write)
-        np.testing.assert_array_equal(cascade(late).mask, wanted)
+        np.testing.assert_array_equal(cascade(late).mask, expected)
         with place.device.current():
             theirs.close()
     late.free()
@@ -134,13 +134,13 @@ def test_memory_of_another_gpu_or_of_none_is_refused(place: PlannedPlace) -> Non
     other, unknown = Described((60, 60), data=(0x77000, False)), Described((60, 60))
     place.device.elsewhere[0x77000] = 1
     with place.cascade() as cascade:
-        wanted = cascade(image).mask
+        expected = cascade(image).mask
         for given, out in ((other, None), (image, other)):
             with pytest.raises(ImageError, match="on GPU 1, .* on GPU 0: .* gpu=1"):
                 cascade(given, out=out)  # type: ignore[arg-type]
         with pytest.raises(ImageError, match="no GPU holds the address 0x10 .* memory of GPU 0"):
             cascade(unknown)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(cascade(image).mask, wanted)
+        np.testing.assert_array_equal(cascade(image).mask, expected)
 
 
 def test_a_stream_begins_images_on_the_gpu_in_the_thread_that_gives_them(
@@ -153,8 +153,8 @@ def test_a_stream_begins_images_on_the_gpu_in_the_thread_that_gives_them(
     mixed = [FakeGpuArray(place.device, i, theirs.handle) if n % 3 else i
              for n, i in enumerate(images)]  # fmt: skip
     with place.cascade() as cascade:
-        wanted = [cascade(image).mask for image in images]
-        for found, mask in zip(cascade.stream(mixed, copy=False), wanted, strict=True):
+        expected = [cascade(image).mask for image in images]
+        for found, mask in zip(cascade.stream(mixed, copy=False), expected, strict=True):
             np.testing.assert_array_equal(found.mask, mask)
     assert place.device.followers == [threading.get_ident()] * 8
     for array in mixed:

@@ -42,7 +42,7 @@ def pieces(facts: dict[str, Any], engine: str) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("release", "wanted"),
+    ("release", "expected"),
     [
         ("36 (release), REVISION: 4.3", ("36.4.3", 6)),
         ("38 (release), REVISION: 2.1", ("38.2.1", 7)),
@@ -52,10 +52,10 @@ def pieces(facts: dict[str, Any], engine: str) -> dict[str, dict[str, str]]:
     ],
 )
 def test_a_jetson_by_its_release(
-    release: str, wanted: tuple[str, int | None], tmp_path: Path
+    release: str, expected: tuple[str, int | None], tmp_path: Path
 ) -> None:
     found = jetson(make_jetson(tmp_path, release), "aarch64")
-    assert found is not None and (found.release, found.jetpack) == wanted
+    assert found is not None and (found.release, found.jetpack) == expected
 
 
 def test_a_jetson_by_its_model_alone_as_in_a_container(tmp_path: Path) -> None:

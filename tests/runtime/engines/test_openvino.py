@@ -117,15 +117,15 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("feeds", "wanted"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("feeds", "expected"), WRONG.values(), ids=WRONG)
 def test_what_does_not_fit_is_one_line_and_does_no_harm(
-    feeds: dict[str, Array], wanted: str
+    feeds: dict[str, Array], expected: str
 ) -> None:
     x = np.arange(3, dtype=np.float32)
     x.flags.writeable = False
     with loaded(two_outputs()) as engine:
         with pytest.raises(GraphError, match="^OpenVINO cannot run the graph: .{5,304}$"):
-            engine.run(feeds, (wanted,))
+            engine.run(feeds, (expected,))
         assert_array_equal(engine.run({"x": x}, ("y",))["y"], [1, 3, 5])
 
 
@@ -146,11 +146,11 @@ def test_the_second_start_takes_what_the_first_one_kept(
 ) -> None:
     image = np.random.default_rng(3).integers(0, 256, (1, 60, 80), dtype=np.uint8)
     with loaded(random_graph, 1, bf16) as engine:
-        wanted = engine.run({"image": image}, ("coarse",))["coarse"]
+        expected = engine.run({"image": image}, ("coarse",))["coarse"]
     assert len(list(cache.iterdir())) == 1
     monkeypatch.setattr(openvino_model, "_model", None)  # nothing is read or compiled any more
     with loaded(random_graph, 2, bf16) as engine:
-        assert_array_equal(engine.run({"image": image}, ("coarse",))["coarse"], wanted)
+        assert_array_equal(engine.run({"image": image}, ("coarse",))["coarse"], expected)
         assert ("bf16" in precisions(engine)["Convolution"]) == bf16
 
 
@@ -184,7 +184,7 @@ def test_fp16_is_refused_with_what_it_would_be(bundle: Path) -> None:
         "from foveate.runtime.cli.info import machine_facts; machine_facts()",
     ],
 )
-def test_the_import_tells_nobody_and_leaves_the_converter_importable(line: str) -> None:
+def test_the_import_sends_nothing_and_leaves_the_converter_importable(line: str) -> None:
     """OpenVINO's converter sends telemetry when it is imported, and the package imports it."""
     code = (
         f"import importlib.util, sys; {line}\n"

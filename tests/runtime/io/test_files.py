@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.headers import read_header
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.png import write_mask
+from tests.bad.images import encoded
 from tests.soak.mutator import specimens
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
@@ -95,12 +95,6 @@ def test_lossy(tmp_path: Path, suffix: str) -> None:
     assert np.abs(read_image(tmp_path / f"a.{suffix}").astype(int) - smooth).mean() < 3
 
 
-def encoded(kind: str, image: Image.Image, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def jpeg_with_a_bad_marker(data: bytes) -> bytes:
     half = len(data) // 2
     return data[:half] + b"\xff\xc4\x00\x04\x01\x02" * 60 + data[half + 360 :]
@@ -141,9 +135,9 @@ def test_every_decoder_turns_an_image_as_opencv_does(
     exif = Image.Exif()
     exif[0x0112] = upright
     (tmp_path / "a").write_bytes(encoded(kind, Image.fromarray(noise), exif=exif.tobytes()))
-    wanted = cv2.imread(str(tmp_path / "a"), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    expected = cv2.imread(str(tmp_path / "a"), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     found, header = read_image(tmp_path / "a"), read_header(tmp_path / "a")
-    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(found, expected)
     assert found.shape == (header.height, header.width)
 
 

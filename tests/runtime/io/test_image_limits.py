@@ -13,16 +13,10 @@ from PIL import Image
 
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.images import image_in_memory
-from tests.bad.images import png_of
+from tests.bad.images import encoded, png_of
 
 NOISE = np.random.default_rng(0).integers(0, 255, (67, 85)).astype(np.uint8)
 FLAT = np.zeros_like(NOISE)
-
-
-def jpeg(pixels: np.ndarray, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", **options)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("pixels", [NOISE, FLAT, FLAT[:1, :1], np.dstack([NOISE, FLAT, NOISE])])
@@ -34,7 +28,7 @@ def test_sound_jpegs_are_read_as_pillow_reads_them(
     pixels: np.ndarray, options: dict[str, object]
 ) -> None:
     """A flat one has two bits a block, as few as there can be."""
-    data = jpeg(pixels, **options)
+    data = encoded("JPEG", Image.fromarray(pixels), **options)
     with Image.open(io.BytesIO(data)) as image:
         image.draft("L", image.size)
         np.testing.assert_array_equal(image_in_memory(data + bytes(700)), np.asarray(image))
@@ -43,7 +37,7 @@ def test_sound_jpegs_are_read_as_pillow_reads_them(
 @pytest.mark.parametrize("share", [0.4, 0.6, 0.9, 0.98])
 def test_a_jpeg_whose_scan_ends_too_early_is_refused(share: float) -> None:
     """libjpeg fills it up with grey where an end mark follows."""
-    data = jpeg(NOISE)
+    data = encoded("JPEG", Image.fromarray(NOISE))
     cut = data[: int(len(data) * share)] + b"\xff\xd9"
     half = cv2.imdecode(np.frombuffer(cut, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert half.shape == NOISE.shape  # OpenCV says nothing
@@ -52,7 +46,7 @@ def test_a_jpeg_whose_scan_ends_too_early_is_refused(share: float) -> None:
 
 
 def test_a_jpeg_of_333_bytes_that_promises_half_a_gigapixel_is_refused() -> None:
-    data = bytearray(jpeg(FLAT[:8, :8]))
+    data = bytearray(encoded("JPEG", Image.fromarray(FLAT[:8, :8])))
     struct.pack_into(">HH", data, data.find(b"\xff\xc0") + 5, 32768, 16384)
     with pytest.raises(ImageError, match="is cut short"):
         image_in_memory(bytes(data))

@@ -100,7 +100,7 @@ def test_a_name_that_looks_like_a_glob_or_a_list(
     assert names(tmp_path, "a[1].png", "@b.png", "-c.png") == ["a[1]", "@b", "-c"]
 
 
-def test_a_glob_without_a_match_fails_beside_others(tmp_path: Path) -> None:
+def test_a_glob_without_a_match_fails_next_to_others(tmp_path: Path) -> None:
     touch(tmp_path, "a.png")
     items = find_items([str(tmp_path), f"{tmp_path}/*.tif"], tmp_path / "out")
     assert [item.path.name for item in items] == ["a.png", "*.tif"]
@@ -143,9 +143,9 @@ def test_what_lies_in_out_is_never_read_again(tmp_path: Path, tree: bool) -> Non
     if tree:
         assert names(tmp_path, tmp_path / "in", recursive=True, **out) == ["a", "sub/b"]
     for pattern in ("**/*.*", "*/*.png", "*.png", "masks/*.png", "masks/**/*.png"):
-        wanted = {"**/*.*": ["a", "b"], "*/*.png": ["b"], "*.png": ["a"]}.get(pattern)
-        if wanted:
-            assert names(tmp_path, tmp_path / "in" / pattern, **out) == wanted
+        expected = {"**/*.*": ["a", "b"], "*/*.png": ["b"], "*.png": ["a"]}.get(pattern)
+        if expected:
+            assert names(tmp_path, tmp_path / "in" / pattern, **out) == expected
         else:
             with pytest.raises(SettingsError, match="What lies in --out .* is passed over"):
                 names(tmp_path, tmp_path / "in" / pattern, **out)

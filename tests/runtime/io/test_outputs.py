@@ -175,12 +175,13 @@ def test_the_probability_is_that_of_any_foreground(tmp_path: Path, classes: int)
     result, spec = result_of(classes), small_spec(classes=classes)
     assert result.refined is not None
     rows, columns = paste_weights(20, 84, 90, 64), paste_weights(10, 74, 101, 32)
-    wanted = rows @ (result.refined if classes == 1 else result.refined[1:]).sum(axis=0) @ columns.T
+    foreground = (result.refined if classes == 1 else result.refined[1:]).sum(axis=0)
+    expected = rows @ foreground @ columns.T
     write_outputs(OutputSettings(probability=True), tmp_path, "s/a", GREY, result, spec)
     found = cv2.imread(str(tmp_path / "probability/s/a.png"), cv2.IMREAD_UNCHANGED)
     assert found.dtype == np.uint8 and found.shape == (90, 101)
     np.testing.assert_array_equal(found, pillow(tmp_path / "probability/s/a.png"))
-    assert np.abs(found / 255 - wanted).max() <= 0.5 / 255 + 1e-5
+    assert np.abs(found / 255 - expected).max() <= 0.5 / 255 + 1e-5
     assert found[19].max() == 0 and found[:, 9].max() == 0 and found[20:84, 10:74].min() > 0
 
 

@@ -58,7 +58,7 @@ WHOLE = (0, 0, 80, 60)
 
 
 @pytest.mark.parametrize(
-    ("rows", "box", "wanted"),
+    ("rows", "box", "expected"),
     [
         (slice(5, 15), (1, 1, 79, 59), []),
         (slice(5, 15), (0, 1, 79, 59), ["touches_border"]),
@@ -71,9 +71,9 @@ WHOLE = (0, 0, 80, 60)
     ],
 )
 def test_a_box_at_the_border_is_flagged_but_not_for_being_the_whole_image(
-    rows: slice, box: tuple[float, ...], wanted: list[str]
+    rows: slice, box: tuple[float, ...], expected: list[str]
 ) -> None:
-    assert flags(result(rows, box), small_spec()) == wanted
+    assert flags(result(rows, box), small_spec()) == expected
 
 
 def test_empty_is_the_only_flag_of_an_empty_mask() -> None:

@@ -47,8 +47,8 @@ def segment(root: Path, bundle: Path, *more: str):  # type: ignore[no-untyped-de
 
 def resumed(place: Path, bundle: Path, done: int) -> None:
     """Resume; ``done`` images count as done before, and in the end all is as it was."""
-    wanted = segment(place, bundle, "--resume", "--json")
-    summary = json.loads(wanted.output)
+    expected = segment(place, bundle, "--resume", "--json")
+    summary = json.loads(expected.output)
     assert (summary["resumed"], summary["written"]) == (done, IMAGES - done)
 
 

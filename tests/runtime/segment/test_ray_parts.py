@@ -48,7 +48,7 @@ def test_what_is_no_address_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "gpu", "wanted", "items", "actors", "cores"),
+    ("nodes", "gpu", "expected", "items", "actors", "cores"),
     [
         ([Node(2)], False, 0, 100, 1, 2),
         ([Node(2)], False, 2, 100, 2, 1),
@@ -65,9 +65,9 @@ def test_what_is_no_address_is_refused() -> None:
     ],
 )
 def test_actors_fit_into_the_machines(
-    nodes: list[Node], gpu: bool, wanted: int, items: int, actors: int, cores: int
+    nodes: list[Node], gpu: bool, expected: int, items: int, actors: int, cores: int
 ) -> None:
-    assert allocate_actors(nodes, gpu, wanted, items) == Allocation(actors, cores, gpu)
+    assert allocate_actors(nodes, gpu, expected, items) == Allocation(actors, cores, gpu)
     assert sum(node.holds(cores, gpu) for node in nodes) >= actors
 
 

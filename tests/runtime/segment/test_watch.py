@@ -38,7 +38,7 @@ class Inbox:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Watch on another thread; what is in hand is finished at the end."""
+        """Watch on another thread; what is in flight is finished at the end."""
         stop = threading.Event()
 
         def work() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import socket
 import threading
 import urllib.error
@@ -19,23 +18,23 @@ from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.serve.responses import RESPONSES, ResponseKind
 from foveate.runtime.serve.run import ServeRequest, serve_run
 from foveate.runtime.serve.settings import Limits
-from tests.bad.images import png_of_size
+from tests.bad.images import encoded, png_of_size
 from tests.runtime.serve.served import LONGEST_S, PNG, Held, Served, served, together, wait_for
 
-
-def coded(kind: str, mode: str = "L", **more: object) -> bytes:
-    file = io.BytesIO()
-    Image.new(mode, (30, 20)).save(file, kind, **more)
-    return file.getvalue()
-
-
-STACK = coded("TIFF", save_all=True, append_images=[Image.new("L", (9, 9))])
+CMYK = encoded("JPEG", Image.new("CMYK", (30, 20)))
+STACK = encoded("TIFF", save_all=True, append_images=[Image.new("L", (9, 9))])
 
 BAD = [
     ("empty", b"", "/mask", 422, "the image is empty (0 bytes); expected .png"),
     ("cut short", PNG[:-5], "/mask", 422, "the image is cut short: its end is missing"),
     ("text", b"no image", "/overlay", 422, "the image is not an image in a supported format"),
-    ("CMYK", coded("JPEG", "CMYK"), "/all", 422, 'the image has pixels of mode "CMYK"'),
+    (
+        "CMYK",
+        encoded("JPEG", Image.new("CMYK", (30, 20))),
+        "/all",
+        422,
+        'the image has pixels of mode "CMYK"',
+    ),
     ("two pages", STACK, "/result", 422, "its own file, or ask for ?page=N"),
     ("no such page", STACK, "/mask?page=3", 422, "the image page 3 is not there"),
     ("a bomb", png_of_size(60000, 60000), "/mask", 413, "the image is 60000x60000 pixels"),
@@ -130,7 +129,7 @@ def test_who_waits_too_long_is_told(thresholds: Path, monkeypatch: pytest.Monkey
         assert there.ask("/mask", PNG).status == 200
 
 
-def test_what_is_in_hand_is_answered_at_the_end(
+def test_what_is_in_flight_is_answered_at_the_end(
     thresholds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held(monkeypatch)

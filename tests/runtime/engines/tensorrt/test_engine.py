@@ -44,8 +44,8 @@ def images(*sizes: tuple[int, int]) -> list[Image]:
     return [rng.integers(0, 255, size).astype(np.uint8) for size in sizes]
 
 
-def same(place: PlannedPlace, found: list, wanted: list) -> None:  # type: ignore[type-arg]
-    for mine, theirs in zip(found, wanted, strict=True):
+def same(place: PlannedPlace, found: list, expected: list) -> None:  # type: ignore[type-arg]
+    for mine, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(mine.mask, theirs.mask)
         np.testing.assert_array_equal(mine.box_xyxy, theirs.box_xyxy)
 
@@ -54,9 +54,9 @@ def test_masks_probabilities_and_label(place: PlannedPlace, reference: Cascade) 
     place.build(LARGE)
     image = images((70, 90))[0]
     with place.cascade() as cascade:
-        found, wanted = cascade(image, True), reference(image, True)
-        same(place, [found], [wanted])
-        np.testing.assert_array_equal(found.refined, wanted.refined)  # type: ignore[arg-type]
+        found, expected = cascade(image, True), reference(image, True)
+        same(place, [found], [expected])
+        np.testing.assert_array_equal(found.refined, expected.refined)  # type: ignore[arg-type]
         assert found.engine == "tensorrt fp32" and cascade(image).coarse is None
         assert found.timings is not None and found.timings.execute_ms > 0
 
@@ -89,8 +89,8 @@ def test_sizes_that_no_plan_covers_go_to_the_spare_engine(
     with place.cascade(fallback=True) as cascade:
         found = [cascade(image) for image in given]
         together = cascade.batch(given)
-    wanted = [reference(image) for image in given]
-    same(place, found, wanted)
+    expected = [reference(image) for image in given]
+    same(place, found, expected)
     cpu, gpu = "onnxruntime fp32", "tensorrt fp32"
     assert [r.engine for r in found] == [r.engine for r in together] == [gpu, cpu, gpu, cpu]
 
@@ -172,9 +172,9 @@ def test_a_stream_is_in_order_and_its_views_are_valid_until_the_next(
 ) -> None:
     place.build(LARGE)
     given = images(*[(60 + n % 3, 70) for n in range(12)])
-    wanted = [reference(image).mask for image in given]
+    expected = [reference(image).mask for image in given]
     with place.cascade(settings) as cascade:
-        for result, mask in zip(cascade.stream(given, copy=copy), wanted, strict=True):
+        for result, mask in zip(cascade.stream(given, copy=copy), expected, strict=True):
             np.testing.assert_array_equal(result.mask, mask)
 
 
@@ -191,9 +191,9 @@ def test_no_room_for_a_batch_means_a_smaller_one_and_is_said(
         ):
             found = cascade.batch(given)
         again = cascade.batch(given)
-    wanted = [reference(image) for image in given]
-    same(place, found, wanted)
-    same(place, again, wanted)
+    expected = [reference(image) for image in given]
+    same(place, found, expected)
+    same(place, again, expected)
 
 
 def test_no_room_for_three_slots_means_two_and_is_said(
@@ -209,7 +209,7 @@ def test_no_room_for_three_slots_means_two_and_is_said(
         same(place, [cascade(image)], [reference(image)])
 
 
-def test_the_kernels_of_rtx_are_kept_beside_the_plan(place: PlannedPlace) -> None:
+def test_the_kernels_of_rtx_are_kept_next_to_the_plan(place: PlannedPlace) -> None:
     record = place.build(LARGE)
     with place.engine():
         pass

@@ -32,9 +32,9 @@ def built(cache: PlanCache, recipe: Recipe) -> PlanRecord:
     return cache.build_once(recipe, "l.bundle", "fp16", lambda log: b"", lambda: None)[0]
 
 
-def refused(cache: PlanCache, wanted: PlanQuery, shape: Shape = SHAPE) -> str:
+def refused(cache: PlanCache, expected: PlanQuery, shape: Shape = SHAPE) -> str:
     with pytest.raises(PlanError) as error:
-        find(cache, wanted, shape)
+        find(cache, expected, shape)
     return str(error.value)
 
 
@@ -106,7 +106,7 @@ def test_a_shape_outside_the_profile_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    ("recipe", "wanted", "why"),
+    ("recipe", "expected", "why"),
     [
         (RTX, {"version": "1.8"}, "was built by tensorrt_rtx 1.7; 1.8 is installed"),
         (RTX, {"flavour": "tensorrt", "version": "11.4"},
@@ -121,12 +121,12 @@ def test_a_shape_outside_the_profile_is_refused_by_name(
     ],
 )  # fmt: skip
 def test_a_plan_for_elsewhere_is_refused_by_name(
-    cache: PlanCache, recipe: Recipe, wanted: dict[str, object], why: str
+    cache: PlanCache, recipe: Recipe, expected: dict[str, object], why: str
 ) -> None:
     built(cache, recipe)
-    said = refused(cache, replace(WANTED, **wanted))  # type: ignore[arg-type]
+    said = refused(cache, replace(WANTED, **expected))  # type: ignore[arg-type]
     assert f"the plan of the fp16 graph of l.bundle {why}. Build one: foveate build" in said
-    here = replace(WANTED, **wanted)  # type: ignore[arg-type]
+    here = replace(WANTED, **expected)  # type: ignore[arg-type]
     options = here.adapted(recipe.options)
     assert shlex.join(options.arguments()) in said
     own = here.flavour == "tensorrt" or options.for_this_gpu

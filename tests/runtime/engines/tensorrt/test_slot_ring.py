@@ -53,7 +53,7 @@ def seen(device: FakeDevice, *entry: object) -> None:
 
 
 def held(gate: threading.Event) -> None:
-    assert gate.wait(LIMIT_S), "nothing happened beside this"
+    assert gate.wait(LIMIT_S), "nothing happened meanwhile"
 
 
 def test_results_are_right_in_order_and_only_those_asked_for() -> None:
