@@ -117,14 +117,15 @@ def build(bundle: Path | None, **given: Any) -> int:
 
 
 def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
-    from foveate.export.tensorrt.plan_job import PlanJob, build_into, check_shapes
+    from foveate.export.tensorrt.plan_job import PlanJob, build_into
     from foveate.runtime.bundle.bundle import open_bundle
     from foveate.runtime.engines.tensorrt.plan_cache import export_plan
     from foveate.runtime.engines.tensorrt.toolkit import toolkit
+    from foveate.runtime.limits import largest_channels
 
     bar = Bar()
     bundle, options = open_bundle(folder), _options(given)
-    check_shapes(bundle, options)
+    options.check(largest_channels(bundle.spec, int(bundle.manifest["network"]["width"])))
     kit = toolkit()
     job = PlanJob(
         bundle,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from foveate.export.parity import measure
@@ -14,8 +15,9 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.io.images import image_paths, read_image
 from foveate.runtime.json_files import canonical_sha256
 from foveate.train.data.dataset import Case
+from foveate.train.fitting import steps
 from foveate.train.runs.run import load_run
-from tests.conftest import run
+from tests.conftest import run, train
 
 
 def test_a_bundle_holds_what_its_manifest_says(bundle: Path) -> None:
@@ -66,7 +68,12 @@ def test_parity_finds_another_network(bundle: Path, trained: Path, data: Path) -
     assert not row["held"] and row["disagreement"] > 0.001 and row["worst_image"]
 
 
-def test_a_single_run_exports_with_the_same_signature(single: Path, tmp_path: Path) -> None:
+def test_a_single_run_exports_with_the_same_signature(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "EPOCH_BATCHES", 1)
+    single = tmp_path / "single"
+    assert train(data, single, "--stages", "single", "--set", "num_epochs=1").exception is None
     result = run("export", single, "--out", tmp_path / "b")
     assert result.exception is None, result.exception
     with Cascade.load(tmp_path / "b") as cascade:

@@ -110,15 +110,6 @@ def test_a_full_disk_is_named_before_anything_is_decoded(
     assert FullImages(dataset, 1).plan.words.startswith("Full images: all 12 are kept in memory")
 
 
-def test_a_folder_that_cannot_be_written_is_named(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DataError, match="cannot be kept there: .*FOVEATE_CACHE"):
-        FullImages(load_dataset(data), 1e-9)
-
-
 def test_limits_of_containers_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Version 2, one group in another; version 1 beside it has no limit."""
     from foveate.train.data import full_images as memory
