@@ -14,7 +14,7 @@ TRAIN_cascade := --set num_epochs=10 --set hint_folds=0 --set val_fraction=0.05
 EXPORT_cascade := --precision fp32,fp16,int8
 TRAIN_single := --stages single --set single_input=full --set num_epochs=12 --set val_fraction=0.02
 
-FIRST := tests/train tests/test_notebook.py
+FIRST := tests/train tests/export tests/examples tests/test_bad_input.py tests/test_matrix.py tests/test_tiles.py tests/test_notebook.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check lint types reference bench soak gpu-references gpu-check wheel clean

@@ -230,9 +230,9 @@ def compare(
 
 
 def _measure() -> Any:
-    """Return ``foveate.benchmarks.commands``; EngineError names the extra that is missing."""
+    """Return ``foveate.benchmarks.measurements``; EngineError names the extra that is missing."""
     try:
-        from foveate.benchmarks import commands as measure
+        from foveate.benchmarks import measurements as measure
     except ModuleNotFoundError as error:
         raise EngineError(
             f"foveate benchmark needs {error.name}: pip install 'foveate[benchmark]'"

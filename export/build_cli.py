@@ -15,7 +15,6 @@ from foveate.runtime.errors import SettingsError
 if TYPE_CHECKING:
     from foveate.runtime.engines.tensorrt.build_options import BuildOptions
     from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-    from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 
 SAME_NAMES = (
     "workspace_mb",
@@ -36,9 +35,11 @@ SAME_NAMES = (
     show_default=True,
     help="fp16, fp32, or tf32: the fp32 graph, float32 products rounded to 10 bits.",
 )
-@click.option("--batch", default="1,1,1", show_default=True, help="MIN,OPT,MAX images a call.")
+@click.option("--batch", default="1,1,1", show_default=True, help="MIN,OPT,MAX images per call.")
 @click.option(
-    "--size", default="", help="HEIGHTxWIDTH of the images, the usual first; several: H1xW1,H2xW2."
+    "--size",
+    default="",
+    help="HEIGHTxWIDTH of the images, the most common first; several: H1xW1,H2xW2.",
 )
 @click.option(
     "--workspace",
@@ -52,7 +53,7 @@ SAME_NAMES = (
     type=int,
     default=3,
     show_default=True,
-    help="0 to 5: quick to build, to quick to run.",
+    help="0 to 5: from fastest to build to fastest to run.",
 )
 @click.option(
     "--target",
@@ -116,14 +117,15 @@ def build(bundle: Path | None, **given: Any) -> int:
 
 
 def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
-    from foveate.export.tensorrt.plan_job import PlanJob, build_into, check_shapes
+    from foveate.export.tensorrt.plan_job import PlanJob, build_into
     from foveate.runtime.bundle.bundle import open_bundle
     from foveate.runtime.engines.tensorrt.plan_cache import export_plan
     from foveate.runtime.engines.tensorrt.toolkit import toolkit
+    from foveate.runtime.limits import largest_channels
 
     bar = Bar()
     bundle, options = open_bundle(folder), _options(given)
-    check_shapes(bundle, options)
+    options.check(largest_channels(bundle.spec, int(bundle.manifest["network"]["width"])))
     kit = toolkit()
     job = PlanJob(
         bundle,
@@ -180,15 +182,12 @@ def _numbers(option: str, text: str, between: str) -> list[int]:
 
 def _list(cache: PlanCache, given: dict[str, Any]) -> int:
     for entry in cache.entries():
-        click.echo(f"{entry.key[:12]} {_words_of(entry.record, entry.problem)}")
+        record, words = entry.record, entry.problem
+        if record is not None:
+            words = f"{record}, {record.recipe.flavour} {record.recipe.version}"
+        click.echo(f"{entry.key[:12]} {words}")
     click.echo(f"{len(cache.entries())} in {cache.folder}")
     return 0
-
-
-def _words_of(record: PlanRecord | None, problem: str) -> str:
-    if record is None:
-        return problem
-    return f"{record}, {record.recipe.flavour} {record.recipe.version}"
 
 
 def _verify(cache: PlanCache, given: dict[str, Any]) -> int:

@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,18 +22,17 @@ from foveate.export.folding import fold_cascade
 from foveate.export.image_sets import ImageSets
 from foveate.export.onnx_graph.cascade import cascade_model, stage_model
 from foveate.export.onnx_graph.lint import lint
-from foveate.export.parity import measure, torch_masks
+from foveate.export.parity import measure
 from foveate.export.source import Source
 from foveate.runtime.bundle.bundle import (
     MANIFEST,
     PARITY,
-    PRECISIONS,
     SCHEMA,
     WEIGHTS,
     file_sha256,
     graph_name,
 )
-from foveate.runtime.errors import BundleError, SettingsError
+from foveate.runtime.errors import BundleError
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.json_files import canonical_sha256
 from foveate.train.data.dataset import Case
@@ -83,15 +82,6 @@ def export(job: ExportJob) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return parity
-
-
-def check_precisions(names: Sequence[str]) -> None:
-    """Raise SettingsError unless the precisions can be exported."""
-    unknown = [name for name in names if name not in PRECISIONS]
-    if unknown:
-        raise SettingsError(
-            f"--precision {','.join(unknown)}: this version exports {', '.join(PRECISIONS)}"
-        )
 
 
 def _graphs(
@@ -149,7 +139,7 @@ def _write(
 
 def _preview(cascade: TorchCascade, case: Case) -> bytes:
     """Return a PNG of the first parity image with its mask and boxes, at most 256 pixels a side."""
-    mask, boxes = torch_masks(cascade, case.image)
+    mask, boxes = cascade.segment(case.image)
     picture = draw_overlay(eight_bit(case.image), mask, boxes)
     image = Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1]))
     image.thumbnail((256, 256))

@@ -27,8 +27,8 @@ def _tile_number(context: click.Context, option: click.Parameter, value: str | N
     "--triton",
     type=click.Path(path_type=Path),
     metavar="REPO",
-    help="Model repository of Triton Inference Server to put the bundle into, as one model; of a "
-    "BUNDLE this alone will do, without --out.",
+    help="Model repository of Triton Inference Server to put the bundle into, as one model; for a "
+    "BUNDLE --out may be left out.",
 )
 @click.option(
     "--precision", default="fp32,fp16", show_default=True, help="Graphs to write: fp32, fp16, int8."
@@ -37,23 +37,23 @@ def _tile_number(context: click.Context, option: click.Parameter, value: str | N
     "--data",
     type=click.Path(path_type=Path),
     help="Data set to measure parity and calibrate int8 on, its train list where it has one; "
-    "default: the run's own, its validation images and its training images; of a BUNDLE phantoms.",
+    "default: the run's own validation and training images; for a BUNDLE, phantoms.",
 )
-@click.option("--separate", is_flag=True, help="Also write each stage as an ONNX of its own.")
+@click.option("--separate", is_flag=True, help="Also write each stage as a separate ONNX file.")
 @click.option(
     "--tiles",
     metavar="N|all",
     callback=_tile_number,
-    help="For region mode tiles: how many, or all (a sliding window). Default: as it has.",
+    help="For region mode tiles: how many, or all (a sliding window). Default: as trained.",
 )
 def export(model: Path, out: Path | None, triton: Path | None, **options: Any) -> None:
     """Turn a trained RUN into a bundle: one fused ONNX graph per precision.
 
     Parity with the PyTorch cascade is measured on the validation images and written to
     parity.json; a bundle whose fp32 or int8 graph gives other masks is not written.
-    int8 is calibrated on training images, and the blocks of layers that bear 8 bits worst stay in
-    float32; this takes minutes. Of a BUNDLE the graphs are made anew from its weights; int8 needs
-    --data then. --triton takes one graph, the first of --precision.
+    int8 is calibrated on training images, and the blocks of layers that tolerate 8 bits worst stay
+    in float32; this takes minutes. For a BUNDLE the graphs are rebuilt from its weights, and int8
+    needs --data. --triton takes one graph, the first of --precision.
 
     \b
     Example:
@@ -74,10 +74,15 @@ def export(model: Path, out: Path | None, triton: Path | None, **options: Any) -
 
 
 def _names(precision: str) -> tuple[str, ...]:
-    """Return the precisions of an option; SettingsError where it names none."""
+    """Return the precisions of an option; SettingsError where it names none, or one unknown."""
+    from foveate.runtime.bundle.bundle import PRECISIONS
+
     names = tuple(dict.fromkeys(name.strip() for name in precision.split(",") if name.strip()))
     if not names:
         raise SettingsError("--precision is empty; expected fp32, fp16, int8, with commas between")
+    unknown = ",".join(name for name in names if name not in PRECISIONS)
+    if unknown:
+        raise SettingsError(f"--precision {unknown}: this version exports {', '.join(PRECISIONS)}")
     return names
 
 
@@ -91,9 +96,9 @@ def _check_options(
         raise SettingsError("expected --out BUNDLE, --triton REPO, or both")
     given = [name for name in ("data", "separate", "tiles") if options[name] not in (None, False)]
     if out is None and given:
-        raise SettingsError(f"--{given[0]} goes with --out: it is about a bundle that is made")
+        raise SettingsError(f"--{given[0]} goes with --out: it changes the bundle that is written")
     if out is None and not is_bundle(model):
-        raise SettingsError(f"{model}: is no bundle; --triton without --out wants one")
+        raise SettingsError(f"{model}: is not a bundle; --triton without --out needs one")
 
 
 def _export_bundle(
@@ -104,18 +109,17 @@ def _export_bundle(
     separate: bool,
     tiles: int | None,
 ) -> None:
-    from foveate.export.bundle import ExportJob, check_precisions
+    from foveate.export.bundle import ExportJob
     from foveate.export.bundle import export as export_source
     from foveate.export.image_sets import image_sets
     from foveate.export.source import read_source, with_tiles
 
     bar = Bar()
-    check_precisions(names)
     source = read_source(model)
     if tiles is not None:
         source = with_tiles(source, tiles)
     for stage in source.unfinished:
-        bar.log(f"{stage} was not trained to its end; its best epoch so far is exported.")
+        bar.log(f"{stage} is not fully trained; its best epoch so far is exported.")
     images = image_sets(source, data, "int8" in names)
     record = export_source(ExportJob(source, out, names, images, separate, bar.update))
     for name in names:

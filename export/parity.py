@@ -11,26 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
 from foveate.export.folding import fold_cascade
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
-from foveate.runtime.arrays import Pixels, as_input_type, feed
+from foveate.runtime.arrays import as_input_type, feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.train.data.dataset import Case
 from foveate.train.reference.cascade import TorchCascade
-
-Mask = npt.NDArray[np.uint8]
-
-
-def torch_masks(cascade: TorchCascade, image: Pixels) -> tuple[Mask, npt.NDArray[np.float32]]:
-    """Return mask (H, W) uint8 and boxes (R, 4) float32 of the PyTorch cascade for one image."""
-    pixels = as_input_type(image, cascade.spec.input_type).astype(np.float32)
-    with torch.inference_mode():
-        output = cascade(torch.from_numpy(pixels)[None])
-    return output.mask[0].numpy(), output.box[0].numpy()
 
 
 def measure(
@@ -50,9 +36,9 @@ def measure(
             name: stack.enter_context(OnnxRuntimeEngine(graph)) for name, graph in graphs.items()
         }
         for number, case in enumerate(cases):
-            mask, box = torch_masks(reference, case.image)
+            mask, box = reference.segment(case.image)
             pixels = as_input_type(case.image, reference.spec.input_type)
-            outputs = {"fp16": torch_masks(rounded, case.image)}
+            outputs = {"fp16": rounded.segment(case.image)}
             for precision, engine in engines.items():
                 result = engine.run({"image": feed(pixels[None])}, ("mask", "box"))
                 outputs[precision] = result["mask"][0], result["box"][0]

@@ -21,7 +21,7 @@ class Source:
 
     ``lists`` are the stems it was trained and validated on, by name; a bundle names none.
     ``image_dir``, ``mask_dir`` and ``data_dir`` are those of its training. ``unfinished`` names the
-    stages whose training has not come to its end.
+    stages whose training did not finish.
     """
 
     cascade: TorchCascade

@@ -92,7 +92,7 @@ def _tensors(kind: str, values: Sequence[onnx.ValueInfoProto]) -> str:
 def _tensor(value: onnx.ValueInfoProto) -> str:
     """Return one input or output without its batch axis: -1 where a side is free.
 
-    A tensor of one number an image has no side left; Triton wants one then, and puts it away.
+    A tensor of one number per image has no side left; Triton needs one then, and removes it.
     """
     tensor = value.type.tensor_type
     sides = [side.dim_value if side.HasField("dim_value") else -1 for side in tensor.shape.dim[1:]]
@@ -103,7 +103,7 @@ def _tensor(value: onnx.ValueInfoProto) -> str:
 
 
 def _parameters(bundle: Bundle, precision: str) -> Iterator[tuple[str, str]]:
-    """Yield what a client may want to know of the model; Triton itself reads none of it."""
+    """Yield facts about the model for clients; Triton itself reads none of them."""
     spec = bundle.spec
     yield "foveate.version", foveate.__version__
     yield "foveate.manifest_sha256", str(bundle.manifest["manifest_sha256"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from threadpoolctl import threadpool_limits
 
 from foveate.cli import group
 from foveate.train.data.phantom import PhantomSettings, write_phantoms
@@ -16,6 +17,7 @@ from tests.threshold_bundle import write_threshold_bundle
 DEMO = Path(__file__).parents[1] / "benchmarks" / "demo_bundle"
 
 torch.set_num_threads(1)  # the networks here are too small for more, and cores may be shared
+threadpool_limits(1)  # numpy's products too
 
 TINY = [
     "image_height=64",
@@ -51,7 +53,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve phantoms of 160 x 160, 8 and 16 bit by turns."""
+    """Twelve phantoms of 160 x 160, alternately 8 and 16 bit."""
     folder = tmp_path_factory.mktemp("data")
     list(write_phantoms(folder, PhantomSettings(12, 160, seed=3)))
     return folder
@@ -59,6 +61,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run long enough for its masks to be the same on every engine."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     result = train(data, folder, "--set", "num_epochs=3", "--set", "class_names=lesion")
     assert result.exception is None, result.output

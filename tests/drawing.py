@@ -25,12 +25,12 @@ def ellipse(height: int, width: int) -> npt.NDArray[np.uint8]:
     return mask
 
 
-def threshold_network(inputs: int, gain: float = 20.0) -> nn.Conv2d:
+def threshold_network(inputs: int, gain: float = 20.0, outputs: int = 1) -> nn.Conv2d:
     """Return a 1 x 1 convolution whose sigmoid is a threshold at half the full scale."""
-    network = nn.Conv2d(inputs, 1, 1)
+    network = nn.Conv2d(inputs, outputs, 1)
     with torch.no_grad():
         network.weight.zero_()
-        network.weight[0, 0] = gain
+        network.weight[:, 0] = gain
         network.bias.fill_(-gain / 2)
     return network.eval()
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import nn
 
+from foveate.export.bundle import ExportJob, export
 from foveate.export.folding import folded
+from foveate.export.image_sets import Images, ImageSets
+from foveate.export.source import Source
 from foveate.runtime.spec import CascadeSpec
+from foveate.train.data.dataset import Case
 from foveate.train.fitting.losses import loss_function
 from foveate.train.networks.base import Network
 from foveate.train.networks.build import networks
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.settings.network_choice import ENCODERS, NetworkChoice
 from foveate.train.settings.settings import Settings
+from tests.drawing import ellipse
 
 
 def choice(name: str) -> NetworkChoice:
@@ -20,23 +28,23 @@ def choice(name: str) -> NetworkChoice:
     return NetworkChoice(name, 4, 3 if name in ENCODERS else 2)
 
 
-def trained_cascade(spec: CascadeSpec, name: str, loss: str = "cross_entropy_dice") -> TorchCascade:
+def trained_cascade(spec: CascadeSpec, name: str) -> TorchCascade:
     """Return a cascade whose stages have had two steps; every class wins somewhere.
 
     Stage 2 begins with stage 1's weights, as in a training.
     """
     torch.manual_seed(3)
     stage1, stage2 = networks(spec, choice(name))
-    fit(stage1, loss, len(spec.classes) - 1)
+    fit(stage1, len(spec.classes) - 1)
     if stage2 is not None:
         stage2.start_from(stage1)
-        fit(stage2, loss, len(spec.classes) - 1)
+        fit(stage2, len(spec.classes) - 1)
     return TorchCascade(spec, stage1, stage2).eval()
 
 
-def fit(network: Network, loss: str, classes: int) -> None:
+def fit(network: Network, classes: int) -> None:
     """Take two steps on noise; then centre the logits, so that no class wins everywhere."""
-    loss_of = loss_function(Settings(loss=loss))
+    loss_of = loss_function(Settings())
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
     inputs = torch.randn(4, network.inputs, 32, 32)
     target = torch.rand(4, classes, 32, 32) / classes
@@ -60,3 +68,13 @@ def folded_pair(cascade: TorchCascade) -> tuple[nn.Module, nn.Module | None]:
     """Return both networks as the exporter wants them."""
     stage2 = None if cascade.stage2 is None else folded(cascade.stage2)
     return folded(cascade.stage1), stage2
+
+
+def exported(name: str, cascade: TorchCascade, out: Path, *precisions: str) -> Path:
+    """Write a bundle of a cascade whose network has a name; its parity is measured on a drawing."""
+    data = {"name": "drawn", "licence": "CC0"}
+    facts = {"kind": "cascade", "network": choice(name).as_dict(), "data": data}
+    images = Images([Case("ellipse", ellipse(100, 140) * np.uint8(200), None)], "a drawing")
+    source, sets = Source(cascade, facts, {}), ImageSets(images, None)
+    export(ExportJob(source, out, precisions or ("fp32",), sets, False, lambda *step: None))
+    return out

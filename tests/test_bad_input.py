@@ -43,7 +43,10 @@ def told(
     return code, capfd.readouterr().err
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.given)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case.given, marks=[pytest.mark.slow] * case.slow) for case in CASES],
+)
 def test_a_bad_input_is_told(
     case: Case, place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

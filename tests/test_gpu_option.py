@@ -116,7 +116,7 @@ def test_the_full_tensorrt_builds_on_that_gpu_and_for_it(
     monkeypatch.setattr(plan_job, "gpu", lambda number: Gpu(f"GPU {number}", "sm86"))
     monkeypatch.setattr(plan_job, "build_plan", build)
     cache, bundle = PlanCache(tmp_path), open_bundle(thresholds)
-    for flavour, number, wanted, device in (
+    for flavour, number, expected, device in (
         ("tensorrt", 1, b"built on [1]", Gpu("GPU 1", "sm86")),
         ("tensorrt", 0, b"built on [0]", Gpu("GPU 0", "sm86")),
         ("tensorrt_rtx", 1, b"built on []", None),
@@ -127,4 +127,4 @@ def test_the_full_tensorrt_builds_on_that_gpu_and_for_it(
         job = PlanJob(bundle, "fp32", OPTIONS, kit, lambda *step: None, lambda: None, number)
         record, built = build_into(cache, job)
         assert built and record.recipe.device == device
-        assert cache.read(record, "l") == wanted
+        assert cache.read(record, "l") == expected

@@ -15,7 +15,6 @@ from foveate.runtime.spec import CascadeSpec, Normalisation, Size
 if TYPE_CHECKING:
     from torch import nn
 
-GAIN = 20.0
 SIDE = 64
 
 
@@ -27,17 +26,7 @@ def write_threshold_bundle(
     Both stages are ``side`` pixels wide and high. With more than one channel there are so many
     classes, all alike.
     """
-    import torch
-    from torch import nn
-
-    def threshold(inputs: int) -> nn.Conv2d:
-        network = nn.Conv2d(inputs, channels, 1)
-        with torch.no_grad():
-            network.weight.zero_()
-            network.weight[:, 0] = GAIN
-            assert network.bias is not None
-            network.bias.fill_(-GAIN / 2)
-        return network.eval()
+    from tests.drawing import threshold_network  # a machine with a GPU may lack what it imports
 
     spec = CascadeSpec(
         input_type=input_type,
@@ -47,7 +36,8 @@ def write_threshold_bundle(
         normalisation=Normalisation("constants", 0.0, 1.0),
     )
     network = {"name": "threshold", "width": 1, "depth": 0}
-    write_bundle(folder, spec, network, threshold(1), threshold(2))
+    stages = (threshold_network(inputs, outputs=channels) for inputs in (1, 2))
+    write_bundle(folder, spec, network, *stages)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,6 @@ def train(
     from foveate.train.folds import train_folds
     from foveate.train.settings.settings import Settings
     from foveate.train.training import (
-        TrainRequest,
         configured,
         explain_resume_on_interrupt,
         open_data,
@@ -120,15 +120,16 @@ def train(
         raise click.UsageError("Missing option '--out'.")
     given = given_values(data, config, assignments, options)
     dataset = open_data(Settings(**given), stem_list)
-    request = TrainRequest(out or Path(), stages, resume, init=init)
-    settings, request = configured(dataset, given, request, budget)
+    folder = preview or out or Path("preview")
+    job = configured(dataset, given, folder, stages, budget, resume)
     if out is None or preview is not None:
-        for path in preview_of(dataset, settings, preview or Path("preview"), request.stages):
+        for path in preview_of(job):
             click.echo(path)
         return
+    job = replace(job, init=init)
     with explain_resume_on_interrupt(out):
         if folds is not None:
-            click.echo(train_folds(dataset, settings, request, folds).as_text())
+            click.echo(train_folds(job, folds))
             return
-        train_on(dataset, settings, request)
+        train_on(job)
     click.echo(f"Run in {out}. Next: foveate export {out} --out {out}.bundle")

@@ -4,108 +4,72 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import SettingsError
-from foveate.train.data.dataset import DataSet, split_folds
-from foveate.train.settings.settings import Settings
-from foveate.train.training import Run, TrainRequest, train_on
+from foveate.train.data.dataset import split_folds
+from foveate.train.runs.job import TrainingJob
+from foveate.train.training import train_on
 
 FOLDS_FILE = "folds.json"
 
 
-@dataclass(frozen=True)
-class Fold:
-    """One fold's run, and its Dice by class at the images' own size (NaN: nothing to find)."""
+def train_folds(job: TrainingJob, count: int) -> str:
+    """Train ``count`` runs into the folder's fold-1 ..., and write ``folds.json`` next to them.
 
-    run: Run
-    images: int
-    dice: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Return the mean over the classes that have a Dice; NaN when none has."""
-        found = [value for value in self.dice if not np.isnan(value)]
-        return float(np.mean(found)) if found else float("nan")
-
-
-@dataclass(frozen=True)
-class Folds:
-    """All folds. Means and deviations are over folds, every fold weighing the same."""
-
-    classes: tuple[str, ...]
-    folds: tuple[Fold, ...]
-
-    def rows(self) -> list[tuple[str, int, list[float]]]:
-        """Return a row a fold: name, images, Dice of each class and their mean."""
-        return [(item.run.folder.name, item.images, [*item.dice, item.mean]) for item in self.folds]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what ``folds.json`` holds; a Dice that does not exist is null."""
-        names = [*self.classes, "mean"]
-        mean, deviation = self._spread()
-        return {
-            "folds": [
-                {"run": name, "images": images, "dice": _named(names, values)}
-                for name, images, values in self.rows()
-            ],
-            "mean": _named(names, mean),
-            "deviation": _named(names, deviation),
-        }
-
-    def as_text(self) -> str:
-        """Return the table that the terminal shows."""
-        names = [*self.classes, "mean"]
-        lines = [_line("fold", "images", names)]
-        lines += [_line(name, str(images), _figures(row)) for name, images, row in self.rows()]
-        mean, deviation = self._spread()
-        lines += [_line("mean", "", _figures(mean)), _line("deviation", "", _figures(deviation))]
-        return "Validation Dice at the images' own size\n" + "\n".join(lines)
-
-    def _spread(self) -> tuple[list[float], list[float]]:
-        """Return mean and sample deviation of each column over the folds that have a value."""
-        columns = np.array([row for _, _, row in self.rows()]).T
-        kept = [column[~np.isnan(column)] for column in columns]
-        mean = [float(values.mean()) if len(values) else np.nan for values in kept]
-        deviation = [float(values.std(ddof=1)) if len(values) > 1 else np.nan for values in kept]
-        return mean, deviation
-
-
-def train_folds(dataset: DataSet, settings: Settings, request: TrainRequest, count: int) -> Folds:
-    """Train ``count`` runs into ``request.out``/fold-1 ..., and write ``folds.json`` next to them.
-
-    The folds share ``max_minutes`` equally. With ``request.resume``, finished folds are kept and
-    the others continue. SettingsError for stages that are not a whole model, DataError where there
-    are fewer groups than folds.
+    Returns the table of their validation Dice at the images' own size. The folds share
+    ``max_minutes`` equally. With ``job.resume``, finished folds are kept and the others continue.
+    SettingsError for stages that are not a whole model, DataError where there are fewer groups than
+    folds.
     """
-    if request.stages in ("1", "2"):
-        raise SettingsError(f"--folds goes with --stages both or single; got {request.stages}")
+    if job.stages not in ("both", "single"):
+        raise SettingsError(f"--folds goes with --stages both or single; got {job.stages}")
     if count < 2:
         raise SettingsError(f"--folds is {count}; expected 2 or more")
-    shared = replace(settings, max_minutes=settings.max_minutes / count)
-    folds = []
-    for number, stems in enumerate(split_folds(dataset, count, settings.seed), 1):
-        out = request.out / f"fold-{number}"
-        resume = request.resume and (out / RUN_FILE).exists()
-        run = train_on(dataset, shared, replace(request, out=out, resume=resume, validation=stems))
-        folds.append(_judge(run, dataset))
-    classes = tuple(folds[0].run.record["spec"]["classes"][1:])
-    found = Folds(classes, tuple(folds))
-    text = json.dumps(found.as_dict(), indent=1, allow_nan=False) + "\n"
-    write_atomically(request.out / FOLDS_FILE, lambda file: file.write(text.encode()))
-    return found
+    shared = replace(job.settings, max_minutes=job.settings.max_minutes / count)
+    names, rows = [""], []
+    for number, stems in enumerate(split_folds(job.dataset, count, job.settings.seed), 1):
+        out = job.folder / f"fold-{number}"
+        resume = job.resume and (out / RUN_FILE).exists()
+        run = train_on(replace(job, settings=shared, folder=out, resume=resume, validation=stems))
+        names = [*run.record["spec"]["classes"][1:], "mean"]
+        rows.append((out.name, *_judge(job, run.folder)))
+    columns = [column[~np.isnan(column)] for column in np.array([row[2] for row in rows]).T]
+    mean = [float(values.mean()) if len(values) else np.nan for values in columns]
+    deviation = [float(values.std(ddof=1)) if len(values) > 1 else np.nan for values in columns]
+    content = {
+        "folds": [
+            {"run": name, "images": images, "dice": _named(names, values)}
+            for name, images, values in rows
+        ],
+        "mean": _named(names, mean),
+        "deviation": _named(names, deviation),
+    }
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    write_atomically(job.folder / FOLDS_FILE, text.encode())
+    lines = ["Validation Dice at the images' own size", _line("fold", "images", names)]
+    lines += [_line(name, str(images), _figures(values)) for name, images, values in rows]
+    lines += [_line("mean", "", _figures(mean)), _line("deviation", "", _figures(deviation))]
+    return "\n".join(lines)
 
 
-def _judge(run: Run, dataset: DataSet) -> Fold:
-    from foveate.train.runs.full_size_dice import class_means, validation_dice
+def _judge(job: TrainingJob, folder: Path) -> tuple[int, list[float]]:
+    """Return the number of validation images of a run, and the Dice of each class and their mean.
 
-    scores = validation_dice(run.folder, dataset)
-    return Fold(run, len(scores), tuple(class_means(scores)))
+    NaN where there is nothing to find.
+    """
+    from foveate.train.calibration.image_dice import class_means
+    from foveate.train.runs.run import validation_dice
+
+    scores = validation_dice(folder, job.dataset)
+    dice = class_means(scores)
+    found = [value for value in dice if not np.isnan(value)]
+    return len(scores), [*dice, float(np.mean(found)) if found else np.nan]
 
 
 def _named(names: Sequence[str], values: Sequence[float]) -> dict[str, float | None]:

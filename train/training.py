@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import DataError, EngineError
-from foveate.train.configure import Choice, configure
+from foveate.train.configure import configure
 from foveate.train.data.dataset import DataSet, load_dataset, read_stems
 from foveate.train.data.survey import survey
+from foveate.train.runs.job import TrainingJob
 from foveate.train.settings.settings import Settings
-
-if TYPE_CHECKING:
-    from foveate.train.runs.record import TrainingJob
-
-Watch = Callable[[str, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -44,25 +41,6 @@ class Run:
         }
 
 
-@dataclass(frozen=True)
-class TrainRequest:
-    """What one call of training asks for next to its settings.
-
-    ``stages`` is both, 1, 2 or single; None has it chosen. ``validation`` are the stems to
-    validate on; None draws them. ``watch`` is called after every epoch, as ``TrainingJob.watch``
-    is. The networks start from the weights of the run ``init``. ``choices`` are those that were
-    made from the data.
-    """
-
-    out: Path
-    stages: str | None = None
-    resume: bool = False
-    validation: tuple[str, ...] | None = None
-    watch: Watch = lambda stage, row: None
-    init: Path | None = None
-    choices: tuple[Choice, ...] = ()
-
-
 def train(
     settings: Settings | None = None,
     *,
@@ -78,43 +56,48 @@ def train(
 
     ``values`` are settings by name: ``train(data_dir="data/phantoms", out="runs/first",
     num_epochs=10)``; what they leave out is chosen from the data within ``budget`` (fast, balanced
-    or best). With ``settings`` nothing is chosen; ``values`` go over them. ``stages`` is both, 1, 2
-    or single; ``resume`` goes on with the run in ``out``; ``stem_list`` is a file of stems instead
-    of ``train.txt``; ``init`` is a run whose weights the networks begin with. The log goes to
-    stdout.
+    or best). With ``settings`` nothing is chosen, and ``values`` go over them. ``stages`` is both,
+    1, 2 or single; ``resume`` goes on with the run in ``out``; ``stem_list`` is a file of stems
+    instead of ``train.txt``; ``init`` is a run whose weights the networks begin with. The log goes
+    to stdout.
 
     Raises SettingsError, DataError, BundleError, EngineError and FoveateError.
     """
     given = values if settings is None else settings.but(**values).as_dict()
     dataset = open_data(Settings(**given), Path(stem_list) if stem_list else None)
-    request = TrainRequest(Path(out), stages, resume, init=Path(init) if init else None)
-    chosen, request = configured(dataset, given, request, budget)
+    job = configured(dataset, given, Path(out), stages, budget, resume)
     with explain_resume_on_interrupt(Path(out)):
-        return train_on(dataset, chosen, request)
+        return train_on(replace(job, init=Path(init) if init else None))
 
 
 def configured(
-    dataset: DataSet, given: Mapping[str, Any], request: TrainRequest, budget: str
-) -> tuple[Settings, TrainRequest]:
-    """Return settings and request with what was not given chosen from the data, and say what.
+    dataset: DataSet,
+    given: Mapping[str, Any],
+    folder: Path,
+    stages: str | None,
+    budget: str,
+    resume: bool,
+) -> TrainingJob:
+    """Return the job with what was not given chosen from the data, and print the choices.
 
-    A run that is continued has its choices already.
+    A run that is continued keeps its own.
     """
-    if (request.resume or request.stages == "2") and (request.out / RUN_FILE).exists():
+    if (resume or stages == "2") and (folder / RUN_FILE).exists():
         from foveate.train.runs.run import read_run
 
-        record = read_run(request.out)
+        record = read_run(folder)
         whole = "single" if record["kind"] == "single" else "both"
         settings = Settings(**{**record["settings"], **given})
-        return settings, replace(request, stages=request.stages or whole)
+        return TrainingJob(dataset, settings, folder, stages or whole, resume)
     bar = _bar()
-    measured = survey(dataset, lambda done, total: bar.update("measuring targets", done, total))
-    found = configure(measured, given, request.stages, budget)
+    measured = survey(dataset, partial(bar.update, "measuring the targets"))
+    found = configure(measured, given, stages, budget)
     if found.choices:
         bar.log("Chosen from the data; --set NAME=VALUE overrides:")
-    for choice in found.choices:
-        bar.log(f"  {choice.words}")
-    return found.settings, replace(request, stages=found.stages, choices=found.choices)
+    lines = tuple(choice.words for choice in found.choices)
+    for line in lines:
+        bar.log(f"  {line}")
+    return TrainingJob(dataset, found.settings, folder, found.stages, resume, choices=lines)
 
 
 @contextmanager
@@ -161,7 +144,7 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
         settings.image_dir_name,
         settings.mask_dir_name,
         read_stems(stem_list) if stem_list else None,
-        lambda done, total: bar.update("checking the data", done, total),
+        partial(bar.update, "checking the data"),
     )
     bar.log(
         f"{len(dataset.stems)} images, {dataset.classes} foreground class(es), masks stored as "
@@ -173,53 +156,31 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
     return dataset
 
 
-def preview_of(
-    dataset: DataSet, settings: Settings, folder: Path, stages: str | None
-) -> list[Path]:
-    """Write pictures of what the networks will see into a folder and return their paths."""
+def preview_of(job: TrainingJob) -> list[Path]:
+    """Write pictures of what the networks will see into the job's folder and return their paths."""
     try:
         from foveate.train.preview.sheets import write_preview
-        from foveate.train.runs.record import TrainingJob
     except ImportError as error:
         raise EngineError(f"a preview needs {error.name}: pip install 'foveate[train]'") from None
     bar = Bar()
-    return write_preview(
-        TrainingJob(dataset, settings, folder, stages or "both", False, bar.log, bar.update), folder
-    )
+    return write_preview(replace(job, log=bar.log, progress=bar.update))
 
 
-def train_on(dataset: DataSet, settings: Settings, request: TrainRequest) -> Run:
+def train_on(job: TrainingJob) -> Run:
     """Train on a data set in memory; draw its curves."""
     try:
         from foveate.train.fitting.fit import fit
         from foveate.train.runs.curves import Curves
-        from foveate.train.runs.record import TrainingJob, is_finished
     except ImportError as error:
         raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
-    bar = _bar()
-    curves = Curves(request.out)
+    bar, curves = _bar(), Curves(job.folder)
 
     def watch(stage: str, row: Mapping[str, Any]) -> None:
         curves.add(stage, row)
-        request.watch(stage, row)
+        job.watch(stage, row)
 
-    job = TrainingJob(
-        dataset, settings, request.out, request.stages or "both", request.resume, bar.log,
-        bar.update, watch, request.init, request.validation,
-        tuple(choice.words for choice in request.choices),
-    )  # fmt: skip
     try:
-        record = _as_it_is(job) if request.resume and is_finished(job) else fit(job)
+        record = fit(replace(job, log=bar.log, progress=bar.update, watch=watch))
     finally:
         curves.close()
-    return Run(request.out, record)
-
-
-def _as_it_is(job: TrainingJob) -> dict[str, Any]:
-    """Return the record of a finished run, refused where training on would refuse it."""
-    from foveate.train.runs.initial import Initial
-    from foveate.train.runs.record import start_record
-
-    record = start_record(job)
-    Initial(job, record)
-    return record
+    return Run(job.folder, record)

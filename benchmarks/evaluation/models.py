@@ -87,7 +87,7 @@ def check_job(job: EvaluationJob) -> None:
     """Raise DataError when the truth has a class the model lacks, BundleError for --single."""
     name, known = job.model.identity.name, job.classes
     if job.dataset.classes > len(known):
-        stem = next(s for s, found in job.dataset.present.items() if max(found) > len(known))
+        stem = next(s for s, found in job.dataset.contents.items() if max(found.areas) > len(known))
         raise DataError(
             f"{job.dataset.root} has masks of {job.dataset.classes} classes (the mask of {stem} is "
             f"one); {name} knows {len(known)}: {', '.join(known)}. Evaluate a model trained on them"

@@ -66,7 +66,6 @@ def cascade_segment(cascade: Cascade) -> Segment:
 def find_reference(found: Variants) -> Reference:
     """Return the PyTorch cascade of the bundle's weights; without torch, ONNX Runtime fp32."""
     try:
-        from foveate.export.parity import torch_masks
         from foveate.export.reference import torch_cascade
     except ImportError:
         fp32 = found.cascades.get(Variant("onnxruntime", "fp32"))
@@ -75,7 +74,7 @@ def find_reference(found: Variants) -> Reference:
         return Reference(f"{name} (PyTorch is not here)", cascade_segment(cascade))
     reference = torch_cascade(found.bundle)
     name = f"PyTorch {version('torch').split('+')[0]} fp32"
-    return Reference(name, lambda image: torch_masks(reference, image))
+    return Reference(name, reference.segment)
 
 
 @dataclass

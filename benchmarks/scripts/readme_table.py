@@ -46,7 +46,7 @@ def _table(file: ResultFile, short: bool) -> str:
     results = file.result["results"]
     methods = _selected(results["methods"]) if short else results["methods"]
     table = methods_table({**results, "methods": methods})
-    table = table.select("method", "time", "against foveate", "Dice", "disagreement")
+    table = table.select("method", "time", "ratio to foveate", "Dice", "disagreement")
     missing = [
         f"Not measured: {item['name']}: {item['reason']}" for item in methods if not item["here"]
     ]
@@ -69,9 +69,9 @@ def _source(file: ResultFile) -> str:
     machine, batch = result["machine"], result["results"].get("batch", 1)
     return (
         f"{result['model']['name']} on {machine['cpu']}, {machine['cores']} cores, "
-        f"{result['created'][:10]}, foveate {result['foveate']['version']}: median times of a call "
-        f"with {units.count(batch, 'image')}; ratios are taken round by round (10th to 90th "
-        f"percentile). Source: {file.name}."
+        f"{result['created'][:10]}, foveate {result['foveate']['version']}: median time of a call "
+        f"with {units.count(batch, 'image')}; ratios are computed per round, their 10th to 90th "
+        f"percentile in brackets. Source: {file.name}."
     )
 
 

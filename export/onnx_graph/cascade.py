@@ -27,7 +27,7 @@ from foveate.export.onnx_graph.resample import (
 )
 from foveate.export.onnx_graph.tile_blend import tile_mask, tile_score, tile_weights
 from foveate.export.onnx_graph.tiles import choose_tiles, crop_hints, crop_tiles, tile_boxes
-from foveate.export.onnx_graph.writer import GraphWriter
+from foveate.export.onnx_graph.writer import GraphWriter, Value, concat
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.reference.cascade import STD_FLOOR
 
@@ -49,40 +49,35 @@ def cascade_model(
     pixels = _float_image(w, spec)
     image = image_plane(w, pixels)
     if spec.pad_multiple:
-        _network_at_own_size(w, spec, stage1, pixels, precision)
-        w.op("Unsqueeze", whole_box(w, image), w.ints(1), name="box")
-        refined = w.op("Identity", "coarse", name="refined")
-        write_mask(w, spec, decided(w, spec, refined))
-        _score(w, spec, refined)
+        coarse = _network_at_own_size(w, spec, stage1, pixels, precision)
+        whole_box(w, image).unsqueeze(1, name="box")
+        refined = coarse.op("Identity", name="refined")
+        write_mask(spec, decided(spec, refined))
+        _score(spec, refined)
         return _model(w, spec, precision)
     everything = whole_span(w, image.rows), whole_span(w, image.columns)
-    small = resample(w, image, everything, spec.stage1)
-    small = w.op("Mul", small, w.constant(1 / spec.full_scale))
+    small = resample(w, image, everything, spec.stage1) * (1 / spec.full_scale)
     mean, std = _statistics(w, spec, small)
-    normal = w.op("Div", w.op("Sub", small, mean), std)
-    w.op("Unsqueeze", normal, w.ints(1), name="stage1_input")
-    write_stage(w, stage1, "stage1", precision)
-    _probabilities(w, spec, "stage1_logits", "coarse")
+    ((small - mean) / std).unsqueeze(1, name="stage1_input")
+    coarse = _probabilities(spec, write_stage(w, stage1, "stage1", precision), "coarse")
     if spec.stage2 is None or stage2 is None:
         box = whole_box(w, image)
-        refined = w.op("Identity", "coarse", name="refined")
+        refined = coarse.op("Identity", name="refined")
         spans, least = everything, None
     elif spec.region.mode == "tiles":
-        _in_tiles(w, spec, stage2, image, (mean, std), precision)
+        _in_tiles(w, spec, stage2, image, coarse, (mean, std), precision)
         return _model(w, spec, precision)
     else:
-        foreground = _foreground(w, spec)
+        foreground = _foreground(spec, coarse)
         box = find_box(w, spec, spec.stage2, foreground, image)
-        spans, least = box_spans(w, box), least_box(spec.region, spec.stage2)
-        crop = _normalised(w, spec, resample(w, image, spans, spec.stage2), mean, std)
+        spans, least = box_spans(box), least_box(spec.region, spec.stage2)
+        crop = _normalised(spec, resample(w, image, spans, spec.stage2), mean, std)
         hint = _hint(w, spec, spec.stage2, foreground, spans, image)
-        channels = [w.op("Unsqueeze", part, w.ints(1)) for part in (crop, hint)]
-        w.op("Concat", *channels, name="stage2_input", axis=1)
-        write_stage(w, stage2, "stage2", precision)
-        refined = _probabilities(w, spec, "stage2_logits", "refined")
-    w.op("Unsqueeze", box, w.ints(1), name="box")
+        concat(crop.unsqueeze(1), hint.unsqueeze(1), axis=1, name="stage2_input")
+        refined = _probabilities(spec, write_stage(w, stage2, "stage2", precision), "refined")
+    box.unsqueeze(1, name="box")
     paste(w, spec, refined, image, spans, least)
-    _score(w, spec, refined)
+    _score(spec, refined)
     return _model(w, spec, precision)
 
 
@@ -91,135 +86,125 @@ def _in_tiles(
     spec: CascadeSpec,
     stage2: nn.Module,
     image: Plane,
-    normal: tuple[str, str],
+    coarse: Value,
+    normal: tuple[Value, Value],
     precision: str,
 ) -> None:
     """Write all that follows ``coarse`` where stage 2 looks at tiles."""
     assert spec.stage2 is not None
-    foreground = _foreground(w, spec)
+    foreground = _foreground(spec, coarse)
     tiles = choose_tiles(w, spec, image, foreground)
-    tile_boxes(w, tiles)
-    mean, std = (w.op("Unsqueeze", part, w.ints(-1)) for part in normal)
-    crop = _normalised(w, spec, crop_tiles(w, image, tiles), mean, std)
+    tile_boxes(tiles)
+    mean, std = (part.unsqueeze(-1) for part in normal)
+    crop = _normalised(spec, crop_tiles(w, image, tiles), mean, std)
     hint = crop_hints(w, spec, foreground, tiles)
-    channels = [w.op("Unsqueeze", part, w.ints(2)) for part in (crop, hint)]
+    channels = [part.unsqueeze(2) for part in (crop, hint)]
     sides = w.ints(-1, 2, spec.stage2.height, spec.stage2.width)
-    w.op("Reshape", w.op("Concat", *channels, axis=2), sides, name="stage2_input")
-    write_stage(w, stage2, "stage2", precision)
-    refined = _probabilities(w, spec, "stage2_logits", "refined")
+    concat(*channels, axis=2).op("Reshape", sides, name="stage2_input")
+    refined = _probabilities(spec, write_stage(w, stage2, "stage2", precision), "refined")
     weights = tile_weights(w, tiles)
     tile_mask(w, spec, refined, weights, tiles)
-    tile_score(w, *_winning(w, spec, refined), weights, tiles)
+    tile_score(*_winning(spec, refined), weights)
 
 
 def _network_at_own_size(
-    w: GraphWriter, spec: CascadeSpec, network: nn.Module, pixels: str, precision: str
-) -> None:
+    w: GraphWriter, spec: CascadeSpec, network: nn.Module, pixels: Value, precision: str
+) -> Value:
     """Write ``coarse``, as large as the image: zero padding, the network, the padding cut off."""
-    scaled = w.op("Mul", pixels, w.constant(1 / spec.full_scale))
+    scaled = pixels * (1 / spec.full_scale)
     mean, std = _statistics(w, spec, scaled)
-    normal = w.op("Unsqueeze", w.op("Div", w.op("Sub", scaled, mean), std), w.ints(1))
-    sides = w.op("Slice", w.op("Shape", pixels), w.ints(1), w.ints(3), w.ints(0))
+    normal = ((scaled - mean) / std).unsqueeze(1)
+    sides = pixels.op("Shape").slice(1, 3, 0)
     multiple = w.ints(spec.pad_multiple)
-    times = w.op("Div", w.op("Add", sides, w.ints(spec.pad_multiple - 1)), multiple)
-    missing = w.op("Sub", w.op("Mul", times, multiple), sides)
-    pads = w.op("Concat", w.ints(0, 0, 0, 0, 0, 0), missing, axis=0)
-    w.op("Pad", normal, pads, name="stage1_input")
-    write_stage(w, network, "stage1", precision)
-    zeros = w.ints(0, 0)
-    logits = w.op("Slice", "stage1_logits", zeros, sides, w.ints(2, 3))
-    _probabilities(w, spec, logits, "coarse")
+    times = (sides + (spec.pad_multiple - 1)) / multiple
+    missing = times * multiple - sides
+    normal.op("Pad", concat(w.ints(0, 0, 0, 0, 0, 0), missing, axis=0), name="stage1_input")
+    logits = write_stage(w, network, "stage1", precision)
+    logits = logits.op("Slice", w.ints(0, 0), sides, w.ints(2, 3))
+    return _probabilities(spec, logits, "coarse")
 
 
-def _float_image(w: GraphWriter, spec: CascadeSpec) -> str:
+def _float_image(w: GraphWriter, spec: CascadeSpec) -> Value:
     """Return (N, H, W) float32 in the unit of the files."""
-    pixels = w.op("Cast", "image", to=TensorProto.FLOAT)
+    pixels = Value(w, "image").to_float()
     if spec.input_type == "uint8":
         return pixels
-    bytes_to_value = w.array(np.array([[1.0], [256.0]], np.float32))
-    return w.op("Squeeze", w.op("MatMul", pixels, bytes_to_value), w.ints(3))
+    return (pixels @ w.array(np.array([[1.0], [256.0]], np.float32))).squeeze(3)
 
 
-def _normalised(w: GraphWriter, spec: CascadeSpec, crop: str, mean: str, std: str) -> str:
+def _normalised(spec: CascadeSpec, crop: Value, mean: Value, std: Value) -> Value:
     """Return pixels of a crop as stage 2 takes them, by the statistics of the small image."""
-    crop = w.op("Mul", crop, w.constant(1 / spec.full_scale))
-    return w.op("Div", w.op("Sub", crop, mean), std)
+    return (crop * (1 / spec.full_scale) - mean) / std
 
 
-def _statistics(w: GraphWriter, spec: CascadeSpec, small: str) -> tuple[str, str]:
+def _statistics(w: GraphWriter, spec: CascadeSpec, small: Value) -> tuple[Value, Value]:
     """Return mean and deviation, (N, 1, 1) or a constant, in units of the full scale."""
     if spec.normalisation.mode == "constants":
         return w.constant(spec.normalisation.mean), w.constant(spec.normalisation.std)
-    mean = _mean(w, small)
-    apart = w.op("Sub", small, mean)
-    variance = _mean(w, w.op("Mul", apart, apart))
-    return mean, w.op("Max", w.op("Sqrt", variance), w.constant(STD_FLOOR))
+    mean = _mean(small)
+    apart = small - mean
+    variance = _mean(apart * apart)
+    return mean, variance.op("Sqrt").maximum(STD_FLOOR)
 
 
-def _mean(w: GraphWriter, plane: str) -> str:
+def _mean(plane: Value) -> Value:
     """Return (N, 1, 1), the mean of (N, h, w): row by row, then of the rows.
 
     Engines add up in float32, some one value after the other: over a million pixels at once the
     mean was off by 0.004 deviations in ONNX Runtime.
     """
-    rows = w.op("ReduceMean", plane, w.ints(2), keepdims=1)
-    return w.op("ReduceMean", rows, w.ints(1), keepdims=1)
+    return plane.reduce("Mean", 2, keep=True).reduce("Mean", 1, keep=True)
 
 
-def _probabilities(w: GraphWriter, spec: CascadeSpec, logits: str, name: str) -> str:
+def _probabilities(spec: CascadeSpec, logits: Value, name: str) -> Value:
     """Write probabilities; softmax by its parts, for ONNX Runtime's own takes ten times as long."""
     if spec.binary:
-        return w.op("Sigmoid", logits, name=name)
-    largest = w.op("ReduceMax", logits, w.ints(1), keepdims=1)
-    powers = w.op("Exp", w.op("Sub", logits, largest))
-    return w.op("Div", powers, w.op("ReduceSum", powers, w.ints(1), keepdims=1), name=name)
+        return logits.op("Sigmoid", name=name)
+    powers = (logits - logits.reduce("Max", 1, keep=True)).op("Exp")
+    return powers.op("Div", powers.reduce("Sum", 1, keep=True), name=name)
 
 
-def _foreground(w: GraphWriter, spec: CascadeSpec) -> str:
+def _foreground(spec: CascadeSpec, coarse: Value) -> Value:
     """Return (N, h1, w1): stage 1's probability of any foreground."""
-    first = w.op("Slice", "coarse", w.ints(0), w.ints(1), w.ints(1))
-    first = w.op("Squeeze", first, w.ints(1))
-    return first if spec.binary else w.op("Sub", w.constant(1.0), first)
+    first = coarse.slice(0, 1, 1).squeeze(1)
+    return first if spec.binary else 1.0 - first
 
 
 def _hint(
     w: GraphWriter,
     spec: CascadeSpec,
     crop: Size,
-    foreground: str,
+    foreground: Value,
     spans: tuple[Span, Span],
     image: Plane,
-) -> str:
+) -> Value:
     """Return (N, h2, w2): stage 1's foreground on the spans of the image's axes."""
     inner = []
     for span, axis, count in (
         (spans[0], image.rows, spec.stage1.height),
         (spans[1], image.columns, spec.stage1.width),
     ):
-        scale = w.op("Div", w.constant(float(count)), axis.size)
-        inner.append((w.op("Mul", span[0], scale), w.op("Mul", span[1], scale)))
+        scale = float(count) / axis.size
+        inner.append((span[0] * scale, span[1] * scale))
     coarse = fixed_plane(w, foreground, spec.stage1, image)
     return resample(w, coarse, (inner[0], inner[1]), crop)
 
 
-def _score(w: GraphWriter, spec: CascadeSpec, probability: str) -> None:
+def _score(spec: CascadeSpec, probability: Value) -> None:
     """Write ``score``: the mean winning probability over the foreground; 0 where there is none."""
-    winning, chosen = _winning(w, spec, probability)
-    total = w.op("ReduceSum", w.op("Mul", winning, chosen), w.ints(1, 2), keepdims=0)
-    count = w.op("ReduceSum", chosen, w.ints(1, 2), keepdims=0)
-    w.op("Div", total, w.op("Max", count, w.constant(1.0)), name="score")
+    winning, chosen = _winning(spec, probability)
+    total = (winning * chosen).reduce("Sum", 1, 2)
+    total.op("Div", chosen.reduce("Sum", 1, 2).maximum(1.0), name="score")
 
 
-def _winning(w: GraphWriter, spec: CascadeSpec, probability: str) -> tuple[str, str]:
+def _winning(spec: CascadeSpec, probability: Value) -> tuple[Value, Value]:
     """Return the highest probability, (N, h, w), and 1 where it is foreground, else 0."""
     if spec.binary:
-        winning = w.op("Squeeze", probability, w.ints(1))
-        chosen = w.op("Greater", winning, w.constant(spec.mask_threshold))
-    else:
-        winning = w.op("ReduceMax", probability, w.ints(1), keepdims=0)
-        label = w.op("ArgMax", probability, axis=1, keepdims=0)
-        chosen = w.op("Greater", w.op("Cast", label, to=TensorProto.FLOAT), w.constant(0.5))
-    return winning, w.op("Cast", chosen, to=TensorProto.FLOAT)
+        winning = probability.squeeze(1)
+        return winning, (winning > float(spec.mask_threshold)).to_float()
+    winning = probability.reduce("Max", 1)
+    label = probability.op("ArgMax", axis=1, keepdims=0).to_float()
+    return winning, (label > 0.5).to_float()
 
 
 def _model(w: GraphWriter, spec: CascadeSpec, precision: str) -> onnx.ModelProto:

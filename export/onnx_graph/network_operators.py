@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveate.export.onnx_graph.writer import GraphWriter
+from foveate.export.onnx_graph.writer import GraphWriter, Value, concat
 
 Pair = Sequence[int]
 NEAREST = {
@@ -18,6 +18,8 @@ NEAREST = {
     "nearest_mode": "floor",
 }
 """The one form of Resize that engines agree on, where the scale is a whole number."""
+SAME = {"add": "Add", "mul": "Mul", "relu": "Relu", "sigmoid": "Sigmoid"}
+"""Operators of PyTorch that are one of ONNX, with the same inputs."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,17 @@ class Weight:
 
 
 class NetworkOperators:
-    """Each public method has the name of an operator of PyTorch and the arguments of it.
+    """Each public method has the name of another operator of PyTorch and its arguments.
 
-    Tensors are their names in the graph; what is returned is the name of the tensor made.
+    ``x`` is a value of the graph; what is returned is the value made.
     """
 
     def __init__(self, w: GraphWriter, dtype: np.dtype[np.floating]) -> None:
         self.w, self.dtype = w, dtype
 
     def conv2d(
-        self, x: str, weight: Weight, bias: Weight, stride: Pair = (1, 1), *more: Any
-    ) -> str:
+        self, x: Value, weight: Weight, bias: Weight, stride: Pair = (1, 1), *more: Any
+    ) -> Value:
         """Write a convolution; ``more`` are padding, dilation and groups."""
         padding, dilation, groups = more + ((0, 0), (1, 1), 1)[len(more) :]
         attributes: dict[str, Any] = {"kernel_shape": weight.values.shape[2:]}
@@ -50,69 +52,58 @@ class NetworkOperators:
             attributes["dilations"] = dilation
         if groups != 1:
             attributes["group"] = groups
-        return self.w.op("Conv", x, self._stored(weight), self._stored(bias), **attributes)
+        return x.op("Conv", self._stored(weight), self._stored(bias), **attributes)
 
-    def conv_transpose2d(self, x: str, weight: Weight, bias: Weight, stride: Pair) -> str:
-        return self.w.op(
-            "ConvTranspose", x, self._stored(weight), self._stored(bias),
+    def conv_transpose2d(self, x: Value, weight: Weight, bias: Weight, stride: Pair) -> Value:
+        return x.op(
+            "ConvTranspose", self._stored(weight), self._stored(bias),
             kernel_shape=weight.values.shape[2:], strides=stride,
         )  # fmt: skip
 
     def max_pool2d(
-        self, x: str, kernel: Pair, stride: Pair, padding: Pair = (0, 0), *more: Any
-    ) -> str:
+        self, x: Value, kernel: Pair, stride: Pair, padding: Pair = (0, 0), *more: Any
+    ) -> Value:
         """Write the maximum of ``kernel`` pixels; ``more`` are dilation and the ceiling mode."""
         attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": stride}
         if any(padding):
             attributes["pads"] = [*padding, *padding]
         if more[1:] == (True,):
             attributes["ceil_mode"] = 1
-        return self.w.op("MaxPool", x, **attributes)
+        return x.op("MaxPool", **attributes)
 
-    def adaptive_avg_pool2d(self, x: str, size: Pair) -> str:
+    def adaptive_avg_pool2d(self, x: Value, size: Pair) -> Value:
         if tuple(size) != (1, 1):
             raise TypeError(f"no way to export adaptive_avg_pool2d to {list(size)}; expected 1 x 1")
-        return self.w.op("GlobalAveragePool", x)
+        return x.op("GlobalAveragePool")
 
-    def repeat_pixels(self, x: str, times: int) -> str:
+    def repeat_pixels(self, x: Value, times: int) -> Value:
         """Write each pixel ``times`` times along both axes. Engines differ in their Resize."""
-        copies = self.w.op("Concat", *[x] * times**2, axis=1)
-        return self.w.op("DepthToSpace", copies, blocksize=times, mode="DCR")
+        copies = concat(*[x] * times**2, axis=1)
+        return copies.op("DepthToSpace", blocksize=times, mode="DCR")
 
-    def pad(self, x: str, sides: Sequence[int], mode: str = "constant", value: float = 0) -> str:
+    def pad(
+        self, x: Value, sides: Sequence[int], mode: str = "constant", value: float = 0
+    ) -> Value:
         """Write a border; ``sides`` are left, right, top, bottom."""
         if mode != "constant":
             raise TypeError(f"no way to export pad of mode {mode}; expected constant")
         left, right, top, bottom = sides
-        return self.w.op(
-            "Pad", x, self.w.ints(0, 0, top, left, 0, 0, bottom, right), self._scalar(value or 0)
-        )
+        sides_ = self.w.ints(0, 0, top, left, 0, 0, bottom, right)
+        return x.op("Pad", sides_, self._scalar(value or 0))
 
-    def cat(self, parts: Sequence[str], dim: int) -> str:
-        return self.w.op("Concat", *parts, axis=dim)
+    def cat(self, parts: Sequence[Value], dim: int) -> Value:
+        return concat(*parts, axis=dim)
 
-    def add(self, x: str, other: str) -> str:
-        return self.w.op("Add", x, other)
+    def silu(self, x: Value) -> Value:
+        return x * x.op("Sigmoid")
 
-    def mul(self, x: str, other: str) -> str:
-        return self.w.op("Mul", x, other)
+    def hardtanh(self, x: Value, low: float = -1.0, high: float = 1.0) -> Value:
+        return x.op("Clip", self._scalar(low), self._scalar(high))
 
-    def relu(self, x: str) -> str:
-        return self.w.op("Relu", x)
-
-    def sigmoid(self, x: str) -> str:
-        return self.w.op("Sigmoid", x)
-
-    def silu(self, x: str) -> str:
-        return self.w.op("Mul", x, self.w.op("Sigmoid", x))
-
-    def hardtanh(self, x: str, low: float = -1.0, high: float = 1.0) -> str:
-        return self.w.op("Clip", x, self._scalar(low), self._scalar(high))
-
-    def _scalar(self, value: float) -> str:
+    def _scalar(self, value: float) -> Value:
         return self.w.array(np.array(value, self.dtype))
 
-    def _stored(self, weight: Weight) -> str:
+    def _stored(self, weight: Weight) -> Value:
         if self.dtype == np.float16 and np.abs(weight.values).max(initial=0) > 65504:
             raise ValueError(f"{weight.name} does not fit float16")
         return self.w.array(weight.values.astype(self.dtype), weight.name)
@@ -121,14 +112,14 @@ class NetworkOperators:
 class Int8Operators(NetworkOperators):
     """Writes without what the CPU engines cannot compute in 8 bits."""
 
-    def conv_transpose2d(self, x: str, weight: Weight, bias: Weight, stride: Pair) -> str:
+    def conv_transpose2d(self, x: Value, weight: Weight, bias: Weight, stride: Pair) -> Value:
         """Write a 1 x 1 convolution with four times the channels: ONNX Runtime has no other."""
         values = weight.values.transpose(1, 2, 3, 0).reshape(-1, len(weight.values), 1, 1)
         wide = Weight(weight.name, np.ascontiguousarray(values))
         x = self.conv2d(x, wide, Weight(bias.name, np.repeat(bias.values, 4)))
-        return self.w.op("DepthToSpace", x, blocksize=2, mode="CRD")
+        return x.op("DepthToSpace", blocksize=2, mode="CRD")
 
-    def repeat_pixels(self, x: str, times: int) -> str:
+    def repeat_pixels(self, x: Value, times: int) -> Value:
         """Write a Resize to the nearest: of 8 bits OpenVINO refuses the other form."""
         scales = self.w.array(np.array([1, 1, times, times], np.float32))
-        return self.w.op("Resize", x, "", scales, **NEAREST)
+        return x.op("Resize", "", scales, **NEAREST)

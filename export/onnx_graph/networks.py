@@ -15,18 +15,19 @@ from onnx import NodeProto, TensorProto
 from torch import Tensor, fx, nn
 
 from foveate.export.onnx_graph.network_operators import (
+    SAME,
     Int8Operators,
     NetworkOperators,
     Weight,
 )
-from foveate.export.onnx_graph.writer import GraphWriter
+from foveate.export.onnx_graph.writer import GraphWriter, Value
 from foveate.train.networks.base import Network
 
 STAGES = ("stage1", "stage2")
 
 
-def write_stage(w: GraphWriter, network: nn.Module, stage: str, precision: str) -> None:
-    """Write a folded network from ``STAGE_input`` to ``STAGE_logits``, both float32.
+def write_stage(w: GraphWriter, network: nn.Module, stage: str, precision: str) -> Value:
+    """Write a folded network from ``STAGE_input`` to ``STAGE_logits``, both float32; return these.
 
     In fp16 all between two casts is float16, weights included. For int8 the network is still
     float32, but without transposed convolutions: ``export.int8.quantise`` quantises it.
@@ -36,9 +37,9 @@ def write_stage(w: GraphWriter, network: nn.Module, stage: str, precision: str) 
     half = precision == "fp16"
     kind = Int8Operators if precision == "int8" else NetworkOperators
     operators = kind(w, np.dtype(np.float16 if half else np.float32))
-    x = f"{stage}_input"
+    x = Value(w, f"{stage}_input")
     if half:
-        x = w.op("Cast", x, to=TensorProto.FLOAT16)
+        x = x.op("Cast", to=TensorProto.FLOAT16)
     if isinstance(network, Network):
         x = _write_network(network, operators, x, stage)
     elif isinstance(network, nn.Conv2d):
@@ -47,18 +48,16 @@ def write_stage(w: GraphWriter, network: nn.Module, stage: str, precision: str) 
         x = operators.conv2d(x, weight, Weight(f"{stage}.head.bias", _values(network.bias)))
     else:
         raise TypeError(f"cannot export a {type(network).__name__}")
-    if half:
-        w.op("Cast", x, name=f"{stage}_logits", to=TensorProto.FLOAT)
-    else:
-        w.op("Identity", x, name=f"{stage}_logits")
+    logits = f"{stage}_logits"
+    return x.to_float(logits) if half else x.op("Identity", name=logits)
 
 
-def _write_network(network: Network, operators: NetworkOperators, x: str, stage: str) -> str:
+def _write_network(network: Network, operators: NetworkOperators, x: Value, stage: str) -> Value:
     """Write the operators of a network on tensor ``x`` and return the tensor of its logits."""
     with torch.no_grad():
         program = torch.export.export(network, (network.example(),), strict=False)
     names = program.graph_signature.inputs_to_parameters
-    values: dict[fx.Node, str | Weight] = {}
+    values: dict[fx.Node, Any] = {}
     needed = _needed(program.graph)
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in names:
@@ -69,7 +68,8 @@ def _write_network(network: Network, operators: NetworkOperators, x: str, stage:
         elif node in needed:
             values[node] = _write_operator(node, operators, values)
     (logits,) = program.graph.output_node().args[0]
-    return str(values[logits])
+    found: Value = values[logits]
+    return found
 
 
 def _values(tensor: Tensor) -> Any:
@@ -87,15 +87,19 @@ def _needed(graph: fx.Graph) -> set[fx.Node]:
     return found
 
 
-def _write_operator(node: fx.Node, operators: NetworkOperators, values: Mapping[Any, Any]) -> str:
+def _write_operator(node: fx.Node, operators: NetworkOperators, values: Mapping[Any, Any]) -> Value:
     kind = str(node.target).removeprefix("aten.").split(".")[0].removesuffix("_")
     if kind == "upsample_nearest2d":
         return operators.repeat_pixels(values[node.args[0]], _factor(node))
+    arguments: Any = fx.node.map_arg((node.args, node.kwargs), lambda argument: values[argument])
+    if kind in SAME:
+        first, *others = arguments[0]
+        same: Value = first.op(SAME[kind], *others)
+        return same
     write = getattr(operators, kind, None)
     if write is None:
         raise TypeError(f"cannot export {node.target}; fold the network first, or add it")
-    arguments: Any = fx.node.map_arg((node.args, node.kwargs), lambda argument: values[argument])
-    written: str = write(*arguments[0], **arguments[1])
+    written: Value = write(*arguments[0], **arguments[1])
     return written
 
 

@@ -1,4 +1,4 @@
-"""Putting probabilities back inside the graph, and deciding: no float plane is ever whole.
+"""Put probabilities back into the image, and decide: no float plane is ever whole.
 
 As in ``resample`` by blocks: the pixels that lie over a block of cells, as many as
 the largest box can have, are one product. A band of blocks is decided at once, and only labels are
@@ -26,11 +26,11 @@ from foveate.export.onnx_graph.resample import (
     split,
     triangle,
 )
-from foveate.export.onnx_graph.writer import GraphWriter
+from foveate.export.onnx_graph.writer import GraphWriter, Value
 from foveate.runtime.spec import CascadeSpec, Size
 
 _TINY = 1e-6
-_SPARE = 4
+_SPARE = 4.0
 """Rows of a block beyond its share: two for rounding, and the last row is outside every box."""
 
 
@@ -44,16 +44,16 @@ class _Pixels:
     """
 
     cells: Cells
-    weights: str
-    read: str
-    places: str
-    rows: str
+    weights: Value
+    read: Value
+    places: Value
+    rows: Value
 
 
 def paste(
     w: GraphWriter,
     spec: CascadeSpec,
-    probability: str,
+    probability: Value,
     image: Plane,
     spans: tuple[Span, Span],
     least: Size | None,
@@ -65,133 +65,118 @@ def paste(
     size = spec.stage2 or spec.stage1
     shortest = (least.height, least.width) if least else (None, None)
     wide = _pixels(w, image.columns, spans[1], Cells(size.width), shortest[1])
-    turned = w.op("Transpose", probability, perm=[0, 1, 3, 2])
+    turned = probability.transpose(0, 1, 3, 2)
     begins = _begins(w, image, spec.channels)
-    (columns,) = _products(w, wide, turned, begins, 1)
-    places = w.op("Unsqueeze", wide.places, w.ints(1))
-    places = w.op("Add", places, w.op("Mul", begins, wide.rows))
-    columns = w.op("Gather", w.op("Flatten", columns, axis=4), places, axis=0)
-    plane = w.op("Transpose", columns, perm=[0, 1, 3, 2])  # (N, C, h, W)
-    many = spec.channels > BANDS  # a band has all classes, so more classes want more bands
+    (columns,) = _products(wide, turned, begins, 1)
+    places = wide.places.unsqueeze(1) + begins * wide.rows
+    plane = columns.op("Flatten", axis=4)[places].transpose(0, 1, 3, 2)  # (N, C, h, W)
+    many = spec.channels > BANDS  # a band has all classes, so more classes need more bands
     cells = Cells(size.height, max(1, size.height // (2 * spec.channels)) if many else BLOCK)
     bands = cells.blocks if many else BANDS
     tall = _pixels(w, image.rows, spans[0], cells, shortest[0])
-    products = _products(w, tall, plane, begins, bands)
-    labels = w.op("Flatten", joined(w, [decided(w, spec, band) for band in products]), axis=3)
-    rows = w.op("Mul", w.op("Reshape", image.numbers, w.ints(-1, 1)), tall.rows)
-    labels = w.op("Gather", labels, w.op("Add", tall.places, rows), axis=0)
-    write_mask(w, spec, labels)
+    products = _products(tall, plane, begins, bands)
+    labels = joined([decided(spec, band) for band in products]).op("Flatten", axis=3)
+    rows = image.numbers.reshape(-1, 1) * tall.rows
+    write_mask(spec, labels[tall.places + rows])
 
 
-def write_mask(w: GraphWriter, spec: CascadeSpec, labels: str) -> None:
+def write_mask(spec: CascadeSpec, labels: Value) -> None:
     """Write ``mask`` of (N, H, W) labels: TensorRT converts nothing but floats to uint8."""
-    floats = w.op("Cast", labels, to=TensorProto.FLOAT16) if spec.binary else labels
-    w.op("Cast", floats, name="mask", to=TensorProto.UINT8)
+    floats = labels.op("Cast", to=TensorProto.FLOAT16) if spec.binary else labels
+    floats.op("Cast", name="mask", to=TensorProto.UINT8)
 
 
-def decided(w: GraphWriter, spec: CascadeSpec, probability: str) -> str:
+def decided(spec: CascadeSpec, probability: Value) -> Value:
     """Return (N, ...) labels of (N, C, ...) probabilities in a narrow type that may be looked up.
 
     bool when binary, else float16, exact up to 2048: TensorRT takes uint8 for outputs alone.
     """
     if spec.binary:
-        first = w.op("Squeeze", probability, w.ints(1))
-        return w.op("Greater", first, w.constant(spec.mask_threshold))
-    return w.op("Cast", w.op("ArgMax", probability, axis=1, keepdims=0), to=TensorProto.FLOAT16)
+        return probability.squeeze(1) > float(spec.mask_threshold)
+    return probability.op("ArgMax", axis=1, keepdims=0).op("Cast", to=TensorProto.FLOAT16)
 
 
-def _begins(w: GraphWriter, image: Plane, channels: int) -> str:
+def _begins(w: GraphWriter, image: Plane, channels: int) -> Value:
     """Return (N, C, 1) int64: 0, 1, ... for every plane of every image."""
-    numbers = w.op("Mul", w.op("Reshape", image.numbers, w.ints(-1, 1, 1)), w.ints(channels))
-    return w.op("Add", numbers, w.array(np.arange(channels).reshape(1, channels, 1)))
+    numbers = image.numbers.reshape(-1, 1, 1) * channels
+    return numbers + w.array(np.arange(channels).reshape(1, channels, 1))
 
 
-def _products(
-    w: GraphWriter, pixels: _Pixels, plane: str, begins: str, bands: int
-) -> Iterator[str]:
+def _products(pixels: _Pixels, plane: Value, begins: Value, bands: int) -> Iterator[Value]:
     """Yield the blocks of pixels (N, C, blocks, rows, M) of cells (N, C, count, M), in bands."""
     blocks = pixels.cells.blocks
     bands = min(bands, blocks)
-    first = w.op("Unsqueeze", w.op("Mul", begins, w.ints(pixels.cells.count)), w.ints(3))
-    places = w.op("Add", pixels.read, first)  # (N, C, blocks, reach)
-    weights = w.op("Unsqueeze", pixels.weights, w.ints(1))
-    table = w.op("Flatten", plane, axis=3)
-    parts = split(w, weights, bands, blocks, 2), split(w, places, bands, blocks, 2)
+    first = (begins * pixels.cells.count).unsqueeze(3)
+    places = pixels.read + first  # (N, C, blocks, reach)
+    weights = pixels.weights.unsqueeze(1)
+    table = plane.op("Flatten", axis=3)
+    parts = split(weights, bands, blocks, 2), split(places, bands, blocks, 2)
     for part, place in zip(*parts, strict=True):
-        yield w.op("MatMul", part, w.op("Gather", table, place, axis=0))
+        yield part @ table[place]
 
 
 def _pixels(w: GraphWriter, axis: Axis, span: Span, cells: Cells, shortest: int | None) -> _Pixels:
     """Return how the cells of a span of an axis become its pixels."""
-    scale = w.op("Div", w.op("Sub", span[1], span[0]), w.constant(float(cells.count)))
-    first = w.op("Floor", w.op("Add", span[0], w.op("Mul", w.array(cells.starts), scale)))
-    first = w.op("Sub", first, w.constant(1.0))  # (N, blocks, 1, 1), a pixel too early
-    rows = w.op("Ceil", w.op("Mul", axis.size, w.constant(cells.block / cells.count)))
-    rows = w.op("Add", rows, w.constant(float(_SPARE)))
-    column = w.op("Unsqueeze", counting(w, rows), w.ints(1))
-    at = _in_cells(w, w.op("Add", first, column), span[0], scale)
+    scale = (span[1] - span[0]) / float(cells.count)
+    first = (span[0] + w.array(cells.starts) * scale).op("Floor")
+    first = first - 1.0  # (N, blocks, 1, 1), a pixel too early
+    rows = (axis.size * (cells.block / cells.count)).op("Ceil") + _SPARE
+    at = _in_cells(first + counting(w, rows).unsqueeze(1), span[0], scale)
     read = _cells_reached(w, axis, cells, shortest)
-    total = w.op("Mul", rows, w.constant(float(cells.blocks)))
+    total = rows * float(cells.blocks)
     return _Pixels(
         cells,
-        _weights(w, at, read, scale, cells.count),
-        w.op("Cast", w.op("Squeeze", read, w.ints(2)), to=TensorProto.INT64),
+        _weights(at, read, scale, cells.count),
+        read.squeeze(2).to_int64(),
         _places(w, axis, span[0], scale, first, rows, cells),
-        w.op("Cast", total, to=TensorProto.INT64),
+        total.to_int64(),
     )
 
 
-def _in_cells(w: GraphWriter, pixels: str, start: str, scale: str) -> str:
+def _in_cells(pixels: Value, start: Value, scale: Value) -> Value:
     """Return where the centres of pixels are, in cells of the span."""
-    return w.op("Div", w.op("Sub", w.op("Add", pixels, w.constant(0.5)), start), scale)
+    return (pixels + 0.5 - start) / scale
 
 
-def _inside(w: GraphWriter, at: str, count: int) -> str:
+def _inside(at: Value, count: int) -> Value:
     """Return 1.0 where a place in cells is inside the span, else 0.0."""
-    low = w.op("GreaterOrEqual", at, w.constant(0.0))
-    high = w.op("Less", at, w.constant(float(count)))
-    return w.op("Cast", w.op("And", low, high), to=TensorProto.FLOAT)
+    low = at >= 0.0
+    high = at < float(count)
+    return low.op("And", high).to_float()
 
 
-def _weights(w: GraphWriter, at: str, cells: str, scale: str, count: int) -> str:
+def _weights(at: Value, cells: Value, scale: Value, count: int) -> Value:
     """Return (N, blocks, rows, reach): each pixel's share of the cells; zero outside the span."""
-    radius = w.op("Max", w.op("Div", w.constant(1.0), scale), w.constant(1.0))
-    weights = triangle(w, w.op("Sub", at, w.op("Add", cells, w.constant(0.5))), radius)
-    total = w.op("ReduceSum", weights, w.ints(3), keepdims=1)
-    weights = w.op("Div", weights, w.op("Max", total, w.constant(_TINY)))
-    return w.op("Mul", weights, _inside(w, at, count))
+    radius = (1.0 / scale).maximum(1.0)
+    weights = triangle(at - (cells + 0.5), radius)
+    total = weights.reduce("Sum", 3, keep=True)
+    return weights / total.maximum(_TINY) * _inside(at, count)
 
 
-def _cells_reached(w: GraphWriter, axis: Axis, cells: Cells, shortest: int | None) -> str:
+def _cells_reached(w: GraphWriter, axis: Axis, cells: Cells, shortest: int | None) -> Value:
     """Return (1, blocks, 1, reach) float32: consecutive cells with all that a block reaches.
 
     A pixel reaches one cell to both sides, and more where the span has fewer pixels than cells.
     """
-    side = axis.size
-    if shortest is not None:
-        side = w.op("Min", side, w.constant(float(shortest)))
+    side = axis.size if shortest is None else axis.size.minimum(float(shortest))
     count = w.constant(float(cells.count))
-    beyond = w.op("Ceil", w.op("Div", count, side))
-    reach = w.op("Add", w.op("Mul", beyond, w.constant(2.0)), w.constant(float(cells.block)))
-    reach = w.op("Min", reach, count)
-    first = w.op("Relu", w.op("Sub", w.array(cells.starts), beyond))
-    first = w.op("Min", first, w.op("Sub", count, reach))
-    return w.op("Add", first, counting(w, reach))
+    beyond = (count / side).op("Ceil")
+    reach = (beyond * 2.0 + float(cells.block)).minimum(count)
+    first = (w.array(cells.starts) - beyond).op("Relu").minimum(count - reach)
+    return first + counting(w, reach)
 
 
 def _places(
-    w: GraphWriter, axis: Axis, start: str, scale: str, first: str, rows: str, cells: Cells
-) -> str:
+    w: GraphWriter, axis: Axis, start: Value, scale: Value, first: Value, rows: Value, cells: Cells
+) -> Value:
     """Return (N, size) int64: the row of each pixel, and for those outside the span the last."""
     blocks = w.constant(float(cells.blocks))
     pixels = counting(w, axis.size)
-    at = _in_cells(w, pixels, start, scale)  # (N, 1, 1, size)
-    block = w.op("Relu", w.op("Floor", w.op("Div", at, w.constant(float(cells.block)))))
-    block = w.op("Min", block, w.constant(float(cells.blocks - 1)))
-    chosen = w.op("Cast", block, to=TensorProto.INT64)
-    begins = w.op("GatherElements", w.op("Transpose", first, perm=[0, 2, 3, 1]), chosen, axis=3)
-    place = w.op("Add", w.op("Mul", block, rows), w.op("Sub", pixels, begins))
-    last = w.op("Sub", w.op("Mul", rows, blocks), w.constant(1.0))
-    inside = _inside(w, at, cells.count)
-    place = w.op("Add", last, w.op("Mul", inside, w.op("Sub", place, last)))
-    return w.op("Cast", w.op("Squeeze", place, w.ints(1, 2)), to=TensorProto.INT64)
+    at = _in_cells(pixels, start, scale)  # (N, 1, 1, size)
+    block = (at / float(cells.block)).op("Floor").op("Relu").minimum(float(cells.blocks - 1))
+    chosen = block.to_int64()
+    begins = first.transpose(0, 2, 3, 1).op("GatherElements", chosen, axis=3)
+    place = block * rows + (pixels - begins)
+    last = rows * blocks - 1.0
+    inside = _inside(at, cells.count)
+    return (last + inside * (place - last)).squeeze(1, 2).to_int64()

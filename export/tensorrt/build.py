@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from foveate.export.tensorrt.watch import BuildLog, Progress, interruptible, logger, monitor
+from foveate.export.tensorrt.watch import Progress, interruptible, logger, monitor
 from foveate.runtime.engines.tensorrt.build_options import TARGET, BuildOptions, in_order
 from foveate.runtime.engines.tensorrt.toolkit import Toolkit
 from foveate.runtime.errors import EngineError, GraphError, SettingsError
@@ -27,7 +27,7 @@ def build_plan(
     graph or cannot build it, SettingsError for an option that this TensorRT does not have.
     """
     check_options(kit, options)
-    log, stop = BuildLog(), threading.Event()
+    log, stop = logger(kit.module), threading.Event()
     try:
         with interruptible(stop):
             network, builder = _network(kit, graph, log, log_path)
@@ -44,18 +44,21 @@ def build_plan(
         log_path.write_text("".join(f"{line}\n" for line in log.lines), encoding="utf-8")
 
 
-def _network(kit: Toolkit, graph: bytes, log: BuildLog, log_path: Path) -> tuple[Any, Any]:
+def _network(kit: Toolkit, graph: bytes, log: Any, log_path: Path) -> tuple[Any, Any]:
     """Return the parsed network and its builder."""
-    trt, says = kit.module, logger(kit.module, log)
+    trt = kit.module
     try:
-        builder = trt.Builder(says)
+        builder = trt.Builder(log)
     except Exception as error:  # no driver or no GPU: the bindings raise TypeError
         raise EngineError(_no_builder(kit, log, error)) from error
     network = builder.create_network(_strongly_typed(trt))
-    parser = trt.OnnxParser(network, says)
+    parser = trt.OnnxParser(network, log)
     if not parser.parse(graph):
         found = [parser.get_error(index) for index in range(parser.num_errors)]
-        raise GraphError(_refused(kit, [_parser_error(error) for error in found], log_path))
+        errors = [
+            f"{error.node_operator()} ({error.node_name()}): {error.desc()}" for error in found
+        ]
+        raise GraphError(_refused(kit, errors, log_path))
     return network, builder
 
 
@@ -157,10 +160,6 @@ def _keep_timings(config: Any, options: BuildOptions, kit: Toolkit, log_path: Pa
         _timing_path(kit, log_path).write_bytes(bytes(timings.serialize()))
 
 
-def _parser_error(error: Any) -> str:
-    return f"{error.node_operator()} ({error.node_name()}): {error.desc()}"
-
-
 def _refused(kit: Toolkit, errors: list[str], log_path: Path) -> str:
     first = " ".join((errors or ["it does not say why"])[0].split())[:300]
     return (
@@ -169,7 +168,7 @@ def _refused(kit: Toolkit, errors: list[str], log_path: Path) -> str:
     )
 
 
-def _no_builder(kit: Toolkit, log: BuildLog, error: Exception) -> str:
+def _no_builder(kit: Toolkit, log: Any, error: Exception) -> str:
     said = " ".join((log.errors or [str(error)])[0].split())[:300]
     return (
         f"{kit} cannot start: {said}. It needs an NVIDIA GPU and its driver; without one, "

@@ -17,7 +17,6 @@ from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, Recipe
 from foveate.runtime.engines.tensorrt.toolkit import Toolkit
 from foveate.runtime.errors import EngineError
-from foveate.runtime.limits import largest_channels
 from foveate.runtime.spec import TF32, graph_of
 
 
@@ -36,12 +35,6 @@ class PlanJob:
     progress: Progress
     waiting: Callable[[], object]
     gpu: int = 0
-
-
-def check_shapes(bundle: Bundle, options: BuildOptions) -> None:
-    """Raise SettingsError unless a plan of the bundle can have the shapes asked for."""
-    width = int(bundle.manifest["network"]["width"])
-    options.check(largest_channels(bundle.spec, width))
 
 
 def build_into(cache: PlanCache, job: PlanJob) -> tuple[PlanRecord, bool]:

@@ -13,29 +13,20 @@ SHOWN_DEPTH = 3
 """Phases nest; deeper ones come and go too fast to read."""
 
 
-class BuildLog:
-    """The lines of a build, INFO and above; ``errors`` are those of them that are errors."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.errors: list[str] = []
-
-    def add(self, severity: str, message: str) -> None:
-        self.lines.append(f"{severity}: {message}")
-        if severity in ("ERROR", "INTERNAL_ERROR"):
-            self.errors.append(message)
-
-
-def logger(trt: Any, log: BuildLog) -> Any:
-    """Return a TensorRT logger that writes into ``log``."""
+def logger(trt: Any) -> Any:
+    """Return a TensorRT logger: ``lines`` are those of INFO and above, ``errors`` the errors."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]  # the module is known when it runs
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
+            self.lines: list[str] = []
+            self.errors: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
             if severity != trt.ILogger.VERBOSE:
-                log.add(severity.name, message)
+                self.lines.append(f"{severity.name}: {message}")
+            if severity.name in ("ERROR", "INTERNAL_ERROR"):
+                self.errors.append(message)
 
     return Logger()
 

@@ -50,7 +50,7 @@ class Mistake:
 
 
 class OnGpu:
-    """An array on a GPU that nobody may write to."""
+    """An array on a GPU that is read-only."""
 
     __cuda_array_interface__ = {
         "shape": IMAGE.shape, "typestr": "|u1", "data": (4096, True), "version": 3,
@@ -135,8 +135,6 @@ CALLS = [
     Mistake("out that is read-only on the GPU",
             "out is a read-only array on the GPU; expected one that can be written to",
             ImageError, used(lambda cascade: cascade(IMAGE, out=OnGpu()))),
-    Mistake("what is no image, with out", "the image is str; expected a (H, W) array with at …",
-            ImageError, used(lambda cascade: cascade("scan.png", out=IMAGE.copy()))),
     Mistake("out of another shape", "out is (100, 80) uint8; expected (80, 100) uint8, like the …",
             ImageError, used(lambda cascade: cascade(IMAGE, out=np.zeros((100, 80), np.uint8)))),
     Mistake("an image with hidden pixels",
@@ -148,10 +146,6 @@ CALLS = [
                 np.zeros(100, np.uint8), (80, 100), (0, 1))))),
     Mistake("a shape to warm up that is none", "the shape (80,) to warm up; expected a list …",
             SettingsError, used(lambda cascade: cascade.warm_up([(80,)]))),
-    Mistake("a shape to warm up that is not in a list", "the shape 80 to warm up; expected a …",
-            SettingsError, used(lambda cascade: cascade.warm_up((80, 80)))),
-    Mistake("what is no image, in a batch", "the image is str; expected a (H, W) array with at …",
-            ImageError, used(lambda cascade: cascade.batch([IMAGE, "scan.png"]))),
     Mistake("close in a callback", "close was called by the callback of a future, whose thread …",
             EngineError, closed_by_a_callback),
     Mistake("submit after close", "this engine has been closed; load the bundle again",

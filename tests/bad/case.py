@@ -32,12 +32,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Case:
-    """``make`` spoils something and returns the command line; … in ``said`` stands for any text."""
+    """``make`` spoils something and returns the command line; … in ``said`` stands for any text.
+
+    ``slow``: a case of seconds, for ``make test-all``.
+    """
 
     given: str
     said: str
     code: int
     make: Callable[[Place], list[object]]
+    slow: bool = False
 
     def matches(self, output: str) -> bool:
         return fits(self.said, output)

@@ -1,4 +1,4 @@
-"""Images that give no mask: each is listed, the sound one beside it is written, exit code 1."""
+"""Images that give no mask: each is listed, the sound one next to it is written, exit code 1."""
 
 from __future__ import annotations
 
@@ -124,7 +124,6 @@ def holding(given: str, said: str, name: str, data: bytes) -> Case:
 _CUT = "is cut short: its end is missing. Copy it again"
 _DAMAGED = "is damaged: its header is sound, its pixels cannot be decoded"
 _PAGES = encoded("TIFF", save_all=True, append_images=[GREY])
-_DEFLATED = encoded("TIFF", compression="tiff_adobe_deflate")
 
 IMAGES = [
     image("a file that is not there", "no such file or folder", "none.png", lambda path: None),
@@ -137,15 +136,11 @@ IMAGES = [
     holding("text named like an image", "is not an image in a supported format; …", "t.png",
             b"hi"),
     holding("a PNG cut short", _CUT, "c.png", cut(encoded("PNG"))),
-    holding("a PNG without its last byte", _CUT, "c.png", encoded("PNG")[:-1]),
     holding("a JPEG cut short", _CUT, "c.jpg", cut(encoded("JPEG"))),
-    holding("a progressive JPEG cut", _CUT, "c.jpg", cut(encoded("JPEG", progressive=True))),
     holding("a TIFF cut short", _DAMAGED, "c.tif", cut(encoded("TIFF"))),
-    holding("a BMP cut short", _DAMAGED, "c.bmp", cut(encoded("BMP"))),
     holding("a WebP cut short", "is not an image in a supported format; …", "c.webp",
             cut(encoded("WEBP"))),
     holding("one bit of a PNG turned over", _DAMAGED, "d.png", flipped(encoded("PNG"))),
-    holding("one bit of a deflated TIFF turned over", _DAMAGED, "d.tif", flipped(_DEFLATED)),
     holding("a CMYK JPEG", 'has pixels of mode "CMYK"; expected 8 or 16 bit grey, …', "i.jpg",
             encoded("JPEG", GREY.convert("CMYK"))),
     holding("a TIFF of float or 32-bit numbers", 'has pixels of mode "F"; expected …', "f.tif",
@@ -154,10 +149,6 @@ IMAGES = [
             encoded("PNG", save_all=True, append_images=[OTHER])),
     holding("an animated WebP", "has 2 pages; expected one. Save each page …", "m.webp",
             encoded("WEBP", save_all=True, append_images=[OTHER])),
-    holding("a GIF named like an image", "is not an image in a supported format; …", "g.png",
-            encoded("GIF")),
-    holding("a TIFF of several pages not named .tif", "has 2 pages; expected one. …", "m.png",
-            _PAGES),
     holding("a TIFF of several pages cut short",
             "is damaged: its chain of pages leaves the file at page 2. Copy it again", "m.tif",
             _PAGES[: len(_PAGES) // 2]),
@@ -174,7 +165,6 @@ IMAGES = [
             "is 60000x60000 pixels; the limits are …", "b.png", png_of_size(60_000, 60_000)),
     holding("a PNG whose part promises 2 GB", _DAMAGED, "h.png",
             encoded("PNG").replace(b"\0\0\0\0IEND", b"\x7f\xff\xff\xf0tEXt\0\0\0\0IEND")),
-    holding("a PNG whose header promises too much", _DAMAGED, "h.png", png_of_size(900, 900)),
     holding("a PNG of more pixels than its header says",
             "has 80016 bytes of compressed pixels; the limit for its size is 65626. Save it again",
             "b.png", png_of((8, 8), zlib.compress(bytes(80_000), 0))),

@@ -104,7 +104,7 @@ INPUTS = [
          lambda place: [*given(place, place.image()), "--ray=head"]),
     Case("--ray and --gpu", "--gpu is 1, and --ray gives every actor a GPU of its own; leave …", 2,
          lambda place: [*given(place, place.image()), "--ray=auto", "--gpu", "1"]),
-    Case("--ray where nobody listens",
+    Case("--ray where nothing listens",
          "--ray 127.0.0.1:1: no Ray cluster answers there; start one with: ray start --head …", 2,
          lambda place: [*given(place, place.image()), "--ray", "127.0.0.1:1"]),
 ]  # fmt: skip

@@ -17,7 +17,6 @@ from foveate.benchmarks.compare.onnxruntime_networks import CUDA, has_cuda
 from foveate.benchmarks.compare.torch_networks import TorchWay, torch_network
 from foveate.benchmarks.compare.torch_whole import whole_cascade
 from foveate.benchmarks.measure.baseline import BaselineSession
-from foveate.export.parity import torch_masks
 from foveate.runtime.agreement import dice
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
@@ -111,7 +110,7 @@ def test_the_whole_cascade_in_pytorch_has_the_masks_of_the_reference(stages: Sta
     """On the CPU; what moves to a GPU is the same function."""
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, (120, 150), np.uint8) for _ in range(2)]
-    wanted = [torch_masks(stages.cascade, image) for image in images]
+    wanted = [stages.cascade.segment(image) for image in images]
     batch = whole_cascade(copy.deepcopy(stages.cascade), TorchWay(), images)
     for (mask, box), (mask_wanted, box_wanted) in zip(batch(images), wanted, strict=True):
         np.testing.assert_array_equal(mask, mask_wanted)

@@ -42,7 +42,7 @@ def test_without_onnx_there_is_none_and_the_line_that_installs_it() -> None:
     code = (
         "import sys; sys.modules['onnx'] = None\n"
         "from types import SimpleNamespace as S\n"
-        "from foveate.benchmarks.commands import _roofline\n"
+        "from foveate.benchmarks.measurements import _roofline\n"
         "rows = [{'variant': 'x fp32', 'images_per_second': 1.0}]\n"
         "print(_roofline(S(cores=1), S(bundle=None), rows, (64, 64)))"
     )

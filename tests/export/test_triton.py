@@ -82,16 +82,14 @@ def runs(model: Path, images: Sequence[Array]) -> dict[str, Array]:
     return found
 
 
-@pytest.mark.parametrize("bundle", [DEMO, USGRA], ids=["uint16, binary", "uint8, two classes"])
-def test_its_masks_are_the_command_lines(bundle: Path, data: Path, tmp_path: Path) -> None:
-    assert run("export", bundle, "--triton", tmp_path / "models").exit_code == 0
+def test_its_masks_are_the_command_lines(data: Path, tmp_path: Path) -> None:
+    assert run("export", DEMO, "--triton", tmp_path / "models").exit_code == 0
     options = ("--engine", "onnxruntime", "--precision", "fp32", "--out", tmp_path / "masks")
-    assert run("segment", bundle, data / "images", *options).exit_code == 0
-    paths = image_paths(data / "images")
-    for count in (1, 3, 8):
-        found = runs(
-            tmp_path / "models" / bundle.name, [read_image(path) for path in paths[:count]]
-        )
+    paths = image_paths(data / "images")[:3]
+    assert run("segment", DEMO, *paths, *options).exit_code == 0
+    for count in (1, 3):
+        model = tmp_path / "models" / DEMO.name
+        found = runs(model, [read_image(path) for path in paths[:count]])
         for path, mask in zip(paths, found["mask"], strict=False):
             png = np.asarray(Image.open(tmp_path / "masks" / f"{path.stem}.png"))
             np.testing.assert_array_equal(mask, png)
@@ -168,6 +166,6 @@ def test_options_that_do_not_go_together(trained: Path, tmp_path: Path) -> None:
     none = run("export", DEMO, "--triton", tmp_path / "models", "--precision", " ,")
     assert "--precision is empty" in str(none.exception)
     only = ("--triton", tmp_path / "models")
-    assert "is no bundle; --triton without" in str(run("export", trained, *only).exception)
+    assert "is not a bundle; --triton without" in str(run("export", trained, *only).exception)
     assert "--separate goes with --out" in str(run("export", DEMO, *only, "--separate").exception)
     assert not (tmp_path / "models").exists()

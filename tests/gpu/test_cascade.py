@@ -16,7 +16,7 @@ from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.train.data.phantom import PhantomSettings, phantoms
 from tests.conftest import run
 from tests.gpu.conftest import DEMO, SHAPES
-from tests.runtime.engines.cuda.cuda_rehearsals import Foreign
+from tests.gpu.rehearsals import Foreign
 
 pytest.importorskip("pycuda")
 pytestmark = pytest.mark.gpu

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.runtime.arrays import Array, feed
+from foveate.runtime.arrays import Array
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.onnxruntime_cuda import (
@@ -19,29 +19,10 @@ from foveate.runtime.engines.onnxruntime_cuda import (
     host_memory,
 )
 from foveate.runtime.errors import GraphError
-from foveate.train.data.phantom import PhantomSettings, phantoms
-from tests.gpu.conftest import DEMO
-from tests.gpu.masks import disagreement
+from tests.gpu.conftest import DEMO, OUTPUTS, disagreement
 
 NOT_HERE = "this ONNX Runtime has no CUDA provider"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not has_provider(), reason=NOT_HERE)]
-OUTPUTS = ["mask", "box", "score", "coarse"]
-
-
-@pytest.fixture(scope="module")
-def images() -> list[Array]:
-    """Phantoms of three sizes, alone and in pairs, as the engine takes them."""
-    made = []
-    for size in (200, 256, 333):
-        pair = [p.image for p in phantoms(PhantomSettings(3, size, seed=size, bits=16))]
-        made += [feed(np.stack(pair[:1])), feed(np.stack(pair[1:]))]
-    return made
-
-
-@pytest.fixture(scope="module")
-def wanted(images: list[Array]) -> list[dict[str, Array]]:
-    with Cascade.load(DEMO, "onnxruntime") as cascade:
-        return [cascade.engine.run({"image": image}, OUTPUTS) for image in images]
 
 
 @pytest.fixture(scope="module")
@@ -56,29 +37,29 @@ def test_the_provider_is_cuda(engine: OnnxRuntimeCudaEngine) -> None:
 
 
 def test_the_masks_are_those_of_the_cpu(
-    engine: OnnxRuntimeCudaEngine, images: list[Array], wanted: list[dict[str, Array]]
+    engine: OnnxRuntimeCudaEngine, images: list[Array], expected: list[dict[str, Array]]
 ) -> None:
     for _ in range(2):  # the memory of the first run, used again
         found = [engine.run({"image": image}, OUTPUTS) for image in images]
-        assert disagreement([a["mask"] for a in found], [b["mask"] for b in wanted]) <= 0.001
-    for got, reference in zip(found, wanted, strict=True):
+        assert disagreement([a["mask"] for a in found], [b["mask"] for b in expected]) <= 0.001
+    for got, reference in zip(found, expected, strict=True):
         np.testing.assert_allclose(got["score"], reference["score"], atol=0.01)
         np.testing.assert_allclose(got["coarse"], reference["coarse"], atol=1e-3)  # TF32: more
 
 
 def test_threads_get_their_own_masks(
-    engine: OnnxRuntimeCudaEngine, images: list[Array], wanted: list[dict[str, Array]]
+    engine: OnnxRuntimeCudaEngine, images: list[Array], expected: list[dict[str, Array]]
 ) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda image: engine.run({"image": image}, ["mask"]), images * 5))
-    assert disagreement([a["mask"] for a in found], [b["mask"] for b in wanted] * 5) <= 0.001
+    assert disagreement([a["mask"] for a in found], [b["mask"] for b in expected] * 5) <= 0.001
 
 
-def test_fp16_runs(images: list[Array], wanted: list[dict[str, Array]], demo_fp16: Path) -> None:
+def test_fp16_runs(images: list[Array], expected: list[dict[str, Array]], demo_fp16: Path) -> None:
     with Cascade.load(demo_fp16, "onnxruntime-cuda", "fp16") as cascade:
         found = [cascade.engine.run({"image": image}, ["mask"])["mask"] for image in images]
-    print("fp16 disagreement", disagreement(found, [b["mask"] for b in wanted]))
-    assert disagreement(found, [b["mask"] for b in wanted]) <= 0.01
+    print("fp16 disagreement", disagreement(found, [b["mask"] for b in expected]))
+    assert disagreement(found, [b["mask"] for b in expected]) <= 0.01
 
 
 def test_a_damaged_graph_is_the_graph_s_fault() -> None:

@@ -9,35 +9,15 @@ import numpy as np
 import pytest
 
 from foveate.runtime.arrays import Array, feed
-from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.cuda.pycuda_device import CudaDevice
 from foveate.runtime.engines.tensorrt.plan import PlanFacts
 from foveate.runtime.engines.tensorrt.plan_engine import PlanEngine
 from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings
 from foveate.runtime.errors import EngineError
-from foveate.train.data.phantom import PhantomSettings, phantoms
-from tests.gpu.conftest import DEMO
-from tests.gpu.masks import disagreement
+from tests.gpu.conftest import OUTPUTS, disagreement
 
 pytest.importorskip("pycuda")
 pytestmark = pytest.mark.gpu
-OUTPUTS = ["mask", "box", "score"]
-
-
-@pytest.fixture(scope="module")
-def images() -> list[Array]:
-    """Phantoms of three sizes, alone and in pairs, as the engine takes them."""
-    made = []
-    for size in (200, 256, 333):
-        pair = [p.image for p in phantoms(PhantomSettings(3, size, seed=size, bits=16))]
-        made += [feed(np.stack(pair[:1])), feed(np.stack(pair[1:]))]
-    return made
-
-
-@pytest.fixture(scope="module")
-def wanted(images: list[Array]) -> list[dict[str, Array]]:
-    with Cascade.load(DEMO, "onnxruntime") as cascade:
-        return [cascade.engine.run({"image": image}, OUTPUTS) for image in images]
 
 
 @pytest.fixture(params=[RingSettings(3), LATENCY], ids=["3 slots", "latency"])
@@ -47,14 +27,14 @@ def engine(request: pytest.FixtureRequest, plan: tuple[bytes, PlanFacts]) -> Ite
 
 
 def test_the_masks_are_onnx_runtime_s(
-    engine: PlanEngine, images: list[Array], wanted: list[dict[str, Array]]
+    engine: PlanEngine, images: list[Array], expected: list[dict[str, Array]]
 ) -> None:
     for _ in range(3):  # plainly, captured, replayed
         tickets = [engine.submit({"image": image}, OUTPUTS) for image in images]
         found = [ticket.result() for ticket in tickets]
     masks = [item.outputs["mask"] for item in found]
-    assert disagreement(masks, [item["mask"] for item in wanted]) <= 0.001
-    for got, reference in zip(found, wanted, strict=True):
+    assert disagreement(masks, [item["mask"] for item in expected]) <= 0.001
+    for got, reference in zip(found, expected, strict=True):
         np.testing.assert_allclose(got.outputs["score"], reference["score"], atol=0.01)
         assert min(got.times.h2d_ms, got.times.execute_ms, got.times.d2h_ms) > 0
 
@@ -67,7 +47,7 @@ def test_one_size_again_and_again_gives_one_mask(engine: PlanEngine, images: lis
 
 
 def test_threads_get_their_own_masks(
-    engine: PlanEngine, images: list[Array], wanted: list[dict[str, Array]]
+    engine: PlanEngine, images: list[Array], expected: list[dict[str, Array]]
 ) -> None:
     found: dict[int, Array] = {}
 
@@ -81,7 +61,7 @@ def test_threads_get_their_own_masks(
     for worker in workers:
         worker.join()
     masks = [found[n] for n in range(len(images))]
-    assert disagreement(masks, [item["mask"] for item in wanted]) <= 0.001
+    assert disagreement(masks, [item["mask"] for item in expected]) <= 0.001
 
 
 def test_a_size_outside_the_plan_is_refused(engine: PlanEngine) -> None:

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from foveate.runtime.errors import DataError, SettingsError
-from foveate.train.calibration.image_dice import mean_dice_of
+from foveate.train.calibration.image_dice import class_means, mean_dice_of
 from foveate.train.data.dataset import load_dataset, split_folds
 from foveate.train.fitting import fit
-from foveate.train.runs.full_size_dice import class_means, validation_dice
-from foveate.train.runs.run import read_run
+from foveate.train.runs.run import read_run, validation_dice
 from tests.conftest import train
 from tests.train.data.test_dataset import make
 

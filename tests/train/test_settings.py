@@ -18,21 +18,11 @@ def test_assignments_go_over_the_file_and_the_file_over_the_defaults(tmp_path: P
     assert settings.depth == Settings().depth
 
 
-def test_an_unknown_key_names_the_nearest() -> None:
-    with pytest.raises(SettingsError, match='no setting "learnig_rate"; .* "learning_rate"'):
-        load_settings(None, ["learnig_rate=1"])
-
-
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
-        ("width=wide", "width is 'wide'; expected int"),
         ("width=0", "width is 0; expected 1 to 256"),
-        (
-            "image_height=100",
-            r"image_height is 100; expected a multiple of 2\*\*depth = 16.* 96 or",
-        ),
-        ("normalisation=minmax", "expected zscore or constants"),
+        ("normalisation=minmax", "Expected one of zscore, constants"),
         ("width", "expected key=value"),
     ],
 )

@@ -1,10 +1,9 @@
-"""Choosing how the box is drawn round stage 1's answer, for recall."""
+"""Choose how the box is drawn around stage 1's answer, for recall."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -34,9 +33,6 @@ class Candidate:
     @property
     def cost(self) -> float:
         return self.missed + AREA_PRICE * self.area
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def box_of(coarse: Tensor, view: WholeView, region: Region, size: Size) -> Box:

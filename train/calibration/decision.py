@@ -1,7 +1,7 @@
-"""How the cascade decides - box and mask threshold - by the Dice it gives on validation images.
+"""Choose box and mask threshold by the Dice that they give on validation images.
 
-The box that stage 2 was trained in is chosen before, by what it misses (``train.boxes``). With
-stage 2 trained, the other ways to draw it are run for real, and so are thresholds of the mask.
+The box that stage 2 was trained in is chosen before, by what it misses (``boxes``). With stage 2
+trained, the other ways to draw it are run, and so are thresholds of the mask.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveate.runtime.arrays import as_input_type
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.calibration.boxes import Candidate, box_of
 from foveate.train.calibration.image_dice import class_dice, mean_dice_of
@@ -49,20 +48,11 @@ class Decision:
     mask_threshold: float
     dice: float
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def applied(self, spec: CascadeSpec) -> CascadeSpec:
         """Return the cascade that decides so."""
-        region = replace(
-            spec.region,
-            threshold=self.threshold,
-            margin=self.margin,
-            opening=self.opening,
-            min_height=self.min_height,
-            min_width=self.min_width,
-        )
-        return replace(spec, region=region, mask_threshold=self.mask_threshold)
+        region = asdict(self)
+        del region["dice"], region["mask_threshold"]
+        return replace(_with(spec, **region), mask_threshold=self.mask_threshold)
 
 
 def best_decision(table: Sequence[Decision]) -> Decision:
@@ -111,10 +101,8 @@ def measure_thresholds(
     spec, rows = cascade.spec, []
     for stem in some(stems):
         image, truth = full.get(stem)
-        pixels = torch.from_numpy(as_input_type(image, spec.input_type).astype(np.float32))
-        with torch.inference_mode():
-            found = cascade(pixels[None])
-            probability = paste_box(found.refined, found.box[:, 0], *image.shape)
+        found = cascade.run(image)
+        probability = paste_box(found.refined, found.box[:, 0], *image.shape)
         rows.append(
             [class_dice(mask, truth, len(spec.classes) - 1) for mask in _masks(spec, probability)]
         )
@@ -144,14 +132,12 @@ def _masks(spec: CascadeSpec, probability: Tensor) -> list[Any]:
 
 def _decisions(spec: CascadeSpec, rows: Sequence[Sequence[list[float]]]) -> list[Decision]:
     """Return a row for each threshold, of the class Dice of every image and threshold."""
-    region = spec.region
+    at = spec.region
+    box = at.threshold, at.margin, at.opening, at.min_height, at.min_width
     return [
-        Decision(
-            region.threshold, region.margin, region.opening, region.min_height,
-            region.min_width, value, mean_dice_of([row[index] for row in rows]),
-        )
+        Decision(*box, value, mean_dice_of([row[index] for row in rows]))
         for index, value in enumerate(thresholds(spec))
-    ]  # fmt: skip
+    ]
 
 
 class _BoxJudge:
@@ -166,7 +152,7 @@ class _BoxJudge:
         rows = []
         for stem in self.stems:
             coarse = torch.from_numpy(self.crops.regions.foreground[stem][0].astype(np.float32))
-            box = box_of(coarse, self.crops.views[stem], spec.region, self.crops.size)
+            box = box_of(coarse, self.crops.source.views[stem], spec.region, self.crops.size)
             if (stem, box) not in self.known:
                 self.known[stem, box] = self._dice(stem, box)
             rows.append(self.known[stem, box])
@@ -174,7 +160,7 @@ class _BoxJudge:
 
     def _dice(self, stem: str, box: Box) -> list[list[float]]:
         """Return the class Dice for each threshold, in the whole image: empty outside the box."""
-        cascade, truth = self.cascade, self.crops.full.get(stem)[1]
+        cascade, truth = self.cascade, self.crops.source.full.get(stem)[1]
         assert cascade.stage2 is not None
         inputs, _ = self.crops.tensors(stem, *self.crops.region(stem, box))
         x0, y0, x1, y1 = map(int, box)
@@ -199,13 +185,7 @@ def choose_decision(
     """Choose box and mask threshold by the Dice that they give on validation images."""
     log("Choosing box and thresholds by validation Dice.")
     table = measure_boxes_by_dice(cascade, crops, validation, boxes)
-    best = best_decision(table)
-    log(
-        f"{_dice_of(table, validation)}: box by coarse threshold {best.threshold} and margin "
-        f"{best.margin}, at least {best.min_height} x {best.min_width} pixels, mask threshold "
-        f"{best.mask_threshold}."
-    )
-    return best.applied(cascade.spec), [row.as_dict() for row in table]
+    return _chosen(cascade.spec, table, validation, log)
 
 
 def choose_threshold(
@@ -214,13 +194,20 @@ def choose_threshold(
     """Choose the mask threshold of a one-stage network by its Dice on validation images."""
     log("Choosing box and thresholds by validation Dice.")
     table = measure_thresholds(cascade, full, validation)
+    return _chosen(cascade.spec, table, validation, log)
+
+
+def _chosen(
+    spec: CascadeSpec, table: Sequence[Decision], validation: Sequence[str], log: Log
+) -> Chosen:
     best = best_decision(table)
-    log(f"{_dice_of(table, validation)}: mask threshold {best.mask_threshold}.")
-    return best.applied(cascade.spec), [row.as_dict() for row in table]
-
-
-def _dice_of(table: Sequence[Decision], validation: Sequence[str]) -> str:
-    return (
-        f"Dice {best_decision(table).dice:.4f} on {len(some(validation))} validation images at "
-        f"their own size ({table[0].dice:.4f} before)"
+    box = (
+        f"box by coarse threshold {best.threshold} and margin {best.margin}, at least "
+        f"{best.min_height} x {best.min_width} pixels, "
     )
+    log(
+        f"Dice {best.dice:.4f} on {len(some(validation))} validation images at their own size "
+        f"({table[0].dice:.4f} before): {box if spec.stage2 else ''}mask threshold "
+        f"{best.mask_threshold}."
+    )
+    return best.applied(spec), [asdict(row) for row in table]

@@ -27,11 +27,13 @@ def class_dice(
     ]
 
 
+def class_means(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Return the mean over images of each class, NaN left out; NaN where a class has nothing."""
+    columns = [column[~np.isnan(column)] for column in np.array(rows, np.float64).T]
+    return [float(column.mean()) if len(column) else float("nan") for column in columns]
+
+
 def mean_dice_of(rows: Sequence[Sequence[float]]) -> float:
     """Return the mean over the classes of their mean over images, NaN left out; 1 if all are."""
-    means = [
-        column[~np.isnan(column)].mean()
-        for column in np.array(rows).T
-        if not np.isnan(column).all()
-    ]
+    means = [mean for mean in class_means(rows) if not np.isnan(mean)]
     return round(float(np.mean(means)), 5) if means else 1.0

@@ -1,7 +1,7 @@
-"""How many tiles stage 2 looks at, and how far they overlap: chosen by the Dice that they give.
+"""Choose how many tiles stage 2 looks at and how far they overlap, by the Dice that they give.
 
 On validation images and, since those are few, on training images too: stage 2 is better on these,
-but what is lost with a tile that is not looked at is lost on all of them.
+but what a tile that is left out costs, it costs on all of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,9 +44,6 @@ class TileCount:
     overlap: float
     dice: float
     run: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def judged(training: Sequence[str], validation: Sequence[str]) -> list[str]:
@@ -144,4 +140,4 @@ def choose_tiling(
         f"{all_tiles.dice:.4f} by {all_tiles.run:.1f}, overlap {all_tiles.overlap:.0%}."
     )
     region = replace(cascade.spec.region, tiles=best.tiles, overlap=best.overlap)
-    return replace(cascade.spec, region=region), [row.as_dict() for row in table]
+    return replace(cascade.spec, region=region), [asdict(row) for row in table]

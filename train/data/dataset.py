@@ -33,7 +33,6 @@ class DataSet:
     encoding: str
     classes: int
     input_type: str
-    present: dict[str, tuple[int, ...]]
     fingerprint: str
     unpaired: tuple[str, ...] = ()
     contents: dict[str, Contents] = field(default_factory=dict)
@@ -80,19 +79,16 @@ def load_dataset(
     _check_pairs(root, chosen, images, masks)
     digest = hashlib.sha256()
     values: set[int] = set()
-    present: dict[str, tuple[int, ...]] = {}
     contents: dict[str, Contents] = {}
     for index, stem in enumerate(chosen):
         header, mask = _checked_mask(images[stem], masks[stem])
         contents[stem] = contents_of(header, count_values(mask))
-        present[stem] = tuple(contents[stem].areas)
-        values.update(present[stem])
+        values.update(contents[stem].areas)
         digest.update(f"{stem}\0{images[stem].stat().st_size}\0".encode())
         digest.update(hashlib.sha256(np.ascontiguousarray(mask).data).digest())
         progress(index + 1, len(chosen))
     encoding, classes = _encoding(values, root / mask_dir_name)
     if encoding == "255":
-        present = {stem: tuple(min(v, 1) for v in found) for stem, found in present.items()}
         contents = {stem: item.binary() for stem, item in contents.items()}
     return DataSet(
         root=root,
@@ -103,7 +99,6 @@ def load_dataset(
         encoding=encoding,
         classes=classes,
         input_type="uint16" if any(item.bits > 8 for item in contents.values()) else "uint8",
-        present=present,
         fingerprint=digest.hexdigest(),
         unpaired=tuple(sorted(set(masks) - set(images))),
         contents=contents,
@@ -122,27 +117,23 @@ def read_stems(path: Path) -> list[str]:
 
 
 def split_validation(
-    dataset: DataSet, fraction: float, seed: int
+    dataset: DataSet, fraction: float, seed: int, chosen: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (training, validation) stems; a group is never on both sides.
 
     Whole groups go to validation, in the order of a seeded shuffle, until ``fraction`` of the
-    images is there.
+    images is there; or the stems ``chosen`` do.
     """
-    members = _members(dataset)
-    if len(members) < 2:
-        raise DataError(
-            f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
-            "expected at least two groups, one to train on and one to validate on"
+    validation = set(chosen or ())
+    if chosen is None:
+        members, names = _shuffled_groups(
+            dataset, seed, 2, "two groups, one to train on and one to validate on"
         )
-    names = sorted(members)
-    order = np.random.default_rng(seed).permutation(len(names))
-    expected = max(1, round(fraction * len(dataset.stems)))
-    validation: set[str] = set()
-    for index in order[:-1]:
-        if len(validation) >= expected:
-            break
-        validation.update(members[names[index]])
+        expected = max(1, round(fraction * len(dataset.stems)))
+        for name in names[:-1]:
+            if len(validation) >= expected:
+                break
+            validation.update(members[name])
     return (
         tuple(stem for stem in dataset.stems if stem not in validation),
         tuple(stem for stem in dataset.stems if stem in validation),
@@ -155,26 +146,31 @@ def split_folds(dataset: DataSet, count: int, seed: int) -> tuple[tuple[str, ...
     Groups go to the fold that has the fewest images, the largest group first, groups of one size
     in the order of a seeded shuffle. DataError when there are fewer groups than folds.
     """
-    members = _members(dataset)
-    if len(members) < count:
-        raise DataError(
-            f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
-            f"expected at least one group for each of {count} folds"
-        )
-    names = sorted(members)
-    shuffled = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
+    members, names = _shuffled_groups(dataset, seed, count, f"one group for each of {count} folds")
     folds: list[set[str]] = [set() for _ in range(count)]
-    for name in sorted(shuffled, key=lambda name: -len(members[name])):
+    for name in sorted(names, key=lambda name: -len(members[name])):
         min(folds, key=len).update(members[name])
     return tuple(tuple(stem for stem in dataset.stems if stem in fold) for fold in folds)
 
 
-def _members(dataset: DataSet) -> dict[str, list[str]]:
-    """Return the stems of each group; a stem without one is a group of its own."""
+def _shuffled_groups(
+    dataset: DataSet, seed: int, least: int, expected: str
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the stems of each group, and the groups' names shuffled; DataError for too few.
+
+    A stem without a group is a group of its own.
+    """
     members: dict[str, list[str]] = {}
     for stem in dataset.stems:
         members.setdefault(dataset.groups.get(stem, stem), []).append(stem)
-    return members
+    if len(members) < least:
+        raise DataError(
+            f"{dataset.root}: {len(dataset.stems)} image(s) in {len(members)} group(s); "
+            f"expected at least {expected}"
+        )
+    names = sorted(members)
+    order = np.random.default_rng(seed).permutation(len(names))
+    return members, [names[index] for index in order]
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from foveate.train.data.masks import Contents, Mask
 from foveate.train.data.pixel_file import PixelFile
 
 SHARE = 0.5
-"""Of the memory that is available, when cache_gb is 0: the networks and the views want some too."""
+"""Of the memory that is available, when cache_gb is 0: the networks and the views need some too."""
 FILES = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),

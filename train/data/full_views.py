@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 
 from foveate.runtime.io.images import Pixels
 from foveate.runtime.spec import CascadeSpec, Normalisation
-from foveate.train.data.augment import Augmentation, augment_below
+from foveate.train.data.augment import augment_below
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.masks import Mask
-from foveate.train.data.views import FOREGROUND_SHARE, StemSampler, draw_seed, full_scale, top_of
+from foveate.train.data.views import FOREGROUND_SHARE, ViewSource, draw_seed, full_scale, top_of
 from foveate.train.reference.cascade import STD_FLOOR
 from foveate.train.reference.geometry import pad_to_multiple
 
@@ -30,40 +30,32 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
     padded below and at the right, as the graph pads: with the mean, which normalises to zero.
     """
 
-    def __init__(
-        self,
-        full: FullImages,
-        sampler: StemSampler,
-        spec: CascadeSpec,
-        augment: Augmentation,
-        seed: int,
-    ) -> None:
-        self.full, self.sampler, self.spec = full, sampler, spec
-        self.augment, self.seed = augment, seed
+    def __init__(self, source: ViewSource) -> None:
+        self.source, full = source, source.full
         self.statistics, self.tops, self.places = {}, {}, {}
-        for stem in sampler.stems:
+        for stem in source.stems:
             image, mask = full.get(stem)
-            self.statistics[stem] = full_statistics(image, spec.normalisation)
+            self.statistics[stem] = full_statistics(image, source.spec.normalisation)
             thinned = image[:: image.shape[0] // 512 + 1, :: image.shape[1] // 512 + 1]
             self.tops[stem] = top_of(
                 image.dtype, np.asarray(thinned / full_scale(image), np.float32)
             )
-            labels = [label for label in full.dataset.present[stem] if label]
+            labels = [label for label in full.dataset.contents[stem].areas if label]
             self.places[stem] = {label: _ends(mask, label) for label in labels}
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng([self.seed, 5, index])
-        stem = self.sampler.draw(rng)
-        image, mask = self.full.get(stem)
+        source, rng = self.source, np.random.default_rng([self.source.seed, 5, index])
+        stem = source.draw(rng)
+        image, mask = source.full.get(stem)
         mean, std = self.statistics[stem]
         rows, columns = self._place(rng, mask, self.places[stem])
         pixels = np.asarray(image[rows, columns] / full_scale(image), np.float32)
-        classes = range(1, len(self.spec.classes))
+        classes = range(1, len(source.spec.classes))
         present = np.stack([mask[rows, columns] == label for label in classes], axis=2)
         pixels, layers = augment_below(
-            self.tops[stem], self.augment, pixels, present.astype(np.float32), draw_seed(rng)
+            self.tops[stem], source.augment, pixels, present.astype(np.float32), draw_seed(rng)
         )
-        size = self.spec.stage1
+        size = source.spec.stage1
         view = np.zeros((1, size.height, size.width), np.float32)
         target = np.zeros((layers.shape[2], size.height, size.width), np.float32)
         view[0, : pixels.shape[0], : pixels.shape[1]] = (pixels - mean) / std
@@ -74,7 +66,7 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
         self, rng: np.random.Generator, mask: Mask, places: Mapping[int, RowEnds]
     ) -> tuple[slice, slice]:
         """Return rows and columns of a crop, around a foreground pixel or anywhere."""
-        size, labels = self.spec.stage1, list(places)
+        size, labels = self.source.spec.stage1, list(places)
         centre = rng.uniform(0, mask.shape[0]), rng.uniform(0, mask.shape[1])
         if labels and rng.random() < FOREGROUND_SHARE:
             label = labels[int(rng.integers(len(labels)))]

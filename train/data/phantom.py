@@ -1,7 +1,7 @@
 """Synthetic grayscale images with their truth: an organ with irregular lesions, and look-alikes.
 
-Deterministic: image i of a seed is the same on every machine. The lesion cannot be had by a
-threshold: light is uneven, speckle is multiplicative, look-alikes of the same brightness lie
+Deterministic: image i of a seed is the same on every machine. No threshold finds the
+lesion: light is uneven, speckle is multiplicative, look-alikes of the same brightness lie
 outside the organ and differ by their smooth rim alone, and vessels of the same brightness cross
 it. The lesion's outline is finer than a 256 x 256 view can hold. numpy and OpenCV only.
 """

@@ -6,8 +6,10 @@ class drawn at random, so rare classes and small targets are seen as often as co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,6 @@ from torch.utils.data import Dataset
 from foveate.runtime.geometry import crop
 from foveate.runtime.spec import INPUT_TYPES, CascadeSpec, Normalisation, Size
 from foveate.train.data.augment import Augmentation, augment_below
-from foveate.train.data.dataset import DataSet
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.masks import Mask
 from foveate.train.reference.cascade import STD_FLOOR
@@ -108,16 +109,29 @@ def whole_item(view: WholeView, spec: CascadeSpec) -> tuple[Tensor, Tensor]:
     return image[None], torch.from_numpy(view.target())
 
 
-class StemSampler:
-    """Draws stems, two in three by foreground class."""
+@dataclass(frozen=True)
+class ViewSource:
+    """Images that training views are drawn from, at full size and as stage 1 sees them."""
 
-    def __init__(self, dataset: DataSet, stems: Sequence[str]) -> None:
-        self.stems = list(stems)
+    full: FullImages
+    views: Mapping[str, WholeView]
+    stems: Sequence[str]
+    spec: CascadeSpec
+    augment: Augmentation
+    seed: int
+
+    @cached_property
+    def holders(self) -> list[list[str]]:
+        """The stems that hold a foreground class, for each class that any holds."""
+        dataset = self.full.dataset
         labels = range(1, dataset.classes + 1)
-        holders = [[s for s in stems if label in dataset.present[s]] for label in labels]
-        self.holders = [stems_with for stems_with in holders if stems_with]
+        holders = [
+            [s for s in self.stems if label in dataset.contents[s].areas] for label in labels
+        ]
+        return [stems for stems in holders if stems]
 
     def draw(self, rng: np.random.Generator) -> str:
+        """Return a stem: two in three are drawn from those of a foreground class."""
         pool = self.stems
         if self.holders and rng.random() < FOREGROUND_SHARE:
             pool = self.holders[int(rng.integers(len(self.holders)))]
@@ -127,26 +141,54 @@ class StemSampler:
 class WholeImages(Dataset[tuple[Tensor, Tensor]]):
     """Stage-1 training views. Item i is the same for the same seed: (1, h, w) and (K, h, w)."""
 
-    def __init__(
-        self,
-        views: dict[str, WholeView],
-        sampler: StemSampler,
-        spec: CascadeSpec,
-        augment: Augmentation,
-        seed: int,
-    ) -> None:
-        self.views, self.sampler, self.spec = views, sampler, spec
-        self.augment, self.seed = augment, seed
+    def __init__(self, source: ViewSource) -> None:
+        self.source = source
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng([self.seed, 1, index])
-        view = self.views[self.sampler.draw(rng)]
-        mean, std = statistics(view, self.spec.normalisation)
+        source, rng = self.source, np.random.default_rng([self.source.seed, 1, index])
+        view = source.views[source.draw(rng)]
+        mean, std = statistics(view, source.spec.normalisation)
         layers = np.moveaxis(view.target(), 0, 2)
         pixels = view.image.astype(np.float32)
-        image, layers = augment_below(view.top, self.augment, pixels, layers, draw_seed(rng))
+        image, layers = augment_below(view.top, source.augment, pixels, layers, draw_seed(rng))
         target = np.ascontiguousarray(np.moveaxis(layers, 2, 0))
         return torch.from_numpy((image - mean) / std)[None], torch.from_numpy(target)
+
+
+class HintedViews(Dataset[tuple[Tensor, Tensor]]):
+    """Stage-2 training views: (2, h2, w2) image and hint, (K, h2, w2) target."""
+
+    def __init__(self, source: ViewSource) -> None:
+        assert source.spec.stage2 is not None
+        self.source, self.size = source, source.spec.stage2
+
+    def place(self, index: int) -> tuple[np.random.Generator, str, Any, Any]:
+        """Return where a view is: the generator as it goes on, stem, region, and the answer."""
+        raise NotImplementedError
+
+    def region(
+        self, stem: str, place: Any, answer: Any
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return image in [0, 1], hint and class shares of a region, (..., h2, w2) float32."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rng, stem, place, answer = self.place(index)
+        image, hint, target = self.region(stem, place, answer)
+        layers = np.ascontiguousarray(np.concatenate([hint[None], target]).transpose(1, 2, 0))
+        top, augment = self.source.views[stem].top, self.source.augment
+        image, layers = augment_below(top, augment, image, layers, draw_seed(rng))
+        power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
+        hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
+        return self.tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
+
+    def tensors(
+        self, stem: str, image: FloatArray, hint: FloatArray, target: FloatArray
+    ) -> tuple[Tensor, Tensor]:
+        """Return the network's input and target of one region."""
+        mean, std = statistics(self.source.views[stem], self.source.spec.normalisation)
+        inputs = np.stack([(image - mean) / std, hint]).astype(np.float32)
+        return torch.from_numpy(inputs), torch.from_numpy(np.ascontiguousarray(target))
 
 
 @dataclass(frozen=True)
@@ -162,43 +204,18 @@ class Regions:
     true: dict[str, Box]
 
 
-class RegionCrops(Dataset[tuple[Tensor, Tensor]]):
-    """Stage-2 training views: (2, h2, w2) image and hint, (K, h2, w2) target.
+class RegionCrops(HintedViews):
+    """Views of boxes: half around the true box, half around the predicted one, with jitter."""
 
-    Half are around the true box and half around the box stage 1 really predicts, all with jitter.
-    """
-
-    def __init__(
-        self,
-        full: FullImages,
-        views: dict[str, WholeView],
-        regions: Regions,
-        sampler: StemSampler,
-        spec: CascadeSpec,
-        augment: Augmentation,
-        seed: int,
-    ) -> None:
-        assert spec.stage2 is not None
-        self.full, self.views, self.regions = full, views, regions
-        self.sampler, self.spec, self.size = sampler, spec, spec.stage2
-        self.augment, self.seed = augment, seed
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rng, stem, box, answer = self.place(index)
-        image, hint, target = self.region(stem, box, answer)
-        layers = np.concatenate([hint[None], target]).transpose(1, 2, 0)
-        layers = np.ascontiguousarray(layers)
-        top = self.views[stem].top
-        image, layers = augment_below(top, self.augment, image, layers, draw_seed(rng))
-        power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
-        hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
-        return self.tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
+    def __init__(self, source: ViewSource, regions: Regions) -> None:
+        super().__init__(source)
+        self.regions = regions
 
     def place(self, index: int) -> tuple[np.random.Generator, str, Box, int]:
-        """Return where a view is: the generator as it goes on, stem, box, and which answer."""
-        rng = np.random.default_rng([self.seed, 2, index])
-        stem = self.sampler.draw(rng)
-        view = self.views[stem]
+        """Return the generator as it goes on, the stem, the box, and which answer."""
+        rng = np.random.default_rng([self.source.seed, 2, index])
+        stem = self.source.draw(rng)
+        view = self.source.views[stem]
         answer = int(rng.integers(len(self.regions.foreground[stem])))
         box = self.regions.predicted[stem][answer]
         if rng.random() >= PREDICTED_BOX_SHARE:
@@ -206,26 +223,17 @@ class RegionCrops(Dataset[tuple[Tensor, Tensor]]):
         return rng, stem, jitter_box(rng, box, view.height, view.width), answer
 
     def region(
-        self, stem: str, box: Box, answer: int = 0
+        self, stem: str, place: Box, answer: int = 0
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return image in [0, 1], hint and class shares of a box, each (..., h2, w2) float32."""
-        image, mask = self.full.get(stem)
+        image, mask = self.source.full.get(stem)
         height, width = self.size.height, self.size.width
-        pixels = crop(image, box, height, width) / full_scale(image)
+        pixels = crop(image, place, height, width) / full_scale(image)
         foreground = self.regions.foreground[stem][answer].astype(np.float32)
         sx = foreground.shape[1] / image.shape[1]
         sy = foreground.shape[0] / image.shape[0]
-        coarse_box = (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
+        coarse_box = (place[0] * sx, place[1] * sy, place[2] * sx, place[3] * sy)
         hint = crop(foreground, coarse_box, height, width)
-        return pixels, hint, class_shares(mask, self.full.dataset.classes, box, self.size)
-
-    def tensors(
-        self, stem: str, image: FloatArray, hint: FloatArray, target: FloatArray
-    ) -> tuple[Tensor, Tensor]:
-        """Return the network's input and target of one region."""
-        mean, std = statistics(self.views[stem], self.spec.normalisation)
-        inputs = np.stack([(image - mean) / std, hint])
-        return torch.from_numpy(inputs), torch.from_numpy(np.ascontiguousarray(target))
+        return pixels, hint, class_shares(mask, self.source.full.dataset.classes, place, self.size)
 
 
 def jitter_box(rng: np.random.Generator, box: Box, height: int, width: int) -> Box:

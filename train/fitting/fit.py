@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,43 +17,32 @@ from foveate.train.calibration.decision import choose_threshold
 from foveate.train.data.augment import augmentation
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.full_views import FullCrops, WholeAtOwnSize
-from foveate.train.data.views import (
-    StemSampler,
-    WholeImages,
-    WholeView,
-    whole_item,
-    whole_views,
-)
+from foveate.train.data.views import ViewSource, WholeImages, WholeView, whole_item, whole_views
 from foveate.train.fitting.distributed import Processes, join
-from foveate.train.fitting.schedule import share_of_seconds
 from foveate.train.fitting.stage2 import Stage2
-from foveate.train.fitting.steps import Task
+from foveate.train.fitting.steps import Items, Task, Views
 from foveate.train.fitting.trainer import Trainer
 from foveate.train.networks.base import Network
 from foveate.train.networks.build import networks
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.runs.initial import Initial
-from foveate.train.runs.record import TrainingJob, start_record
+from foveate.train.runs.job import TrainingJob
+from foveate.train.runs.record import is_finished, start_record
 
 
 def fit(job: TrainingJob) -> dict[str, Any]:
-    """Train what ``job.stages`` names (both, 1, 2 or single) and return the run's record.
+    """Train what ``job.stages`` names and return the run's record; a finished run stays as it is.
 
-    Started by ``torchrun`` every process calls it; the first alone writes and logs.
+    Started by ``torchrun`` every process calls it; the first alone writes.
     """
+    if job.resume and is_finished(job):
+        record = start_record(job)
+        Initial(job, record)  # refuses what training on would refuse
+        return record
     processes = join(job.settings.device, job.settings.batch_size)
-    record = _fit(job if processes.first else _quiet(job), processes)
+    record = _fit(job, processes)
     processes.leave()
     return record
-
-
-def _quiet(job: TrainingJob) -> TrainingJob:
-    return replace(
-        job,
-        log=lambda text: None,
-        progress=lambda text, done, total: None,
-        watch=lambda stage, row: None,
-    )
 
 
 def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:
@@ -65,7 +55,7 @@ def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:
         full,
         [*record["data"]["training"], *record["data"]["validation"]],
         spec.stage1,
-        lambda done, total: job.progress("preparing views", done, total),
+        partial(job.progress, "preparing views"),
     )
     if spec.normalisation.mode == "constants":
         constants = _constants([views[stem] for stem in record["data"]["training"]])
@@ -94,17 +84,14 @@ def _fit_stage1(
     job, record = trainer.job, trainer.record
     spec = CascadeSpec.from_dict(record["spec"])
     training, validation = record["data"]["training"], record["data"]["validation"]
-    sampler, augment = StemSampler(job.dataset, training), augmentation(job.settings)
+    augment = augmentation(job.settings)
+    source = ViewSource(full, views, training, spec, augment, job.settings.seed)
+    data: Views = FullCrops(source) if spec.pad_multiple else WholeImages(source)
+    items: Items = [whole_item(views[stem], spec) for stem in validation]
     if spec.pad_multiple:
-        data = FullCrops(full, sampler, spec, augment, job.settings.seed)
         items = WholeAtOwnSize(full, validation, spec)
-        task = Task("stage1", "Stage 1", data, items, len(training))
-    else:
-        whole = WholeImages(views, sampler, spec, augment, job.settings.seed)
-        found = [whole_item(views[stem], spec) for stem in validation]
-        task = Task("stage1", "Stage 1", whole, found, len(training))
-    seconds = share_of_seconds(job.settings, job.stages, 1.0)
-    trainer.fit(replace(task, seconds=seconds), network)
+    task = Task("stage1", "Stage 1", data, items, len(training))
+    trainer.fit(task, network)
 
 
 def _decide_single(trainer: Trainer, network: Network, full: FullImages) -> None:

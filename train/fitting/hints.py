@@ -1,6 +1,6 @@
 """What stage 2 is told in training: stage 1's errors as they are on images it has never seen.
 
-Stage 1 knows its training images by heart, so its answers on them are better than on any other,
+Stage 1 has memorised its training images, so its answers on them are better than on any others,
 and a stage 2 that is shown those learns to repeat them. So the training images are divided into
 folds by group, and each fold is answered by a network that was trained on the others (stacked
 generalisation, Wolpert 1992).

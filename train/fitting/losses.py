@@ -2,7 +2,7 @@
 
 A loss takes logits, (N, C, h, w) float32, C = 1 or classes + 1, and the target, (N, K, h, w)
 float32: the share of each pixel that foreground class k covers. It returns a scalar. Overlaps are
-pooled over the batch, so an empty image adds its false positives and no division by nothing
+pooled over the batch, so an empty image adds its false positives and nothing is divided by zero
 (Milletari et al. 2016).
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import torch
@@ -17,16 +17,10 @@ from foveate.train.data.augment import augmentation
 from foveate.train.data.dataset import split_folds
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.tile_views import TileCrops
-from foveate.train.data.views import (
-    RegionCrops,
-    StemSampler,
-    WholeImages,
-    WholeView,
-    whole_item,
-)
+from foveate.train.data.views import RegionCrops, ViewSource, WholeImages, WholeView, whole_item
 from foveate.train.fitting.hints import Answers, answers, regions, sample
 from foveate.train.fitting.losses import mean_dice, view_dice
-from foveate.train.fitting.schedule import FOLD_SHARE, share_of_seconds
+from foveate.train.fitting.schedule import FOLD_SHARE
 from foveate.train.fitting.steps import Task
 from foveate.train.fitting.trainer import Trainer
 from foveate.train.networks.base import Network
@@ -54,7 +48,6 @@ class Stage2:
         self.settings = trainer.job.settings
         self.training = self.record["data"]["training"]
         self.validation = self.record["data"]["validation"]
-        self.sampler = StemSampler(self.job.dataset, self.training)
         self.augment = augmentation(self.settings)
 
     @property
@@ -69,9 +62,7 @@ class Stage2:
             load_stage(self.job.folder, self.record, "stage2", stage2)
         else:
             found = self._answers(stage1)
-            task = self._in_tiles(found) if tiles else self._in_box(found)
-            seconds = share_of_seconds(self.settings, self.job.stages, 1.0)
-            self.trainer.fit(replace(task, seconds=seconds), stage2)
+            self.trainer.fit(self._in_tiles(found) if tiles else self._in_box(found), stage2)
         key = "tiles" if tiles else "decisions"
         if key not in stage:
             cascade = TorchCascade(self.spec, stage1.cpu(), stage2.cpu()).eval()
@@ -126,18 +117,10 @@ class Stage2:
         network, _ = networks(self.spec, settings.network_choice)
         self.initial.into(network, "stage1", name)
         others = [stem for stem in self.training if stem not in held_out]
-        views = WholeImages(
-            self.views,
-            StemSampler(self.job.dataset, others),
-            self.spec,
-            self.augment,
-            settings.seed + number,
-        )
+        views = WholeImages(self._source(others, settings.seed + number))
         items = [self._item(stem) for stem in self.validation]
-        task = Task(
-            name, f"Fold {number} of {count}", views, items, len(self.training), FOLD_SHARE,
-            share_of_seconds(settings, self.job.stages, FOLD_SHARE),
-        )  # fmt: skip
+        label = f"Fold {number} of {count}"
+        task = Task(name, label, views, items, len(self.training), FOLD_SHARE)
         self.trainer.fit(task, network)
         self.record["stages"][name]["held_out"] = list(held_out)
         return network
@@ -154,15 +137,7 @@ class Stage2:
         return round(mean_dice(scores), 5)
 
     def _in_tiles(self, found: Answers) -> Task:
-        data = TileCrops(
-            self.full,
-            self.views,
-            found,
-            self.sampler,
-            self.spec,
-            self.augment,
-            self.settings.seed,
-        )
+        data = TileCrops(self._source(self.training, self.settings.seed), found)
         items = data.validation(self.validation)
         return Task("stage2", "Stage 2", data, items, len(self.training))
 
@@ -178,17 +153,12 @@ class Stage2:
         return Task("stage2", "Stage 2", data, items, len(self.training))
 
     def _crops(self, found: Answers) -> RegionCrops:
-        size = self.spec.stage2
-        assert size is not None
-        return RegionCrops(
-            self.full,
-            self.views,
-            regions(found, self.views, self.spec.region, size),
-            self.sampler,
-            self.spec,
-            self.augment,
-            self.settings.seed,
-        )
+        assert self.spec.stage2 is not None
+        boxes = regions(found, self.views, self.spec.region, self.spec.stage2)
+        return RegionCrops(self._source(self.training, self.settings.seed), boxes)
+
+    def _source(self, stems: Sequence[str], seed: int) -> ViewSource:
+        return ViewSource(self.full, self.views, stems, self.spec, self.augment, seed)
 
     def _choose_box(self, found: Answers) -> None:
         """Choose threshold, margin and opening by what is missed; write the record."""
@@ -211,5 +181,5 @@ class Stage2:
             self.spec.region, threshold=best.threshold, margin=best.margin, opening=best.opening
         )
         self.record["spec"] = replace(self.spec, region=region).as_dict()
-        self.record["stages"]["stage1"]["boxes"] = [row.as_dict() for row in table]
+        self.record["stages"]["stage1"]["boxes"] = [asdict(row) for row in table]
         self.trainer.write()

@@ -24,7 +24,7 @@ from foveate.train.fitting.distributed import Processes
 from foveate.train.fitting.losses import Loss
 from foveate.train.fitting.schedule import Clock, rate_factor
 from foveate.train.runs.checkpoint import Checkpoint
-from foveate.train.runs.record import TrainingJob
+from foveate.train.runs.job import TrainingJob
 
 Items = Sequence[tuple[Tensor, Tensor]] | WholeAtOwnSize
 Views = Dataset[tuple[Tensor, Tensor]]
@@ -37,7 +37,7 @@ class Task:
     """One network's training.
 
     ``name`` is its key in ``run.json``, ``label`` its name in the log. ``share`` is its part of
-    ``num_epochs``; ``seconds`` its time when ``max_minutes`` is given, else 0.
+    ``num_epochs``, or of the time when ``max_minutes`` is given.
     """
 
     name: str
@@ -46,7 +46,6 @@ class Task:
     validation: Items
     images: int
     share: float = 1.0
-    seconds: float = 0.0
 
 
 def half_type(device: torch.device) -> torch.dtype | None:

@@ -15,11 +15,11 @@ from foveate.runtime.bundle.bundle import file_sha256
 from foveate.train.calibration.decision import Chosen
 from foveate.train.fitting.distributed import Processes
 from foveate.train.fitting.losses import mean_dice, stage_loss, view_dice
-from foveate.train.fitting.schedule import Clock
+from foveate.train.fitting.schedule import Clock, share_of_seconds
 from foveate.train.fitting.steps import Items, Steps, Task, autocast
 from foveate.train.runs.checkpoint import Checkpoint
 from foveate.train.runs.curves import curve_line
-from foveate.train.runs.record import TrainingJob
+from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.run import load_stage, save_tensors, write_run
 
 
@@ -49,7 +49,8 @@ class Trainer:
             running.checkpoint.load(self._state_path(len(curve)))
             self._keep_best(task.name, running.checkpoint)
             started -= curve[-1]["seconds"]
-        clock = Clock(started, task.seconds, epochs, running.batches)
+        seconds = share_of_seconds(self.settings, self.job.stages, task.share)
+        clock = Clock(started, seconds, epochs, running.batches)
         batches = running.stream(len(curve))
         for epoch in itertools.count(len(curve)):
             if running.progress(clock, epoch, 0) >= 1:
@@ -70,7 +71,8 @@ class Trainer:
                 f"Dice: {dice:.4f}, ETA {clock.eta(epoch + 1):.1f} min"
                 + (" Best model saved." if improved else "")
             )
-            self.job.watch(task.name, curve[-1])
+            if self.processes.first:
+                self.job.watch(task.name, curve[-1])
         stage["done"] = True
         self.write()
         if curve:
@@ -88,14 +90,6 @@ class Trainer:
         self.record["spec"], stage[key] = chosen[0].as_dict(), chosen[1]
         self.write()
 
-    def validate(self, network: nn.Module, items: Items) -> float:
-        """Return the mean Dice over images and classes that have any truth or prediction."""
-        scores = []
-        for index in range(len(items)):
-            inputs, target = items[index]
-            scores.append(view_dice(self.answer(network, inputs[None]), target[None]))
-        return mean_dice(scores)
-
     def answer(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """Return a network's logits, float32 on the CPU, as it gives them when trained."""
         network.eval()
@@ -104,14 +98,20 @@ class Trainer:
         return logits
 
     def _judge(self, network: nn.Module, weights: dict[str, Tensor], items: Items) -> float:
-        """Return the validation Dice of weights; the network has its own again afterwards."""
+        """Return the validation Dice of weights; the network has its own again afterwards.
+
+        It is the mean over images and classes that have any truth or prediction.
+        """
         if not self.processes.first:
             return self.processes.from_first(0.0)
         own = {name: value.detach().clone() for name, value in network.state_dict().items()}
         network.load_state_dict(weights)
-        dice = self.validate(network, items)
+        scores = []
+        for index in range(len(items)):
+            inputs, target = items[index]
+            scores.append(view_dice(self.answer(network, inputs[None]), target[None]))
         network.load_state_dict(own)
-        return self.processes.from_first(dice)
+        return self.processes.from_first(mean_dice(scores))
 
     def _keep(self, name: str, checkpoint: Checkpoint, improved: bool) -> None:
         """Write what the run goes on from; ``run.json`` comes last, and says which state holds."""

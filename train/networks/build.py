@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from torch import nn
-
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.networks.base import Network
 from foveate.train.networks.unet import UNet
 from foveate.train.settings.network_choice import UNETS, NetworkChoice
-from foveate.train.settings.settings import Settings
 
 
 def networks(spec: CascadeSpec, choice: NetworkChoice) -> tuple[Network, Network | None]:
@@ -20,20 +15,6 @@ def networks(spec: CascadeSpec, choice: NetworkChoice) -> tuple[Network, Network
     """
     stage1 = network(choice, 1, spec.channels)
     return stage1, None if spec.stage2 is None else network(choice, 2, spec.channels)
-
-
-def load_encoder(stage1: nn.Module, settings: Settings) -> None:
-    """Put the weights that ``encoder_weights`` names into a network's encoder.
-
-    SettingsError says what is wrong with a file.
-    """
-    from foveate.train.networks.encoders import EncoderUNet, load_encoder_file, load_imagenet
-
-    assert isinstance(stage1, EncoderUNet)
-    if settings.encoder_weights == "imagenet":
-        load_imagenet(stage1, settings.network_choice)
-    else:
-        load_encoder_file(stage1, settings.network_choice, Path(settings.encoder_weights))
 
 
 def network(choice: NetworkChoice, inputs: int, outputs: int) -> Network:

@@ -50,6 +50,14 @@ class EncoderUNet(Network):
         return logits
 
 
+def load_encoder(network: EncoderUNet, choice: NetworkChoice, weights: str) -> None:
+    """Put weights into a network's encoder: ``imagenet``, or those of the file of this path."""
+    if weights == "imagenet":
+        load_imagenet(network, choice)
+    else:
+        load_encoder_file(network, choice, Path(weights))
+
+
 def load_encoder_file(network: EncoderUNet, choice: NetworkChoice, path: Path) -> None:
     """Put the weights of a file into a network's encoder; colours are added up to grey.
 

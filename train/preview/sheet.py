@@ -23,7 +23,7 @@ SIDE, GAP, EDGE = 236, 10, 28
 TITLE, TEXT, SMALL = 24, 15, 13
 LINE = 20
 CORNERS = ("la", "ra", "rd", "ld")
-"""Where the numbers of frames go, by turns: Pillow's anchors, left or right, ascent or descent."""
+"""Where numbers of frames go, in turn: Pillow's anchors, left or right, ascent or descent."""
 SHOWN_SHARE = 0.3
 """A class is outlined where it covers so much of a cell: less than half, for small targets."""
 
@@ -42,6 +42,11 @@ class Row:
 
     tiles: Sequence[Tile]
     words: str = ""
+
+    @property
+    def tall(self) -> int:
+        """Height of the tallest picture in pixels."""
+        return max(len(tile.picture) for tile in self.tiles)
 
 
 @dataclass(frozen=True)
@@ -104,9 +109,8 @@ def write_sheet(path: Path, sheet: Sheet) -> None:
 
 
 def _row_height(row: Row) -> int:
-    tall = max(len(tile.picture) for tile in row.tiles)
     lines = max(len(tile.words) for tile in row.tiles)
-    return (LINE + 6 if row.words else 0) + tall + LINE * lines + 6 * bool(lines) + 2 * GAP
+    return (LINE + 6 if row.words else 0) + row.tall + LINE * lines + 6 * bool(lines) + 2 * GAP
 
 
 def _head(draw: ImageDraw.ImageDraw, sheet: Sheet, width: int) -> None:
@@ -127,16 +131,16 @@ def _draw_row(canvas: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int
     if row.words:
         draw.text((EDGE, top), _cut(row.words, TEXT, canvas.width - 2 * EDGE), INK, _font(TEXT))
         top += LINE + 6
-    tall = max(tile.picture.shape[0] for tile in row.tiles)
     for number, tile in enumerate(row.tiles):
         left = EDGE + number * (SIDE + GAP)
         height, width = tile.picture.shape[:2]
-        draw.rectangle((left, top, left + SIDE - 1, top + tall - 1), CARD)
+        draw.rectangle((left, top, left + SIDE - 1, top + row.tall - 1), CARD)
         canvas.paste(
-            Image.fromarray(tile.picture), (left + (SIDE - width) // 2, top + (tall - height) // 2)
+            Image.fromarray(tile.picture),
+            (left + (SIDE - width) // 2, top + (row.tall - height) // 2),
         )
         for line, words in enumerate(tile.words):
-            place = left, top + tall + 6 + LINE * line
+            place = left, top + row.tall + 6 + LINE * line
             draw.text(place, _cut(words, SMALL, SIDE), INK if line == 0 else DIM, _font(SMALL))
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from foveate.runtime.errors import OutputError
@@ -24,7 +24,7 @@ from foveate.train.data.views import (
     FloatArray,
     RegionCrops,
     Regions,
-    StemSampler,
+    ViewSource,
     WholeImages,
     class_shares,
     full_scale,
@@ -33,7 +33,9 @@ from foveate.train.data.views import (
 from foveate.train.preview.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
 from foveate.train.preview.summary import percent, small_targets, summary
 from foveate.train.reference.tiles import tile_boxes
-from foveate.train.runs.record import TrainingJob, new_record
+from foveate.train.runs.job import TrainingJob
+from foveate.train.runs.record import new_record
+from foveate.train.settings.settings import OF_PRESETS
 
 SHOWN = 8
 VARIANTS = 4
@@ -43,16 +45,11 @@ DOUBT = 1e-3
 """No answer of stage 1 is sure of nothing everywhere, so the truth that stands in is not either."""
 
 
-@dataclass(frozen=True)
-class Pick:
-    """An image to show, and the reason in words."""
+def choose(dataset: DataSet, training: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Return at most SHOWN training images, each with the reason that it is shown.
 
-    stem: str
-    why: str
-
-
-def choose(dataset: DataSet, training: Sequence[str], names: Sequence[str]) -> list[Pick]:
-    """Return at most SHOWN training images: rare classes, empties, extremes, then any others."""
+    Rare classes come first, then empty images, the largest and the smallest, then any others.
+    """
     contents = dataset.contents
     labels = range(1, len(names) + 1)
     area = {label: sum(contents[stem].areas.get(label, 0) for stem in training) for label in labels}
@@ -67,11 +64,10 @@ def choose(dataset: DataSet, training: Sequence[str], names: Sequence[str]) -> l
     by_area = sorted(labels, key=lambda label: area[label])
     for place, label in enumerate(by_area[: SHOWN - 4]):
         rarest = ", the rarest class" if place == 0 and len(names) > 1 else ""
-        holders = [stem for stem in training if label in contents[stem].areas]
-        most = {stem: contents[stem].share(label) for stem in holders}
+        most = {s: contents[s].share(label) for s in training if label in contents[s].areas}
         least = {stem: -share for stem, share in most.items()}
-        add(f'the most of "{names[label - 1]}"{rarest}', most.__getitem__, holders)
-        add(f'the least of "{names[label - 1]}"', least.__getitem__, holders)
+        add(f'the most of "{names[label - 1]}"{rarest}', most.__getitem__, list(most))
+        add(f'the least of "{names[label - 1]}"', least.__getitem__, list(least))
     add("nothing to find", lambda stem: 0, [stem for stem in training if contents[stem].empty])
     size = {stem: contents[stem].height * contents[stem].width for stem in training}
     if len(set(size.values())) > 1:
@@ -80,18 +76,17 @@ def choose(dataset: DataSet, training: Sequence[str], names: Sequence[str]) -> l
     step = max(1, len(training) // SHOWN)
     for stem in [*training[::step], *training]:
         add("one of the others", lambda stem: 0, [stem])
-    return [Pick(stem, why) for stem, why in found.items()]
+    return found
 
 
 STRETCHED = (
     f"16-bit images are shown stretched from their {LOW}th to their {HIGH}th percentile; "
     "training sees their values as they are."
 )
-Grey = npt.NDArray[np.uint8]
 
 
-def write_preview(job: TrainingJob, folder: Path) -> list[Path]:
-    """Say what the data is, write sheets of it to ``folder`` and return their paths."""
+def write_preview(job: TrainingJob) -> list[Path]:
+    """Say what the data is, write sheets of it to the job's folder and return their paths."""
     record = new_record(job)
     training, validation = record["data"]["training"], record["data"]["validation"]
     spec = CascadeSpec.from_dict(record["spec"])
@@ -109,36 +104,32 @@ def write_preview(job: TrainingJob, folder: Path) -> list[Path]:
         found["3-stage2.png"] = sheets.stage2()
     paths = []
     for name, sheet in found.items():
-        paths.append(folder / name)
+        paths.append(job.folder / name)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            job.folder.mkdir(parents=True, exist_ok=True)
             write_sheet(paths[-1], sheet)
         except OSError as error:
-            raise OutputError(f"{error.filename or folder}: {error.strerror}") from error
+            raise OutputError(f"{error.filename or job.folder}: {error.strerror}") from error
     return paths
 
 
 class _Sheets:
     """The sheets of some images; views are drawn by the code that training draws them by."""
 
-    def __init__(self, job: TrainingJob, spec: CascadeSpec, picks: list[Pick]) -> None:
+    def __init__(self, job: TrainingJob, spec: CascadeSpec, picks: dict[str, str]) -> None:
         self.job, self.picks = job, picks
         self.spec = replace(spec, normalisation=Normalisation("constants", 0.0, 1.0))
-        stems = [pick.stem for pick in picks]
+        stems = list(picks)
         contents = {stem: job.dataset.contents[stem] for stem in stems}
         self.dataset = replace(job.dataset, stems=tuple(stems), contents=contents)
         self.full = FullImages(self.dataset, job.settings.cache_gb)
-        self.views = whole_views(
-            self.full,
-            stems,
-            spec.stage1,
-            lambda done, total: job.progress("preparing views", done, total),
-        )
+        progress = partial(job.progress, "preparing views")
+        self.views = whole_views(self.full, stems, spec.stage1, progress)
         self.augment = augmentation(job.settings)
         self.wide = any(item.bits > 8 for item in contents.values())
 
     def data(self) -> Sheet:
-        tiles = [self._image(pick) for pick in self.picks]
+        tiles = [self._image(stem) for stem in self.picks]
         rows = [Row(tiles[start : start + 4]) for start in range(0, len(tiles), 4)]
         note = "Some of the training images with their masks outlined."
         return self._sheet(f"The data: {self.dataset.root.resolve().name}", [note], rows)
@@ -150,21 +141,19 @@ class _Sheets:
             what = f"crops of {size.width} x {size.height} of images at their own size"
         who = "the network" if self.spec.stage2 is None else "stage 1"
         rows = []
-        for row, pick in enumerate(self.picks):
-            items: FullCrops | WholeImages
-            tiles = []
+        for row, (stem, why) in enumerate(self.picks.items()):
+            items: FullCrops | WholeImages = WholeImages(self._source(stem))
+            view, tiles = self.views[stem], []
             if self.spec.pad_multiple:
-                items = self._crops(pick)
+                items = FullCrops(self._source(stem))
             else:
-                view = self.views[pick.stem]
-                plain = self._tile(pick, view.image.astype(np.float32), view.target(), "as it is")
-                items = self._whole(pick)
-                tiles.append(plain)
+                pixels = view.image.astype(np.float32)
+                tiles.append(self._tile(stem, pixels, view.target(), "as it is"))
             for number in range(VARIANTS):
                 index = row * VARIANTS + number  # other changes in every row
                 pixels, target = (tensor.numpy() for tensor in items[index])
-                tiles.append(self._tile(pick, pixels[0], target, f"variant {number + 1}"))
-            rows.append(Row(tiles, f"{pick.stem}: {pick.why}"))
+                tiles.append(self._tile(stem, pixels[0], target, f"variant {number + 1}"))
+            rows.append(Row(tiles, f"{stem}: {why}"))
         return self._sheet(f"What {who} sees: {what}", self._changes(), rows)
 
     def stage2(self) -> Sheet:
@@ -178,74 +167,60 @@ class _Sheets:
             *self._changes(),
         ]
         rows = [
-            Row(list(self._row(pick, row * VARIANTS)), f"{pick.stem}: {pick.why}")
-            for row, pick in enumerate(self.picks)
+            Row(list(self._row(stem, row * VARIANTS)), f"{stem}: {why}")
+            for row, (stem, why) in enumerate(self.picks.items())
         ]
         title = f"What stage 2 sees: {what}, at {size.width} x {size.height}"
         return self._sheet(title, notes, rows)
 
-    def _row(self, pick: Pick, first: int) -> Iterator[Tile]:
+    def _row(self, stem: str, first: int) -> Iterator[Tile]:
         """Yield where the variants of stage 2 lie, and the variants, from number ``first`` on."""
-        views, boxes = self._regions(pick, range(first, first + VARIANTS))
-        picture = self._image(pick).picture
-        content = self.dataset.contents[pick.stem]
+        views, boxes = self._regions(stem, range(first, first + VARIANTS))
+        picture = self._image(stem).picture
+        content = self.dataset.contents[stem]
         scale = picture.shape[1] / content.width, picture.shape[0] / content.height
         yield Tile(framed(picture, boxes, scale), ("where the variants are",))
         for number, (x0, y0, x1, y1) in enumerate(boxes):
             pixels, target = (tensor.numpy() for tensor in views[first + number])
             words = f"variant {number + 1}: {x1 - x0:.0f} x {y1 - y0:.0f} pixels"
-            yield self._tile(pick, pixels[0], target, words)
+            yield self._tile(stem, pixels[0], target, words)
 
-    def _regions(self, pick: Pick, numbers: range) -> tuple[RegionCrops | TileCrops, list[Box]]:
+    def _regions(self, stem: str, numbers: range) -> tuple[RegionCrops | TileCrops, list[Box]]:
         """Return stage 2's training views of one image, and the boxes of some of them."""
         if self.spec.region.mode == "tiles":
-            tiles = self._tile_crops(pick)
+            tiles = self._tile_crops(stem)
             found = [tile_boxes(tiles.place(number)[2])[0, 0].tolist() for number in numbers]
             return tiles, [(x0, y0, x1, y1) for x0, y0, x1, y1 in found]
-        crops = self._box_crops(pick)
+        crops = self._box_crops(stem)
         return crops, [crops.place(number)[2] for number in numbers]
 
-    def _box_crops(self, pick: Pick) -> RegionCrops:
-        view, size = self.views[pick.stem], self.spec.stage2
+    def _box_crops(self, stem: str) -> RegionCrops:
+        view, size = self.views[stem], self.spec.stage2
         assert size is not None
         region = self.spec.region
         if not region.margin:  # chosen with the box, later
             region = replace(region, margin=Region.margin)
         truth = view.target().sum(axis=0)
         box = box_of(torch.from_numpy(truth), view, region, size)
-        hints = {pick.stem: [truth.astype(np.float16)]}
-        regions = Regions(hints, {pick.stem: [box]}, {pick.stem: box})
-        return RegionCrops(
-            self.full, self.views, regions, self._sampler(pick), self.spec, self.augment,
-            self.job.settings.seed,
-        )  # fmt: skip
+        hints = {stem: [truth.astype(np.float16)]}
+        return RegionCrops(self._source(stem), Regions(hints, {stem: [box]}, {stem: box}))
 
-    def _tile_crops(self, pick: Pick) -> TileCrops:
-        truth = torch.from_numpy(self.views[pick.stem].target().sum(axis=0)) + DOUBT
-        return TileCrops(
-            self.full, self.views, {pick.stem: [truth]}, self._sampler(pick), self.spec,
-            self.augment, self.job.settings.seed,
-        )  # fmt: skip
+    def _tile_crops(self, stem: str) -> TileCrops:
+        truth = torch.from_numpy(self.views[stem].target().sum(axis=0)) + DOUBT
+        return TileCrops(self._source(stem), {stem: [truth]})
 
-    def _whole(self, pick: Pick) -> WholeImages:
+    def _source(self, stem: str) -> ViewSource:
         seed = self.job.settings.seed
-        return WholeImages(self.views, self._sampler(pick), self.spec, self.augment, seed)
+        return ViewSource(self.full, self.views, [stem], self.spec, self.augment, seed)
 
-    def _crops(self, pick: Pick) -> FullCrops:
-        seed = self.job.settings.seed
-        return FullCrops(self.full, self._sampler(pick), self.spec, self.augment, seed)
-
-    def _sampler(self, pick: Pick) -> StemSampler:
-        return StemSampler(self.dataset, [pick.stem])
-
-    def _image(self, pick: Pick) -> Tile:
+    def _image(self, stem: str) -> Tile:
         """Return an image made small, its mask outlined, with words on it."""
-        image, mask = self.full.get(pick.stem)
+        image, mask = self.full.get(stem)
         fit = SIDE / max(image.shape)
         size = Size(*(max(1, round(side * fit)) for side in image.shape))
         box = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
         small = crop(image, box, size.height, size.width) / full_scale(image)
-        content = self.dataset.contents[pick.stem]
+        content = self.dataset.contents[stem]
         found = [
             f"{name} {percent(content.share(label))}"
             for label, name in enumerate(self.spec.classes[1:], 1)
@@ -253,21 +228,20 @@ class _Sheets:
         ]
         bits = "16 bit, stretched" if content.bits > 8 else "8 bit"
         words = f"{content.width} x {content.height}, {bits}"
-        tile = self._tile(pick, small, class_shares(mask, len(self.spec.classes) - 1, box, size))
-        return Tile(tile.picture, (pick.stem, words, ", ".join(found) or "empty", pick.why))
+        tile = self._tile(stem, small, class_shares(mask, len(self.spec.classes) - 1, box, size))
+        return Tile(tile.picture, (stem, words, ", ".join(found) or "empty", self.picks[stem]))
 
-    def _tile(self, pick: Pick, pixels: FloatArray, shares: FloatArray, *words: str) -> Tile:
+    def _tile(self, stem: str, pixels: FloatArray, shares: FloatArray, *words: str) -> Tile:
         """Return pixels in [0, 1] and class shares as a tile, of one brightness for an image."""
         low, high = 0.0, 1.0
-        if self.dataset.contents[pick.stem].bits > 8:
-            low, high = np.percentile(self.views[pick.stem].image.astype(np.float32), (LOW, HIGH))
+        if self.dataset.contents[stem].bits > 8:
+            low, high = np.percentile(self.views[stem].image.astype(np.float32), (LOW, HIGH))
         grey = np.clip((pixels - low) / max(high - low, 1e-6), 0, 1) * 255
         return Tile(outlined(np.rint(grey).astype(np.uint8), shares), words)
 
     def _changes(self) -> list[str]:
         settings = self.job.settings
-        names = ("horizontal_flip", "vertical_flip", "rotate_degrees", "brightness_contrast")
-        values = ", ".join(f"{name} {getattr(settings, name):g}" for name in names)
+        values = ", ".join(f"{name} {getattr(settings, name):g}" for name in OF_PRESETS)
         return [
             "In training every view is drawn anew, as these variants are. If some could never be "
             "images of yours, choose another preset:",

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from foveate.runtime.agreement import Mask
+from foveate.runtime.arrays import Pixels, as_input_type
 from foveate.runtime.spec import CascadeSpec
 from foveate.runtime.tiles import tile_grid
 from foveate.train.reference.geometry import (
@@ -87,6 +91,18 @@ class TorchCascade(nn.Module):
             self.decide(pasted), box[:, None], self.score(refined), coarse, refined,
             stage1_input, stage2_input,
         )  # fmt: skip
+
+    @torch.inference_mode()
+    def run(self, image: Pixels) -> Output:
+        """Return the output for one (H, W) uint8 or uint16 image."""
+        pixels = as_input_type(image, self.spec.input_type).astype(np.float32)
+        output: Output = self(torch.from_numpy(pixels)[None])
+        return output
+
+    def segment(self, image: Pixels) -> tuple[Mask, npt.NDArray[np.float32]]:
+        """Return mask (H, W) uint8 and boxes (R, 4) float32 of one (H, W) uint8 or uint16 image."""
+        output = self.run(image)
+        return output.mask[0].numpy(), output.box[0].numpy()
 
     def _at_own_size(self, image: Tensor) -> Output:
         """Return the output of a one-stage network that sees the image as large as it is."""

@@ -40,7 +40,7 @@ class Curves:
     def add(self, stage: str, row: Mapping[str, Any]) -> None:
         """Take the row of an epoch that is in ``run.json`` already."""
         if not self._begun:
-            self._begun, self._writer = True, scalar_writer(self._folder / SCALARS)
+            self._begun, self._writer = True, _scalar_writer(self._folder / SCALARS)
         if self._writer is not None:
             for name in ("loss", "dice", "rate"):
                 self._writer.add_scalar(f"{stage}/{name}", row[name], row["epoch"])
@@ -56,11 +56,12 @@ class Curves:
             self._writer.close()
 
     def _draw(self) -> None:
-        write_picture(self._folder / PICTURE, read_run(self._folder)["stages"])
+        figure = _draw_curves(read_run(self._folder)["stages"])
+        write_atomically(self._folder / PICTURE, lambda file: figure.savefig(file, format="png"))
         self._drawn = time.monotonic()
 
 
-def scalar_writer(folder: Path) -> Any:
+def _scalar_writer(folder: Path) -> Any:
     """Return TensorBoard's writer; None where tensorboard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -70,24 +71,17 @@ def scalar_writer(folder: Path) -> Any:
     return writer(str(folder))
 
 
-def write_picture(path: Path, stages: Mapping[str, Mapping[str, Any]]) -> None:
-    """Draw the ``stages`` of a run's record, those that have an epoch, as a PNG of 900 x 360."""
-    figure = draw_curves(stages)
-    write_atomically(path, lambda file: figure.savefig(file, format="png"))
-
-
-def draw_curves(stages: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Return the picture as a figure, which a notebook shows."""
+def _draw_curves(stages: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw the ``stages`` of a run's record, those that have an epoch, at 900 x 360 pixels."""
     figure = Figure(figsize=(9, 3.6), dpi=100, layout="constrained")
     loss, dice = figure.subplots(1, 2)
     for name, stage in stages.items():
         if not stage["curve"]:
             continue
         epochs = [row["epoch"] for row in stage["curve"]]
-        known = name in COLOURS
-        look = (
-            {"color": COLOURS[name], "marker": "." if len(epochs) < 20 else ""} if known else FOLD
-        )
+        look = dict(FOLD)
+        if name in COLOURS:
+            look = {"color": COLOURS[name], "marker": "." if len(epochs) < 20 else ""}
         loss.plot(epochs, [row["loss"] for row in stage["curve"]], label=name, **look)
         dice.plot(epochs, [row["dice"] for row in stage["curve"]], **look)
         if name not in COLOURS:

@@ -10,8 +10,7 @@ from torch import nn
 
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, SettingsError
-from foveate.train.networks.build import load_encoder
-from foveate.train.runs.record import TrainingJob
+from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.run import check_tensors, data_named, load_tensors, read_run
 
 SHAPE = {"network": "unet", "width": 0, "depth": 0}
@@ -63,7 +62,11 @@ class Initial:
         if self.stages.get(own, {}).get("curve"):
             return
         if self.settings.encoder_weights and name == "stage1":
-            load_encoder(network, self.settings)
+            from foveate.train.networks.encoders import EncoderUNet, load_encoder
+
+            assert isinstance(network, EncoderUNet)
+            choice, weights = self.settings.network_choice, self.settings.encoder_weights
+            load_encoder(network, choice, weights)
         if self.folder is None or not self.run["stages"].get(name, {}).get("done"):
             return
         path = self.folder / f"{name}.safetensors"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -17,42 +15,14 @@ from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size, names_problem
-from foveate.train.data.dataset import DataSet, split_validation
+from foveate.train.data.dataset import split_validation
+from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.run import read_run, write_run
 from foveate.train.settings.settings import Settings, parse_weights
 
 SETTINGS_FILE = "settings.toml"
 OF_THE_MACHINE = ("cache_gb", "num_workers")
 """Settings that change no view: a run may continue with others."""
-
-
-def _unwatched(stage: str, row: Mapping[str, Any]) -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """One call of ``foveate train``: the data, the settings, and where the run goes.
-
-    ``watch`` is called after every epoch, when it is kept, with the stage's name in ``run.json``
-    and the row of its curve: epoch (from 1), loss, dice (of the validation views), rate (the last
-    learning rate), seconds. What it raises ends the training; the run can be resumed.
-    ``init`` is a run whose weights the networks begin with.
-    ``validation`` are the stems to validate on, as a fold has them; None draws ``val_fraction``.
-    ``choices`` are settings that were chosen from the data, each line with its reason.
-    """
-
-    dataset: DataSet
-    settings: Settings
-    folder: Path
-    stages: str
-    resume: bool
-    log: Callable[[str], None]
-    progress: Callable[[str, int, int], None]
-    watch: Callable[[str, Mapping[str, Any]], None] = _unwatched
-    init: Path | None = None
-    validation: tuple[str, ...] | None = None
-    choices: tuple[str, ...] = ()
 
 
 def start_record(job: TrainingJob) -> dict[str, Any]:
@@ -108,21 +78,15 @@ def is_finished(job: TrainingJob) -> bool:
 def write_settings(folder: Path, settings: Settings) -> None:
     """Write ``settings.toml``, the settings of the run, which ``--config`` takes."""
     data = tomli_w.dumps(settings.as_dict()).encode()
-    write_atomically(folder / SETTINGS_FILE, lambda file: file.write(data))
-
-
-def _split(job: TrainingJob) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return training and validation stems."""
-    settings, validation = job.settings, job.validation
-    if validation is None:
-        return split_validation(job.dataset, settings.val_fraction, settings.seed)
-    return tuple(stem for stem in job.dataset.stems if stem not in validation), validation
+    write_atomically(folder / SETTINGS_FILE, data)
 
 
 def new_record(job: TrainingJob) -> dict[str, Any]:
     """Return the record of a run that begins; nothing is written."""
     settings, dataset = job.settings, job.dataset
-    training, validation = _split(job)
+    training, validation = split_validation(
+        dataset, settings.val_fraction, settings.seed, job.validation
+    )
     names = [name.strip() for name in settings.class_names.split(",") if name.strip()]
     if names and len(names) != dataset.classes:
         raise SettingsError(
@@ -130,8 +94,8 @@ def new_record(job: TrainingJob) -> dict[str, Any]:
         )
     names = names or [f"class {label}" for label in range(1, dataset.classes + 1)]
     classes = ("background", *names)
-    if names_problem(classes):
-        raise SettingsError(f"class_names: {names_problem(classes)}")
+    if problem := names_problem(classes):
+        raise SettingsError(f"class_names: {problem}")
     if settings.class_weights not in ("", "auto"):
         parse_weights(settings.class_weights, dataset.classes + 1)
     single = _kind(job.stages) == "single"

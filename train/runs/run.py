@@ -18,6 +18,8 @@ from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import BundleError
 from foveate.runtime.json_files import canonical_sha256, check_shape, read_json
 from foveate.runtime.spec import CascadeSpec
+from foveate.train.calibration.image_dice import class_dice
+from foveate.train.data.dataset import DataSet
 from foveate.train.networks.build import networks
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.settings.network_choice import NetworkChoice
@@ -46,7 +48,7 @@ def write_run(folder: Path, record: Mapping[str, Any]) -> None:
     values.pop("run_sha256", None)
     values["run_sha256"] = canonical_sha256(values)
     text = json.dumps(values, indent=1, allow_nan=False) + "\n"
-    write_atomically(folder / RUN_FILE, lambda file: file.write(text.encode()))
+    write_atomically(folder / RUN_FILE, text.encode())
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def data_named(record: Mapping[str, Any]) -> dict[str, Any]:
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors as safetensors, atomically."""
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, data)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -157,3 +159,13 @@ def load_run(folder: Path) -> tuple[TorchCascade, dict[str, Any]]:
     if stage2 is not None:
         load_stage(folder, record, "stage2", stage2)
     return TorchCascade(spec, stage1, stage2).eval(), record
+
+
+def validation_dice(folder: Path, dataset: DataSet) -> list[list[float]]:
+    """Return for each validation image of a run the Dice of each foreground class."""
+    cascade, record = load_run(folder)
+    classes = len(cascade.spec.classes) - 1
+    return [
+        class_dice(cascade.segment(dataset.image(stem))[0], dataset.mask(stem), classes)
+        for stem in record["data"]["validation"]
+    ]

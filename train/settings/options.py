@@ -13,12 +13,12 @@ from foveate.train.settings.settings import Settings, read_values
 HELP = {
     "image_dir_name": "Folder of the images in DATA.",
     "mask_dir_name": "Folder of the masks in DATA.",
-    "image_height": "Rows of what stage 1 sees.",
-    "image_width": "Columns of what stage 1 sees.",
-    "batch_size": "Views a step.",
-    "learning_rate": "Peak of AdamW's.",
+    "image_height": "Height of stage 1's input in pixels.",
+    "image_width": "Width of stage 1's input in pixels.",
+    "batch_size": "Views per step.",
+    "learning_rate": "Peak learning rate of AdamW.",
     "num_epochs": "Epochs of each stage.",
-    "max_minutes": "Time in all, instead of epochs; the schedule runs over it.",
+    "max_minutes": "Total time instead of epochs; the schedule spans it.",
     "device": "cpu, cuda or auto.",
 }
 """The others are set by --set and --config."""

@@ -14,44 +14,36 @@ from typing import Any
 from foveate.runtime.errors import SettingsError
 from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NAMES, NetworkChoice
 
-LOSSES = ("cross_entropy_dice", "cross_entropy", "dice", "focal", "tversky", "focal_tversky")
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Defaults of the settings of these names; what else a preset does is in ``augment``."""
-
-    horizontal_flip: float
-    vertical_flip: float
-    rotate_degrees: float
-    brightness_contrast: float
-
-
-PRESETS = {
-    "none": Preset(0.0, 0.0, 0.0, 0.0),
-    "light": Preset(0.5, 0.0, 5.0, 0.1),
-    "standard": Preset(0.5, 0.5, 15.0, 0.2),
-    "medical": Preset(0.5, 0.0, 20.0, 0.3),
-    "industrial": Preset(0.5, 0.5, 10.0, 0.25),
-}
-
-
-def preset_settings(name: str) -> dict[str, float]:
-    """Return setting -> value of a preset; SettingsError names the nearest for an unknown one."""
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.0)[0]
-        raise SettingsError(
-            f'there is no augmentation "{name}"; the nearest is "{near}". '
-            f"Expected {', '.join(PRESETS)}"
-        )
-    return asdict(PRESETS[name])
-
-
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+LOSSES = ("cross_entropy_dice", "cross_entropy", "dice", "focal", "tversky", "focal_tversky")
+OF_PRESETS = ("horizontal_flip", "vertical_flip", "rotate_degrees", "brightness_contrast")
+PRESETS = {
+    name: dict(zip(OF_PRESETS, values, strict=True))
+    for name, values in {
+        "none": (0.0, 0.0, 0.0, 0.0), "light": (0.5, 0.0, 5.0, 0.1),
+        "standard": (0.5, 0.5, 15.0, 0.2), "medical": (0.5, 0.0, 20.0, 0.3),
+        "industrial": (0.5, 0.5, 10.0, 0.25),
+    }.items()
+}  # fmt: skip
+"""Preset -> the settings that it sets; what else it does is in ``augment``."""
+CHOICES = {
+    "augmentation": tuple(PRESETS), "network": NAMES, "loss": LOSSES,
+    "single_input": ("resized", "full"), "region_mode": ("box", "tiles"),
+    "normalisation": ("zscore", "constants"),
+}  # fmt: skip
+LIMITS = {
+    "width": (1, 256), "depth": (1, 7), "batch_size": (1, 4096), "num_epochs": (1, 10**6),
+    "max_minutes": (0, 10**6), "num_workers": (0, 64), "val_fraction": (0.01, 0.9),
+    "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
+    "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
+    "weight_decay": (0, 1), "seed": (0, 2**32 - 1), "cache_gb": (0, 10**6),
+    "hint_folds": (0, 20), "focal_gamma": (0, 10), "tversky_alpha": (0.01, 10),
+    "tversky_beta": (0.01, 10), "tversky_gamma": (1, 10),
+}  # fmt: skip
 PRESET = math.nan
 """A setting that is not set: the augmentation preset has its value."""
 
@@ -110,15 +102,15 @@ class Settings:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        preset = preset_settings(self.augmentation)
+        for name, names in CHOICES.items():
+            _check_choice(name, str(getattr(self, name)), names)
+        preset = PRESETS[self.augmentation]
         for item in fields(self):
             value = getattr(self, item.name)
             value = preset[item.name] if value is PRESET else value
             object.__setattr__(self, item.name, _typed(item.name, value))
         if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
             raise SettingsError(f'device is "{self.device}"; expected auto, cpu, cuda or cuda:N')
-        for name, names in (("network", NAMES), ("loss", LOSSES)):
-            _check_choice(name, getattr(self, name), names)
         for name in ("image_height", "image_width", "crop_height", "crop_width"):
             value = getattr(self, name)
             step = 2 ** min(self.depth, 7)
@@ -128,20 +120,10 @@ class Settings:
                     f"{name} is {value}; expected a multiple of 2**depth = {step}, "
                     f"for example {low} or {low + step}"
                 )
-        limits = {
-            "width": (1, 256), "depth": (1, 7), "batch_size": (1, 4096), "num_epochs": (1, 10**6),
-            "max_minutes": (0, 10**6), "num_workers": (0, 64), "val_fraction": (0.01, 0.9),
-            "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
-            "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
-            "weight_decay": (0, 1), "seed": (0, 2**32 - 1), "cache_gb": (0, 10**6),
-            "hint_folds": (0, 20), "focal_gamma": (0, 10), "tversky_alpha": (0.01, 10),
-            "tversky_beta": (0.01, 10), "tversky_gamma": (1, 10),
-        }  # fmt: skip
-        for name, (low, high) in limits.items():
+        for name, (low, high) in LIMITS.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
-        problem = self.network_choice.problem()
-        if problem:
+        if problem := self.network_choice.problem():
             raise SettingsError(problem)
         if self.encoder_weights and self.network not in ENCODERS:
             raise SettingsError(
@@ -155,17 +137,9 @@ class Settings:
             )
         if self.hint_folds == 1:
             raise SettingsError("hint_folds is 1; expected 0 (none) or at least 2")
-        if self.single_input not in ("resized", "full"):
-            raise SettingsError(f'single_input is "{self.single_input}"; expected resized or full')
-        if self.region_mode not in ("box", "tiles"):
-            raise SettingsError(f'region_mode is "{self.region_mode}"; expected box or tiles')
         if self.region_mode == "tiles" and any(side % 4 for side in self.crop_size):
             sides = "x".join(map(str, self.crop_size))
             raise SettingsError(f"tiles are {sides}; expected crop sides that are multiples of 4")
-        if self.normalisation not in ("zscore", "constants"):
-            raise SettingsError(
-                f'normalisation is "{self.normalisation}"; expected zscore or constants'
-            )
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -185,7 +159,7 @@ class Settings:
         """Return the settings with others by name; another preset brings its own values along."""
         own = self.as_dict()
         if values.get("augmentation", self.augmentation) != self.augmentation:
-            preset = preset_settings(self.augmentation)
+            preset = PRESETS[self.augmentation]
             own = {key: value for key, value in own.items() if preset.get(key, None) != value}
         return Settings(**{**own, **values})
 

@@ -14,9 +14,11 @@ from foveate.train.settings.options import given_values, setting_options
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path), required=False)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the study.")
-@click.option("--trials", default=20, show_default=True, help="Finished trials in all.")
-@click.option("--max-minutes", default=0.0, help="No trial begins after; 0: no limit.")
-@click.option("--space", type=click.Path(path_type=Path), help="What is searched, in TOML.")
+@click.option("--trials", default=20, show_default=True, help="Total number of finished trials.")
+@click.option(
+    "--max-minutes", default=0.0, help="No trial starts after this many minutes; 0: no limit."
+)
+@click.option("--space", type=click.Path(path_type=Path), help="Search space, in TOML.")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings of every trial, in TOML.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting.")
 @setting_options("max_minutes")

@@ -1,4 +1,4 @@
-"""What came of a study: ``trials.csv``, ``trials.png``, and the table of the terminal."""
+"""Report a study: ``trials.csv``, ``trials.png``, and the table of the terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_report(study: Study) -> None:
             [trial.number, state(trial), dice(trial), round(seconds, 1), *values, reason]
         )
     data = text.getvalue().encode()
-    write_atomically(study.folder / "trials.csv", lambda file: file.write(data))
+    write_atomically(study.folder / "trials.csv", data)
     figure = draw(study.trials, study.space)
     path = study.folder / "trials.png"
     write_atomically(path, lambda file: figure.savefig(file, format="png"))

@@ -42,11 +42,6 @@ class Range:
         for value in self.choices or (self.low, self.high):
             Settings(**{self.name: value})
 
-    @property
-    def whole(self) -> bool:
-        """Say that the setting takes whole numbers."""
-        return isinstance(getattr(Settings, self.name), int)
-
     def holds(self, value: Any) -> bool:
         """Say whether the value is one of those searched."""
         return value in self.choices if self.choices else bool(self.low <= value <= self.high)
@@ -79,14 +74,13 @@ def read_space(path: Path | None, fixed: Mapping[str, Any]) -> tuple[Range, ...]
 
 def _range(name: str, table: Any) -> Range:
     check_name(name)
-    keys = set(table) if isinstance(table, dict) else set()
+    table = table if isinstance(table, dict) else {}
+    keys = set(table)
     if keys == {"choices"} and isinstance(table["choices"], list) and table["choices"]:
         return Range(name, choices=tuple(table["choices"]))
     if isinstance(getattr(Settings, name), str):
         raise SettingsError(f"[{name}] is a word; expected choices = [...]")
-    numbers = (
-        all(isinstance(table.get(key), int | float) for key in ("low", "high")) if keys else False
-    )
+    numbers = all(isinstance(table.get(key), int | float) for key in ("low", "high"))
     if not numbers or not keys <= {"low", "high", "log"}:
         raise SettingsError(
             f"[{name}]: expected choices = [...], or low and high, and log = true or not"

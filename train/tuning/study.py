@@ -26,7 +26,7 @@ STARTUP = 5
 
 
 class Study:
-    """Asks for trials and is told what came of them. One process at a time has it open.
+    """Asks for trials and is told their results. One process at a time has it open.
 
     The sampler's seed is the study's and the number of finished trials, so a study that was killed
     asks for the same settings again.
@@ -37,7 +37,7 @@ class Study:
         self.folder, self.space, self._seed = folder, space, seed
         (folder / TRIALS).mkdir(parents=True, exist_ok=True)
         self._study = optuna.create_study(
-            storage=_url(folder / DATABASE),
+            storage=URL.create("sqlite", database=str(folder / DATABASE)).render_as_string(),
             study_name=NAME,
             direction="maximize",
             load_if_exists=True,
@@ -62,11 +62,11 @@ class Study:
     @property
     def trials(self) -> list[FrozenTrial]:
         """Finished trials in the order of their numbers: complete, pruned or failed."""
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        ended = (TrialState.COMPLETE, TrialState.PRUNED)
         return [
             trial
-            for trial in self._study.get_trials(states=states)
-            if trial.state != TrialState.FAIL or REASON in trial.user_attrs
+            for trial in self._study.get_trials()
+            if trial.state in ended or REASON in trial.user_attrs
         ]
 
     @property
@@ -86,7 +86,7 @@ class Study:
         if not done and not self._study.get_trials(states=[TrialState.WAITING]):
             self._study.enqueue_trial(_as_they_are(self.space, settings))
         trial = self._study.ask()
-        return trial, {item.name: suggest(trial, item) for item in self.space}
+        return trial, {item.name: _suggest(trial, item) for item in self.space}
 
     def tell(self, trial: optuna.Trial, dice: float) -> None:
         """Keep a trial's Dice, and let ``best`` point to the best run."""
@@ -108,20 +108,15 @@ class Study:
         self._study.tell(trial, state=TrialState.FAIL)
 
 
-def suggest(trial: optuna.Trial, item: Range) -> Any:
+def _suggest(trial: optuna.Trial, item: Range) -> Any:
     """Return the value that a trial gives a setting."""
     if item.choices:
         return trial.suggest_categorical(item.name, item.choices)
-    if item.whole:
+    if isinstance(getattr(Settings, item.name), int):
         return trial.suggest_int(item.name, int(item.low), int(item.high), log=item.log)
     return trial.suggest_float(item.name, item.low, item.high, log=item.log)
 
 
 def _as_they_are(space: Sequence[Range], settings: Settings) -> dict[str, Any]:
-    values = {item.name: getattr(settings, item.name) for item in space}
-    return {item.name: values[item.name] for item in space if item.holds(values[item.name])}
-
-
-def _url(path: Path) -> str:
-    """Return the address of a database file, whatever signs its name has."""
-    return str(URL.create("sqlite", database=str(path)).render_as_string())
+    values = {item: getattr(settings, item.name) for item in space}
+    return {item.name: value for item, value in values.items() if item.holds(value)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from foveate.runtime.segment.run_lock import locked
 from foveate.train.calibration.image_dice import mean_dice_of
 from foveate.train.data.dataset import DataSet
 from foveate.train.fitting.schedule import share_of_seconds
-from foveate.train.runs.full_size_dice import validation_dice
+from foveate.train.runs.job import TrainingJob
+from foveate.train.runs.run import validation_dice
 from foveate.train.settings.settings import Settings
-from foveate.train.training import TrainRequest, train_on
+from foveate.train.training import train_on
 from foveate.train.tuning.report import write_report
 from foveate.train.tuning.space import Range
 from foveate.train.tuning.study import Study
@@ -81,7 +82,7 @@ def _try(study: Study, dataset: DataSet, plan: Plan) -> None:
     bar.log(f"Trial {trial.number} ({len(study.trials) + 1} of {plan.trials}): {said}")
     try:
         settings = Settings(**{**plan.fixed, **values})
-        train_on(dataset, settings, TrainRequest(out, watch=_Pruning(trial, settings)))
+        train_on(TrainingJob(dataset, settings, out, watch=_pruning(trial, settings)))
         dice = mean_dice_of(validation_dice(out, dataset))
     except optuna.TrialPruned:
         study.prune(trial)
@@ -94,23 +95,23 @@ def _try(study: Study, dataset: DataSet, plan: Plan) -> None:
         bar.log(f"Trial {trial.number}: validation Dice {dice:.4f} at the images' own size")
 
 
-class _Pruning:
-    """Watches a training and ends it when it does worse than the median of the earlier ones."""
+def _pruning(trial: optuna.Trial, settings: Settings) -> Callable[[str, Mapping[str, Any]], None]:
+    """Return what ends a training that does worse than the median of the earlier ones."""
+    last = -1
 
-    def __init__(self, trial: optuna.Trial, settings: Settings) -> None:
-        self._trial, self._settings = trial, settings
-        self._last = -1
-
-    def __call__(self, stage: str, row: Mapping[str, Any]) -> None:
+    def watch(stage: str, row: Mapping[str, Any]) -> None:
+        nonlocal last
         if stage not in ("stage1", "stage2"):
             return  # a fold's network only answers for stage 2's training
-        step = step_of(self._settings, stage, row)
-        if step == self._last:
+        step = step_of(settings, stage, row)
+        if step == last:
             return
-        self._last = step
-        self._trial.report(row["dice"], step)
-        if self._trial.should_prune():
+        last = step
+        trial.report(row["dice"], step)
+        if trial.should_prune():
             raise optuna.TrialPruned
+
+    return watch
 
 
 def step_of(settings: Settings, stage: str, row: Mapping[str, Any]) -> int:

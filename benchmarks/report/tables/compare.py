@@ -32,7 +32,7 @@ def methods_table(results: Mapping[str, Any]) -> Table:
     batch, rounds = results.get("batch", 1), results.get("rounds")
     columns = (
         *text_columns("method"), *number_columns("time", "p99", unit="ms"),
-        *number_columns("images/s", "against foveate", "Dice", "alarms", "disagreement"),
+        *number_columns("images/s", "ratio to foveate", "Dice", "alarms", "disagreement"),
     )  # fmt: skip
     counted = f" in {units.count(rounds, 'round')}" if isinstance(rounds, int) else ""
     notes: list[str | Cell] = [
@@ -77,7 +77,7 @@ def _parts(parts: Sequence[Mapping[str, Any]]) -> list[Table]:
     """Return what the time is made of; nothing for none."""
     columns = (
         *text_columns("part"), *number_columns("time", unit="ms"),
-        *number_columns("against foveate"),
+        *number_columns("ratio to foveate"),
     )  # fmt: skip
     rows = [
         [part["name"], units.figure(part["ms"]["median_ms"]), with_spread(part["ratio"])]

@@ -11,6 +11,7 @@ import torch
 
 from foveate.export.folding import folded, rounded_to_half
 from foveate.export.onnx_graph.cascade import OUTPUTS, cascade_model, stage_model
+from foveate.export.onnx_graph.lint import lint
 from foveate.runtime.agreement import dice
 from foveate.runtime.arrays import feed
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
@@ -98,16 +99,10 @@ def test_many_classes_and_boxes_smaller_than_the_crop(classes: int, least: int) 
     assert np.count_nonzero(found["mask"] != wanted.mask.numpy()) <= 0.001 * image.size
 
 
-CASES = [
-    (input_type, classes, kind, mode)
-    for input_type in ("uint8", "uint16")
-    for classes in (1, 2)
-    for kind in ("cascade", "opening 5", "single", "own size")
-    for mode in ("zscore", "constants")
-]
-
-
-@pytest.mark.parametrize(("input_type", "classes", "kind", "mode"), CASES)
+@pytest.mark.parametrize("kind", ["cascade", "opening 5", "single", "own size"])
+@pytest.mark.parametrize(
+    ("input_type", "classes", "mode"), [("uint8", 1, "constants"), ("uint16", 2, "zscore")]
+)
 def test_every_output_is_pytorchs(input_type: str, classes: int, kind: str, mode: str) -> None:
     single = kind in ("single", "own size")
     spec = small_spec(input_type, classes, single, mode)
@@ -120,6 +115,7 @@ def test_every_output_is_pytorchs(input_type: str, classes: int, kind: str, mode
     reference = TorchCascade(spec, stage1, stage2).eval()
     second = None if stage2 is None else folded(stage2)
     model = cascade_model(spec, folded(stage1), second, "fp32")
+    assert lint(model) == []
     rng = np.random.default_rng(0)
     differing = union = 0
     with OnnxRuntimeEngine(model.SerializeToString()) as engine:
@@ -139,7 +135,7 @@ def test_every_output_is_pytorchs(input_type: str, classes: int, kind: str, mode
     assert differing / union <= 0.001
 
 
-@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("index", [0, 1])
 def test_phantoms_give_pytorchs_masks(index: int) -> None:
     item = phantom(PhantomSettings(4, 0, seed=77), index)
     spec = small_spec(str(item.image.dtype))
@@ -160,13 +156,7 @@ def test_names_types_and_operator_set_are_the_contracts() -> None:
     networks = folded(random_network(1, 3, 0)), folded(random_network(2, 3, 1))
     model = cascade_model(spec, *networks, "fp16")
     assert [item.version for item in model.opset_import] == [18]
-    assert [item.name for item in model.graph.output] == [
-        "mask",
-        "box",
-        "score",
-        "coarse",
-        "refined",
-    ]
+    assert [item.name for item in model.graph.output] == list(OUTPUTS)
     shape = model.graph.input[0].type.tensor_type.shape.dim
     assert [item.dim_param or item.dim_value for item in shape] == ["N", "H", "W", 2]
     inner = {name for node in model.graph.node for name in node.output}
@@ -190,6 +180,7 @@ def test_the_fp16_graph_is_close_to_fp32() -> None:
     found = []
     for precision in ("fp32", "fp16"):
         model = cascade_model(spec, *networks, precision)
+        assert lint(model) == []
         with OnnxRuntimeEngine(model.SerializeToString()) as engine:
             found.append(engine.run({"image": image}, ("coarse",))["coarse"])
     assert 0 < np.abs(found[0] - found[1]).max() < 0.02

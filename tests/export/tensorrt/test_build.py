@@ -17,7 +17,7 @@ from click.testing import Result
 
 from foveate.export.folding import folded
 from foveate.export.onnx_graph.cascade import cascade_model
-from foveate.export.tensorrt.build import build_plan, check_options
+from foveate.export.tensorrt.build import _config, build_plan, check_options
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.cuda.pycuda_device import gpu
 from foveate.runtime.engines.cuda.query import Gpu
@@ -28,10 +28,26 @@ from foveate.runtime.engines.tensorrt.toolkit import Toolkit, toolkit
 from foveate.runtime.errors import EngineError, GraphError, SettingsError
 from tests.conftest import run
 from tests.drawing import random_network, small_spec, tiled
+from tests.networks import exported, trained_cascade
 
 ROOT = Path(__file__).parents[3]
 SMALL = ("--batch", "1,2,4", "--size", "160x160,64x200")
 OPTIONS = BuildOptions(((160, 160), (64, 200)), (1, 2, 4))
+SLOW = pytest.mark.slow
+SMALL_BINARY, WIDE = small_spec(), small_spec("uint16", 2)
+KINDS = {
+    "box, fp32": (SMALL_BINARY, "fp32"),
+    "box of 16 bits, two classes, fp16": (WIDE, "fp16"),
+    "own size, fp16": (replace(small_spec(single=True), pad_multiple=4), "fp16"),
+}
+MORE_KINDS = {
+    "box, fp16": (SMALL_BINARY, "fp16"),
+    "box of 16 bits, two classes, fp32": (WIDE, "fp32"),
+    "tiles, two classes, fp16": (tiled(WIDE, 3, 0.25), "fp16"),
+    "tiles, fp32": (tiled(SMALL_BINARY, 3, 0.25), "fp32"),
+    "all tiles, fp32": (tiled(SMALL_BINARY, 0, 0.5), "fp32"),
+    "all tiles, two classes, fp16": (tiled(WIDE, 0, 0.5), "fp16"),
+}
 
 
 @pytest.fixture
@@ -47,21 +63,26 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlanCache:
     return PlanCache(tmp_path / "cache" / "plans")
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of one network at the image's own size: its plans are built in half a second."""
+    spec = KINDS["own size, fp16"][0]
+    out = tmp_path_factory.mktemp("small") / "small.bundle"
+    return exported("unet", trained_cascade(spec, "unet"), out, "fp32", "fp16")
+
+
 def build(bundle: Path, *more: object) -> Result:
     result = run("build", bundle, *SMALL, *more)
     assert result.exception is None, result.output
     return result
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("classes", [1, 2])
-@pytest.mark.parametrize("input_type", ["uint8", "uint16"])
-def test_every_kind_of_cascade_becomes_a_plan(
-    rtx: Toolkit, tmp_path: Path, precision: str, classes: int, input_type: str
-) -> None:
-    spec = small_spec(input_type, classes)
+@pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(k, marks=SLOW) for k in MORE_KINDS)])
+def test_every_kind_of_cascade_becomes_a_plan(rtx: Toolkit, tmp_path: Path, kind: str) -> None:
+    spec, precision = {**KINDS, **MORE_KINDS}[kind]
     networks = [folded(random_network(n, spec.channels, n)) for n in (1, 2)]
-    graph = cascade_model(spec, networks[0], networks[1], precision).SerializeToString()
+    stage2 = None if spec.stage2 is None else networks[1]
+    graph = cascade_model(spec, networks[0], stage2, precision).SerializeToString()
     phases: list[str] = []
     log = tmp_path / "build.log"
     plan = build_plan(rtx, graph, OPTIONS, log, lambda phase, done, total: phases.append(phase))
@@ -69,61 +90,41 @@ def test_every_kind_of_cascade_becomes_a_plan(
     assert "ERROR" not in log.read_text().replace("INTERNAL_ERROR: Thread context", "")
 
 
-@pytest.mark.parametrize(("tiles", "overlap"), [(3, 0.25), (0, 0.5)])
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_tiles_become_a_plan(
-    rtx: Toolkit, tmp_path: Path, precision: str, tiles: int, overlap: float
-) -> None:
-    kind, classes = ("uint16", 2) if precision == "fp16" else ("uint8", 1)
-    spec = tiled(small_spec(kind, classes), tiles, overlap)
-    networks = [folded(random_network(n, spec.channels, n)) for n in (1, 2)]
-    graph = cascade_model(spec, networks[0], networks[1], precision).SerializeToString()
-    log = tmp_path / "build.log"
-    assert len(build_plan(rtx, graph, OPTIONS, log, lambda *step: None)) > 100_000
-    assert "ERROR" not in log.read_text().replace("INTERNAL_ERROR: Thread context", "")
-
-
-def test_a_network_at_the_images_own_size_becomes_a_plan(rtx: Toolkit, tmp_path: Path) -> None:
-    spec = replace(small_spec(single=True), pad_multiple=4)
-    graph = cascade_model(spec, folded(random_network(1, 1, 1)), None, "fp16").SerializeToString()
-    assert build_plan(rtx, graph, OPTIONS, tmp_path / "log", lambda *step: None)
-
-
 def test_a_miss_builds_a_hit_does_not_and_a_changed_graph_misses(
-    rtx: Toolkit, cache: PlanCache, bundle: Path, tmp_path: Path
+    rtx: Toolkit, cache: PlanCache, small: Path
 ) -> None:
-    assert "Built by TensorRT-RTX" in build(bundle).output
+    assert "Built by TensorRT-RTX" in build(small).output
     (record,) = cache.records()
     log = cache.path(record.key, ".log").read_text()
     assert "Engine generation completed" in log
-    assert "In the cache already" in build(bundle).output
-    assert "Built by" in build(bundle, "--precision", "fp32").output
-    assert "Built by" in build(bundle, "--target", "sm86").output
+    assert "In the cache already" in build(small).output
+    assert "Built by" in build(small, "--precision", "fp32").output
+    assert "Built by" in build(small, "--target", "sm86").output
     assert len(cache.records()) == 3
     assert run("build", "--verify").return_value == 0
 
 
 def test_a_plan_is_found_for_the_shapes_it_was_built_for(
-    rtx: Toolkit, cache: PlanCache, bundle: Path
+    rtx: Toolkit, cache: PlanCache, small: Path
 ) -> None:
-    build(bundle)
-    graph = open_bundle(bundle).graph_sha256("fp16")
-    wanted = PlanQuery("tensorrt_rtx", rtx.version, Gpu("any", "sm89"), str(bundle), "fp16", graph)
+    build(small)
+    graph = open_bundle(small).graph_sha256("fp16")
+    wanted = PlanQuery("tensorrt_rtx", rtx.version, Gpu("any", "sm89"), str(small), "fp16", graph)
     record = find(cache, wanted, (4, 100, 200))
-    assert len(cache.read(record, str(bundle))) == record.plan_bytes
+    assert len(cache.read(record, str(small))) == record.plan_bytes
 
 
 def test_a_damaged_plan_is_told_and_built_again(
-    rtx: Toolkit, cache: PlanCache, bundle: Path
+    rtx: Toolkit, cache: PlanCache, small: Path
 ) -> None:
-    build(bundle)
+    build(small)
     (record,) = cache.records()
     path = cache.path(record.key, ".plan")
     path.write_bytes(path.read_bytes()[:-1])
     verified = run("build", "--verify")
     assert verified.return_value == 1 and "does not match its record" in verified.output
     with pytest.raises(EngineError) as refused:
-        cache.read(record, str(bundle))
+        cache.read(record, str(small))
     line = str(refused.value).split("Rebuild it: foveate ")[1]
     assert run(*line.split()).exception is None
     assert run("build", "--verify").return_value == 0
@@ -132,14 +133,14 @@ def test_a_damaged_plan_is_told_and_built_again(
 def test_a_plan_goes_out_and_comes_in(
     rtx: Toolkit,
     cache: PlanCache,
-    bundle: Path,
+    small: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    build(bundle, "--out", tmp_path / "out.plan", "--target", "sm120,sm86")
+    build(small, "--out", tmp_path / "out.plan", "--target", "sm120,sm86")
     monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path / "elsewhere"))
     assert "sm86, sm120" in run("build", "--import", tmp_path / "out.plan").output
-    assert "In the cache already" in build(bundle, "--target", "sm86,sm120").output
+    assert "In the cache already" in build(small, "--target", "sm86,sm120").output
     assert "1 in " in run("build", "--list").output
     assert "0 files removed, 1 plans kept" in run("build", "--prune").output
 
@@ -163,9 +164,9 @@ def test_a_graph_that_is_refused_keeps_its_log(
     ],
 )
 def test_what_rtx_does_not_have_is_refused(
-    rtx: Toolkit, cache: PlanCache, bundle: Path, option: str, said: str
+    rtx: Toolkit, cache: PlanCache, small: Path, option: str, said: str
 ) -> None:
-    result = run("build", bundle, *SMALL, option)
+    result = run("build", small, *SMALL, option)
     assert isinstance(result.exception, SettingsError) and said in str(result.exception)
 
 
@@ -183,18 +184,16 @@ def test_without_tensorrt_the_install_lines_are_said(monkeypatch: pytest.MonkeyP
 
 
 def test_a_build_for_the_gpu_at_hand_asks_for_it(
-    rtx: Toolkit, cache: PlanCache, bundle: Path, monkeypatch: pytest.MonkeyPatch
+    rtx: Toolkit, cache: PlanCache, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pycuda", None)
-    result = run("build", bundle, *SMALL, "--target", "current")
+    result = run("build", small, *SMALL, "--target", "current")
     assert isinstance(result.exception, EngineError)
     assert "it needs the NVIDIA driver, and pip install 'foveate[cuda]'" in str(result.exception)
     assert cache.records() == []
 
 
 def test_the_gpu_at_hand_is_a_target_that_goes_alone(rtx: Toolkit, tmp_path: Path) -> None:
-    from foveate.export.tensorrt.build import _config
-
     current = rtx.module.ComputeCapability.CURRENT
     builder = rtx.module.Builder(rtx.module.Logger(rtx.module.Logger.INTERNAL_ERROR))
     config = _config(rtx, builder, replace(OPTIONS, targets=("current",)), tmp_path / "log")
@@ -207,8 +206,6 @@ def test_plans_leave_memory_to_the_user_so_that_graphs_can_be_captured(
     rtx: Toolkit, tmp_path: Path
 ) -> None:
     """That such plans build is held by every other test here; older versions have no such flag."""
-    from foveate.export.tensorrt.build import _config
-
     flags = rtx.module.BuilderFlag
     builder = rtx.module.Builder(rtx.module.Logger(rtx.module.Logger.ERROR))
     config = _config(rtx, builder, OPTIONS, tmp_path / "log")
@@ -222,8 +219,6 @@ def test_plans_leave_memory_to_the_user_so_that_graphs_can_be_captured(
 
 
 def test_tf32_is_off_unless_asked_for(rtx: Toolkit) -> None:
-    from foveate.export.tensorrt.build import _config
-
     builder = rtx.module.Builder(rtx.module.Logger(rtx.module.Logger.ERROR))
     for tf32 in (False, True):
         options = BuildOptions(((64, 64),), tf32=tf32, workspace_mb=64, targets=("sm86", "sm89"))
@@ -237,8 +232,6 @@ def test_tf32_is_off_unless_asked_for(rtx: Toolkit) -> None:
 @pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning")
 def test_the_options_of_the_full_tensorrt_set_what_they_say(rtx: Toolkit, tmp_path: Path) -> None:
     """Over the bindings of TensorRT-RTX, which have the same names; nothing is built."""
-    from foveate.export.tensorrt.build import _config
-
     trt = rtx.module
     full = Toolkit("tensorrt", "11.4.0", trt)
     builder = trt.Builder(trt.Logger(trt.Logger.INTERNAL_ERROR))
@@ -277,9 +270,9 @@ def started(bundle: Path, cache: PlanCache) -> subprocess.Popen[str]:
     )
 
 
-def test_two_processes_build_one_plan(rtx: Toolkit, cache: PlanCache, bundle: Path) -> None:
+def test_two_processes_build_one_plan(rtx: Toolkit, cache: PlanCache, small: Path) -> None:
     said = [
-        process.communicate(timeout=300)[0] for process in [started(bundle, cache) for _ in "12"]
+        process.communicate(timeout=300)[0] for process in [started(small, cache) for _ in "12"]
     ]
     assert sorted(text.count("Built by") for text in said) == [0, 1], said
     assert sum("In the cache already" in text for text in said) == 1
@@ -288,7 +281,7 @@ def test_two_processes_build_one_plan(rtx: Toolkit, cache: PlanCache, bundle: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_build_that_is_stopped_leaves_no_plan(
-    rtx: Toolkit, cache: PlanCache, bundle: Path, number: signal.Signals
+    rtx: Toolkit, cache: PlanCache, bundle: Path, small: Path, number: signal.Signals
 ) -> None:
     process = started(bundle, cache)
     while not (cache.folder / "cache.lock").exists():
@@ -298,9 +291,10 @@ def test_a_build_that_is_stopped_leaves_no_plan(
     _, errors = process.communicate(timeout=300)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130), errors
     assert cache.records() == []
-    assert "Built by" in build(bundle).output
+    assert "Built by" in build(small).output
 
 
+@SLOW
 @pytest.mark.parametrize("name", ["benchmarks/demo_bundle", "examples/usgra", "examples/bsdata"])
 def test_the_shipped_bundles_become_plans(
     rtx: Toolkit, cache: PlanCache, tmp_path: Path, name: str

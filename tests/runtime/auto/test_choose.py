@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,30 +148,12 @@ def test_what_is_named_is_taken_as_it_is(opened: Bundle, cache: PlanCache) -> No
     assert choose(opened, precision="fp16").label == "onnxruntime fp16"
 
 
-def test_tf32_is_not_a_precision_of_a_cpu(bundle: Path) -> None:
-    with pytest.raises(EngineError, match="tf32 is a precision of the tensorrt engine; onnxrun"):
-        Cascade.load(bundle, "onnxruntime", "tf32")
-
-
 def test_bf16_is_openvinos_alone(bundle: Path, opened: Bundle) -> None:
     assert choose(opened, precision="bf16").label == "openvino bf16"
     assert choose(opened, "openvino").label == "openvino fp32"
     for engine in ("onnxruntime", "tensorrt"):
         with pytest.raises(EngineError, match=f"bf16 is a precision of the openvino.*{engine} has"):
             Cascade.load(bundle, engine, "bf16")
-
-
-def test_info_and_segment_say_what_was_chosen_and_why(
-    bundle: Path, data: Path, cache: PlanCache, tmp_path: Path
-) -> None:
-    why = f"run this once on an idle machine: foveate info {bundle}"
-    image = next((data / "images").iterdir())
-    done = run("segment", bundle, image, "--out", tmp_path / "masks", "--json")
-    summary = json.loads(done.output)
-    assert (summary["engine"], summary["precision"]) == ("onnxruntime", "fp32")
-    assert summary["engines"] == {"onnxruntime fp32": 1} and summary["why"].endswith(why)
-    said = run("info", bundle).output.splitlines()
-    assert any(line.startswith("auto: ") for line in said)
 
 
 def test_info_lists_the_plans_of_the_bundle(bundle: Path, opened: Bundle, cache: PlanCache) -> None:

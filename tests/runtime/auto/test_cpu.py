@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.runtime.auto.choose import choose
 from foveate.runtime.auto.cpu import CpuChoice, Speeds, choose_on_cpu, fastest
 from foveate.runtime.auto.cpu_candidates import Candidate, cpu_candidates
 from foveate.runtime.auto.parity_records import EngineParity, parity_path, write_engine_parity
@@ -114,12 +113,8 @@ def test_a_record_that_does_not_hold_admits_nothing(opened: Bundle, proof: Engin
     assert "differ too much: " in cpu_candidates(opened, HERE).left_out["openvino bf16"]
     write_engine_parity(parity_path(opened, HERE, "openvino", "fp32"), proof)
     assert labels(opened) == ["onnxruntime fp32"]
-
-
-def test_a_changed_record_is_not_believed(opened: Bundle) -> None:
     path = parity_path(opened, HERE, "openvino", "bf16")
-    write_engine_parity(path, replace(HELD, held=False))
-    path.write_text(path.read_text().replace('"held": false', '"held": true'))
+    path.write_text(path.read_text().replace('"PyTorch fp32"', '"another"'))
     reason = cpu_candidates(opened, HERE).left_out["openvino bf16"]
     assert "does not match its own parity_sha256" in reason and "measure again: " in reason
 
@@ -190,15 +185,6 @@ def test_it_is_timed_once_for_each_number_of_threads(opened: Bundle) -> None:
     assert chosen(Speeds(2, many_machines=True)).candidate == ORT
 
 
-def test_what_is_newly_allowed_is_timed_too(opened: Bundle) -> None:
-    timer = Timer({ORT.label: 100.0, OV.label: 80.0, OV_BF16.label: 40.0})
-    assert choose_on_cpu(opened, "", Speeds(2, timer), HERE).candidate == OV
-    write_engine_parity(parity_path(opened, HERE, "openvino", "bf16"), HELD)
-    assert choose_on_cpu(opened, "", Speeds(2), HERE).candidate == ORT
-    assert choose_on_cpu(opened, "", Speeds(2, timer), HERE).candidate == OV_BF16
-    assert choose_on_cpu(opened, "fp32", Speeds(2), HERE).candidate == OV
-
-
 @pytest.mark.parametrize("change", [('": 50.0', '": 500.0'), ("{", "")])
 def test_damaged_times_are_measured_anew(
     opened: Bundle, change: tuple[str, str], caplog: pytest.LogCaptureFixture
@@ -218,13 +204,6 @@ def test_times_that_cannot_be_kept_stop_nothing(opened: Bundle, cache: Path) -> 
     cache.write_text("a file where the folder should be")
     timer = Timer({ORT.label: 100.0, OV.label: 50.0})
     assert choose_on_cpu(opened, "", Speeds(2, timer), HERE).candidate == OV
-
-
-def test_real_engines_are_timed_and_what_fails_is_named(opened: Bundle) -> None:
-    absent = Candidate("onnxruntime", "int8")
-    times = time_candidates(opened, (ORT, absent), 1)
-    assert set(times.ms) == {ORT.label} and times.ms[ORT.label] > 0 and times.rounds >= 3
-    assert "has no int8 graph" in times.failed[absent.label]
 
 
 @pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="no load average on this system")
@@ -267,15 +246,6 @@ def test_the_cascade_and_segment_go_by_the_times_kept(thresholds: Path, tmp_path
     share = json.loads(run(*arguments, "--shard", "1/1").output)
     assert share["engine"] == "onnxruntime" and "several machines" in share["why"]
     assert "engine openvino fp32: timed on this machine" in run(*arguments[:-1]).output
-
-
-def test_what_is_named_is_not_timed(opened: Bundle) -> None:
-    timer = Timer({})
-    speeds = Speeds(1, timer)
-    assert choose(opened, "openvino", speeds=speeds).label == "openvino fp32"
-    assert choose(opened, precision="bf16", speeds=speeds).label == "openvino bf16"
-    assert choose(opened, "onnxruntime", "fp32", speeds).label == "onnxruntime fp32"
-    assert timer.asked == []
 
 
 def test_the_processor_is_read_from_the_system(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +12,11 @@ import pytest
 from onnx import AttributeProto, TensorProto, helper
 
 from foveate.runtime.bundle.graph_safety import graph_problem
-from tests.runtime.bundle.tampering_signed import external, message, varint
 
-GRAPH = "cascade.fp32.onnx"
+
+@pytest.fixture
+def graph(thresholds: Path) -> bytes:
+    return (thresholds / "cascade.fp32.onnx").read_bytes()
 
 
 def outside(location: bool = True) -> TensorProto:
@@ -56,39 +58,59 @@ def in_training(model: onnx.ModelProto, tensor: TensorProto) -> None:
 PLACES = [in_attribute, in_list, in_branch, in_sparse, in_function, in_training]
 
 
-@pytest.mark.parametrize("location", [True, False])
 @pytest.mark.parametrize("put", PLACES)
 def test_every_place_is_looked_at(
-    bundle: Path, put: Callable[[onnx.ModelProto, TensorProto], None], location: bool
+    graph: bytes, put: Callable[[onnx.ModelProto, TensorProto], None]
 ) -> None:
-    model = onnx.load_from_string((bundle / GRAPH).read_bytes())
-    put(model, outside(location))
-    assert "external data" in graph_problem(model.SerializeToString())
+    for location in (True, False):
+        model = onnx.load_from_string(graph)
+        put(model, outside(location))
+        assert "external data" in graph_problem(model.SerializeToString())
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_every_encoding_is_read(bundle: Path, tmp_path: Path, seed: int) -> None:
+def varint(value: int, padding: int = 0) -> bytes:
+    """Return a protobuf varint, not the shortest when ``padding`` is not 0."""
+    groups = []
+    while value or not groups:
+        groups.append(value & 0x7F)
+        value >>= 7
+    groups += [0] * padding
+    return bytes([item | 0x80 for item in groups[:-1]] + groups[-1:])
+
+
+def message(number: int, content: bytes, padding: int = 0) -> bytes:
+    return varint(number << 3 | 2, padding % 3) + varint(len(content), padding) + content
+
+
+@pytest.mark.parametrize("padding", range(4))
+def test_every_encoding_is_read(graph: bytes, tmp_path: Path, padding: int) -> None:
     """Lengths and numbers that are longer than they need be; onnx reads these bytes alike."""
-    folder = Path(shutil.copytree(bundle, tmp_path / "b"))
-    external(folder, np.random.default_rng(seed))
-    data = (folder / GRAPH).read_bytes()
-    read = onnx.load_from_string(data).graph.initializer
-    assert any(tensor.external_data for tensor in read)
-    assert "external data" in graph_problem(data)
+    model = onnx.load_from_string(graph)
+    tensor = next(item for item in model.graph.initializer if item.name.startswith("stage1"))
+    entries = [message(1, b"location", padding), message(2, os.fsencode(tmp_path), padding)]
+    where = varint(14 << 3, padding % 3) + varint(1, padding)
+    made = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+    model.graph.initializer.remove(tensor)
+    for entry in (entries, entries[::-1]):
+        body = made.SerializeToString() + message(13, b"".join(entry), padding) + where
+        inner = message(7, message(5, body, padding), padding)
+        data = model.SerializeToString() + inner
+        assert any(t.external_data for t in onnx.load_from_string(data).graph.initializer)
+        assert "external data" in graph_problem(data)
 
 
 def test_a_deep_nest_of_graphs_is_refused() -> None:
-    graph = helper.make_graph([], "inner", [], [])
+    nest = helper.make_graph([], "inner", [], [])
     for _ in range(24):
-        node = helper.make_node("If", ["c"], ["y"], then_branch=graph)
-        graph = helper.make_graph([node], "outer", [], [])
-    data = onnx.ModelProto(graph=graph).SerializeToString()
+        node = helper.make_node("If", ["c"], ["y"], then_branch=nest)
+        nest = helper.make_graph([node], "outer", [], [])
+    data = onnx.ModelProto(graph=nest).SerializeToString()
     assert graph_problem(data) == "is not an ONNX file, or is damaged"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_our_graphs_are_sound(bundle: Path, precision: str) -> None:
-    assert graph_problem((bundle / f"cascade.{precision}.onnx").read_bytes()) == ""
+def test_our_graphs_are_sound(bundle: Path) -> None:
+    for path in bundle.glob("*.onnx"):
+        assert graph_problem(path.read_bytes()) == ""
 
 
 def raw(data_type: int, content: bytes) -> TensorProto:
@@ -108,15 +130,11 @@ NOT_FINITE = {
 }
 
 
-@pytest.mark.parametrize("put", [in_attribute, in_list, in_branch, in_sparse, in_function])
 @pytest.mark.parametrize("tensor", NOT_FINITE.values(), ids=NOT_FINITE)
-def test_numbers_that_are_not_finite_or_not_ours(
-    bundle: Path, put: Callable[[onnx.ModelProto, TensorProto], None], tensor: TensorProto
-) -> None:
-    model = onnx.load_from_string((bundle / GRAPH).read_bytes())
-    put(model, tensor)
-    told = graph_problem(model.SerializeToString())
-    assert told in (
+def test_numbers_that_are_not_finite_or_not_ours(graph: bytes, tensor: TensorProto) -> None:
+    model = onnx.load_from_string(graph)
+    in_attribute(model, tensor)
+    assert graph_problem(model.SerializeToString()) in (
         "has weights that are not finite",
         "has numbers listed as integers; expected what foveate export writes",
         f"has numbers of the ONNX type {tensor.data_type}; expected what foveate export writes",
@@ -124,36 +142,29 @@ def test_numbers_that_are_not_finite_or_not_ours(
 
 
 @pytest.mark.parametrize("attribute", [{"value_float": NAN}, {"value_floats": [1.0, INFINITY]}])
-def test_attributes_that_are_not_finite(bundle: Path, attribute: dict[str, object]) -> None:
-    model = onnx.load_from_string((bundle / GRAPH).read_bytes())
+def test_attributes_that_are_not_finite(graph: bytes, attribute: dict[str, object]) -> None:
+    model = onnx.load_from_string(graph)
     model.graph.node.append(helper.make_node("Constant", [], ["c"], **attribute))  # type: ignore[arg-type]
     assert graph_problem(model.SerializeToString()) == "has attributes that are not finite"
 
 
-def test_a_type_that_protobuf_cuts_to_float(bundle: Path) -> None:
+def test_a_type_that_protobuf_cuts_to_float(graph: bytes) -> None:
     """Of a number of 64 bits protobuf keeps 32: 2**32 + 1 is the type 1."""
-    body = varint(2 << 3) + varint(2**32 + 1) + message(9, np.float32(NAN).tobytes(), 0)
+    body = varint(2 << 3) + varint(2**32 + 1) + message(9, np.float32(NAN).tobytes())
     assert TensorProto.FromString(body).data_type == TensorProto.FLOAT
-    data = (bundle / GRAPH).read_bytes() + message(7, message(5, body, 0), 0)
+    data = graph + message(7, message(5, body))
     assert graph_problem(data) == "has weights that are not finite"
 
 
-def test_a_tensor_in_two_parts(bundle: Path) -> None:
+def test_a_tensor_in_two_parts(graph: bytes) -> None:
     """Protobuf merges them: the type of one, the numbers of the other."""
-    parts = [varint(2 << 3) + b"\1", message(9, np.float32(NAN).tobytes(), 0)]
-    attribute = message(1, b"value", 0) + b"".join(message(5, part, 0) for part in parts)
+    parts = [varint(2 << 3) + b"\1", message(9, np.float32(NAN).tobytes())]
+    attribute = message(1, b"value") + b"".join(message(5, part) for part in parts)
     merged = AttributeProto.FromString(attribute).t
     assert merged.data_type == TensorProto.FLOAT and len(merged.raw_data) == 4
-    node = message(4, b"Constant", 0) + message(5, attribute, 0)
-    data = (bundle / GRAPH).read_bytes() + message(7, message(1, node, 0), 0)
+    node = message(4, b"Constant") + message(5, attribute)
+    data = graph + message(7, message(1, node))
     assert graph_problem(data) == "is not an ONNX file, or is damaged"
-
-
-@pytest.mark.parametrize("graphs", [[], [helper.make_graph([], "empty", [], [])]])
-def test_a_file_without_nodes(graphs: list[onnx.GraphProto]) -> None:
-    data = onnx.ModelProto(ir_version=8).SerializeToString()
-    data += b"".join(message(7, graph.SerializeToString(), 0) for graph in graphs)
-    assert "has no ONNX graph, or an empty one" in graph_problem(data)
 
 
 def test_half_precision_that_is_not_finite(bundle: Path) -> None:

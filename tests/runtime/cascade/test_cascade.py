@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 
 from foveate.runtime import Cascade
 from foveate.runtime.arrays import as_input_type
-from foveate.runtime.errors import EngineError, ImageError
+from foveate.runtime.errors import ImageError
 
 SIZES = [(64, 64), (40, 90), (64, 64), (1, 30), (130, 7), (40, 90)]
 
@@ -85,14 +84,6 @@ def test_a_source_that_fails_loses_none_of_the_results_before(cascade: Cascade) 
     assert shapes == [(4, 4), (5, 5)]
 
 
-def test_threads_get_the_same_masks(cascade: Cascade, images: list[npt.NDArray[np.uint8]]) -> None:
-    wanted = [cascade(image).mask for image in images]
-    with ThreadPoolExecutor(4) as pool:
-        for _ in range(5):
-            for mask, result in zip(wanted, pool.map(cascade, images), strict=True):
-                np.testing.assert_array_equal(result.mask, mask)
-
-
 def test_the_two_types_are_converted_by_the_rule() -> None:
     grey = np.arange(256, dtype=np.uint8)[None]
     wide = as_input_type(grey, "uint16")
@@ -108,33 +99,3 @@ def test_an_8_bit_image_and_its_16_bit_twin_give_one_mask(
     for image in images:
         twin = image.astype(np.uint16) * 257
         np.testing.assert_array_equal(cascade(image).mask, cascade(twin).mask)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        np.zeros((4, 4, 3), np.uint8),
-        np.zeros((0, 4), np.uint8),
-        np.zeros((4, 4), np.float32),
-        np.zeros((4, 4), np.int16),
-        [[1, 2]],
-    ],
-)
-def test_wrong_input_is_named(cascade: Cascade, wrong: npt.NDArray[np.uint8]) -> None:
-    with pytest.raises(ImageError, match="expected"):
-        cascade(wrong)
-
-
-def test_a_closed_cascade_says_so(bundle: Path) -> None:
-    with Cascade.load(bundle) as cascade:
-        pass
-    cascade.close()
-    with pytest.raises(EngineError, match="has been closed"):
-        cascade(np.zeros((4, 4), np.uint8))
-
-
-def test_engines_that_are_not_there_are_named(bundle: Path) -> None:
-    with pytest.raises(EngineError, match='no engine "abacus"; this version has onnxruntime'):
-        Cascade.load(bundle, engine="abacus")
-    with pytest.raises(EngineError, match="no fp16 arithmetic on a CPU"):
-        Cascade.load(bundle, precision="fp16")

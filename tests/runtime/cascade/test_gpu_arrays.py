@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.errors import ImageError
 from foveate.runtime.foreign_arrays import as_image
@@ -44,20 +43,20 @@ def done(place: PlannedPlace, what: str) -> int:
 def test_an_image_and_its_mask_on_the_gpu_make_no_trip_to_the_host(place: PlannedPlace) -> None:
     image = spotted(90, 70)
     with place.cascade() as cascade:
-        wanted = cascade(image).mask
+        expected = cascade(image).mask
         trips = {what: done(place, what) for what in ("h2d", "d2h")}
         given = FakeGpuArray(place.device, image, None)
         out = FakeGpuArray(place.device, np.full_like(image, 9), None)
         result = cascade(given, out=out)
-        assert result.mask is out and wanted.any()  # type: ignore[comparison-overlap]
-        np.testing.assert_array_equal(out.on_host(), wanted)
+        assert result.mask is out and expected.any()  # type: ignore[comparison-overlap]
+        np.testing.assert_array_equal(out.on_host(), expected)
         assert done(place, "h2d") == trips["h2d"] and done(place, "d2d") == 2
         assert done(place, "d2h") == trips["d2h"] + 1  # box and score
-        np.testing.assert_array_equal(cascade(given).mask, wanted)
-        np.testing.assert_array_equal(cascade.submit(given).result().mask, wanted)
+        np.testing.assert_array_equal(cascade(given).mask, expected)
+        np.testing.assert_array_equal(cascade.submit(given).result().mask, expected)
         for result in cascade.batch([given, image, given]):
-            np.testing.assert_array_equal(result.mask, wanted)
-        np.testing.assert_array_equal(cascade(image, out=out).mask.on_host(), wanted)  # type: ignore[attr-defined]
+            np.testing.assert_array_equal(result.mask, expected)
+        np.testing.assert_array_equal(cascade(image, out=out).mask.on_host(), expected)  # type: ignore[attr-defined]
     given.free()
     out.free()
 
@@ -65,7 +64,7 @@ def test_an_image_and_its_mask_on_the_gpu_make_no_trip_to_the_host(place: Planne
 def test_a_run_waits_for_the_stream_that_makes_its_image(place: PlannedPlace) -> None:
     image = spotted(60, 60)
     with place.cascade() as cascade:
-        wanted = cascade(image).mask
+        expected = cascade(image).mask
         with place.device.current():
             theirs = place.device.stream()
             late = FakeGpuArray(place.device, np.zeros_like(image), theirs.handle)
@@ -77,7 +76,7 @@ def test_a_run_waits_for_the_stream_that_makes_its_image(place: PlannedPlace) ->
             for _ in range(50):
                 theirs.put("kernel", lambda: None)
             theirs.put("kernel", write)
-        np.testing.assert_array_equal(cascade(late).mask, wanted)
+        np.testing.assert_array_equal(cascade(late).mask, expected)
         with place.device.current():
             theirs.close()
     late.free()
@@ -104,25 +103,7 @@ class Described:
         self.__cuda_array_interface__ = data | more
 
 
-class WithGradient:
-    """A tensor of PyTorch on a GPU that requires grad."""
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, object]:
-        raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.")
-
-
-class OnlyDlpack:
-    """An array on a CUDA GPU without the other interface."""
-
-    def __dlpack__(self, **options: object) -> object:
-        raise AssertionError("not asked for")
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return (2, 0)
-
-
-def test_what_cannot_be_taken_on_the_gpu_is_named(place: PlannedPlace, thresholds: Path) -> None:
+def test_what_cannot_be_taken_on_the_gpu_is_named(place: PlannedPlace) -> None:
     wide = FakeGpuArray(place.device, np.zeros((40, 40), np.uint16), None)
     flat = FakeGpuArray(place.device, np.zeros(1600, np.uint8), None)
     fine = FakeGpuArray(place.device, np.zeros((40, 40), np.uint8), None)
@@ -141,36 +122,11 @@ def test_what_cannot_be_taken_on_the_gpu_is_named(place: PlannedPlace, threshold
         (Described((8, 8), strides=(1, 8)), "has strides"),
         (Described(version=4), "version 4 of __cuda_array_interface__; expected 3 or older"),
         (Described(mask=Described()), "has a mask of valid elements"),
-        (WithGradient(), r"expected an array without a gradient: tensor.detach\(\)"),
     ):
         with pytest.raises(ImageError, match=said):
             as_image(array)  # type: ignore[arg-type]  # it has no interface
-    with pytest.raises(ImageError, match="has no __cuda_array_interface__"):
-        as_image(OnlyDlpack())
-    with Cascade.load(thresholds, "onnxruntime", threads=1) as cpu:
-        for image, out in ((fine, None), (np.zeros((40, 40), np.uint8), fine)):
-            with pytest.raises(ImageError, match="onnxruntime fp32 works on the host's"):
-                cpu(image, out=out)
     for array in (wide, flat, fine):
         array.free()
-
-
-def test_strides_of_a_side_of_one_pixel_may_be_any() -> None:
-    for shape, strides in (((1, 8), (999, 1)), ((8, 1), (1, 999)), ((1, 1), (7, 7))):
-        assert as_image(Described(shape, strides=strides)).shape == shape  # type: ignore[arg-type]
-
-
-def test_a_read_only_mask_is_refused(place: PlannedPlace) -> None:
-    image = np.zeros((40, 40), np.uint8)
-    given, out = (FakeGpuArray(place.device, image, None) for _ in range(2))
-    for array in (given, out):
-        array.changed["data"] = (array.address, True)
-    with place.cascade() as cascade:
-        with pytest.raises(ImageError, match="out is a read-only array on the GPU"):
-            cascade(image, out=out)
-        assert cascade(given).mask.shape == (40, 40)
-    given.free()
-    out.free()
 
 
 def test_memory_of_another_gpu_or_of_none_is_refused(place: PlannedPlace) -> None:
@@ -178,13 +134,13 @@ def test_memory_of_another_gpu_or_of_none_is_refused(place: PlannedPlace) -> Non
     other, unknown = Described((60, 60), data=(0x77000, False)), Described((60, 60))
     place.device.elsewhere[0x77000] = 1
     with place.cascade() as cascade:
-        wanted = cascade(image).mask
+        expected = cascade(image).mask
         for given, out in ((other, None), (image, other)):
             with pytest.raises(ImageError, match="on GPU 1, .* on GPU 0: .* gpu=1"):
                 cascade(given, out=out)  # type: ignore[arg-type]
         with pytest.raises(ImageError, match="no GPU holds the address 0x10 .* memory of GPU 0"):
             cascade(unknown)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(cascade(image).mask, wanted)
+        np.testing.assert_array_equal(cascade(image).mask, expected)
 
 
 def test_a_stream_begins_images_on_the_gpu_in_the_thread_that_gives_them(
@@ -197,8 +153,8 @@ def test_a_stream_begins_images_on_the_gpu_in_the_thread_that_gives_them(
     mixed = [FakeGpuArray(place.device, i, theirs.handle) if n % 3 else i
              for n, i in enumerate(images)]  # fmt: skip
     with place.cascade() as cascade:
-        wanted = [cascade(image).mask for image in images]
-        for found, mask in zip(cascade.stream(mixed, copy=False), wanted, strict=True):
+        expected = [cascade(image).mask for image in images]
+        for found, mask in zip(cascade.stream(mixed, copy=False), expected, strict=True):
             np.testing.assert_array_equal(found.mask, mask)
     assert place.device.followers == [threading.get_ident()] * 8
     for array in mixed:
@@ -206,18 +162,3 @@ def test_a_stream_begins_images_on_the_gpu_in_the_thread_that_gives_them(
             array.free()
     with place.device.current():
         theirs.close()
-
-
-def test_a_stream_raises_what_is_wrong_with_an_image_after_those_before(
-    place: PlannedPlace,
-) -> None:
-    images = [spotted(60, 60), spotted(60, 60), WithGradient(), spotted(60, 60)]
-    done = []
-    with place.cascade() as cascade, pytest.raises(ImageError, match="detach"):
-        for result in cascade.stream(images):  # type: ignore[arg-type]
-            done.append(result.mask.any())
-    assert done == [True, True]
-
-
-def test_a_default_stream_is_waited_for_where_none_is_named() -> None:
-    assert as_image(Described(version=2)).producer == 1  # type: ignore[arg-type, union-attr]

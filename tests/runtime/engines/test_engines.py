@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
+import onnxruntime
 import psutil
 import pytest
 
 from foveate.runtime.arrays import feed
 from foveate.runtime.engines import onnxruntime as onnxruntime_engine
 from foveate.runtime.engines.base import Engine, TensorSpec
+from foveate.runtime.engines.host_memory import HostMemory, PinnedMemory, PlainMemory
+from foveate.runtime.engines.onnxruntime import BoundSession, session_options
 from foveate.runtime.engines.registry import ENGINES, engine_from_onnx
 from foveate.runtime.errors import EngineError
+from tests.runtime.engines.cuda.fake_device import FakeDevice
 from tests.runtime.engines.tiny_graphs import two_outputs
 
 
@@ -24,8 +31,19 @@ def loaded(name: str, graph: bytes) -> Engine:
         pytest.skip(str(error))
 
 
-@pytest.fixture(params=ENGINES)
+def bound_session(memory: Callable[[], HostMemory]) -> BoundSession:
+    """Return what the CUDA provider's engine is made of, over the CPU provider."""
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(two_outputs(), session_options(1), providers=providers)
+    return BoundSession(session, memory)
+
+
+@pytest.fixture(params=[*ENGINES, "bound, plain", "bound, pinned"])
 def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "bound, plain":
+        return bound_session(PlainMemory)
+    if request.param == "bound, pinned":
+        return bound_session(partial(PinnedMemory, FakeDevice()))
     return loaded(request.param, two_outputs())
 
 

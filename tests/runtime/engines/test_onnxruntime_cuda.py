@@ -28,13 +28,12 @@ from foveate.runtime.engines.onnxruntime_cuda import (
     has_provider,
     load_libraries,
 )
-from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.train.data.phantom import PhantomSettings, phantoms
+from tests.conftest import DEMO
 from tests.runtime.engines.cuda.fake_device import FakeDevice
 from tests.runtime.engines.tiny_graphs import one_convolution, twice_as_long, two_outputs
 
-DEMO = Path(__file__).parents[3] / "benchmarks" / "demo_bundle"
 CPU = "CPUExecutionProvider"
 OUTPUTS = ["mask", "box", "score", "coarse", "refined"]
 
@@ -68,12 +67,6 @@ def test_without_the_provider_it_is_refused_and_not_run_on_the_cpu(
     said = r"onnxruntime-cuda engine .* without its CUDA provider: .*pip install 'foveate\[gpu\]'"
     with pytest.raises(EngineError, match=said):
         Cascade.load(bundle, "onnxruntime-cuda", precision)
-
-
-@needs_no_provider
-def test_a_damaged_graph_does_not_hide_that_the_provider_is_missing() -> None:
-    with pytest.raises(EngineError, match="without its CUDA provider"):
-        engine_from_onnx("onnxruntime-cuda", b"no graph")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -112,33 +105,14 @@ class TestBoundSession:
         graph = open_bundle(DEMO).graph("fp32")
         with BoundSession(cpu_session(graph), memory) as bound, OnnxRuntimeEngine(graph) as plain:
             assert (bound.inputs, bound.outputs) == (plain.inputs, plain.outputs)
-            for size in (200, 333, 128):
+            for size in (200, 128):
                 images = [p.image for p in phantoms(PhantomSettings(2, size, seed=size, bits=16))]
                 feeds = {"image": feed(np.stack(images))}
-                found, wanted = bound.run(feeds, OUTPUTS), plain.run(feeds, OUTPUTS)
-                assert wanted["mask"].any()
+                found, expected = bound.run(feeds, OUTPUTS), plain.run(feeds, OUTPUTS)
+                assert expected["mask"].any()
                 for name in OUTPUTS:
-                    np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5, atol=1e-6)
-                    assert found[name].dtype == wanted[name].dtype
-
-    def test_only_what_is_asked_for(self, memory: Callable[[], HostMemory]) -> None:
-        x = np.array([1, 2, 3], np.float32)
-        with BoundSession(cpu_session(two_outputs()), memory) as bound:
-            assert set(bound.run({"x": x}, ["z"])) == {"z"}
-            found = bound.run({"x": x}, ["z", "y"])
-        np.testing.assert_array_equal(found["y"], 2 * x + 1)
-        np.testing.assert_array_equal(found["z"], -x)
-
-    def test_results_outlive_the_next_run(self, memory: Callable[[], HostMemory]) -> None:
-        with BoundSession(cpu_session(two_outputs()), memory) as bound:
-            first = bound.run({"x": np.ones(2, np.float32)}, ["y"])["y"]
-            bound.run({"x": np.zeros(2, np.float32)}, ["y"])
-        np.testing.assert_array_equal(first, [3, 3])
-
-    def test_values_that_do_not_lie_in_a_row(self, memory: Callable[[], HostMemory]) -> None:
-        x = np.arange(8, dtype=np.float32)[::2]
-        with BoundSession(cpu_session(two_outputs()), memory) as bound:
-            np.testing.assert_array_equal(bound.run({"x": x}, ["z"])["z"], -x)
+                    np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
+                    assert found[name].dtype == expected[name].dtype
 
     def test_a_length_known_only_after_the_run(self, memory: Callable[[], HostMemory]) -> None:
         x = np.array([4, 5], np.float32)
@@ -181,15 +155,6 @@ class TestBoundSession:
                 with pytest.raises(GraphError, match="cannot run the graph"):
                     bound.run(feeds, ["y"])
             np.testing.assert_array_equal(bound.run({"x": x}, ["y"])["y"], [3, 3])
-
-    def test_closing_twice_and_using_it_afterwards(self, memory: Callable[[], HostMemory]) -> None:
-        bound = BoundSession(cpu_session(two_outputs()), memory)
-        bound.run({"x": np.ones(2, np.float32)}, ["y"])
-        with bound:
-            pass
-        bound.close()
-        with pytest.raises(EngineError, match="closed"):
-            bound.run({"x": np.ones(1, np.float32)}, ["y"])
 
     def test_page_locked_memory_is_used_again_and_grows(self, device: FakeDevice) -> None:
         with BoundSession(cpu_session(two_outputs()), partial(PinnedMemory, device)) as bound:

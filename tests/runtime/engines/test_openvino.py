@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +13,12 @@ from numpy.testing import assert_array_equal
 from foveate.export.folding import folded
 from foveate.export.int8.quantise import quantise, value_ranges
 from foveate.export.onnx_graph.cascade import cascade_model
-from foveate.runtime.agreement import dice
 from foveate.runtime.arrays import Array
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines import openvino_model as openvino_cache
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import EngineError, GraphError
 from tests.drawing import (
-    SEPARATE_SIZES,
-    ellipse,
     random_network,
     small_spec,
     threshold_network,
@@ -35,7 +30,6 @@ from tests.runtime.engines.tiny_graphs import two_outputs
 pytest.importorskip("foveate.runtime.engines.openvino_import")
 from foveate.runtime.engines import openvino_model  # noqa: E402  # it imports openvino
 from foveate.runtime.engines.openvino import OpenVinoEngine  # noqa: E402
-from foveate.runtime.engines.openvino_bf16 import nearest_bfloat16  # noqa: E402
 
 
 def loaded(graph: bytes, threads: int = 0, bf16: bool = False) -> OpenVinoEngine:
@@ -55,12 +49,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def thresholds() -> bytes:
-    networks = threshold_network(1), threshold_network(2)
-    return bytes(cascade_model(threshold_spec(), *networks, "fp32").SerializeToString())
-
-
-@pytest.fixture(scope="module")
 def random_graph() -> bytes:
     networks = folded(random_network(1, 1, 5)), folded(random_network(2, 1, 6))
     return bytes(cascade_model(small_spec(), *networks, "fp32").SerializeToString())
@@ -77,55 +65,17 @@ def precisions(engine: OpenVinoEngine) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("bf16", [False, True])
-@pytest.mark.parametrize(("height", "width"), SEPARATE_SIZES)
-def test_the_threshold_graph_returns_the_shape_that_was_drawn(
-    thresholds: bytes, height: int, width: int, bf16: bool
-) -> None:
-    shape = ellipse(height, width)
-    with loaded(thresholds, bf16=bf16) as engine:
-        mask = engine.run({"image": shape[None] * np.uint8(255)}, ("mask",))["mask"][0]
-    assert dice(mask, shape, 1) >= 0.998
-
-
-@pytest.fixture(scope="module", params=[12, 0])
-def tile_thresholds(request: pytest.FixtureRequest) -> bytes:
-    networks = threshold_network(1), threshold_network(2)
-    spec = tiled(threshold_spec(), request.param, 0.25)
-    return bytes(cascade_model(spec, *networks, "fp32").SerializeToString())
-
-
-@pytest.mark.parametrize("bf16", [False, True])
-@pytest.mark.parametrize(("height", "width"), SEPARATE_SIZES)
-def test_the_threshold_graph_in_tiles_returns_the_shape_that_was_drawn(
-    tile_thresholds: bytes, height: int, width: int, bf16: bool
-) -> None:
-    shape = np.zeros((height, width), np.uint8)
-    small = ellipse(height // 3, width // 3)
-    shape[-len(small) :, -small.shape[1] :] = small
-    with loaded(tile_thresholds, bf16=bf16) as engine:
-        mask = engine.run({"image": shape[None] * np.uint8(255)}, ("mask",))["mask"][0]
-    assert dice(mask, shape, 1) >= 0.998
-
-
-@pytest.mark.parametrize("tiles", [3, 0])
-def test_bf16_in_tiles_is_for_the_networks_too(tiles: int) -> None:
+@pytest.mark.parametrize("mode", ["box", pytest.param("tiles", marks=pytest.mark.slow)])
+def test_bf16_is_for_the_networks_and_float32_for_the_geometry(mode: str) -> None:
     networks = folded(random_network(1, 1, 5)), folded(random_network(2, 1, 6))
-    graph = cascade_model(tiled(small_spec(), tiles, 0.5), *networks, "fp32").SerializeToString()
+    spec = small_spec() if mode == "box" else tiled(small_spec(), 3, 0.5)
+    graph = bytes(cascade_model(spec, *networks, "fp32").SerializeToString())
     with loaded(graph, bf16=True) as engine:
         found = precisions(engine)
     assert found["Convolution"] == found["Deconvolution"] == {"bf16"}
-    assert found["MatMul"] == {"f32"} and "bf16" not in found["Eltwise"]
-
-
-def test_bf16_is_for_the_networks_and_float32_for_the_geometry(random_graph: bytes) -> None:
-    with loaded(random_graph, bf16=True) as engine:
-        found = precisions(engine)
-    assert found["Convolution"] == found["Deconvolution"] == {"bf16"}
     assert found["MatMul"] == {"f32"}
-    assert "bf16" not in found["Reduce"]
-    assert "bf16" not in found["Eltwise"]
-    with loaded(random_graph) as engine:
+    assert "bf16" not in found["Eltwise"] | found.get("Reduce", set())
+    with loaded(graph) as engine:
         assert {"bf16"} not in precisions(engine).values()
 
 
@@ -150,11 +100,6 @@ def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:
     np.testing.assert_allclose(found, 1 / (1 + np.exp(bias - weight)), atol=2e-5)
 
 
-def test_rounding_is_to_the_nearest_and_ties_go_to_the_even_one() -> None:
-    values = np.array([[1.0, 1 + 2**-9], [1 + 2**-8, -(1 + 3 * 2**-8)]], np.float32)
-    assert nearest_bfloat16(values).tolist() == [[1.0, 1.0], [1.0, -(1 + 2**-6)]]
-
-
 def test_an_intel_gpu_that_is_not_here_is_named_with_its_driver(bundle: Path) -> None:
     if any(name.startswith("GPU") for name in openvino_model.openvino.Core().available_devices):
         pytest.skip("there is an Intel GPU")
@@ -162,25 +107,6 @@ def test_an_intel_gpu_that_is_not_here_is_named_with_its_driver(bundle: Path) ->
         Cascade.load(bundle, "openvino-gpu")
     with pytest.raises(EngineError, match="use fp32 or int8"):
         Cascade.load(bundle, "openvino-gpu", "fp16")
-
-
-def test_threads_get_their_own_results(random_graph: bytes) -> None:
-    images = np.random.default_rng(2).integers(0, 256, (4, 1, 60, 80), dtype=np.uint8)
-    wrong: Counter[int] = Counter()
-    with loaded(random_graph, 1) as engine:
-        wanted = [engine.run({"image": image}, ("coarse",))["coarse"] for image in images]
-
-        def work(number: int) -> None:
-            for _ in range(20):
-                found = engine.run({"image": images[number]}, ("coarse",))["coarse"]
-                wrong[number] += not np.array_equal(found, wanted[number])
-
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert dict(wrong) == dict.fromkeys(range(4), 0)
 
 
 WRONG = {
@@ -191,15 +117,15 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("feeds", "wanted"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("feeds", "expected"), WRONG.values(), ids=WRONG)
 def test_what_does_not_fit_is_one_line_and_does_no_harm(
-    feeds: dict[str, Array], wanted: str
+    feeds: dict[str, Array], expected: str
 ) -> None:
     x = np.arange(3, dtype=np.float32)
     x.flags.writeable = False
     with loaded(two_outputs()) as engine:
         with pytest.raises(GraphError, match="^OpenVINO cannot run the graph: .{5,304}$"):
-            engine.run(feeds, (wanted,))
+            engine.run(feeds, (expected,))
         assert_array_equal(engine.run({"x": x}, ("y",))["y"], [1, 3, 5])
 
 
@@ -220,15 +146,15 @@ def test_the_second_start_takes_what_the_first_one_kept(
 ) -> None:
     image = np.random.default_rng(3).integers(0, 256, (1, 60, 80), dtype=np.uint8)
     with loaded(random_graph, 1, bf16) as engine:
-        wanted = engine.run({"image": image}, ("coarse",))["coarse"]
+        expected = engine.run({"image": image}, ("coarse",))["coarse"]
     assert len(list(cache.iterdir())) == 1
     monkeypatch.setattr(openvino_model, "_model", None)  # nothing is read or compiled any more
     with loaded(random_graph, 2, bf16) as engine:
-        assert_array_equal(engine.run({"image": image}, ("coarse",))["coarse"], wanted)
+        assert_array_equal(engine.run({"image": image}, ("coarse",))["coarse"], expected)
         assert ("bf16" in precisions(engine)["Convolution"]) == bf16
 
 
-@pytest.mark.parametrize("bytes_left", [0, 10, 500, -1])
+@pytest.mark.parametrize("bytes_left", [0, 500])
 def test_a_damaged_file_of_the_cache_is_written_anew(cache: Path, bytes_left: int) -> None:
     loaded(two_outputs()).close()
     (path,) = cache.iterdir()
@@ -237,12 +163,6 @@ def test_a_damaged_file_of_the_cache_is_written_anew(cache: Path, bytes_left: in
     with loaded(two_outputs()) as engine:
         assert_array_equal(engine.run({"x": np.ones(1, np.float32)}, ("y",))["y"], [3])
     assert openvino_cache.load_blob(path.stem) is not None
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(cache: Path) -> None:
-    cache.write_text("a file where the folder should be")
-    with loaded(two_outputs()) as engine:
-        assert_array_equal(engine.run({"x": np.ones(1, np.float32)}, ("y",))["y"], [3])
 
 
 def test_the_oldest_files_of_the_cache_go_first(cache: Path) -> None:
@@ -264,7 +184,7 @@ def test_fp16_is_refused_with_what_it_would_be(bundle: Path) -> None:
         "from foveate.runtime.cli.info import machine_facts; machine_facts()",
     ],
 )
-def test_the_import_tells_nobody_and_leaves_the_converter_importable(line: str) -> None:
+def test_the_import_sends_nothing_and_leaves_the_converter_importable(line: str) -> None:
     """OpenVINO's converter sends telemetry when it is imported, and the package imports it."""
     code = (
         f"import importlib.util, sys; {line}\n"

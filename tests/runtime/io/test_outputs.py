@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -19,7 +18,6 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from foveate.runtime.atomic_files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_atomically
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.geometry import paste_weights
@@ -177,12 +175,13 @@ def test_the_probability_is_that_of_any_foreground(tmp_path: Path, classes: int)
     result, spec = result_of(classes), small_spec(classes=classes)
     assert result.refined is not None
     rows, columns = paste_weights(20, 84, 90, 64), paste_weights(10, 74, 101, 32)
-    wanted = rows @ (result.refined if classes == 1 else result.refined[1:]).sum(axis=0) @ columns.T
+    foreground = (result.refined if classes == 1 else result.refined[1:]).sum(axis=0)
+    expected = rows @ foreground @ columns.T
     write_outputs(OutputSettings(probability=True), tmp_path, "s/a", GREY, result, spec)
     found = cv2.imread(str(tmp_path / "probability/s/a.png"), cv2.IMREAD_UNCHANGED)
     assert found.dtype == np.uint8 and found.shape == (90, 101)
     np.testing.assert_array_equal(found, pillow(tmp_path / "probability/s/a.png"))
-    assert np.abs(found / 255 - wanted).max() <= 0.5 / 255 + 1e-5
+    assert np.abs(found / 255 - expected).max() <= 0.5 / 255 + 1e-5
     assert found[19].max() == 0 and found[:, 9].max() == 0 and found[20:84, 10:74].min() > 0
 
 
@@ -202,16 +201,6 @@ def test_the_probability_over_the_threshold_is_the_mask(bundle: Path, data: Path
     assert shared > 1000 and 2 * shared / (2 * shared + differing) >= 0.99
 
 
-def test_one_stage_has_a_probability_too() -> None:
-    whole = np.array([[0, 0, 101, 90]], np.float32)
-    result = replace(result_of(1), box_xyxy=whole, refined=result_of(1).coarse)
-    picture = probability_picture(result, small_spec(single=True))
-    assert picture.shape == (90, 101) and picture.min() > 0
-    own_size = np.linspace(0, 1, 90 * 101, dtype=np.float32).reshape(1, 90, 101)
-    picture = probability_picture(replace(result, refined=own_size), small_spec(single=True))
-    assert np.abs(picture - 255 * own_size[0]).max() <= 0.5 + 1e-4
-
-
 def test_what_cannot_be_encoded_leaves_nothing(tmp_path: Path) -> None:
     no_probabilities = replace(result_of(1), refined=None)
     settings = OutputSettings(overlay=True, probability=True)
@@ -225,16 +214,3 @@ def test_a_mask_is_there_only_when_its_companions_are(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="overlays"):
         write_outputs(OutputSettings(overlay=True), tmp_path, "a", GREY, result_of(1), small_spec())
     assert [path.name for path in tmp_path.iterdir()] == ["overlays"]
-
-
-def test_a_temporary_file_of_a_killed_process_is_no_obstacle(tmp_path: Path) -> None:
-    taken: list[str] = []
-    write_atomically(tmp_path / "a", lambda file: taken.extend(os.listdir(tmp_path)))
-    stem, number = taken[0].removesuffix(TEMPORARY_SUFFIX).rsplit("-", 1)
-    assert stem.startswith(TEMPORARY_PREFIX)
-    left = [f"{stem}-{int(number) + step}{TEMPORARY_SUFFIX}" for step in range(5)]
-    for name in left:
-        (tmp_path / name).touch()
-    write_atomically(tmp_path / "b", lambda file: file.write(b"whole"))
-    assert (tmp_path / "b").read_bytes() == b"whole"
-    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", *left}

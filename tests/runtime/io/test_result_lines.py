@@ -47,13 +47,6 @@ def test_a_line_is_json_with_every_field() -> None:
     }
 
 
-def test_areas_are_counted_by_class() -> None:
-    found = result(slice(5, 15), (1, 1, 50, 40))
-    found.mask[40:44, 2:5] = 3
-    line = result_line("a", 0, {"a.png": "0"}, SHAPE, found, small_spec(classes=3))
-    assert line["area"] == {"class 1": 100, "class 2": 0, "class 3": 12}
-
-
 def test_areas_of_a_mask_of_several_bands() -> None:
     mask = np.random.default_rng(0).integers(0, 4, (1300, 1701)).astype(np.uint8)
     found = Result(mask, np.array([[0, 0, 1701, 1300]], np.float32), 0.9)
@@ -65,7 +58,7 @@ WHOLE = (0, 0, 80, 60)
 
 
 @pytest.mark.parametrize(
-    ("rows", "box", "wanted"),
+    ("rows", "box", "expected"),
     [
         (slice(5, 15), (1, 1, 79, 59), []),
         (slice(5, 15), (0, 1, 79, 59), ["touches_border"]),
@@ -78,9 +71,9 @@ WHOLE = (0, 0, 80, 60)
     ],
 )
 def test_a_box_at_the_border_is_flagged_but_not_for_being_the_whole_image(
-    rows: slice, box: tuple[float, ...], wanted: list[str]
+    rows: slice, box: tuple[float, ...], expected: list[str]
 ) -> None:
-    assert flags(result(rows, box), small_spec()) == wanted
+    assert flags(result(rows, box), small_spec()) == expected
 
 
 def test_empty_is_the_only_flag_of_an_empty_mask() -> None:

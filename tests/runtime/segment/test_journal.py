@@ -13,7 +13,7 @@ import pytest
 
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.segment.journal import Journal, Writer
-from tests.conftest import run
+from tests.conftest import DEMO, run
 from tests.soak.folders import lines, temporaries, timeless, write_spots, written
 
 IMAGES = 6
@@ -47,15 +47,9 @@ def segment(root: Path, bundle: Path, *more: str):  # type: ignore[no-untyped-de
 
 def resumed(place: Path, bundle: Path, done: int) -> None:
     """Resume; ``done`` images count as done before, and in the end all is as it was."""
-    wanted = segment(place, bundle, "--resume", "--json")
-    summary = json.loads(wanted.output)
+    expected = segment(place, bundle, "--resume", "--json")
+    summary = json.loads(expected.output)
     assert (summary["resumed"], summary["written"]) == (done, IMAGES - done)
-
-
-def test_nothing_is_done_twice(place: Path, thresholds: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (place / "out").rglob("*.png")}
-    resumed(place, thresholds, IMAGES)
-    assert before == {path: path.stat().st_mtime_ns for path in (place / "out").rglob("*.png")}
 
 
 @pytest.mark.parametrize("harm", ["gone", "changed", "empty", "folder"])
@@ -119,6 +113,17 @@ def test_a_torn_or_foreign_line_is_dropped(place: Path, thresholds: Path, tail: 
     assert timeless(place / "out") == before
 
 
+def test_lines_of_images_that_are_not_named_stay(place: Path, thresholds: Path) -> None:
+    """But not that of an image whose mask is gone."""
+    (place / "out" / "00002.png").unlink()
+    shutil.move(place / "in" / "00000.png", place / "new.png")
+    done = run("segment", thresholds, "new.png", "--out", "out", "--resume", "--json")
+    summary = json.loads(done.output)
+    assert (summary["written"], summary["resumed"]) == (1, 0)
+    named = {line["input"] for line in lines(place / "out")}
+    assert "new.png" in named and "in/00000.png" in named and "in/00002.png" not in named
+
+
 def test_a_torn_line_costs_its_own_image_alone(place: Path, thresholds: Path) -> None:
     results = place / "out" / "results.jsonl"
     before, masks = timeless(place / "out"), written(place / "out")
@@ -144,7 +149,9 @@ def test_a_job_that_is_none_is_refused(place: Path, thresholds: Path, text: str)
     assert str(result.exception).endswith("Leave --resume out to start afresh")
 
 
-def test_other_options_are_refused_and_nothing_is_touched(place: Path, thresholds: Path) -> None:
+def test_other_options_and_another_bundle_are_refused_and_nothing_is_touched(
+    place: Path, thresholds: Path
+) -> None:
     before = written(place / "out"), timeless(place / "out")
     result = segment(place, thresholds, "--resume", "--overlay")
     assert isinstance(result.exception, SettingsError)
@@ -152,13 +159,10 @@ def test_other_options_are_refused_and_nothing_is_touched(place: Path, threshold
         "--resume: out was started with other options: overlay False, now True. Use the same "
         "bundle and options, choose another folder, or leave --resume out to start afresh"
     )
-    assert before == (written(place / "out"), timeless(place / "out"))
-
-
-def test_another_bundle_is_refused(place: Path, bundle: Path) -> None:
-    result = segment(place, bundle, "--resume")
+    result = segment(place, DEMO, "--resume")
     assert isinstance(result.exception, SettingsError)
     assert "was started with other options: bundle " in str(result.exception)
+    assert before == (written(place / "out"), timeless(place / "out"))
 
 
 def test_what_killed_processes_left_is_swept_whoever_has_their_number(
@@ -174,12 +178,6 @@ def test_what_killed_processes_left_is_swept_whoever_has_their_number(
     assert (place / "out" / other[1]).exists()
 
 
-def test_a_shard_leaves_the_temporaries_of_the_others(place: Path, thresholds: Path) -> None:
-    (place / "out" / ".foveate-99999999-0.tmp").touch()
-    assert segment(place, thresholds, "--shard", "1/2").return_value == 0
-    assert temporaries(place / "out") == [".foveate-99999999-0.tmp"]
-
-
 def test_a_writer_says_which_file_has_no_room(tmp_path: Path) -> None:
     with Writer(Path("/dev/full")) as writer:
         with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
@@ -188,15 +186,3 @@ def test_a_writer_says_which_file_has_no_room(tmp_path: Path) -> None:
         writer.add({"name": "bad \udcff byte\nand break"})
     assert list(Journal(tmp_path).lines()) == []
     assert json.loads((tmp_path / "lines").read_text())["name"] == "bad \udcff byte\nand break"
-
-
-def test_lines_of_images_that_are_not_named_stay(bundle: Path, data: Path, tmp_path: Path) -> None:
-    first, second, third = sorted((data / "images").iterdir())[:3]
-    out = tmp_path / "out"
-    assert run("segment", bundle, first, second, "--out", out).return_value == 0
-    (out / f"{second.stem}.png").unlink()
-    done = run("segment", bundle, third, "--out", out, "--resume", "--json")
-    summary = json.loads(done.output)
-    assert (summary["written"], summary["resumed"]) == (1, 0)
-    lines = (out / "results.jsonl").read_text().splitlines()
-    assert {json.loads(line)["input"] for line in lines} == {str(first), str(third)}

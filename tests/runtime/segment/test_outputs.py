@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from foveate.benchmarks.evaluation.views import CASCADE, views
 from foveate.runtime.arrays import Pixels
@@ -38,15 +39,17 @@ def undecided(reference: Cascade, image: Pixels) -> npt.NDArray[np.bool_]:
     """
     found = views(reference(image, probabilities=True), reference.spec)[CASCADE]
     close = np.abs(found.foreground - reference.spec.mask_threshold) < 1e-5
-    assert close.mean() < 1e-3
+    assert close.mean() < 1e-2
     return close
 
 
-def test_a_line_for_every_image_says_what_was_found(
+def test_a_mask_and_a_line_for_every_image(
     bundle: Path, data: Path, reference: Cascade, tmp_path: Path
 ) -> None:
-    done = run("segment", bundle, data / "images", "--out", tmp_path, "--batch", 2)
-    assert done.return_value == 0
+    (tmp_path / "failures.jsonl").write_text("{}\n")  # of an earlier run
+    options = ("--out", tmp_path, "--batch", 2, "--overlay")
+    assert run("segment", bundle, data / "images", *options).return_value == 0
+    assert not (tmp_path / "failures.jsonl").exists()
     found = lines(tmp_path)
     assert len(found) == 12
     for path in image_paths(data / "images"):
@@ -59,46 +62,12 @@ def test_a_line_for_every_image_says_what_was_found(
         assert row["score"] == pytest.approx(result.score, abs=1e-5)
         assert ("empty" in row["flags"]) == (not result.mask.any())
         assert set(row["ms"]) == {"h2d", "execute", "d2h", "decode", "encode"}
+        pixels = cv2.imread(str(tmp_path / row["mask"]), cv2.IMREAD_GRAYSCALE)
+        assert np.count_nonzero(pixels != 255 * result.mask) <= close
+        assert cv2.imread(str(tmp_path / f"overlays/{path.stem}.jpg")).shape == (*image.shape, 3)
         mask = (tmp_path / row["mask"]).read_bytes()
         assert hashlib.sha256(mask).hexdigest() == row["mask_sha256"] == row["files"][row["mask"]]
         assert row["input_bytes"] == path.stat().st_size
-
-
-@pytest.mark.parametrize("kind", ["png", "npz", "coco"])
-def test_every_format_holds_the_same_mask(
-    bundle: Path, data: Path, reference: Cascade, tmp_path: Path, kind: str
-) -> None:
-    path = image_paths(data / "images")[0]
-    wanted = reference(read_image(path)).mask
-    options = ("--format", kind, "--overlay", "--probability")
-    assert run("segment", bundle, path, "--out", tmp_path, *options).return_value == 0
-    (row,) = lines(tmp_path).values()
-    assert set(row["files"]) == {
-        row["mask"], f"overlays/{path.stem}.jpg", f"probability/{path.stem}.png",
-    }  # fmt: skip
-    if kind == "png":
-        mask = cv2.imread(str(tmp_path / row["mask"]), cv2.IMREAD_GRAYSCALE) // 255
-    elif kind == "npz":
-        with np.load(tmp_path / row["mask"], allow_pickle=False) as arrays:
-            mask = arrays["mask"]
-    else:
-        content = json.loads((tmp_path / "annotations.json").read_text())
-        assert sum(entry["area"] for entry in content["annotations"]) == wanted.sum()
-        assert content["images"][0]["file_name"] == str(path)
-        return
-    np.testing.assert_array_equal(mask, wanted)
-
-
-def test_a_tree_is_mirrored(bundle: Path, data: Path, tmp_path: Path) -> None:
-    for folder in ("a", "a/b", "c"):
-        (tmp_path / "in" / folder).mkdir(parents=True, exist_ok=True)
-        shutil.copy(image_paths(data / "images")[0], tmp_path / "in" / folder / "scan.png")
-    out = tmp_path / "out"
-    done = run("segment", bundle, tmp_path / "in", "--recursive", "--overlay", "--out", out)
-    assert done.return_value == 0, done.output
-    masks = {path.relative_to(out).as_posix() for path in out.rglob("scan.png")}
-    assert masks == {"a/scan.png", "a/b/scan.png", "c/scan.png"}
-    assert (out / "overlays" / "a" / "b" / "scan.jpg").exists()
 
 
 def test_the_summary_says_where_the_time_went(bundle: Path, data: Path, tmp_path: Path) -> None:
@@ -141,3 +110,16 @@ def test_progress_is_plain_lines_without_a_terminal(
     said = [line for line in done.stderr.splitlines() if line.startswith("segmenting ")]
     assert len(said) == 13 and said[-1].startswith("segmenting 13/13, ")
     assert "1 failed" in said[-1] and said[-1].endswith("-bound")
+
+
+def test_bad_files_stop_no_other(thresholds: Path, data: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(data / "images", tmp_path / "in"))
+    (folder / "bad.png").write_text("no image")
+    Image.new("CMYK", (4, 4)).save(folder / "ink.jpg")
+    result = run("segment", thresholds, folder, tmp_path / "nowhere.png", "--out", tmp_path / "out")
+    assert result.return_value == 1 and "3 failed, listed in" in result.output
+    rows = map(json.loads, (tmp_path / "out" / "failures.jsonl").read_text().splitlines())
+    failures = {Path(row["input"]).name: row["reason"] for row in rows}
+    assert set(failures) == {"bad.png", "ink.jpg", "nowhere.png"}
+    assert failures["nowhere.png"] == "no such file or folder" and "CMYK" in failures["ink.jpg"]
+    assert len(list((tmp_path / "out").glob("*.png"))) == 12

@@ -10,7 +10,7 @@ import pytest
 from foveate.runtime.errors import EngineError, OutputError, SettingsError
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.segment.item_worker import Failure, Written
-from foveate.runtime.segment.ray.address import address_filled_in, check_address, host_and_port
+from foveate.runtime.segment.ray.address import address_filled_in, check_address
 from foveate.runtime.segment.ray.cluster import Allocation, Node, allocate_actors
 from foveate.runtime.segment.ray.messages import (
     TaskResult,
@@ -45,11 +45,10 @@ def test_what_is_no_address_is_refused() -> None:
     for text in ("lung.bundle", "ray://head:10001", "head:", "a b:1", ""):
         with pytest.raises(SettingsError, match="expected HOST:PORT"):
             check_address(text)
-    assert host_and_port("[::1]:6379") == ("::1", 6379) and host_and_port("auto") is None
 
 
 @pytest.mark.parametrize(
-    ("nodes", "gpu", "wanted", "items", "actors", "cores"),
+    ("nodes", "gpu", "expected", "items", "actors", "cores"),
     [
         ([Node(2)], False, 0, 100, 1, 2),
         ([Node(2)], False, 2, 100, 2, 1),
@@ -66,9 +65,9 @@ def test_what_is_no_address_is_refused() -> None:
     ],
 )
 def test_actors_fit_into_the_machines(
-    nodes: list[Node], gpu: bool, wanted: int, items: int, actors: int, cores: int
+    nodes: list[Node], gpu: bool, expected: int, items: int, actors: int, cores: int
 ) -> None:
-    assert allocate_actors(nodes, gpu, wanted, items) == Allocation(actors, cores, gpu)
+    assert allocate_actors(nodes, gpu, expected, items) == Allocation(actors, cores, gpu)
     assert sum(node.holds(cores, gpu) for node in nodes) >= actors
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.io.inputs import Item
+from foveate.runtime.segment import run_lock
 from foveate.runtime.segment.run_lock import locked
 from foveate.runtime.segment.shards import shard
 from tests.conftest import run
@@ -50,13 +51,13 @@ def lines(paths: Iterator[Path]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["input"]))
 
 
-def test_shards_together_are_a_whole_run(bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_shards_together_are_a_whole_run(thresholds: Path, data: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(data / "images", tmp_path / "in"))
     (folder / "bad.png").write_text("no image")
     whole, out = tmp_path / "whole", tmp_path / "out"
-    run("segment", bundle, folder, "--out", whole, "--format", "coco")
+    run("segment", thresholds, folder, "--out", whole, "--format", "coco")
     codes = [
-        run("segment", bundle, folder, "--out", out, "--format", "coco", "--shard", text)
+        run("segment", thresholds, folder, "--out", out, "--format", "coco", "--shard", text)
         for text in ("1/3", "2/3", "3/3")
     ]
     assert sorted(result.return_value for result in codes) == [0, 0, 1]
@@ -72,32 +73,31 @@ def test_shards_together_are_a_whole_run(bundle: Path, data: Path, tmp_path: Pat
     assert len(named) == 12 == len(set(named)) and not (out / "annotations.json").exists()
 
 
-def test_a_shard_resumes_its_own_share(bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_a_shard_resumes_its_own_share(thresholds: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
+    arguments = ("segment", thresholds, data / "images", "--out", out, "--json", "--shard")
     for text in ("1/2", "2/2"):
-        run("segment", bundle, data / "images", "--out", out, "--shard", text)
+        run(*arguments, text)
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
     second = [row["mask"] for row in lines(out.glob("results.2-of-2.jsonl"))]
     (out / second[0]).unlink()
     for text, left in (("1/2", 0), ("2/2", 1)):
-        result = run(
-            "segment", bundle, data / "images", "--out", out, "--shard", text, "--resume", "--json"
-        )
-        assert json.loads(result.output)["written"] == left
+        assert json.loads(run(*arguments, text, "--resume").output)["written"] == left
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
     assert {name for name in after if after[name] != before[name]} == {second[0]}
 
 
-def test_a_share_may_be_empty(bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_a_share_may_be_empty(thresholds: Path, data: Path, tmp_path: Path) -> None:
     image = sorted((data / "images").iterdir())[0]
-    results = [
-        run("segment", bundle, image, "--out", tmp_path, "--shard", f"{n}/4") for n in range(1, 5)
-    ]
-    assert [result.return_value for result in results] == [0] * 4
+    arguments = ("segment", thresholds, image, "--out", tmp_path, "--shard")
+    assert [run(*arguments, f"{n}/4").return_value for n in range(1, 5)] == [0] * 4
     assert len(list(tmp_path.glob("*.png"))) == 1
 
 
-def test_shards_share_a_folder_and_a_whole_run_does_not(tmp_path: Path) -> None:
+def test_shards_share_a_folder_and_a_whole_run_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_lock, "PROBE_S", 0.05)
     with locked(tmp_path, ".1-of-2"), locked(tmp_path, ".2-of-2"):
         for part in (".1-of-2", ""):
             with pytest.raises(SettingsError, match="another run is writing into"):

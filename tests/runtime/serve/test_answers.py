@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.segment.batcher import Batcher
 from foveate.runtime.segment.concurrency import Concurrency
 from tests.conftest import run
 from tests.runtime.serve.served import Served, served, together
@@ -122,11 +119,3 @@ def test_images_of_one_size_go_together(thresholds: Path, images: Path, masks: P
         assert {reply.body for reply in replies} == {mask}
         assert there.metric("foveate_batch_images_sum") == 24
         assert there.metric("foveate_batch_images_count") < 24
-    ran: list[int] = []
-    with Cascade.load(thresholds) as cascade, ThreadPoolExecutor(4) as pool:
-        batcher, gate = Batcher(cascade, 4, 20.0, ran=ran.append), threading.Barrier(4)
-        image = cv2.imread(str(images / "a.png"), cv2.IMREAD_GRAYSCALE)
-        calls = [pool.submit(lambda: (gate.wait(), batcher(image))) for _ in range(4)]
-        assert all(call.result()[1].mask.any() for call in calls) and ran == [4]
-        alone = Batcher(cascade, 4, 20.0, alone=lambda: True, ran=ran.append)
-        assert alone(image).mask.any() and ran == [4, 1]

@@ -79,7 +79,7 @@ def test_a_second_ctrl_c_ends_it_at_once(thresholds: Path) -> None:
             )
             process.send_signal(signal.SIGINT)
             with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(1.0)
+                process.wait(0.3)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=LONGEST_S)
     assert process.returncode == 130

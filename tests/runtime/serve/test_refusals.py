@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import socket
-import struct
 import threading
 import urllib.error
 import urllib.request
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -23,55 +18,33 @@ from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.serve.responses import RESPONSES, ResponseKind
 from foveate.runtime.serve.run import ServeRequest, serve_run
 from foveate.runtime.serve.settings import Limits
+from tests.bad.images import encoded, png_of_size
 from tests.runtime.serve.served import LONGEST_S, PNG, Held, Served, served, together, wait_for
-from tests.soak.folders import spot
 
-JPEG = cv2.imencode(".jpg", spot(64, np.random.default_rng(1)))[1].tobytes()
-
-
-def header_only(width: int, height: int) -> bytes:
-    """Return a PNG that promises a size and has no pixels."""
-    ihdr = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = [ihdr, b"IDAT" + zlib.compress(b"0"), b"IEND"]
-    coded = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(coded)
-
-
-def coded(kind: str, mode: str = "L", **more: object) -> bytes:
-    file = io.BytesIO()
-    Image.new(mode, (30, 20)).save(file, kind, **more)
-    return file.getvalue()
-
-
-STACK = coded("TIFF", save_all=True, append_images=[Image.new("L", (9, 9))])
+CMYK = encoded("JPEG", Image.new("CMYK", (30, 20)))
+STACK = encoded("TIFF", save_all=True, append_images=[Image.new("L", (9, 9))])
 
 BAD = [
     ("empty", b"", "/mask", 422, "the image is empty (0 bytes); expected .png"),
     ("cut short", PNG[:-5], "/mask", 422, "the image is cut short: its end is missing"),
-    ("a damaged one", PNG[:60] + b"?" + PNG[61:], "/mask", 422, "the image is damaged"),
-    ("a JPEG cut short", JPEG[:-9], "/result", 422, "the image is cut short"),
     ("text", b"no image", "/overlay", 422, "the image is not an image in a supported format"),
-    ("a GIF", coded("GIF"), "/mask", 422, "the image is not an image in a supported format"),
-    ("CMYK", coded("JPEG", "CMYK"), "/all", 422, 'the image has pixels of mode "CMYK"'),
-    ("float", coded("TIFF", "F"), "/mask", 422, 'the image has pixels of mode "F"'),
     (
-        "two pages",
-        STACK,
-        "/mask",
+        "CMYK",
+        encoded("JPEG", Image.new("CMYK", (30, 20))),
+        "/all",
         422,
-        "its own file, or ask for ?page=N",
+        'the image has pixels of mode "CMYK"',
     ),
+    ("two pages", STACK, "/result", 422, "its own file, or ask for ?page=N"),
     ("no such page", STACK, "/mask?page=3", 422, "the image page 3 is not there"),
-    ("a bomb", header_only(60000, 60000), "/mask", 413, "the image is 60000x60000 pixels"),
-    ("too many pixels", header_only(1001, 1000), "/mask", 413, "the limit is 1000000 in all"),
+    ("a bomb", png_of_size(60000, 60000), "/mask", 413, "the image is 60000x60000 pixels"),
+    ("too many pixels", png_of_size(1001, 1000), "/mask", 413, "the limit is 1000000 in all"),
     ("too many bytes", PNG + bytes(20_000), "/mask", 413, "more than 20000 bytes"),
     ("another parameter", PNG, "/mask?pgae=2", 400, "no parameter but page=N"),
     ("a page that is no number", PNG, "/mask?page=-1", 400, "no parameter but page=N"),
     ("page 0", STACK, "/mask?page=0", 400, "page=N, a TIFF page from 1"),
-    ("two pages asked for", STACK, "/mask?page=1&page=2", 400, "no parameter but page=N"),
     ("page 000...", STACK, "/mask?page=" + "0" * 5000, 400, "page=N, a TIFF page from 1"),
     ("a slash too many", PNG, "/mask/", 404, "no such path; expected POST or PUT to /mask"),
-    ("another path", PNG, "/masks", 404, "no such path; expected POST or PUT to /mask"),
     ("a path out of the tree", PNG, "/../etc/passwd", 404, "no such path"),
 ]
 
@@ -156,7 +129,7 @@ def test_who_waits_too_long_is_told(thresholds: Path, monkeypatch: pytest.Monkey
         assert there.ask("/mask", PNG).status == 200
 
 
-def test_what_is_in_hand_is_answered_at_the_end(
+def test_what_is_in_flight_is_answered_at_the_end(
     thresholds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held(monkeypatch)

@@ -25,10 +25,9 @@ from foveate.train.calibration.image_dice import class_dice
 from foveate.train.data.augment import augmentation
 from foveate.train.data.dataset import load_dataset
 from foveate.train.data.full_images import FullImages
-from foveate.train.data.views import RegionCrops, StemSampler, whole_item, whole_views
+from foveate.train.data.views import RegionCrops, ViewSource, whole_item, whole_views
 from foveate.train.fitting.hints import answers, regions
 from foveate.train.reference.cascade import TorchCascade
-from foveate.train.runs.full_size_dice import segment
 from foveate.train.settings.settings import Settings
 from tests.drawing import threshold_spec
 
@@ -74,8 +73,7 @@ def crops_of(full: FullImages, cascade: TorchCascade) -> RegionCrops:
     with torch.no_grad():
         found = answers(cascade.stage1, lambda stem: whole_item(views[stem], spec), ["a"], False)
     made = regions(found, views, spec.region, spec.stage2)
-    sampler = StemSampler(full.dataset, ["a"])
-    return RegionCrops(full, views, made, sampler, spec, augmentation(Settings()), 0)
+    return RegionCrops(ViewSource(full, views, ["a"], spec, augmentation(Settings()), 0), made)
 
 
 def test_the_box_grows_and_the_threshold_falls_where_dice_says_so(full: FullImages) -> None:
@@ -88,7 +86,7 @@ def test_the_box_grows_and_the_threshold_falls_where_dice_says_so(full: FullImag
     spec = best.applied(start.spec)
     assert (spec.region.threshold, spec.mask_threshold) == (0.3, best.mask_threshold)
     spec.check()
-    mask = segment(TorchCascade(spec, start.stage1, start.stage2), full.get("a")[0])
+    mask, _ = TorchCascade(spec, start.stage1, start.stage2).segment(full.get("a")[0])
     assert class_dice(mask, full.get("a")[1], 1)[0] == pytest.approx(best.dice, abs=0.005)
 
 

@@ -8,14 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.runtime.errors import SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Size
 from foveate.train.data.augment import augment_below, augmentation
 from foveate.train.data.dataset import load_dataset
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.full_views import FullCrops
 from foveate.train.data.phantom import PhantomSettings, write_phantoms
-from foveate.train.data.views import StemSampler, WholeImages, whole_views
+from foveate.train.data.views import ViewSource, WholeImages, whole_views
 from foveate.train.settings.settings import PRESETS, Settings, load_settings
 from tests.train.data.test_full_views import SPEC as FULL_SPEC
 
@@ -84,11 +83,6 @@ def test_a_preset_sets_what_the_user_does_not() -> None:
         assert view[:16].mean() < view[-16:].mean()
 
 
-def test_an_unknown_preset_names_the_nearest() -> None:
-    with pytest.raises(SettingsError, match='no augmentation "medicine"; the nearest is "medical"'):
-        load_settings(None, ["augmentation=medicine"])
-
-
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same phantoms with 16 bits, and with 12 in 16-bit files."""
@@ -111,10 +105,10 @@ def test_twelve_bits_in_sixteen_are_trained_like_sixteen(
     found = []
     for root in twins:
         dataset = load_dataset(root)
-        full, sampler = FullImages(dataset), StemSampler(dataset, dataset.stems)
+        full = FullImages(dataset)
         views = whole_views(full, dataset.stems, spec.stage1, lambda done, total: None)
-        whole = WholeImages(views, sampler, spec, augment, 0)
-        crops = FullCrops(full, sampler, FULL_SPEC, augment, 0)
+        whole = WholeImages(ViewSource(full, views, dataset.stems, spec, augment, 0))
+        crops = FullCrops(ViewSource(full, views, dataset.stems, FULL_SPEC, augment, 0))
         found.append([some[index][0].numpy() for some in (whole, crops) for index in range(12)])
         assert {view.top for view in views.values()} == ({1.0} if root == twins[0] else {1 / 16})
     for one, other in zip(*found, strict=True):
@@ -140,7 +134,8 @@ def test_constants_of_few_bits_are_in_their_own_units(twins: tuple[Path, Path]) 
         Normalisation("constants", 0.03, 0.01),
     )
     dataset = load_dataset(twins[1])
-    views = whole_views(FullImages(dataset), dataset.stems, spec.stage1, lambda done, total: None)
-    sampler = StemSampler(dataset, dataset.stems)
-    items = WholeImages(views, sampler, spec, augmentation(Settings()), 0)
+    full = FullImages(dataset)
+    views = whole_views(full, dataset.stems, spec.stage1, lambda done, total: None)
+    source = ViewSource(full, views, dataset.stems, spec, augmentation(Settings()), 0)
+    items = WholeImages(source)
     assert max(float(items[index][0].abs().max()) for index in range(24)) < 5

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from foveate.runtime.errors import DataError
-from foveate.train.data.dataset import load_dataset, read_stems, split_validation
+from foveate.train.data.dataset import load_dataset, split_validation
 
 
 def make(root: Path, values: Sequence[int], count: int = 4, size: int = 16) -> Path:
@@ -51,34 +51,6 @@ def test_other_mask_values_are_refused(tmp_path: Path, values: Sequence[int]) ->
         load_dataset(root)
 
 
-def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
-    root = make(tmp_path / "d", (0, 255))
-    cv2.imwrite(str(root / "masks" / "i2.png"), np.zeros((8, 16), np.uint8))
-    with pytest.raises(DataError, match=r"i2\.png is 16x8, its image is 16x16"):
-        load_dataset(root)
-
-
-def test_an_image_without_mask_is_named(tmp_path: Path) -> None:
-    root = make(tmp_path / "d", (0, 255))
-    (root / "masks" / "i1.png").unlink()
-    with pytest.raises(DataError, match="1 of 4 stems have no mask: i1"):
-        load_dataset(root)
-
-
-def test_a_damaged_image_is_named(tmp_path: Path) -> None:
-    root = make(tmp_path / "d", (0, 255))
-    (root / "images" / "i3.png").write_bytes(b"not a png")
-    with pytest.raises(DataError, match=r"i3\.png is not an image"):
-        load_dataset(root)
-
-
-def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no images"):
-        load_dataset(make(tmp_path / "d", (0, 255), count=0))
-    with pytest.raises(DataError, match="is not a folder"):
-        load_dataset(tmp_path / "nowhere")
-
-
 def test_groups_are_never_split(tmp_path: Path) -> None:
     root = make(tmp_path / "d", (0, 255), count=12)
     lines = "".join(f"i{index}\tg{index // 3}\n" for index in range(12))
@@ -90,17 +62,6 @@ def test_groups_are_never_split(tmp_path: Path) -> None:
         assert validation
         sides = [{dataset.groups[stem] for stem in side} for side in (training, validation)]
         assert not sides[0] & sides[1]
-
-
-def test_a_list_with_unknown_or_repeated_stems_is_refused(tmp_path: Path) -> None:
-    root = make(tmp_path / "d", (0, 255))
-    listed = tmp_path / "list.txt"
-    listed.write_text("i0\nnothing\n")
-    with pytest.raises(DataError, match="no image: nothing"):
-        load_dataset(root, stems=read_stems(listed))
-    listed.write_text("i0\ni0\n")
-    with pytest.raises(DataError, match="more than once: i0"):
-        read_stems(listed)
 
 
 def test_an_image_on_its_side_goes_with_an_upright_mask(tmp_path: Path) -> None:

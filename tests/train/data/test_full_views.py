@@ -20,7 +20,7 @@ from foveate.runtime.spec import Size
 from foveate.train.data.dataset import load_dataset
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.full_views import FullCrops, WholeAtOwnSize
-from foveate.train.data.views import StemSampler
+from foveate.train.data.views import ViewSource
 from tests.conftest import run, train
 from tests.drawing import random_network, small_spec
 
@@ -45,11 +45,12 @@ def test_crops_hold_the_foreground_and_pad_small_images(data: Path) -> None:
     dataset = load_dataset(data)
     holders = [stem for stem in dataset.stems if dataset.mask(stem).any()]
     same = lambda image, layers, seed: (image, layers)  # noqa: E731
-    crops = FullCrops(FullImages(dataset), StemSampler(dataset, holders), SPEC, same, 0)
+    source = ViewSource(FullImages(dataset), {}, holders, SPEC, same, 0)
+    crops = FullCrops(source)
     shares = [float(crops[index][1].mean()) for index in range(40)]
     assert np.count_nonzero(shares) > 24  # two in three are drawn around foreground
     large = replace(SPEC, stage1=Size(192, 224))
-    view, target = FullCrops(FullImages(dataset), StemSampler(dataset, holders), large, same, 0)[0]
+    view, target = FullCrops(replace(source, spec=large))[0]
     assert view.shape == (1, 192, 224) and target.shape == (1, 192, 224)
     assert not view[:, 160:].any() and not view[:, :, 160:].any() and view[:, :160, :160].std() > 0
 

@@ -1,10 +1,8 @@
-"""Two processes of torchrun train one run together."""
+"""Two processes, with the variables that torchrun sets, train one run together."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,19 +10,29 @@ import pytest
 from foveate.runtime.errors import SettingsError
 from foveate.train.fitting.distributed import join
 from foveate.train.runs.run import load_run, read_run
-from tests.conftest import TINY
+from tests.conftest import train
+from tests.train.forked import start
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_two_processes_train_one_run(data: Path, tmp_path: Path) -> None:
-    settings = [*TINY, "num_epochs=2", "hint_folds=0", "batch_size=4"]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-         "-m", "foveate", "train", str(data), "--out", str(tmp_path / "r"),
-         *(item for value in settings for item in ("--set", value))],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert (done.stdout + done.stderr).count("Stage 2 Epoch [2/2]") == 1
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+
+    def work(rank: int) -> None:
+        said = train(data, tmp_path / "r", "--set", "num_epochs=2", "--set", "hint_folds=0")
+        assert said.exception is None, said.exception
+        (tmp_path / f"{rank}.txt").write_text(said.output)
+
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [start(lambda rank=rank: work(rank), RANK=str(rank), **shared) for rank in (0, 1)]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert [
+        (tmp_path / f"{rank}.txt").read_text().count("Stage 2 Epoch [2/2]") for rank in (0, 1)
+    ] == [1, 0]
     curve = read_run(tmp_path / "r")["stages"]["stage1"]["curve"]
     assert len(curve) == 2 and curve[1]["loss"] < curve[0]["loss"]
     assert load_run(tmp_path / "r")[0].stage2 is not None

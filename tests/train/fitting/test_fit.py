@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from foveate.runtime.errors import BundleError, DataError, FoveateError, SettingsError
 from foveate.train.runs.run import load_run, read_run
@@ -64,11 +61,6 @@ def test_one_image_pattern_is_learnt(tmp_path: Path) -> None:
     assert max(row["dice"] for row in curve) > 0.9
 
 
-def test_an_existing_run_is_not_overwritten(trained: Path, data: Path) -> None:
-    with pytest.raises(FoveateError, match="already holds a run; add --resume"):
-        raise train(data, trained, "--set", "num_epochs=3").exception or AssertionError
-
-
 def test_resuming_with_other_settings_or_data_is_refused(
     trained: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -93,63 +85,18 @@ def test_stage_2_can_be_added_later(data: Path, tmp_path: Path) -> None:
     assert load_run(folder)[0].stage2 is not None
 
 
-def test_only_one_group_is_refused(tmp_path: Path) -> None:
-    root = make(tmp_path / "d", (0, 255))
-    (root / "groups.tsv").write_text("".join(f"i{index}\tsame\n" for index in range(4)))
-    result = train(root, tmp_path / "r")
-    assert isinstance(result.exception, DataError) and "at least two groups" in str(
-        result.exception
-    )
-
-
-def test_class_names_must_fit_the_masks(data: Path, tmp_path: Path) -> None:
-    result = train(data, tmp_path / "r", "--set", "class_names=a,b")
-    assert isinstance(result.exception, SettingsError)
-    assert "2 names; the masks have 1" in str(result.exception)
-
-
 def test_no_data_is_named(tmp_path: Path) -> None:
     result = run("train", "--out", tmp_path / "r")
     assert isinstance(result.exception, DataError) and "no data set" in str(result.exception)
 
 
-def test_changed_runs_are_refused(trained: Path, tmp_path: Path) -> None:
-    def copy(name: str) -> Path:
-        shutil.copytree(trained, tmp_path / name)
-        return tmp_path / name
-
-    folder = copy("record")
-    record = json.loads((folder / "run.json").read_text())
-    record["spec"]["region"]["margin"] = 0.5
-    (folder / "run.json").write_text(json.dumps(record))
-    with pytest.raises(BundleError, match="does not match its run_sha256"):
-        load_run(folder)
-
-    folder = copy("weights")
+def test_changed_weights_are_refused(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "weights"))
     data = bytearray((folder / "stage2.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "stage2.safetensors").write_bytes(data)
     with pytest.raises(BundleError, match=r"stage2\.safetensors: missing, or not the file"):
         load_run(folder)
-
-
-@pytest.mark.parametrize("damage", ["shape", "nan", "missing"])
-def test_weights_that_do_not_fit_are_named(trained: Path, tmp_path: Path, damage: str) -> None:
-    from foveate.train.networks.unet import UNet
-    from foveate.train.runs.run import load_tensors, load_weights
-
-    tensors = load_file(trained / "stage1.safetensors")
-    if damage == "shape":
-        tensors["head.weight"] = torch.zeros(2, 4, 1, 1)
-    elif damage == "nan":
-        tensors["head.bias"] = torch.tensor([float("nan")])
-    else:
-        del tensors["head.bias"]
-    path = tmp_path / "w.safetensors"
-    save_file(tensors, path)
-    words = {"shape": r"head\.weight is \[2, 4", "nan": "not finite", "missing": "is missing"}
-    with pytest.raises(BundleError, match=words[damage]):
-        load_weights(UNet(1, 1, 4, 2), load_tensors(path), path)
 
 
 @pytest.mark.usefixtures("short_epochs")

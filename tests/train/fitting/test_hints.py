@@ -56,7 +56,7 @@ def test_no_network_answers_an_image_that_it_was_trained_on(
     original = Trainer.fit
 
     def noted(self: Trainer, task: Task, network: torch.nn.Module) -> None:
-        seen[task.name] = set(task.views.sampler.stems)  # type: ignore[attr-defined]
+        seen[task.name] = set(task.views.source.stems)  # type: ignore[attr-defined]
         original(self, task, network)
 
     monkeypatch.setattr(Trainer, "fit", noted)

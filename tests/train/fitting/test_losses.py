@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -167,11 +166,6 @@ def test_weights_that_cannot_be(text: str) -> None:
     with pytest.raises(SettingsError, match="class_weights is .*expected auto, or 2 numbers"):
         parse_weights(text, 2)
     assert parse_weights("0.5, 2", 2) == (0.5, 2.0)
-
-
-def test_an_unknown_loss_names_the_nearest() -> None:
-    with pytest.raises(SettingsError, match='no loss "tversk"; the nearest is "tversky"'):
-        replace(Settings(), loss="tversk")
 
 
 def test_dice_of_a_view() -> None:

@@ -1,4 +1,4 @@
-"""Every network x loss x class count exports, and gives PyTorch's masks in every precision."""
+"""Every network exports, and gives PyTorch's masks in every precision."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ from foveate.train.networks.encoders import models
 from foveate.train.reference.cascade import Output, TorchCascade
 from foveate.train.runs.run import load_run
 from foveate.train.settings.network_choice import ENCODERS, UNETS
-from foveate.train.settings.settings import LOSSES
 from tests.bad.bundles import sign
 from tests.conftest import run, train
 from tests.drawing import small_spec
 from tests.networks import folded_pair, trained_cascade
 
 KINDS = (*UNETS, "resnet18")
-MIXED = ("residual_attention", "mobilenet_v2", "efficientnet-b0")
+MIXED = (
+    "residual_attention", pytest.param("mobilenet_v2", marks=pytest.mark.slow), "efficientnet-b0",
+)  # fmt: skip
 """Between them they have every operator that a network may have."""
 SEEN = ("mask", "coarse", "refined")
 ROUNDING = 2e-4
@@ -82,18 +83,14 @@ def check_exact(found: dict[str, Array], expected: Output) -> None:
     assert apart(found["mask"], expected.mask.numpy()) <= 0.001
 
 
-@pytest.mark.parametrize("classes", [1, 3])
-@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", KINDS)
-def test_every_network_and_loss_gives_pytorchs_masks(
-    name: str, loss: str, classes: int, image: Array
-) -> None:
-    single = loss != LOSSES[0]  # the loss of a network is nothing to the geometry around it
-    cascade = trained_cascade(small_spec(classes=classes, single=single), name, loss)
+def test_every_network_gives_pytorchs_masks(name: str, image: Array) -> None:
+    cascade = trained_cascade(small_spec(classes=3), name)
     found = ran(graph_of(cascade, "fp32"), image, "onnxruntime")
     check_exact(found, answer(cascade, image))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ENCODERS if name not in KINDS])
 def test_every_encoder_gives_pytorchs_masks(name: str, image: Array) -> None:
     cascade = trained_cascade(small_spec(single=True), name)
@@ -155,6 +152,7 @@ TRAININGS = [
 ]
 
 
+@pytest.mark.usefixtures("short_epochs")
 @pytest.mark.parametrize("settings", TRAININGS, ids=["residual", "encoder"])
 def test_a_training_from_end_to_end(
     settings: tuple[str, ...], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from foveate.runtime.errors import SettingsError
 from foveate.train.networks.base import Network
 from foveate.train.networks.build import network
 from foveate.train.settings.network_choice import UNETS, NetworkChoice
-from foveate.train.settings.settings import Settings
 from tests.networks import choice, fit
 
 KINDS = (*UNETS, "resnet18", "efficientnet-b0")
@@ -19,7 +17,7 @@ def pair(name: str, outputs: int) -> tuple[Network, Network]:
     """Return a trained stage 1 and a stage 2 that begins with its weights."""
     torch.manual_seed(0)
     first, second = (network(choice(name), inputs, outputs) for inputs in (1, 2))
-    fit(first, "cross_entropy_dice", max(outputs - 1, 1))
+    fit(first, max(outputs - 1, 1))
     second.start_from(first)
     return first, second
 
@@ -55,16 +53,3 @@ def test_a_residual_block_adds_and_a_gate_weighs() -> None:
             gate.weight.bias.fill_(-100.0)  # shut: the skips carry nothing
         below, skip = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8)
         assert float(both.gate[0](skip, below).abs().max()) < 1e-6  # type: ignore[index]
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"network": "resnet19"}, 'no network "resnet19"; the nearest is "resnet18"'),
-        ({"network": "resnet18", "depth": 6}, "resnet18 with depth 6; expected depth 3 to 5"),
-        ({"encoder_weights": "w.pth"}, "encoder_weights go with a network that has an encoder"),
-    ],
-)
-def test_networks_that_cannot_be(values: dict[str, object], said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
-        Settings(**values)

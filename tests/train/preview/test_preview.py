@@ -75,13 +75,14 @@ def test_images_of_few_bits_can_be_seen(few_bits: Path, tmp_path: Path) -> None:
 
 def test_rare_classes_and_empty_images_are_shown(few_bits: Path) -> None:
     dataset = load_dataset(few_bits)
-    picks = {pick.why: pick.stem for pick in choose(dataset, dataset.stems, ["one", "two"])}
+    chosen = choose(dataset, dataset.stems, ["one", "two"])
+    picks = {why: stem for stem, why in chosen.items()}
     assert len(picks) <= SHOWN and dataset.contents[picks["nothing to find"]].empty
     rarest = min((1, 2), key=lambda label: sum(_area(dataset, label)))
     name = ["one", "two"][rarest - 1]
     most = picks[f'the most of "{name}", the rarest class']
     assert dataset.contents[most].areas[rarest] == max(_area(dataset, rarest))
-    assert len(choose(dataset, dataset.stems, ["one", "two"])) == SHOWN
+    assert len(chosen) == SHOWN
     assert len(choose(dataset, dataset.stems[:3], ["one", "two"])) == 3
 
 
@@ -113,5 +114,6 @@ def test_shares_keep_two_digits(share: float, words: str) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(few_bits: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    result = run("train", few_bits, "--preview", tmp_path / "file", "--set", "image_height=64")
+    settings = [item for value in TINY for item in ("--set", value)]
+    result = run("train", few_bits, "--preview", tmp_path / "file", *settings)
     assert isinstance(result.exception, OutputError) and "file" in str(result.exception)

@@ -21,14 +21,19 @@ from foveate.train.calibration.tile_choice import (
 )
 from foveate.train.data.dataset import load_dataset
 from foveate.train.data.full_images import FullImages
-from foveate.train.data.tile_views import TileCrops, tile_view
-from foveate.train.data.views import StemSampler, whole_views
+from foveate.train.data.tile_views import TileCrops
+from foveate.train.data.views import FloatArray, ViewSource, whole_views
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.reference.tiles import choose_tiles, tile_boxes, tile_masses
 from tests.drawing import random_network, small_spec, tiled
 
 GRID = TileGrid(TileAxis(64, 16), TileAxis(64, 16))
 SPEC = tiled(small_spec("uint16", mode="constants"), 3, 0.25)
+
+
+def same(image: FloatArray, layers: FloatArray, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Augment nothing."""
+    return image, layers
 
 
 def blobs(*places: tuple[int, int, float]) -> Tensor:
@@ -62,9 +67,10 @@ def test_where_stage_1_finds_nothing_the_least_unlikely_tiles_are_looked_at() ->
 
 def test_training_sees_what_the_cascade_sees(data: Path) -> None:
     dataset = load_dataset(data)
-    full = FullImages(dataset)
     networks = random_network(1, 1, 0), random_network(2, 1, 1)
     cascade = TorchCascade(SPEC, *networks).eval()
+    source = ViewSource(FullImages(dataset), {}, dataset.stems, SPEC, same, 0)
+    crops = TileCrops(source, {})
     assert SPEC.stage2 is not None
     for stem in dataset.stems[:4]:
         image = as_input_type(dataset.image(stem), "uint16")
@@ -73,7 +79,7 @@ def test_training_sees_what_the_cascade_sees(data: Path) -> None:
         answer = cascade.foreground(found.coarse)[0]
         tiles = choose_tiles(answer[None], tile_grid(SPEC.region, SPEC.stage2), *image.shape, 3)
         for k in range(3):
-            pixels, hint, target = tile_view(full, stem, answer, tiles.part(k, k + 1))
+            pixels, hint, target = crops.region(stem, tiles.part(k, k + 1), answer)
             seen = np.stack([(pixels - 0.4) / 0.2, hint])
             assert np.abs(seen - found.stage2_input[k].numpy()).max() <= 1 / 255
             x0, y0, x1, y1 = found.box[0, k].int().tolist()
@@ -86,9 +92,7 @@ def test_training_tiles_are_drawn_where_the_truth_is_and_elsewhere(data: Path) -
     full = FullImages(dataset)
     views = whole_views(full, dataset.stems, SPEC.stage1, lambda done, total: None)
     answers = {stem: [torch.rand(48, 64)] for stem in dataset.stems}
-    sampler = StemSampler(dataset, dataset.stems)
-    same = lambda image, layers, seed: (image, layers)  # noqa: E731
-    crops = TileCrops(full, views, answers, sampler, SPEC, same, 5)
+    crops = TileCrops(ViewSource(full, views, dataset.stems, SPEC, same, 5), answers)
     items = [crops[index] for index in range(60)]
     assert {(*inputs.shape, *target.shape) for inputs, target in items} == {(2, 64, 32, 1, 64, 32)}
     held = np.mean([bool(target.any()) for _, target in items])
@@ -100,7 +104,7 @@ def test_fewer_tiles_are_measured_as_the_cascade_would_run_them(data: Path) -> N
     dataset = load_dataset(data)
     full = FullImages(dataset)
     networks = random_network(1, 1, 3), random_network(2, 1, 4)
-    stem = next(stem for stem in dataset.stems if 1 in dataset.present[stem])
+    stem = next(stem for stem in dataset.stems if 1 in dataset.contents[stem].areas)
     table = measure_tiles(TorchCascade(SPEC, *networks).eval(), full, [stem])
     image = as_input_type(dataset.image(stem), "uint16").astype(np.float32)
     rows = {(row.tiles, row.overlap): row for row in table}

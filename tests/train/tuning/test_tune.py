@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +15,7 @@ from foveate.train.tuning.space import read_space
 from foveate.train.tuning.study import Study
 from foveate.train.tuning.tune import step_of
 from tests.conftest import TINY, run
+from tests.train.forked import kill_at
 
 SPACE = "[learning_rate]\nlow = 1e-3\nhigh = 1e-2\nlog = true\n[batch_size]\nchoices = [2, 4]\n"
 FIXED = [item for item in TINY if not item.startswith("batch_size")]
@@ -41,6 +38,7 @@ def rows(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_a_killed_study_goes_on_as_if_it_had_not_been(data: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     result = tune(data, whole, "--trials", "2")
@@ -49,13 +47,7 @@ def test_a_killed_study_goes_on_as_if_it_had_not_been(data: Path, tmp_path: Path
     assert float(rows(whole)[0]["learning_rate"]) == Settings().learning_rate  # trial 0: as it is
 
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "foveate", *arguments(data, killed, "--trials", "2")]
-    one_core = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=one_core) as process:
-        while not (killed / "trials" / "001" / "run.json").exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.kill()
+    kill_at("Trial 1 (2 of 2)", lambda: tune(data, killed, "--trials", "2"))
     result = tune(data, killed, "--trials", "2")
     assert result.exception is None, result.exception
     names = ("learning_rate", "batch_size", "state")

@@ -1,8 +1,8 @@
 """A device of host memory, to test the ring without a GPU. It is a fake, and no evidence of one.
 
 It stands in for OUR interface (``foveate.runtime.engines.cuda.device``), not for CUDA or pycuda:
-streams are threads with queues, so copies and executions really happen later and beside each
-other; memory is numpy; what CUDA leaves undefined (using freed memory, a call with no context
+streams are threads with queues, so copies and executions really happen later and concurrently;
+memory is numpy; what CUDA leaves undefined (using freed memory, a call with no context
 current) fails here. What it cannot show: real timing, real drivers, real races in hardware.
 """
 

@@ -93,12 +93,6 @@ def test_bindings_newer_than_the_driver_are_an_engine_error_with_the_line() -> N
     assert module.calls[-1] == "cuEventDestroy"
 
 
-def test_the_gpu_of_an_address() -> None:
-    assert BoundDriver(DriverModule(cuPointerGetAttribute=(Status(0), 1)), "GPU").gpu_of(4096) == 1
-    refused = DriverModule(cuPointerGetAttribute=(Status(1), None))
-    assert BoundDriver(refused, "GPU").gpu_of(4096) is None
-
-
 class DriverDevice:
     name, error, memory_error = "GPU", ValueError, MemoryError
 

@@ -56,8 +56,8 @@ class PlannedPlace:
         self.trt.most_contexts = self.most_contexts
         self._patch.setitem(sys.modules, "tensorrt_rtx", self.trt.module())
         sha256 = self.bundle.graph_sha256(precision)
-        wanted = PlanQuery("tensorrt_rtx", VERSION, GPU, "l.bundle", precision, sha256)
-        return PlanSource(self.cache, wanted, lambda: self.device)
+        expected = PlanQuery("tensorrt_rtx", VERSION, GPU, "l.bundle", precision, sha256)
+        return PlanSource(self.cache, expected, lambda: self.device)
 
     def engine(self, settings: RingSettings = RingSettings()) -> TensorRTEngine:  # noqa: B008
         return TensorRTEngine(self.source(), settings)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from foveate.runtime.engines.tensorrt.plan_cache import (
 )
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord, Recipe
 from foveate.runtime.engines.tensorrt.toolkit import FLAVOURS
-from foveate.runtime.errors import BundleError, EngineError, SettingsError
+from foveate.runtime.errors import EngineError, SettingsError
 from foveate.runtime.json_files import canonical_sha256
 
 OPTIONS = BuildOptions(((1024, 1024), (512, 768)), (1, 1, 8))
@@ -83,15 +81,6 @@ def test_another_recipe_is_another_plan(cache: PlanCache, other: Recipe) -> None
     assert len(cache.records()) == 2
 
 
-def test_a_record_says_all_that_the_key_is_made_of(cache: PlanCache) -> None:
-    device = Gpu("NVIDIA A10", "sm86")
-    record = built(cache, replace(RECIPE, flavour="tensorrt", device=device))
-    assert cache.records() == [record] and record.recipe.device == device
-    values = json.loads(cache.path(record.key, ".json").read_text())
-    assert values["options"]["sizes"] == [[1024, 1024], [512, 768]]
-    assert values["plan_bytes"] == 4 and values["precision"] == "fp16"
-
-
 def test_a_record_of_an_earlier_version_has_no_platform_and_is_for_all(cache: PlanCache) -> None:
     record = built(cache)
     sign(cache.path(record.key, ".json"), lambda values: values.pop("platform"))
@@ -128,14 +117,6 @@ def test_a_plan_swapped_for_another_is_refused_though_its_record_is_signed(
         cache.read(record, "x")
 
 
-def test_a_record_under_another_key_is_refused(cache: PlanCache) -> None:
-    ours, other = built(cache), built(cache, replace(RECIPE, version="1.8"), b"other")
-    for suffix in (".json", ".plan"):
-        cache.path(other.key, suffix).replace(cache.path(ours.key, suffix))
-    assert cache.records() == []
-    assert "is the record of another plan" in cache.entries()[0].problem
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -165,63 +146,35 @@ def test_a_link_in_place_of_a_plan_is_refused(cache: PlanCache, tmp_path: Path) 
         cache.read(record, "lung.bundle")
 
 
-BUILDER = """
-import os, sys, time
-from pathlib import Path
-from tests.runtime.engines.tensorrt.test_plan_cache import RECIPE
-from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
+def test_two_runs_that_need_one_plan_build_it_once(cache: PlanCache) -> None:
+    """Each has a cache object of its own, as two processes have; the lock is a file's."""
+    builds = []
 
-cache, mode = PlanCache(Path(sys.argv[1])), sys.argv[2]
+    def build(log: Path) -> bytes:
+        builds.append(log)
+        time.sleep(0.2)
+        return b"plan"
 
-def build(log):
-    with open(sys.argv[1] + ".builds", "a") as file:
-        file.write("x")
-    time.sleep(60 if mode == "killed" else 1)
-    return b"plan"
+    def run(_: int) -> bool:
+        own = PlanCache(cache.folder)
+        return own.build_once(RECIPE, "lung", "fp16", build, lambda: None)[1]
 
-def killed_while_writing(*arguments):
-    os.kill(os.getpid(), 9)
-
-if mode == "half-written":
-    os.replace = killed_while_writing
-print("ready", flush=True)
-record, new = cache.build_once(RECIPE, "lung", "fp16", build, lambda: print("waiting", flush=True))
-print("built" if new else "found")
-"""
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(run, range(2))) == [False, True]
+    assert len(builds) == 1 and cache.read(cache.records()[0], "lung") == b"plan"
 
 
-def builder(cache: PlanCache, mode: str = "") -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", BUILDER, str(cache.folder), mode]
-    root = Path(__file__).parents[4]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
-
-
-def builds(cache: PlanCache) -> int:
-    path = Path(f"{cache.folder}.builds")
-    return len(path.read_text()) if path.exists() else 0
-
-
-def test_two_processes_build_once(cache: PlanCache) -> None:
-    processes = [builder(cache), builder(cache)]
-    said = sorted(process.communicate(timeout=60)[0].split() for process in processes)
-    assert builds(cache) == 1
-    assert [words[-1] for words in said] == ["built", "found"]
-    assert cache.read(cache.records()[0], "lung") == b"plan"
-
-
-def test_a_build_that_is_killed_leaves_no_plan_and_the_next_one_works(cache: PlanCache) -> None:
-    process = builder(cache, "killed")
-    while not builds(cache):
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert cache.records() == [] and cache.get(RECIPE.key) is None
-    built(cache)
-    assert cache.verify()[0].problem == ""
-
-
-def test_a_kill_while_the_plan_is_written_leaves_no_plan_either(cache: PlanCache) -> None:
-    builder(cache, "half-written").communicate(timeout=60)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_kill_while_the_plan_is_written_leaves_no_plan(cache: PlanCache) -> None:
+    child = os.fork()
+    if not child:
+        os.replace = lambda *given: os._exit(9)  # type: ignore[assignment]
+        try:
+            built(cache)
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert [path.suffix for path in cache.folder.iterdir() if path.name != "cache.lock"] == [".tmp"]
     assert cache.records() == []
     assert [why for _, why in prune(cache, {})] == ["left by an interrupted build"]
@@ -264,14 +217,6 @@ def test_a_plan_goes_out_and_comes_in_elsewhere(cache: PlanCache, tmp_path: Path
     assert export_plan(cache, record, out) == tmp_path / "lung.plan.json"
     other = PlanCache(tmp_path / "other")
     assert import_plan(other, out) == record == other.get(record.key)
-    out.write_bytes(b"plam")
-    with pytest.raises(BundleError, match="does not match its record"):
-        import_plan(other, out)
-    with pytest.raises(BundleError, match="no such plan"):
-        import_plan(other, tmp_path / "none.plan")
-    (tmp_path / "lung.plan.json").unlink()
-    with pytest.raises(BundleError, match="cannot be read"):
-        import_plan(other, out)
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,22 +230,16 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("options", "channels", "said"),
+    ("options", "said"),
     [
-        (replace(OPTIONS, batch=(2, 1, 8)), 2, "--batch is 2,1,8; expected MIN,OPT,MAX"),
-        (replace(OPTIONS, sizes=()), 2, "--size is missing"),
-        (replace(OPTIONS, sizes=((0, 5),)), 2, "--size 0x5; expected sides of 1 to"),
-        (replace(OPTIONS, optimisation_level=6), 2, "--optimisation-level is 6"),
-        (replace(OPTIONS, workspace_mb=-1), 2, "--workspace is -1 MB"),
-        (replace(OPTIONS, targets=("86",)), 2, '--target "86"'),
-        (replace(OPTIONS, batch=(1, 1, 64)), 33, "tensors of 2214592512 elements; the limit is"),
+        (replace(OPTIONS, sizes=((0, 5),)), "--size 0x5; expected sides of 1 to"),
+        (replace(OPTIONS, optimisation_level=6), "--optimisation-level is 6"),
+        (replace(OPTIONS, workspace_mb=-1), "--workspace is -1 MB"),
     ],
 )
-def test_options_that_cannot_be_built_are_refused(
-    options: BuildOptions, channels: int, said: str
-) -> None:
+def test_options_that_cannot_be_built_are_refused(options: BuildOptions, said: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        options.check(channels)
+        options.check(2)
     assert said in str(refused.value)
 
 

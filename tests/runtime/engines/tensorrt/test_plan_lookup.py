@@ -32,9 +32,9 @@ def built(cache: PlanCache, recipe: Recipe) -> PlanRecord:
     return cache.build_once(recipe, "l.bundle", "fp16", lambda log: b"", lambda: None)[0]
 
 
-def refused(cache: PlanCache, wanted: PlanQuery, shape: Shape = SHAPE) -> str:
+def refused(cache: PlanCache, expected: PlanQuery, shape: Shape = SHAPE) -> str:
     with pytest.raises(PlanError) as error:
-        find(cache, wanted, shape)
+        find(cache, expected, shape)
     return str(error.value)
 
 
@@ -106,7 +106,7 @@ def test_a_shape_outside_the_profile_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    ("recipe", "wanted", "why"),
+    ("recipe", "expected", "why"),
     [
         (RTX, {"version": "1.8"}, "was built by tensorrt_rtx 1.7; 1.8 is installed"),
         (RTX, {"flavour": "tensorrt", "version": "11.4"},
@@ -121,12 +121,12 @@ def test_a_shape_outside_the_profile_is_refused_by_name(
     ],
 )  # fmt: skip
 def test_a_plan_for_elsewhere_is_refused_by_name(
-    cache: PlanCache, recipe: Recipe, wanted: dict[str, object], why: str
+    cache: PlanCache, recipe: Recipe, expected: dict[str, object], why: str
 ) -> None:
     built(cache, recipe)
-    said = refused(cache, replace(WANTED, **wanted))  # type: ignore[arg-type]
+    said = refused(cache, replace(WANTED, **expected))  # type: ignore[arg-type]
     assert f"the plan of the fp16 graph of l.bundle {why}. Build one: foveate build" in said
-    here = replace(WANTED, **wanted)  # type: ignore[arg-type]
+    here = replace(WANTED, **expected)  # type: ignore[arg-type]
     options = here.adapted(recipe.options)
     assert shlex.join(options.arguments()) in said
     own = here.flavour == "tensorrt" or options.for_this_gpu
@@ -145,11 +145,6 @@ def test_compatible_plans_run_on_later_versions_and_other_gpus(cache: PlanCache)
     assert "is for NVIDIA A10" in refused(cache, replace(here, device=TURING))
 
 
-def test_another_graph_is_another_plan(cache: PlanCache) -> None:
-    built(cache, RTX)
-    assert "there is no plan" in refused(cache, replace(WANTED, graph_sha256="b" * 64))
-
-
 def test_tf32_is_a_precision_of_its_own(cache: PlanCache) -> None:
     """An fp32 graph has plans that round and plans that do not; neither is taken for the other."""
     exact = built(cache, RTX)
@@ -159,17 +154,3 @@ def test_tf32_is_a_precision_of_its_own(cache: PlanCache) -> None:
     assert usable(cache, fp32) == [exact]
     said = refused(cache, replace(tf32, graph_sha256="c" * 64))
     assert said.endswith("--precision tf32 --batch 1,1,1 --size 1024x1024")
-
-
-def test_a_plan_built_the_other_way_is_named(cache: PlanCache) -> None:
-    built(cache, RTX)
-    said = refused(cache, replace(WANTED, precision="tf32"))
-    assert "the plan of the tf32 graph of l.bundle does not round them. Build" in said
-    assert said.endswith("--precision tf32 --batch 1,1,8 --size 1024x1024,512x768")
-
-
-def test_before_a_shape_is_known_the_size_is_left_to_fill_in(cache: PlanCache) -> None:
-    said = str(no_plan(cache, WANTED, None))
-    assert said.endswith(
-        "Build one: foveate build l.bundle --engine tensorrt --precision fp16 --size HEIGHTxWIDTH"
-    )

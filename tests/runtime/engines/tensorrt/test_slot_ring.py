@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import threading
 import time
@@ -54,7 +53,7 @@ def seen(device: FakeDevice, *entry: object) -> None:
 
 
 def held(gate: threading.Event) -> None:
-    assert gate.wait(LIMIT_S), "nothing happened beside this"
+    assert gate.wait(LIMIT_S), "nothing happened meanwhile"
 
 
 def test_results_are_right_in_order_and_only_those_asked_for() -> None:
@@ -109,15 +108,6 @@ def test_a_copy_out_happens_during_the_execution_of_the_next_run() -> None:
     assert index(device, 0, "d2h", "end") < index(device, 1, "execute", "end")
 
 
-def test_one_slot_does_not_overlap_with_itself() -> None:
-    device = FakeDevice()
-    with ring(device, 1) as runs:
-        for value in range(3):
-            runs.submit(x(3, value), ["y"])
-    order = [what for _, what, mark in device.journal if mark == "begin"]
-    assert order == ["h2d", "execute", "d2h"] * 3
-
-
 def test_at_most_as_many_runs_are_under_way_as_there_are_slots() -> None:
     device, gate = FakeDevice(), threading.Event()
     with ring(device, 2, inside=lambda: held(gate)) as runs:
@@ -129,12 +119,6 @@ def test_at_most_as_many_runs_are_under_way_as_there_are_slots() -> None:
         gate.set()
         third.join(LIMIT_S)
         assert [y(ticket)[0] for ticket in tickets] == [1, 3, 5]
-
-
-def test_a_caller_that_never_fetches_blocks_nobody_and_keeps_its_results() -> None:
-    with ring(FakeDevice(), 2) as runs:
-        tickets = [runs.submit(x(2, value), ["y", "z"]) for value in range(7)]
-    assert [y(ticket)[0] for ticket in tickets] == [2 * v + 1 for v in range(7)]
 
 
 def test_memory_is_fixed_after_the_largest_run() -> None:
@@ -151,14 +135,6 @@ def test_memory_is_fixed_after_the_largest_run() -> None:
         assert len(live) == 3 * (2 + 2)  # a slot: x, and y with z, on the host and on the device
 
 
-def test_an_output_not_asked_for_has_no_host_memory() -> None:
-    device = FakeDevice()
-    with ring(device, 1) as runs:
-        runs.submit(x(5), ["y"]).result()
-        host_x, host_y, x_there, outputs_there = (len(m) for m in device.live.values())
-        assert sorted([host_x, host_y, x_there]) == [20, 20, 20] and outputs_there == 512
-
-
 def test_views_are_valid_until_the_slot_is_used_again() -> None:
     with ring(FakeDevice(), 2) as runs:
         first = runs.submit(x(3, 1), ["y"])
@@ -171,23 +147,6 @@ def test_views_are_valid_until_the_slot_is_used_again() -> None:
             first.result()
 
 
-def test_a_view_that_is_copied_before_stays() -> None:
-    with ring(FakeDevice(), 1) as runs:
-        first = runs.submit(x(3, 1), ["y"])
-        first.result(copy=False)
-        kept = first.result().outputs["y"]
-        runs.submit(x(3, 9), ["y"]).result()
-        assert kept.tolist() == y(first) == [3, 3, 3]
-
-
-def test_in_order_keeps_the_ring_full_and_its_views_until_the_next() -> None:
-    device = FakeDevice()
-    with ring(device, 3) as runs:
-        feeds = (x(2, value) for value in range(8))
-        found = [t.result(copy=False).outputs["y"][0] for t in runs.in_order(feeds, ["y"])]
-    assert found == [2 * v + 1 for v in range(8)]
-
-
 @pytest.mark.parametrize(
     ("faults", "said"),
     [
@@ -196,7 +155,7 @@ def test_in_order_keeps_the_ring_full_and_its_views_until_the_next() -> None:
         (Faults(copy=6), "a copy failed"),
     ],
 )
-@pytest.mark.parametrize("slots", [1, 2, 3])
+@pytest.mark.parametrize("slots", [1, 3])
 def test_an_error_in_mid_stream_is_its_run_s_alone(faults: Faults, said: str, slots: int) -> None:
     device = FakeDevice(Faults(copy=faults.copy, execution=faults.execution))
     with ring(device, slots) as runs:
@@ -210,7 +169,7 @@ def test_an_error_in_mid_stream_is_its_run_s_alone(faults: Faults, said: str, sl
                 assert y(ticket) == [2 * value + 1] * 3
 
 
-@pytest.mark.parametrize("nth", range(1, 13))
+@pytest.mark.parametrize("nth", [1, 4, 8, 12])
 def test_no_room_fails_one_run_and_the_next_is_tried_afresh(nth: int) -> None:
     """Allocation nth of the growth from 3 to 300 numbers fails, wherever that is."""
     device = FakeDevice(Faults(allocation=nth))
@@ -223,14 +182,6 @@ def test_no_room_fails_one_run_and_the_next_is_tried_afresh(nth: int) -> None:
                 failures += 1
         assert failures == 1
         assert y(runs.submit(x(300), ["y"])) == [3] * 300
-
-
-def test_a_shape_outside_the_limits_is_its_run_s_alone() -> None:
-    with ring(FakeDevice(), 2, largest=10) as runs:
-        wrong = runs.submit(x(11), ["y"])
-        assert y(runs.submit(x(10), ["y"])) == [3] * 10
-        with pytest.raises(EngineError, match='input "x" is 11; this takes 1 to 10'):
-            wrong.result()
 
 
 def test_a_ctrl_c_in_a_submit_frees_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,52 +206,12 @@ def test_close_waits_for_what_is_under_way_and_keeps_its_results() -> None:
     assert [y(ticket)[0] for ticket in tickets] == [1, 3, 5]
 
 
-def test_close_at_once_twice_and_use_afterwards() -> None:
-    with ring(FakeDevice()) as runs:
-        runs.close()
-        runs.close()
-        with pytest.raises(EngineError, match="has been closed"):
-            runs.submit(x(1), ["y"])
-        with pytest.raises(EngineError, match="has been closed"):
-            next(runs.in_order([x(1)], ["y"]))
-
-
-def test_views_outlive_the_ring() -> None:
-    with ring(FakeDevice(), 1) as runs:
-        view = runs.submit(x(3), ["y"]).result(copy=False).outputs["y"]
-    gc.collect()
-    assert view.tolist() == [3, 3, 3]
-
-
 @pytest.mark.parametrize("nth", [1, 2, 5])
 def test_an_error_while_closing_is_raised_after_everything_was_freed(nth: int) -> None:
     device = FakeDevice(Faults(close=nth))
     with pytest.raises(EngineError, match="freeing failed"), ring(device, 2) as runs:
         for _ in range(2):
             runs.submit(x(3), ["y"]).result()
-    assert device.clean
-
-
-def test_an_exception_in_the_body_is_not_hidden_by_closing() -> None:
-    device = FakeDevice()
-    with pytest.raises(ValueError, match="ours"), ring(device, 2) as runs:
-        runs.submit(x(3), ["y"])
-        raise ValueError("ours")
-    assert device.clean
-
-
-@pytest.mark.parametrize("nth", range(1, 4))
-def test_a_ring_that_cannot_be_made_leaves_nothing(nth: int) -> None:
-    device, made = FakeDevice(), []
-
-    def executor() -> FakeExecutor:
-        made.append(1)
-        if len(made) == nth:
-            raise DeviceMemoryError("no room for a context")
-        return FakeExecutor(device)
-
-    with pytest.raises(DeviceMemoryError, match="no room for a context"):
-        SlotRing(device, executor, RingSettings(3))
     assert device.clean
 
 
@@ -311,19 +222,7 @@ def test_memory_shared_with_the_cpu_is_not_copied() -> None:
         assert {what for _, what, _ in device.journal} == {"execute"}
 
 
-def test_a_repeated_shape_is_captured_at_its_second_run_and_replayed() -> None:
-    device = FakeDevice(graphs=True)
-    with ring(device, 1) as runs:
-        done = [runs.submit(x(3, value), ["y"]).result() for value in range(4)]
-        assert [d.outputs["y"][0] for d in done] == [1, 3, 5, 7]
-        assert [d.times.replayed for d in done] == [False, True, True, True]
-        other = [runs.submit(x(2, value), ["y"]).result() for value in range(2)]
-        assert [d.times.replayed for d in other] == [False, True]
-        assert [d.outputs["y"][1] for d in other] == [1, 3]
-
-
-@pytest.mark.parametrize("sizes", [(3, 2), (3, 2, 5)])
-@pytest.mark.parametrize("slots", [1, 2, 3])
+@pytest.mark.parametrize(("sizes", "slots"), [((3, 2), 1), ((3, 2, 5), 3)])
 def test_sizes_by_turns_are_replayed(sizes: tuple[int, ...], slots: int) -> None:
     """A plain run, a second one in a context of its own and a captured one a size and slot."""
     device = FakeDevice(graphs=True)
@@ -334,35 +233,6 @@ def test_sizes_by_turns_are_replayed(sizes: tuple[int, ...], slots: int) -> None
             [2 * n + 1] * count for n, count in enumerate(counts)
         ]
         assert sum(d.times.replayed for d in done) >= 60 - 2 * slots * len(sizes)
-
-
-def test_sizes_that_come_once_share_one_context() -> None:
-    device, made = FakeDevice(graphs=True), []
-
-    def executor() -> FakeExecutor:
-        made.append(FakeExecutor(device))
-        return made[-1]
-
-    with SlotRing(device, executor, RingSettings(1)) as runs:
-        for count in range(1, 30):
-            runs.submit(x(count), ["y"]).result()
-    assert len(made) == 1 and device.clean
-
-
-def test_no_room_for_a_second_context_leaves_one() -> None:
-    device, made = FakeDevice(graphs=True), []
-
-    def executor() -> FakeExecutor:
-        if made:
-            raise DeviceMemoryError("no room for a context")
-        made.append(FakeExecutor(device))
-        return made[-1]
-
-    with SlotRing(device, executor, RingSettings(1)) as runs:
-        found = [y(runs.submit(x(count, count), ["y"])) for count in (3, 2, 3, 2, 3, 3, 3)]
-        assert [item[0] for item in found] == [7, 5, 7, 5, 7, 7, 7]
-        assert runs.submit(x(3), ["y"]).result().times.replayed
-    assert device.clean
 
 
 def test_further_contexts_give_way_to_a_larger_run() -> None:
@@ -392,20 +262,6 @@ def test_a_refused_capture_leaves_plain_runs_for_good() -> None:
         assert device.faults.count("capture") == 1
 
 
-def test_outputs_that_lie_together_come_in_one_copy() -> None:
-    device = FakeDevice()
-    with ring(device, 1) as runs:
-        found = runs.submit(x(70, 2), ["z", "y"]).result().outputs
-        assert found["y"].tolist() == [5] * 70 and found["z"].tolist() == [-2] * 70
-        assert [what for _, what, mark in device.journal if mark == "end"].count("d2h") == 1
-
-
-def test_a_device_without_graphs_runs_plainly() -> None:
-    with ring(FakeDevice(), 1) as runs:
-        done = [runs.submit(x(3), ["y"]).result() for _ in range(3)]
-        assert not any(d.times.replayed for d in done)
-
-
 def test_latency_mode_is_one_slot_that_spins() -> None:
     device = FakeDevice()
     with SlotRing(device, lambda: FakeExecutor(device), LATENCY) as runs:
@@ -414,24 +270,7 @@ def test_latency_mode_is_one_slot_that_spins() -> None:
     assert device.clean
 
 
-def test_stage_times_come_from_the_events() -> None:
-    with ring(FakeDevice(pause=lambda: time.sleep(0.01)), 1) as runs:
-        times = runs.submit(x(3), ["y"]).result().times
-    assert all(value >= 9 for value in (times.h2d_ms, times.execute_ms, times.d2h_ms))
-
-
-def test_many_threads_get_their_own_results() -> None:
-    with ring(FakeDevice(), 3) as runs, ThreadPoolExecutor(8) as pool:
-
-        def work(value: int) -> bool:
-            size = 1 + value % 17
-            return y(runs.submit(x(size, value), ["y"])) == [2 * value + 1] * size
-
-        assert all(pool.map(work, range(400)))
-
-
-@pytest.mark.parametrize("close_after_s", [0.0, 0.005, 0.02])
-def test_closing_while_threads_submit(close_after_s: float) -> None:
+def test_closing_while_threads_submit() -> None:
     device = FakeDevice()
     with ring(device, 2) as runs, ThreadPoolExecutor(4) as pool:
 
@@ -442,18 +281,20 @@ def test_closing_while_threads_submit(close_after_s: float) -> None:
                 return "has been closed" in str(error)
 
         futures = [pool.submit(work, value) for value in range(200)]
-        time.sleep(close_after_s)
+        time.sleep(0.005)
         runs.close()
         assert all(future.result(LIMIT_S) for future in futures)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_soak(seed: int) -> None:
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))]
+)
+def test_random_runs_of_several_threads(seed: int) -> None:
     """Random sizes, outputs, copies, slow streams and faults, from several threads."""
     dice = random.Random(seed)
     faults = Faults(allocation=dice.randint(1, 40), copy=dice.randint(1, 200))
     faults.execution = dice.randint(1, 100)
-    device = FakeDevice(faults, dice.random() < 0.3, dice.random() < 0.5, _slow(dice.random()))
+    device = FakeDevice(faults, dice.random() < 0.3, dice.random() < 0.5, _pause(dice.random()))
     failures: list[EngineError] = []
     with ring(device, dice.randint(1, 4)) as runs, ThreadPoolExecutor(3) as pool:
 
@@ -482,6 +323,6 @@ def test_soak(seed: int) -> None:
     assert device.clean
 
 
-def _slow(share: float) -> Callable[[], None]:
+def _pause(share: float) -> Callable[[], None]:
     dice = random.Random(share)
     return lambda: time.sleep(0.002) if dice.random() < share / 4 else None

@@ -273,7 +273,7 @@ def compare_result(
     target: Target, singles: Sequence[Path], rounds: int, batch: int, progress: Progress
 ) -> dict[str, Any]:
     """Return foveate and its peers on the same images."""
-    from foveate.benchmarks.compare.compare import Opponents, compare
+    from foveate.benchmarks.compare.methods import Opponents, compare
 
     warnings = disturbances()
     with open_variants(target.bundle, target.engines, target.precisions, target.threads) as found:

@@ -1,0 +1,36 @@
+"""One training as it is asked for; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveate.train.data.dataset import DataSet
+from foveate.train.settings.settings import Settings
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """The data, the settings, and the folder of the run.
+
+    ``stages`` is both, 1, 2 or single. ``init`` is a run whose weights the networks begin with.
+    ``validation`` are the stems to validate on; None draws ``val_fraction`` of them.
+    ``watch`` is called after every epoch, when it is kept, with the stage's name in ``run.json``
+    and the row of its curve: epoch (from 1), loss, dice (of the validation views), rate (the last
+    learning rate), seconds. What it raises ends the training; the run can be resumed.
+    ``choices`` are the settings that were chosen from the data, a line each with the reason.
+    """
+
+    dataset: DataSet
+    settings: Settings
+    folder: Path
+    stages: str = "both"
+    resume: bool = False
+    init: Path | None = None
+    validation: tuple[str, ...] | None = None
+    watch: Callable[[str, Mapping[str, Any]], None] = lambda stage, row: None
+    log: Callable[[str], None] = lambda text: None
+    progress: Callable[[str, int, int], None] = lambda text, done, total: None
+    choices: tuple[str, ...] = ()
