@@ -80,9 +80,10 @@ def configure(
         choices.append(_network(bounds))
     chosen_stages = stages or "both"
     if not any(name in given for name in GEOMETRY):
-        if stages in (None, "single") and (stages or data.box_share >= FILLS):
+        reason = _against_cascade(data, bounds)
+        if stages == "single" or (stages is None and reason):
             chosen_stages = "single"
-            choices.append(_whole(data, bounds))
+            choices.append(_whole(data, bounds, reason))
         else:
             choices += [_stage1(data, bounds), _stage2(data, bounds)]
     if not any(name in given for name in AUGMENTATION):
@@ -99,14 +100,23 @@ def _network(bounds: Budget) -> Choice:
     return Choice(values, "an encoder that has seen ImageNet needs fewer images and epochs")
 
 
-def _whole(data: Survey, bounds: Budget) -> Choice:
-    height, width = _fitted(data.height, data.width, bounds.stage2[1] ** 2)
+def _against_cascade(data: Survey, bounds: Budget) -> str:
+    """Return why one network at the images' own size does better; "" where a cascade does."""
+    if data.height * data.width <= bounds.stage1[1] ** 2:
+        return f"images of {data.width} x {data.height} are small enough for one network"
+    if data.box_share >= FILLS:
+        return (
+            f"the box around all targets is {data.box_share:.0%} of the image, so it saves nothing"
+        )
+    return ""
+
+
+def _whole(data: Survey, bounds: Budget, reason: str) -> Choice:
+    pixels = min(bounds.stage2[1] ** 2, data.height * data.width)
+    height, width = _fitted(data.height, data.width, pixels)
     values = {"single_input": "full", "image_height": height, "image_width": width}
-    return Choice(
-        values,
-        f"the box around all targets is {data.box_share:.0%} of the image: one network sees it "
-        f"at its own size, trained on crops of {width} x {height}",
-    )
+    training = "one network sees images at their own size and is trained on crops of this"
+    return Choice(values, f"{reason}; {training}" if reason else training)
 
 
 def _stage1(data: Survey, bounds: Budget) -> Choice:

