@@ -53,7 +53,7 @@ def choose_on_cpu(
         return CpuChoice(usual, left_out=found.left_out)
     first = found.allowed[0]
     if len(found.allowed) == 1:
-        return CpuChoice(first, left_out=found.left_out)
+        return CpuChoice(first, "no other engine runs it here", left_out=found.left_out)
     if speeds.many_machines:
         why = "several machines may share this run, so all use the same engine"
         return CpuChoice(first, why, left_out=found.left_out)
