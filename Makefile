@@ -78,7 +78,7 @@ $(REFERENCE)/data: | $(VENV)/.dev
 	$(VENV)/bin/foveate phantom $@ --count 600 --size 1024 --bits 8 --seed 4
 
 $(REFERENCE)/%.bundle: | $(VENV)/.dev $(REFERENCE)/data
-	$(VENV)/bin/foveate train $(REFERENCE)/data --out $(REFERENCE)/$* --set class_names=lesion --set data_licence=CC0 --set batch_size=4 --set augmentation=light $(TRAIN_$*)
+	$(VENV)/bin/foveate train $(REFERENCE)/data --out $(REFERENCE)/$* --set network=unet --set image_height=256 --set image_width=256 --set class_names=lesion --set data_licence=CC0 --set batch_size=4 --set augmentation=light $(TRAIN_$*)
 	$(VENV)/bin/foveate export $(REFERENCE)/$* --out $@ $(EXPORT_$*)
 
 wheel: $(VENV)/.dev  ## dist/*.whl, by way of the sdist, so that nothing stale is packed

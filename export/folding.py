@@ -34,7 +34,8 @@ def folded(network: nn.Module) -> nn.Module:
         first, second = network.get_submodule(convolution), network.get_submodule(norm)
         assert isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)
         _put(network, convolution, fuse_conv_bn_eval(first, second))
-        _put(network, norm, nn.Identity())
+        # timm's BatchNormAct2d carries the activation that follows it
+        _put(network, norm, getattr(second, "act", nn.Identity()))
     return network
 
 

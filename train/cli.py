@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,14 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
 @click.option(
     "--stages",
     type=click.Choice(["both", "1", "2", "single"]),
-    default="both",
+    help="What to train; single is one network without stage 2. Default: chosen from the data.",
+)
+@click.option(
+    "--budget",
+    type=click.Choice(["fast", "balanced", "best"]),
+    default="balanced",
     show_default=True,
-    help="single is the one-stage network that the cascade is compared with.",
+    help="Sizes of the networks' views: faster masks or better ones.",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Settings in a TOML file.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting.")
@@ -76,7 +82,8 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
 def train(
     data: Path | None,
     out: Path | None,
-    stages: str,
+    stages: str | None,
+    budget: str,
     config: Path | None,
     assignments: tuple[str, ...],
     stem_list: Path | None,
@@ -89,29 +96,37 @@ def train(
     """Train on DATA (images/ and masks/, paired by name) and write the run to --out.
 
     DATA/train.txt is used when it exists; validation images are split off it, whole groups of
-    DATA/groups.tsv at a time. Settings and their defaults: docs/training.md.
+    DATA/groups.tsv at a time. What is not set is chosen from the data and printed with its reason.
+    Settings and their defaults: docs/training.md.
 
     \b
     Example:
       foveate train data/phantoms --preview
-      foveate train data/phantoms --out runs/first --max-minutes 20 --set width=8 --set depth=3
+      foveate train data/phantoms --out runs/first --max-minutes 20
       foveate train data/phantoms --out runs/folds --folds 5 --num-epochs 20
       foveate train data/real --out runs/tuned --init runs/first
     """
     from foveate.train.folds import train_folds
-    from foveate.train.runs.job import TrainingJob
     from foveate.train.settings.settings import Settings
-    from foveate.train.training import explain_resume_on_interrupt, open_data, preview_of, train_on
+    from foveate.train.training import (
+        configured,
+        explain_resume_on_interrupt,
+        open_data,
+        preview_of,
+        train_on,
+    )
 
     if out is None and preview is None:
         raise click.UsageError("Missing option '--out'.")
-    settings = Settings(**given_values(data, config, assignments, options))
-    dataset = open_data(settings, stem_list)
+    given = given_values(data, config, assignments, options)
+    dataset = open_data(Settings(**given), stem_list)
+    folder = preview or out or Path("preview")
+    job = configured(dataset, given, folder, stages, budget, resume)
     if out is None or preview is not None:
-        for path in preview_of(TrainingJob(dataset, settings, preview or Path("preview"), stages)):
+        for path in preview_of(job):
             click.echo(path)
         return
-    job = TrainingJob(dataset, settings, out, stages, resume, init)
+    job = replace(job, init=init)
     with explain_resume_on_interrupt(out):
         if folds is not None:
             click.echo(train_folds(job, folds))

@@ -13,7 +13,9 @@ from typing import Any
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import DataError, EngineError
+from foveate.train.configure import configure
 from foveate.train.data.dataset import DataSet, load_dataset, read_stems
+from foveate.train.data.survey import survey
 from foveate.train.runs.job import TrainingJob
 from foveate.train.settings.settings import Settings
 
@@ -43,7 +45,8 @@ def train(
     settings: Settings | None = None,
     *,
     out: str | Path,
-    stages: str = "both",
+    stages: str | None = None,
+    budget: str = "balanced",
     resume: bool = False,
     stem_list: str | Path | None = None,
     init: str | Path | None = None,
@@ -51,18 +54,50 @@ def train(
 ) -> Run:
     """Train on ``data_dir`` and return the run written to the folder ``out``.
 
-    ``values`` are settings by name and go over ``settings``: ``train(data_dir="data/phantoms",
-    out="runs/first", num_epochs=10)``. ``stages`` is both, 1, 2 or single; ``resume`` goes on with
-    the run in ``out``; ``stem_list`` is a file of stems instead of ``train.txt``; ``init`` is a run
-    whose weights the networks begin with. The log goes to stdout.
+    ``values`` are settings by name: ``train(data_dir="data/phantoms", out="runs/first",
+    num_epochs=10)``; what they leave out is chosen from the data within ``budget`` (fast, balanced
+    or best). With ``settings`` nothing is chosen, and ``values`` go over them. ``stages`` is both,
+    1, 2 or single; ``resume`` goes on with the run in ``out``; ``stem_list`` is a file of stems
+    instead of ``train.txt``; ``init`` is a run whose weights the networks begin with. The log goes
+    to stdout.
 
     Raises SettingsError, DataError, BundleError, EngineError and FoveateError.
     """
-    chosen = (settings or Settings()).but(**values)
-    dataset = open_data(chosen, Path(stem_list) if stem_list else None)
-    start = Path(init) if init else None
+    given = values if settings is None else settings.but(**values).as_dict()
+    dataset = open_data(Settings(**given), Path(stem_list) if stem_list else None)
+    job = configured(dataset, given, Path(out), stages, budget, resume)
     with explain_resume_on_interrupt(Path(out)):
-        return train_on(TrainingJob(dataset, chosen, Path(out), stages, resume, start))
+        return train_on(replace(job, init=Path(init) if init else None))
+
+
+def configured(
+    dataset: DataSet,
+    given: Mapping[str, Any],
+    folder: Path,
+    stages: str | None,
+    budget: str,
+    resume: bool,
+) -> TrainingJob:
+    """Return the job with what was not given chosen from the data, and print the choices.
+
+    A run that is continued keeps its own.
+    """
+    if (resume or stages == "2") and (folder / RUN_FILE).exists():
+        from foveate.train.runs.run import read_run
+
+        record = read_run(folder)
+        whole = "single" if record["kind"] == "single" else "both"
+        settings = Settings(**{**record["settings"], **given})
+        return TrainingJob(dataset, settings, folder, stages or whole, resume)
+    bar = _bar()
+    measured = survey(dataset, partial(bar.update, "measuring the targets"))
+    found = configure(measured, given, stages, budget)
+    if found.choices:
+        bar.log("Chosen from the data; --set NAME=VALUE overrides:")
+    lines = tuple(choice.words for choice in found.choices)
+    for line in lines:
+        bar.log(f"  {line}")
+    return TrainingJob(dataset, found.settings, folder, found.stages, resume, choices=lines)
 
 
 @contextmanager

@@ -152,6 +152,8 @@ TRAININGS = [
          lambda folder: Image.new("RGB", (160, 160), (9, 0, 0)).save(first(folder / "masks"))),
     data("every mask empty", "masks: every mask is empty; expected some foreground",
          masks(lambda number, mask: mask * 0)),
+    data("one mask that is not empty", "1 group(s) with any foreground; expected at least two, …",
+         masks(lambda number, mask: mask * (number == 3))),
     data("every mask full", "masks: no mask has background (0); values found: [255]",
          masks(lambda number, mask: mask | 255)),
     data("other mask values, or 0/1 next to 0/255",

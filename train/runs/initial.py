@@ -62,11 +62,11 @@ class Initial:
         if self.stages.get(own, {}).get("curve"):
             return
         if self.settings.encoder_weights and name == "stage1":
-            from foveate.train.networks.encoders import EncoderUNet, load_encoder_file
+            from foveate.train.networks.encoders import EncoderUNet, load_encoder
 
             assert isinstance(network, EncoderUNet)
-            path = Path(self.settings.encoder_weights)
-            load_encoder_file(network, self.settings.network_choice, path)
+            choice, weights = self.settings.network_choice, self.settings.encoder_weights
+            load_encoder(network, choice, weights)
         if self.folder is None or not self.run["stages"].get(name, {}).get("done"):
             return
         path = self.folder / f"{name}.safetensors"

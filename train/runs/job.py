@@ -20,6 +20,7 @@ class TrainingJob:
     ``watch`` is called after every epoch, when it is kept, with the stage's name in ``run.json``
     and the row of its curve: epoch (from 1), loss, dice (of the validation views), rate (the last
     learning rate), seconds. What it raises ends the training; the run can be resumed.
+    ``choices`` are the settings that were chosen from the data, a line each with the reason.
     """
 
     dataset: DataSet
@@ -32,3 +33,4 @@ class TrainingJob:
     watch: Callable[[str, Mapping[str, Any]], None] = lambda stage, row: None
     log: Callable[[str], None] = lambda text: None
     progress: Callable[[str, int, int], None] = lambda text, done, total: None
+    choices: tuple[str, ...] = ()

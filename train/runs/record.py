@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,7 @@ from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size, names_problem
-from foveate.train.data.dataset import split_validation
+from foveate.train.data.dataset import split_folds, split_validation
 from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.run import read_run, write_run
 from foveate.train.settings.settings import Settings, parse_weights
@@ -99,6 +100,8 @@ def new_record(job: TrainingJob) -> dict[str, Any]:
     if settings.class_weights not in ("", "auto"):
         parse_weights(settings.class_weights, dataset.classes + 1)
     single = _kind(job.stages) == "single"
+    if settings.hint_folds and not single:  # too few groups are said now, not after stage 1
+        split_folds(replace(dataset, stems=training), settings.hint_folds, settings.seed)
     if settings.single_input == "full" and not single:
         raise SettingsError("single_input=full goes with --stages single; a cascade has its box")
     if settings.region_mode == "tiles" and single:
@@ -122,6 +125,7 @@ def new_record(job: TrainingJob) -> dict[str, Any]:
         "kind": _kind(job.stages),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "settings": settings.as_dict(),
+        "chosen": list(job.choices),
         "spec": spec.as_dict(),
         "data": {
             "name": dataset.root.resolve().name,

@@ -9,9 +9,11 @@ from typing import Any
 UNETS = ("unet", "residual", "attention", "residual_attention")
 ENCODERS = (
     "resnet18", "resnet34", "resnet50", "resnext50_32x4d", "se_resnet50", "mobilenet_v2",
-    "efficientnet-b0", "efficientnet-b3",
+    "efficientnet-b0", "efficientnet-b3", "efficientnet_lite0",
 )  # fmt: skip
-"""Encoders of segmentation-models-pytorch that are known to export, by its names."""
+"""Encoders of segmentation-models-pytorch that are known to export."""
+IMAGENET = ("efficientnet_lite0",)
+"""Encoders whose ImageNet weights come with the extra ``train``."""
 NAMES = UNETS + ENCODERS
 MAX_WIDTH, MAX_DEPTH = 256, 7
 ENCODER_DEPTHS = (3, 5)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.errors import SettingsError
-from foveate.train.settings.network_choice import ENCODERS, NAMES, NetworkChoice
+from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NAMES, NetworkChoice
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -68,7 +68,7 @@ class Settings:
     width: int = 16  # channels at full size; 16 is the narrowest that fills a bf16 vector
     depth: int = 4  # halvings; 4 lets a 256 px view see itself whole
     network: str = "unet"  # or residual, attention, residual_attention, or an encoder's name
-    encoder_weights: str = ""  # a file with weights of that encoder; "" begins at random ones
+    encoder_weights: str = ""  # imagenet, or a file with weights of that encoder; "": random ones
     loss: str = "cross_entropy_dice"  # of LOSSES; where there is one class cross-entropy is binary
     class_weights: str = ""  # of the loss: comma-separated, background first; or auto
     focal_gamma: float = 2.0  # how little pixels count that are right already; Lin's value
@@ -129,6 +129,11 @@ class Settings:
             raise SettingsError(
                 f"encoder_weights go with a network that has an encoder; {self.network} has none. "
                 f"Expected network to be one of {', '.join(ENCODERS)}"
+            )
+        if self.encoder_weights == "imagenet" and self.network not in IMAGENET:
+            raise SettingsError(
+                f"encoder_weights imagenet: there are none of {self.network}; expected network to "
+                f"be {' or '.join(IMAGENET)}, or a file of weights"
             )
         if self.hint_folds == 1:
             raise SettingsError("hint_folds is 1; expected 0 (none) or at least 2")

@@ -64,6 +64,17 @@ def test_groups_are_never_split(tmp_path: Path) -> None:
         assert not sides[0] & sides[1]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_both_sides_of_the_split_have_foreground(tmp_path: Path, seed: int) -> None:
+    root = make(tmp_path / "d", (0, 255), count=12)
+    for index in range(12):
+        if index not in (2, 9):
+            cv2.imwrite(str(root / "masks" / f"i{index}.png"), np.zeros((16, 16), np.uint8))
+    dataset = load_dataset(root)
+    for side in split_validation(dataset, 0.1, seed):
+        assert len({"i2", "i9"} & set(side)) == 1
+
+
 def test_an_image_on_its_side_goes_with_an_upright_mask(tmp_path: Path) -> None:
     root = make(tmp_path / "d", (0, 255))
     image = Image.fromarray(np.zeros((16, 30), np.uint8))

@@ -1,0 +1,108 @@
+"""What is chosen from the data: measured on drawn masks, and by rule from the measures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from foveate.train.configure import configure
+from foveate.train.data.dataset import load_dataset
+from foveate.train.data.survey import Survey, survey
+from foveate.train.runs.run import read_run
+from tests.conftest import run
+
+SMALL_TARGETS = Survey(
+    images=200, empty=20, height=1000, width=2000, box_share=0.02, box=(120, 300), side=25.0,
+    objects=2.0, is_upright=False,
+)  # fmt: skip
+
+
+def write(root: Path, count: int, upright: bool) -> None:
+    """Write images of 200 x 300 with two squares of 10 and 20 pixels; every fifth is empty."""
+    rng = np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (root / part).mkdir()
+    for number in range(count):
+        image = rng.integers(90, 110, (200, 300), np.uint8)
+        mask = np.zeros_like(image)
+        if upright:
+            image[100:] += 50
+        if number % 5:
+            mask[40:50, 60:70] = mask[60:80, 100:120] = 255
+        cv2.imwrite(str(root / "images" / f"{number}.png"), image)
+        cv2.imwrite(str(root / "masks" / f"{number}.png"), mask)
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_sizes_targets_and_orientation_are_measured(tmp_path: Path, upright: bool) -> None:
+    write(tmp_path, 20, upright)
+    found = survey(load_dataset(tmp_path))
+    assert (found.images, found.empty, found.height, found.width) == (20, 4, 200, 300)
+    assert found.box == (40, 60) and found.box_share == pytest.approx(40 * 60 / 60_000)
+    assert found.objects == 2 and found.side == pytest.approx(10)
+    assert found.is_upright == upright
+
+
+def test_a_cascade_for_small_targets() -> None:
+    found = configure(SMALL_TARGETS, {}, None, "balanced")
+    settings = found.settings
+    assert found.stages == "both"
+    assert (settings.network, settings.encoder_weights) == ("efficientnet_lite0", "imagenet")
+    height, width = settings.image_height, settings.image_width
+    assert height * width <= 256**2 * 1.1 and width / height == pytest.approx(2, rel=0.2)
+    assert 25 * height / 1000 == pytest.approx(6, rel=0.3)  # pixels a small target keeps
+    assert settings.crop_height >= 120 and settings.crop_width >= 300
+    assert settings.augmentation == "standard"
+    assert "25 pixels wide, keeps" in found.choices[1].reason
+
+
+def test_one_network_where_a_box_saves_nothing() -> None:
+    for data, said in (
+        (replace(SMALL_TARGETS, box_share=0.9), "is 90% of the image"),
+        (replace(SMALL_TARGETS, height=200, width=300), "small enough for one network"),
+    ):
+        found = configure(data, {}, None, "balanced")
+        assert (found.stages, found.settings.single_input) == ("single", "full")
+        assert any(said in choice.reason for choice in found.choices)
+        assert configure(data, {}, "both", "balanced").settings.single_input == "resized"
+
+
+def test_a_budget_moves_the_sizes() -> None:
+    views = []
+    for budget in ("fast", "balanced", "best"):
+        settings = configure(replace(SMALL_TARGETS, box=(400, 800)), {}, None, budget).settings
+        views.append(settings.crop_height * settings.crop_width)
+    assert views[0] < views[1] < views[2]
+
+
+def test_what_is_given_stays_and_so_does_what_goes_with_it() -> None:
+    given = {"image_height": 64, "image_width": 96, "depth": 3, "rotate_degrees": 0.0}
+    found = configure(SMALL_TARGETS, given, None, "balanced")
+    settings = found.settings
+    assert (settings.image_height, settings.crop_size) == (64, (64, 96))
+    assert (settings.network, settings.depth, settings.encoder_weights) == ("unet", 3, "")
+    assert settings.rotate_degrees == 0 and found.choices == ()
+
+
+def test_few_images_validate_on_a_fourth_and_upright_ones_are_not_turned_over() -> None:
+    few = replace(SMALL_TARGETS, images=10, is_upright=True)
+    settings = configure(few, {}, None, "balanced").settings
+    assert settings.val_fraction == 0.25
+    assert (settings.augmentation, settings.vertical_flip) == ("medical", 0)
+
+
+def test_the_choices_are_printed_and_kept_and_a_resumed_run_has_them(tmp_path: Path) -> None:
+    write(tmp_path, 8, upright=True)
+    out = tmp_path / "run"
+    words = ["train", tmp_path, "--out", out, "--set", "width=4", "--set", "depth=2"]
+    words += ["--set", "image_height=32", "--set", "image_width=32", "--set", "hint_folds=0"]
+    done = run(*words, "--set", "num_epochs=1", "--set", "num_workers=0")
+    assert done.exception is None, done.output
+    line = "augmentation=medical: the images have a top and a bottom"
+    assert f"  {line}" in done.output and line in read_run(out)["chosen"]
+    again = run("train", tmp_path, "--out", out, "--resume")
+    assert again.exception is None, again.output

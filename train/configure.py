@@ -1,0 +1,158 @@
+"""Choose the settings of a training from the data, with a reason for each choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from foveate.train.data.survey import Survey
+from foveate.train.settings.network_choice import IMAGENET
+from foveate.train.settings.settings import Settings
+
+STEP = 32
+"""Sides of both stages are multiples of this: an encoder halves five times."""
+CELLS = 6
+"""Pixels that a small target's side has to keep at stage 1's size."""
+FILLS = 0.5
+"""From this share of the image on, a box around the targets saves nothing."""
+ROOM = 1.25
+"""Stage 2 sees a large box of targets with so much around it."""
+FEW = 40
+"""Below so many images, a fourth of them validates."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bounds on the pixels of each stage's view, as sides of a square."""
+
+    stage1: tuple[int, int]
+    stage2: tuple[int, int]
+    width: int
+
+
+BUDGETS = {
+    "fast": Budget((96, 160), (128, 224), 8),
+    "balanced": Budget((128, 256), (192, 320), 16),
+    "best": Budget((192, 384), (256, 512), 16),
+}
+GEOMETRY = (
+    "image_height", "image_width", "crop_height", "crop_width", "region_mode", "single_input",
+)  # fmt: skip
+NETWORK = ("network", "width", "depth", "encoder_weights")
+AUGMENTATION = (
+    "augmentation", "horizontal_flip", "vertical_flip", "rotate_degrees", "brightness_contrast",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Settings that were chosen together, and why."""
+
+    values: dict[str, Any]
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """Return settings and reason on one line."""
+        settings = ", ".join(f"{name}={value}" for name, value in self.values.items())
+        return f"{settings}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The settings of a training, what it trains (both stages or single), and the choices."""
+
+    settings: Settings
+    stages: str
+    choices: tuple[Choice, ...]
+
+
+def configure(
+    data: Survey, given: Mapping[str, Any], stages: str | None, budget: str
+) -> Configuration:
+    """Return the settings for a data set; ``given`` ones stay, and those that go with them.
+
+    ``stages`` is what the command asks for, None to have it chosen.
+    """
+    bounds, choices = BUDGETS[budget], []
+    if not any(name in given for name in NETWORK):
+        choices.append(_network(bounds))
+    chosen_stages = stages or "both"
+    if not any(name in given for name in GEOMETRY):
+        reason = _against_cascade(data, bounds)
+        if stages == "single" or (stages is None and reason):
+            chosen_stages = "single"
+            choices.append(_whole(data, bounds, reason))
+        else:
+            choices += [_stage1(data, bounds), _stage2(data, bounds)]
+    if not any(name in given for name in AUGMENTATION):
+        choices.append(_augmentation(data))
+    if "val_fraction" not in given and data.images < FEW:
+        choices.append(Choice({"val_fraction": 0.25}, f"{data.images} images are few"))
+    values = {name: value for choice in choices for name, value in choice.values.items()}
+    return Configuration(Settings(**{**values, **given}), chosen_stages, tuple(choices))
+
+
+def _network(bounds: Budget) -> Choice:
+    name = IMAGENET[0]
+    values = {"network": name, "encoder_weights": "imagenet", "depth": 5, "width": bounds.width}
+    return Choice(values, "an encoder that has seen ImageNet needs fewer images and epochs")
+
+
+def _against_cascade(data: Survey, bounds: Budget) -> str:
+    """Return why one network at the images' own size does better; "" where a cascade does."""
+    if data.height * data.width <= bounds.stage1[1] ** 2:
+        return f"images of {data.width} x {data.height} are small enough for one network"
+    if data.box_share >= FILLS:
+        return (
+            f"the box around all targets is {data.box_share:.0%} of the image, so it saves nothing"
+        )
+    return ""
+
+
+def _whole(data: Survey, bounds: Budget, reason: str) -> Choice:
+    pixels = min(bounds.stage2[1] ** 2, data.height * data.width)
+    height, width = _fitted(data.height, data.width, pixels)
+    values = {"single_input": "full", "image_height": height, "image_width": width}
+    training = "one network sees images at their own size and is trained on crops of this"
+    return Choice(values, f"{reason}; {training}" if reason else training)
+
+
+def _stage1(data: Survey, bounds: Budget) -> Choice:
+    low, high = bounds.stage1
+    scale = CELLS / data.side
+    pixels = min(max(scale**2 * data.height * data.width, low**2), high**2)
+    height, width = _fitted(data.height, data.width, pixels)
+    kept = data.side * (height * width / (data.height * data.width)) ** 0.5
+    return Choice(
+        {"image_height": height, "image_width": width},
+        f"a small target, {data.side:.0f} pixels wide, keeps {kept:.1f} in stage 1",
+    )
+
+
+def _stage2(data: Survey, bounds: Budget) -> Choice:
+    low, high = bounds.stage2
+    tall, wide = (ROOM * side for side in data.box)
+    pixels = min(max(tall * wide, low**2), high**2)
+    height, width = _fitted(max(tall, low / 2), max(wide, low / 2), pixels)
+    return Choice(
+        {"crop_height": height, "crop_width": width},
+        f"the targets of nine images in ten lie within {data.box[1]} x {data.box[0]} pixels",
+    )
+
+
+def _augmentation(data: Survey) -> Choice:
+    if data.is_upright:
+        return Choice({"augmentation": "medical"}, "the images have a top and a bottom")
+    return Choice({"augmentation": "standard"}, "the images look alike upside down")
+
+
+def _fitted(height: float, width: float, pixels: float) -> tuple[int, int]:
+    """Return sides of about so many pixels in the shape of height x width, multiples of STEP."""
+    scale = (pixels / (height * width)) ** 0.5
+    return _rounded(height * scale), _rounded(width * scale)
+
+
+def _rounded(side: float) -> int:
+    return max(2, round(side / STEP)) * STEP

@@ -1,0 +1,108 @@
+"""Measure a data set before training: image sizes, and where and how large its targets are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from foveate.train.data.dataset import DataSet
+
+MOST = 200
+"""Images that are measured, evenly spread over the data set."""
+THUMBNAIL = 32
+SMALL, LARGE = 25, 90
+"""Percentiles: a small target's side, and the sides of a large box around all targets."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a data set is like; lengths are in pixels of the images.
+
+    ``height`` and ``width`` are medians. ``box_share`` is the median share of an image that the
+    box around all its targets has, ``box`` a large one's height and width, ``side`` the square
+    root of a small target's area, ``objects`` the median number of targets an image; all over
+    images with a target. ``is_upright`` says whether images differ from their upside-down selves.
+    """
+
+    images: int
+    empty: int
+    height: int
+    width: int
+    box_share: float
+    box: tuple[int, int]
+    side: float
+    objects: float
+    is_upright: bool
+
+
+def survey(dataset: DataSet, progress: Callable[[int, int], None] = lambda a, b: None) -> Survey:
+    """Return the measures of a data set that has some foreground."""
+    stems = dataset.stems[:: max(1, len(dataset.stems) // MOST)]
+    targets: list[tuple[float, int, int]] = []
+    sides: list[float] = []
+    counts: list[int] = []
+    thumbnails: list[npt.NDArray[np.float32]] = []
+    for number, stem in enumerate(stems, 1):
+        thumbnails.append(_thumbnail(dataset.image(stem)))
+        mask = (dataset.mask(stem) > 0).astype(np.uint8)
+        if mask.any():
+            count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
+            left, top, right, bottom = _extent(stats[1:])
+            targets.append(
+                ((right - left) * (bottom - top) / mask.size, bottom - top, right - left)
+            )
+            sides += np.sqrt(stats[1:, cv2.CC_STAT_AREA]).tolist()
+            counts.append(count - 1)
+        progress(number, len(stems))
+    shares, heights, widths = np.array(targets).T
+    return Survey(
+        images=len(dataset.stems),
+        empty=sum(item.empty for item in dataset.contents.values()),
+        height=_median([item.height for item in dataset.contents.values()]),
+        width=_median([item.width for item in dataset.contents.values()]),
+        box_share=float(np.median(shares)),
+        box=(int(np.percentile(heights, LARGE)), int(np.percentile(widths, LARGE))),
+        side=float(np.percentile(sides, SMALL)),
+        objects=float(np.median(counts)),
+        is_upright=_is_upright(thumbnails),
+    )
+
+
+def _median(values: Sequence[int]) -> int:
+    return int(np.median(values))
+
+
+def _extent(stats: npt.NDArray[Any]) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the box around all components."""
+    left, top = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
+    right = left + stats[:, cv2.CC_STAT_WIDTH]
+    bottom = top + stats[:, cv2.CC_STAT_HEIGHT]
+    return int(left.min()), int(top.min()), int(right.max()), int(bottom.max())
+
+
+def _thumbnail(image: npt.NDArray[np.uint8 | np.uint16]) -> npt.NDArray[np.float32]:
+    small = cv2.resize(
+        image.astype(np.float32), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA
+    )
+    found: npt.NDArray[np.float32] = (small - small.mean()) / (small.std() + 1e-6)
+    return found
+
+
+def _is_upright(thumbnails: Sequence[npt.NDArray[np.float32]]) -> bool:
+    """Say whether the images have a top and a bottom in common.
+
+    The part of the mean image that changes sign when it is turned upside down, against chance:
+    images without any common orientation leave ``1 / sqrt(images)`` of it.
+    """
+    mean = np.mean(thumbnails, axis=0)
+    odd = (mean - mean[::-1]) / 2
+    return bool(odd.std() > max(UPRIGHT, 2 / np.sqrt(len(thumbnails))))
+
+
+UPRIGHT = 0.2
+"""Least standard deviation of the odd part, in units of an image's own."""
