@@ -132,7 +132,7 @@ def _write(out: Path, report: Report) -> None:
     files.write_images_csv(out / "images.csv", report.found)
     files.write_objects_csv(out / "objects.csv", report.found)
     text = json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n"
-    write_atomically(out / "summary.json", lambda file: file.write(text.encode()))
+    write_atomically(out / "summary.json", text.encode())
     write_page(out / "index.html", report.job, report.found, report.summary)
 
 

@@ -62,7 +62,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Cell]]
     for row in rows:
         writer.writerow([_cell(cell) for cell in row])
     data = text.getvalue().encode("utf-8", "backslashreplace")
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, data)
 
 
 def _cell(value: Cell) -> str:

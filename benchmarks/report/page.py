@@ -26,7 +26,7 @@ def write_page(path: Path, template: str, values: Mapping[str, str]) -> None:
     page, style = ((folder / name).read_text(encoding="utf-8") for name in (template, "style.css"))
     parts = {"style": style, **values}
     page = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], page)
-    write_atomically(path, lambda file: file.write(page.encode("utf-8", "backslashreplace")))
+    write_atomically(path, page.encode("utf-8", "backslashreplace"))
 
 
 def fact_tiles(facts: Iterable[tuple[str, str, str]]) -> str:

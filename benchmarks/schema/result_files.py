@@ -95,7 +95,7 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     """Write a result as JSON, atomically. Numbers are finite; lists of numbers stay on one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(_lines(result, 0)) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, text.encode())
 
 
 def _lines(value: Any, depth: int) -> Iterator[str]:

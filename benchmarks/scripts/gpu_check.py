@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +139,7 @@ def main() -> int:
         check.run("report", 60, f"foveate benchmark report {files} --out {{temp}}/r")
         for source, name in (("pytest.xml", "pytest.xml"), ("r/index.html", "gpu-check.html")):
             if (path := Path(folder, source)).exists():
-                write_atomically(given.out / name, methodcaller("write", path.read_bytes()))
+                write_atomically(given.out / name, path.read_bytes())
     for aim in check.json["aims"]:
         print(f"aim {'<=' if aim['at_most'] else '>='} {aim['bound']}: {aim['value']} {aim['aim']}")
     print(*(f"broken: {line}\n" for line in check.broken), sep="", end="")

@@ -109,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         table = readme_table([read_file(path) for path in paths], short=short)
         text = with_table(page.read_text(encoding="utf-8"), table)
-        write_atomically(page, lambda file: file.write(text.encode()))
+        write_atomically(page, text.encode())
     except FoveateError as error:
         print(f"Error: {one_line(str(error))}", file=sys.stderr)
         return 2

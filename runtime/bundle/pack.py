@@ -43,7 +43,7 @@ def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey) -> Signature:
         write_packed(bundle.path.resolve(), _contents(bundle, signature))  # not over a link to it
     else:
         content = signature.content()
-        write_atomically(bundle.path / SIGNATURE, lambda file: file.write(content))
+        write_atomically(bundle.path / SIGNATURE, content)
     return signature
 
 

@@ -61,7 +61,7 @@ class Journal:
         for path in (self.results, self.failures):
             path.unlink(missing_ok=True)
         text = json.dumps({**job, "plan": plan}, indent=1) + "\n"
-        write_atomically(self.job, lambda file: file.write(text.encode()))
+        write_atomically(self.job, text.encode())
 
     def earlier_job(self) -> Line | None:
         """Return the job of the run to resume; None if there was none."""
@@ -91,7 +91,7 @@ class Journal:
     def replace(self, lines: list[Line]) -> None:
         """Replace the results by ``lines``; the failures are removed."""
         text = "".join(as_line(line) for line in lines)
-        write_atomically(self.results, lambda file: file.write(text.encode()))
+        write_atomically(self.results, text.encode())
         self.failures.unlink(missing_ok=True)
 
 

@@ -131,9 +131,9 @@ class PlanCache:
         """Write a plan, then its record, so that an interruption leaves no valid plan."""
         path = self.path(record.key, ".json")
         path.unlink(missing_ok=True)
-        write_atomically(self.path(record.key, ".plan"), lambda file: file.write(plan))
+        write_atomically(self.path(record.key, ".plan"), plan)
         text = json.dumps(record.as_dict(), indent=1) + "\n"
-        write_atomically(path, lambda file: file.write(text.encode()))
+        write_atomically(path, text.encode())
 
     @contextmanager
     def locked(self, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
@@ -214,8 +214,8 @@ def export_plan(cache: PlanCache, record: PlanRecord, out: Path) -> Path:
     plan = cache.read(record, record.bundle)
     path = record_path(out)
     text = json.dumps(record.as_dict(), indent=1) + "\n"
-    write_atomically(out, lambda file: file.write(plan))
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(out, plan)
+    write_atomically(path, text.encode())
     return path
 
 
