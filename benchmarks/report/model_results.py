@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foveate.benchmarks.report.result_text import result_parity, result_tables
+from foveate.benchmarks.report.table import Table
 from foveate.benchmarks.schema.consistency import find_issues
 from foveate.benchmarks.schema.result_files import read_result
 from foveate.runtime.errors import DataError, one_line
@@ -15,10 +17,11 @@ from foveate.runtime.errors import DataError, one_line
 
 @dataclass(frozen=True)
 class ResultFile:
-    """One result, the name of its file, and what a reader must not believe of it."""
+    """One result, the name of its file, its tables, and what a reader must not believe of it."""
 
     name: str
     result: dict[str, Any]
+    tables: tuple[Table, ...]
     issues: tuple[str, ...]
 
     @property
@@ -48,15 +51,21 @@ class ModelResults:
 def read_file(path: Path) -> ResultFile:
     """Return a result file; DataError when it is not one, or a figure of it is missing."""
     result = read_result(path)
+    with complete(path.name, result):
+        issues = tuple(map(one_line, find_issues(result)))
+        return ResultFile(path.name, result, tuple(result_tables(result)), issues)
+
+
+@contextmanager
+def complete(name: str, result: Mapping[str, Any]) -> Iterator[None]:
+    """Raise DataError where what is done with the result of a file finds a figure missing."""
     try:
-        issues = find_issues(result)
-        result_tables(result)
+        yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else str(error)
         raise DataError(
-            f"{path}: not a complete {result['kind']} result: {what}; measure it again"
+            f"{name}: not a complete {result['kind']} result: {what}; measure it again"
         ) from None
-    return ResultFile(path.name, result, tuple(map(one_line, issues)))
 
 
 def by_model(files: Sequence[ResultFile]) -> list[ModelResults]:

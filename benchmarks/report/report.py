@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import foveate
@@ -13,9 +12,15 @@ from foveate.benchmarks.report import page
 from foveate.benchmarks.report.figures import Figure, result_figures
 from foveate.benchmarks.report.glossary import TERMS
 from foveate.benchmarks.report.headlines import headlines
-from foveate.benchmarks.report.model_results import ModelResults, ResultFile, by_model, read_file
+from foveate.benchmarks.report.model_results import (
+    ModelResults,
+    ResultFile,
+    by_model,
+    complete,
+    read_file,
+)
 from foveate.benchmarks.report.provenance import provenance
-from foveate.benchmarks.report.result_text import TABLES, result_tables
+from foveate.benchmarks.report.result_text import TABLES
 from foveate.benchmarks.report.table import Table
 from foveate.benchmarks.report.tables.compare import how_table
 from foveate.runtime.atomic_files import write_atomically
@@ -32,24 +37,26 @@ class Report:
 def write_report(paths: Sequence[Path], out: Path) -> Report:
     """Write index.html and its plots to ``out`` and return the page and its issues.
 
-    Every file is read before anything is written; DataError when one is not a result.
+    All is rendered before anything is written; DataError when a file is not a whole result.
     """
     files = [read_file(path) for path in paths]
-    out.mkdir(parents=True, exist_ok=True)
     models = by_model(files)
     doubted = ", ".join(file.name for file in files if file.issues)
     issues = [f"{file.name}: {text}" for file in files for text in file.issues]
     warnings = [f"{file.name}: {text}" for file in files for text in file.result["warnings"]]
-    numbers = count(1)
+    plots: list[tuple[str, bytes]] = []
     values = {
         "title": html.escape("Benchmarks of " + ", ".join(model.name for model in models)),
         "issues": _box("issues", f"Do not believe the figures of {doubted}", issues),
         "warnings": _box("warnings", "What may disturb or limit the figures", warnings),
-        "models": "".join(_model(model, out, numbers) for model in models),
+        "models": "".join(_model(model, plots) for model in models),
         "files": "".join(provenance(file) for model in models for file in model.files),
         "glossary": page.definitions(TERMS),
         "version": html.escape(f"Page written by foveate {foveate.__version__}."),
     }
+    out.mkdir(parents=True, exist_ok=True)
+    for name, png in plots:
+        write_atomically(out / name, png)
     page.write_page(out / "index.html", "benchmarks.html", values)
     return Report(out / "index.html", tuple(issues))
 
@@ -61,28 +68,28 @@ def _box(style: str, title: str, lines: Sequence[str]) -> str:
     return f'<div class="box {style}"><b>{html.escape(title)}</b><ul>{items}</ul></div>'
 
 
-def _model(model: ModelResults, out: Path, numbers: count[int]) -> str:
+def _model(model: ModelResults, plots: list[tuple[str, bytes]]) -> str:
     parts = [f"<h2>{html.escape(model.name)}</h2>"]
     parts.append(f'<div class="facts">{page.fact_tiles(headlines(model))}</div>')
-    parts += [_file(file, out, numbers) for kind in TABLES for file in model.of(kind)]
+    parts += [_file(file, plots) for kind in TABLES for file in model.of(kind)]
     return f"<section>{''.join(parts)}</section>"
 
 
-def _file(file: ResultFile, out: Path, numbers: count[int]) -> str:
-    """Return the tables of a file as HTML, each with its plots, which are written to ``out``."""
-    result, figures = file.result, result_figures(file.kind, file.result["results"], file.parity)
-    tables = result_tables(result)
-    tables += [how_table(result["results"])] if file.kind == "compare" else []
-    return _source(file) + "".join(_with_plots(item, figures, out, numbers) for item in tables)
+def _file(file: ResultFile, plots: list[tuple[str, bytes]]) -> str:
+    """Return the tables of a file as HTML, each with its plots, which are added to ``plots``."""
+    result = file.result
+    with complete(file.name, result):
+        figures = result_figures(file.kind, result["results"], file.parity)
+        tables = [*file.tables, *([how_table(result["results"])] if file.kind == "compare" else [])]
+    return _source(file) + "".join(_with_plots(item, figures, plots) for item in tables)
 
 
-def _with_plots(table: Table, figures: Sequence[Figure], out: Path, numbers: count[int]) -> str:
+def _with_plots(table: Table, figures: Sequence[Figure], plots: list[tuple[str, bytes]]) -> str:
     shown = [figure for figure in figures if figure.table == table.title]
     for figure in shown:
-        path = out / f"{next(numbers):02}-{figure.name}.png"
-        write_atomically(path, lambda file, png=figure.png: file.write(png))  # type: ignore[misc]
-    plots = "".join(page.plot(figure.png, figure.caption) for figure in shown)
-    return table.as_html() + (f'<div class="plots">{plots}</div>' if plots else "")
+        plots.append((f"{len(plots) + 1:02}-{figure.name}.png", figure.png))
+    pictures = "".join(page.plot(figure.png, figure.caption) for figure in shown)
+    return table.as_html() + (f'<div class="plots">{pictures}</div>' if pictures else "")
 
 
 def _source(file: ResultFile) -> str:

@@ -184,6 +184,7 @@ def test_times_of_nothing_are_an_issue_and_shown(tmp_path: Path) -> None:
         (("data",), "images", "few", "data.images is str"),
         (("results", "rows", 0), "call", None, "not a complete latency result: has no 'call'"),
         (("results", "rows", 0, "stages", "h2d"), "p99_ms", "fast", "not a complete latency"),
+        (("results", "rows", 0, "call"), "samples_ms", None, "has no 'samples_ms'"),
         (("parity", made.VARIANT), "held", None, "has no 'held'"),
     ],
 )  # fmt: skip
