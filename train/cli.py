@@ -116,20 +116,20 @@ def train(
         train_on,
     )
 
-    if out is None and preview is None:
+    folder = preview or out
+    if folder is None:
         raise click.UsageError("Missing option '--out'.")
     given = given_values(data, config, assignments, options)
     dataset = open_data(Settings(**given), stem_list)
-    folder = preview or out or Path("preview")
     job = configured(dataset, given, folder, stages, budget, resume)
-    if out is None or preview is not None:
+    if preview is not None:
         for path in preview_of(job):
             click.echo(path)
         return
     job = replace(job, init=init)
-    with explain_resume_on_interrupt(out):
+    with explain_resume_on_interrupt(folder):
         if folds is not None:
             click.echo(train_folds(job, folds))
             return
         train_on(job)
-    click.echo(f"Run in {out}. Next: foveate export {out} --out {out}.bundle")
+    click.echo(f"Run in {folder}. Next: foveate export {folder} --out {folder}.bundle")

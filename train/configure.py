@@ -45,6 +45,10 @@ AUGMENTATION = (
 )  # fmt: skip
 
 
+GROUPS = (NETWORK, GEOMETRY, AUGMENTATION, ("val_fraction",))
+"""A given setting takes its whole group out of the choice."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """Settings that were chosen together, and why."""
@@ -68,6 +72,11 @@ class Configuration:
     choices: tuple[Choice, ...]
 
 
+def leaves_nothing_open(given: Mapping[str, Any]) -> bool:
+    """Say whether the given settings leave nothing to choose, so that no image need be read."""
+    return not any(given.keys().isdisjoint(group) for group in GROUPS)
+
+
 def configure(
     data: Survey, given: Mapping[str, Any], stages: str | None, budget: str
 ) -> Configuration:
@@ -76,17 +85,17 @@ def configure(
     ``stages`` is what the command asks for, None to have it chosen.
     """
     bounds, choices = BUDGETS[budget], []
-    if not any(name in given for name in NETWORK):
+    if given.keys().isdisjoint(NETWORK):
         choices.append(_network(bounds))
     chosen_stages = stages or "both"
-    if not any(name in given for name in GEOMETRY):
+    if given.keys().isdisjoint(GEOMETRY):
         reason = _against_cascade(data, bounds)
         if stages == "single" or (stages is None and reason):
             chosen_stages = "single"
             choices.append(_whole(data, bounds, reason))
         else:
             choices += [_stage1(data, bounds), _stage2(data, bounds)]
-    if not any(name in given for name in AUGMENTATION):
+    if given.keys().isdisjoint(AUGMENTATION):
         choices.append(_augmentation(data))
     if "val_fraction" not in given and data.images < FEW:
         choices.append(Choice({"val_fraction": 0.25}, f"{data.images} images are few"))
@@ -95,7 +104,7 @@ def configure(
 
 
 def _network(bounds: Budget) -> Choice:
-    name = IMAGENET[0]
+    name = next(iter(IMAGENET))
     values = {"network": name, "encoder_weights": "imagenet", "depth": 5, "width": bounds.width}
     return Choice(values, "an encoder that has seen ImageNet needs fewer images and epochs")
 

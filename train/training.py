@@ -13,7 +13,7 @@ from typing import Any
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import DataError, EngineError
-from foveate.train.configure import configure
+from foveate.train.configure import configure, leaves_nothing_open
 from foveate.train.data.dataset import DataSet, load_dataset, read_stems
 from foveate.train.data.survey import survey
 from foveate.train.runs.job import TrainingJob
@@ -89,6 +89,8 @@ def configured(
         whole = "single" if record["kind"] == "single" else "both"
         settings = Settings(**{**record["settings"], **given})
         return TrainingJob(dataset, settings, folder, stages or whole, resume)
+    if leaves_nothing_open(given):
+        return TrainingJob(dataset, Settings(**given), folder, stages or "both", resume)
     bar = _bar()
     measured = survey(dataset, partial(bar.update, "measuring the targets"))
     found = configure(measured, given, stages, budget)

@@ -15,6 +15,8 @@ from foveate.train.data.dataset import DataSet
 MOST = 200
 """Images that are measured, evenly spread over the data set."""
 THUMBNAIL = 32
+UPRIGHT = 0.2
+"""Least standard deviation of what turning upside down changes in the mean thumbnail."""
 SMALL, LARGE = 25, 90
 """Percentiles: a small target's side, and the sides of a large box around all targets."""
 
@@ -102,7 +104,3 @@ def _is_upright(thumbnails: Sequence[npt.NDArray[np.float32]]) -> bool:
     mean = np.mean(thumbnails, axis=0)
     odd = (mean - mean[::-1]) / 2
     return bool(odd.std() > max(UPRIGHT, 2 / np.sqrt(len(thumbnails))))
-
-
-UPRIGHT = 0.2
-"""Least standard deviation of the odd part, in units of an image's own."""

@@ -6,6 +6,7 @@ class drawn at random, so rare classes and small targets are seen as often as co
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -155,22 +156,22 @@ class WholeImages(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy((image - mean) / std)[None], torch.from_numpy(target)
 
 
-class HintedViews(Dataset[tuple[Tensor, Tensor]]):
+class HintedViews(Dataset[tuple[Tensor, Tensor]], ABC):
     """Stage-2 training views: (2, h2, w2) image and hint, (K, h2, w2) target."""
 
     def __init__(self, source: ViewSource) -> None:
         assert source.spec.stage2 is not None
         self.source, self.size = source, source.spec.stage2
 
+    @abstractmethod
     def place(self, index: int) -> tuple[np.random.Generator, str, Any, Any]:
         """Return where a view is: the generator as it goes on, stem, region, and the answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def region(
         self, stem: str, place: Any, answer: Any
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return image in [0, 1], hint and class shares of a region, (..., h2, w2) float32."""
-        raise NotImplementedError
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rng, stem, place, answer = self.place(index)

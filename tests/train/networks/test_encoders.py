@@ -11,13 +11,12 @@ from safetensors.torch import save_file
 
 from foveate.runtime.errors import SettingsError
 from foveate.train.networks.encoders import (
-    IMAGENET,
     EncoderUNet,
     load_encoder,
     load_encoder_file,
     models,
 )
-from foveate.train.settings.network_choice import ENCODERS, NetworkChoice
+from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NetworkChoice
 
 CHOICE = NetworkChoice("resnet18", 4, 3)
 
