@@ -27,6 +27,7 @@ from foveate.benchmarks.measure.throughput import (
     saturated_rate,
 )
 from foveate.benchmarks.measure.timing import interleaved, ratio
+from foveate.benchmarks.schema.result_files import FILE_STAGES
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import DataError
@@ -39,7 +40,6 @@ from foveate.runtime.segment.journal import Journal
 from foveate.runtime.segment.pipeline import SegmentJob, segment_files
 
 ROUNDS = 3
-STAGES = ("decode", "engine", "encode")
 WHOLE = "files"
 
 
@@ -95,8 +95,10 @@ def file_throughput(
 
 def summary(rates: Mapping[str, Sequence[float]], cores: int) -> dict[str, Any]:
     """Return rate, ceiling and bottleneck from images per second of stages and whole by round."""
-    core_ms = {stage: float(np.median(1000 * cores / np.array(rates[stage]))) for stage in STAGES}
-    ceilings = 1 / np.sum([1 / np.array(rates[stage]) for stage in STAGES], axis=0)
+    core_ms = {
+        stage: float(np.median(1000 * cores / np.array(rates[stage]))) for stage in FILE_STAGES
+    }
+    ceilings = 1 / np.sum([1 / np.array(rates[stage]) for stage in FILE_STAGES], axis=0)
     bottleneck = max(core_ms, key=lambda stage: core_ms[stage])
     return {
         "images_per_second": float(np.median(rates[WHOLE])),
@@ -107,7 +109,7 @@ def summary(rates: Mapping[str, Sequence[float]], cores: int) -> dict[str, Any]:
                 "core_ms": core_ms[stage],
                 "images_per_second": float(np.median(rates[stage])),
             }
-            for stage in STAGES
+            for stage in FILE_STAGES
         },
         "bottleneck": bottleneck,
         "bottleneck_share": core_ms[bottleneck] / sum(core_ms.values()),

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from foveate.benchmarks.measure.baseline import WithBaseline, baseline_engine, with_baseline
-from foveate.benchmarks.measure.file_throughput import STAGES, file_throughput, summary, write_pngs
+from foveate.benchmarks.measure.file_throughput import file_throughput, summary, write_pngs
 from foveate.benchmarks.measure.targets import Variant
 from foveate.benchmarks.measure.throughput import best_cell, grid, pooled_rate, saturated_rate
+from foveate.benchmarks.schema.result_files import FILE_STAGES
 from foveate.runtime.arrays import Pixels, feed
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.registry import ENGINES
@@ -96,7 +97,7 @@ def test_files_have_a_ceiling_and_every_stage_its_share(
     files = file_throughput(variant, paths, best, 2, 0.5)
     assert (files["images"], files["batch"]) == (10, 2)
     assert (files["height"], files["width"]) == (160, 160)
-    assert list(files["stages"]) == list(STAGES)
+    assert list(files["stages"]) == list(FILE_STAGES)
     core_seconds = sum(stage["core_ms"] for stage in files["stages"].values()) / 1000
     assert files["ceiling_images_per_second"] == pytest.approx(2 / core_seconds, rel=0.5)
     assert sorted(path.name for path in tmp_path.iterdir()) == [path.name for path in paths]
