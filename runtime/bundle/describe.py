@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foveate.runtime.bundle.bundle import Bundle, check_bundle, parity_rows
+from foveate.runtime.bundle.bundle import Bundle, check_bundle, ensemble_of, parity_rows
 from foveate.runtime.bundle.containers import PackedFile
 from foveate.runtime.bundle.signing import SHOWN
 
@@ -21,7 +21,8 @@ def bundle_facts(bundle: Bundle) -> dict[str, str]:
         if spec.pad_multiple
         else f"{spec.stage1.height}x{spec.stage1.width}, the whole image",
         "stage 2": _stage2(bundle),
-        "networks": f"{network['name']}, width {network['width']}, depth {network['depth']}",
+        "networks": f"{network['name']}, width {network['width']}, depth {network['depth']}"
+        f"{_averaged(bundle)}",
         "precisions": ", ".join(bundle.precisions),
         "files": ", ".join(f"{name} {_size(size)}" for name, size in sizes.items()),
         "data": _data(bundle.manifest["data"]),
@@ -67,6 +68,14 @@ def _stage2(bundle: Bundle) -> str:
         f"{size}, the box of coarse probability over {region.threshold} in patches of "
         f"{region.opening} cells or more, margin {region.margin}"
     )
+
+
+def _averaged(bundle: Bundle) -> str:
+    """Return what each stage averages, and its cost; "" where it is one network."""
+    members, flips = ensemble_of(bundle.manifest)
+    over = [f"{members} runs"] * (members > 1) + ["mirrored images"] * flips
+    cost = f"{members * (1 + flips)} times the multiply-adds of one"
+    return f"; averaged over {' and '.join(over)}: {cost}" if over else ""
 
 
 def _data(data: Mapping[str, Any]) -> str:
