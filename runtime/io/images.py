@@ -1,9 +1,9 @@
 """Read grayscale images from files: the header first, then the pixels, by stated rules.
 
-PNG, JPEG, TIFF, BMP and WebP. 8 and 16 bit grey stay as they are. Colour becomes grey by ITU-R
-BT.601 luma, transparency is dropped, an EXIF orientation is applied (the mask has the upright
-size). A file that ends too early is refused, whatever the decoder would make of it. The pages of a
-TIFF are images of their own.
+PNG, JPEG, TIFF, BMP and WebP. 8 and 16 bit grey stay as they are; signed, 32-bit and float values
+become 16 bit by a window. Colours become grey after decoding, by ITU-R BT.601 luma; transparency is
+dropped, an EXIF orientation is applied (the mask has the upright size). A file that ends too early
+is refused, whatever the decoder would make of it. The pages of a TIFF are images of their own.
 """
 
 from __future__ import annotations
@@ -16,44 +16,50 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
+from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.errors import ImageError, SizeError
+from foveate.runtime.io.formats.exif import exif_of, upright
 from foveate.runtime.io.formats.headers import (
     FORMATS,
-    SIDEWAYS,
     Header,
     header_of,
     is_image_name,
     opened,
     opened_in_memory,
-    orientation,
 )
 from foveate.runtime.io.formats.jpeg_segments import jpeg_pixels
-from foveate.runtime.io.formats.limits import DAMAGED, MAX_PIXELS
+from foveate.runtime.io.formats.limits import DAMAGED, MAX_BYTES, MAX_PIXELS
 from foveate.runtime.io.formats.png_chunks import png_pixels
-from foveate.runtime.io.formats.tiff_pages import PageFile, patched
+from foveate.runtime.io.formats.tiff import ORIENTATION
+from foveate.runtime.io.formats.tiff_grey import GreyPage
+from foveate.runtime.io.window import Window, through
 
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+_GREY_FLAGS = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+_COLOUR_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+_COLOURED = ("RGB", "RGBA", "P")
 
-MAX_BYTES = (1 << 31) - 1
-"""Largest file read at once; OpenCV counts bytes with 31 bits."""
 
-
-def read_image(path: str | Path, page: int = 0, header: Header | None = None) -> Pixels:
+def read_image(
+    path: str | Path, page: int = 0, header: Header | None = None, window: Window | None = None
+) -> Pixels:
     """Read an image file as grey pixels.
 
     Returns (H, W) uint8 or uint16, upright, in the file's own range (0 is black, 255 or 65535
     white); colour becomes grey by ITU-R BT.601 luma. ``page`` is a page of a TIFF, from 1; 0 is for
-    a file of a single image. ``header`` is what ``read_header`` returned for it, if known. Raises
-    ImageError for a file that is missing, damaged, unsupported or too large, with the reason.
+    a file of a single image. ``header`` is what ``read_header`` returned for it, if known.
+    ``window`` says which values become 0 and 65535 where pixels are signed, of 32 or 64 bits, or
+    float; others do not change by it. Raises ImageError for a file that is missing, damaged,
+    unsupported or too large, with the reason.
     """
     with opened(Path(path), page) as file:
-        return _pixels(file, page, header or header_of(file, page))
+        return _pixels(file, page, header or header_of(file, page), window)
 
 
-def image_in_memory(data: bytes, page: int = 0, most: int = MAX_PIXELS) -> Pixels:
+def image_in_memory(
+    data: bytes, page: int = 0, most: int = MAX_PIXELS, window: Window | None = None
+) -> Pixels:
     """Return the grey pixels of a file's content, as ``read_image`` does of the file.
 
     SizeError where it has more than ``most`` pixels, before they are decoded.
@@ -65,20 +71,16 @@ def image_in_memory(data: bytes, page: int = 0, most: int = MAX_PIXELS) -> Pixel
                 f"is {header.width}x{header.height} pixels; the limit is {most} in all. "
                 "Cut it into parts"
             )
-        return _pixels(file, page, header)
+        return _pixels(file, page, header, window)
 
 
-def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
-    data = b"" if page else _content(file)
-    if header.format == "PNG":
-        pixels = _decode(png_pixels(data))
-    elif header.format == "BMP":
-        pixels = _decode(data)
+def _pixels(file: BinaryIO, page: int, header: Header, window: Window | None) -> Pixels:
+    if header.grey:
+        pixels = _grey_page(file, page, header.grey, window)
     elif header.format == "TIFF":
-        pixels = _tiff(file, data, header)
+        pixels = _tiff(file, page, header)
     else:
-        data = jpeg_pixels(data) if header.format in ("JPEG", "MPO") else data
-        pixels = _decode_by_pillow(io.BytesIO(data))
+        pixels = upright(_decoded(_content(file), header), header.orientation)
     if pixels.shape != (header.height, header.width):
         raise ImageError(
             f"decodes to {pixels.shape[1]}x{pixels.shape[0]} pixels; its header said "
@@ -93,19 +95,34 @@ def _pixels(file: BinaryIO, page: int, header: Header) -> Pixels:
     )
 
 
-def _tiff(file: BinaryIO, data: bytes, header: Header) -> npt.NDArray[np.generic]:
-    """Decode a TIFF page; ``data`` is the whole file where it is in memory."""
-    grey = header.deep_grey
-    if grey is None:
-        pixels = _decode_by_pillow(io.BytesIO(data) if data else file)
-        # of 16-bit colours Pillow has eight bits; whether they are whole is known now
-        return _decode(data or _content(file)) if header.colour_16 else pixels
-    if isinstance(file, PageFile) and not grey.packed:
-        file.patches |= grey.patches
-        return grey.pixels(_decode_by_pillow(file))
-    data = patched(data or _content(file), grey.patches)
-    pixels = grey.pixels(_decode_by_pillow(io.BytesIO(data)))
-    return _turned(pixels, grey.orientation) if grey.packed else pixels
+def _decoded(data: bytes, header: Header) -> Array:
+    """Decode what is not a TIFF to grey pixels, not yet upright."""
+    coloured = header.mode in _COLOURED
+    if header.format == "PNG":
+        return _decode(png_pixels(data), coloured)
+    if header.format == "BMP":
+        return _decode(data, coloured)
+    if header.format in ("JPEG", "MPO"):
+        data = jpeg_pixels(data)
+    return _decode_by_pillow(io.BytesIO(data))
+
+
+def _tiff(file: BinaryIO, page: int, header: Header) -> Array:
+    """Decode a TIFF page of 1 to 8 bits or of colours; a page of several is read by its parts."""
+    data = b"" if page else _content(file)
+    pixels = _decode_by_pillow(io.BytesIO(data) if data else file)
+    # of 16-bit colours Pillow has eight bits; whether they are whole is known now
+    return _decode(data or _content(file), True) if header.colour_16 else pixels
+
+
+def _grey_page(file: BinaryIO, page: int, grey: GreyPage, window: Window | None) -> Array:
+    if grey.as_stored:
+        return _decode_by_pillow(file if page else io.BytesIO(_content(file)))
+    data = grey.alone(file)
+    if grey.numbers is None:
+        return upright(grey.values(_decode_by_pillow(io.BytesIO(data))), grey.orientation)
+    pixels = through(window, grey.values(_decoded_by(data, cv2.IMREAD_UNCHANGED)))
+    return upright(np.uint16(65535) - pixels if grey.inverted else pixels, grey.orientation)
 
 
 def _content(file: BinaryIO) -> bytes:
@@ -117,8 +134,15 @@ def _content(file: BinaryIO) -> bytes:
     return file.read()
 
 
-def _decode(data: bytes) -> npt.NDArray[np.generic]:
-    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
+def _decode(data: bytes, coloured: bool) -> Array:
+    """Decode to grey. Colours become grey here: the PNG library would weigh them otherwise."""
+    if not coloured:
+        return _decoded_by(data, _GREY_FLAGS)
+    return cv2.cvtColor(_decoded_by(data, _COLOUR_FLAGS), cv2.COLOR_BGR2GRAY)
+
+
+def _decoded_by(data: bytes, flags: int) -> Array:
+    """Return what OpenCV decodes with some flags."""
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -128,23 +152,31 @@ def _decode(data: bytes) -> npt.NDArray[np.generic]:
     return pixels
 
 
-def _decode_by_pillow(file: BinaryIO) -> npt.NDArray[np.generic]:
+def _decode_by_pillow(file: BinaryIO) -> Array:
     """Decode what OpenCV would decode in part and not say so: TIFF, JPEG, WebP.
 
     OpenCV also multiplies a TIFF by its transparency.
     """
     try:
         with Image.open(file, formats=FORMATS) as image:
-            upright = 1 if image.format == "TIFF" else orientation(image)
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                _keep_orientation_alone(image)
             image.draft("L", image.size)  # JPEG: the luma, without the way through RGB
-            return _turned(_grey(image), upright)
+            return _grey(image)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise many types on damaged files
         raise ImageError(DAMAGED) from error
 
 
-def _grey(image: Image.Image) -> npt.NDArray[np.generic]:
+def _keep_orientation_alone(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Leave a TIFF no tag to turn it by but its own orientation: none of XMP, none that breaks."""
+    stated = image.tag_v2.get(ORIENTATION, 1)
+    image.info.pop("xmp", None)
+    image.info["exif"] = exif_of(stated) if isinstance(stated, int) and stated != 1 else b""
+
+
+def _grey(image: Image.Image) -> Array:
     if image.mode in ("1", "LA"):
         return np.asarray(image.convert("L"))
     if image.mode == "L" or image.mode.startswith("I;16"):
@@ -152,17 +184,6 @@ def _grey(image: Image.Image) -> npt.NDArray[np.generic]:
     colour = image if image.mode in ("RGB", "RGBA", "RGBX") else image.convert("RGB")
     rgb = np.ascontiguousarray(np.asarray(colour)[:, :, :3])
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-
-
-def _turned(pixels: npt.NDArray[np.generic], upright: int) -> npt.NDArray[np.generic]:
-    """Return the pixels of an EXIF orientation (1 to 8) upright."""
-    if upright in SIDEWAYS:
-        pixels = pixels.T
-    if upright in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if upright in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
 
 
 def image_paths(folder: Path) -> list[Path]:

@@ -35,7 +35,7 @@ class Window:
         return cls(low, high)
 
     def __str__(self) -> str:
-        return ",".join(repr(value).removesuffix(".0") for value in (self.low, self.high))
+        return f"{_text(self.low)},{_text(self.high)}"
 
     def apply(self, values: Array, full_scale: int = 65535) -> Pixels:
         """Return (H, W) numbers as pixels: uint8 for ``full_scale`` 255, uint16 for 65535.
@@ -54,9 +54,25 @@ class Window:
         return pixels
 
 
+def through(window: Window | None, values: Array) -> Pixels:
+    """Return (H, W) numbers as uint16 by a window; ImageError names one that fits where it is None.
+
+    ImageError too where a value is NaN or infinite.
+    """
+    if window is not None:
+        return window.apply(values)
+    low, high = value_range(values)
+    fitting = Window(low, high if high > low else low + max(1.0, abs(low)))
+    raise ImageError(
+        f"has {values.dtype} values from {_text(low)} to {_text(high)}; expected 8 or 16 bit "
+        f"unsigned, or the values that are black and white: --window {fitting} (in training "
+        f"--set window={fitting})"
+    )
+
+
 def value_range(values: Array) -> tuple[float, float]:
     """Return the lowest and highest of some values; ImageError where one is NaN or infinite."""
-    low, high = float(values.min()), float(values.max())
+    low, high = values.min(), values.max()
     if not (isfinite(low) and isfinite(high)):
         nan = int(np.isnan(values).sum())
         infinite = int(np.isinf(values).sum())
@@ -64,4 +80,8 @@ def value_range(values: Array) -> tuple[float, float]:
             f"has {nan} NaN and {infinite} infinite pixels; expected finite numbers. Replace them "
             "in the file"
         )
-    return low, high
+    return float(str(low)), float(str(high))  # 0.1 in float32 is said as 0.1
+
+
+def _text(value: float) -> str:
+    return repr(value).removesuffix(".0")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveate.runtime.errors import ImageError
+from foveate.runtime.io.formats.exif import upright
 from foveate.runtime.io.formats.headers import Header, read_header
 
 Mask = npt.NDArray[np.uint8]
@@ -21,9 +22,15 @@ BAND_PIXELS = 1 << 20
 def read_mask(path: Path) -> Mask:
     """Return the stored values of a mask file as (H, W) uint8; palette indices are not colours.
 
-    ImageError when it is damaged, in colours, or of another type.
+    An EXIF orientation is applied, as to images. ImageError when it is damaged, in colours, or of
+    another type.
     """
-    read_header(path)
+    header = read_header(path)
+    return np.ascontiguousarray(upright(_stored(path), header.orientation))
+
+
+def _stored(path: Path) -> Mask:
+    """Return the values of a mask file, not yet upright but for a TIFF, which Pillow turns."""
     try:
         with Image.open(path) as image:
             if image.mode in ("RGB", "RGBA"):

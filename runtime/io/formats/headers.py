@@ -1,6 +1,6 @@
 """Read the header of an image file, and refuse what can be refused before decoding.
 
-Refused by name: animations, CMYK, float or 32-bit pixels, images over the limits, and a TIFF of
+Refused by name: animations, colours that cannot become grey, images over the limits, and a TIFF of
 several pages when none of them is asked for.
 """
 
@@ -20,24 +20,26 @@ from typing import BinaryIO
 from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
 from foveate.runtime.errors import ImageError, PagesError, SizeError
+from foveate.runtime.io.formats.exif import SIDEWAYS, exif_orientation
 from foveate.runtime.io.formats.jpeg_segments import JPEG_START, check_segments
 from foveate.runtime.io.formats.limits import MAX_PIXELS, MAX_SIDE
-from foveate.runtime.io.formats.png_chunks import PNG_START, check_chunks
-from foveate.runtime.io.formats.tiff import PLANES, DeepGrey, deep_grey, read_directory
-from foveate.runtime.io.formats.tiff_pages import count_pages, open_page, open_page_in_memory
+from foveate.runtime.io.formats.png_chunks import PNG_START, png_start
+from foveate.runtime.io.formats.tiff import PLANES, read_directory
+from foveate.runtime.io.formats.tiff_grey import GreyPage, grey_page
+from foveate.runtime.io.formats.tiff_pages import open_page, several
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-FORMATS = ("PNG", "JPEG", TiffImagePlugin.TiffImageFile.format,
+FORMATS = ("JPEG", TiffImagePlugin.TiffImageFile.format,
            "BMP", WebPImagePlugin.WebPImageFile.format)  # fmt: skip
-"""What Pillow tries. Naming the two plugins loads them, and spares loading its other forty."""
+"""What Pillow reads. Naming the two plugins loads them, and spares loading its other forty."""
 _EMPTY = f"is empty (0 bytes); expected {', '.join(SUFFIXES)}"
+_UNKNOWN = f"is not an image in a supported format; expected {', '.join(SUFFIXES)}"
 
 GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "LA")
-COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr")
-ORIENTATION, BITS_PER_SAMPLE = 0x0112, 258
+COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr", "CMYK")
+_PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
+_BITS_PER_SAMPLE = 258
 _HEAD = 1 << 16
-SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that exchange height and width."""
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on the header, with our own words
 warnings.filterwarnings("ignore", module=r"PIL\.")  # once: to do it per file is not thread-safe
@@ -47,8 +49,9 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # once: to do it per file is
 class Header:
     """What a file says of itself: upright size in pixels, mode, format.
 
-    ``sample_bits`` is the depth of a TIFF's samples, 16 for a PNG of 16-bit colours, else 0;
-    ``deep_grey`` is how a grey TIFF of 9 to 16 bits is decoded.
+    ``sample_bits`` is the depth of a TIFF's samples, 16 for a PNG of 16 bits, else 0; ``grey`` is
+    how a grey TIFF of other than 1 to 8 bits is decoded, ``orientation`` how pixels are turned
+    after decoding.
     """
 
     height: int
@@ -56,12 +59,18 @@ class Header:
     mode: str
     format: str
     sample_bits: int = 0
-    deep_grey: DeepGrey | None = None
+    grey: GreyPage | None = None
+    orientation: int = 1
 
     @property
     def colour_16(self) -> bool:
         """Say whether it has colours of 16 bits, of which Pillow would keep 8."""
-        return self.sample_bits > 8 and not self.mode.startswith("I;16")
+        return self.sample_bits > 8 and not self.mode.startswith("I;16") and self.grey is None
+
+    @property
+    def numbers(self) -> bool:
+        """Say whether it has values that only a window makes into pixels."""
+        return self.grey is not None and self.grey.numbers is not None
 
 
 def is_image_name(name: str) -> bool:
@@ -92,7 +101,7 @@ def opened(path: Path, page: int = 0) -> Iterator[BinaryIO]:
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
     with raw, _said_of(page):
-        yield open_page(raw, path, page) if page else raw
+        yield open_page(raw, page, path)
 
 
 @contextmanager
@@ -102,7 +111,7 @@ def opened_in_memory(data: bytes, page: int = 0) -> Iterator[BinaryIO]:
         raise ImageError(_EMPTY)
     raw = io.BytesIO(data)
     with _said_of(page):
-        yield open_page_in_memory(raw, page) if page else raw
+        yield open_page(raw, page)
 
 
 @contextmanager
@@ -135,27 +144,29 @@ def header_of(file: BinaryIO, page: int) -> Header:
         _check_header(plain, 1)
         return plain
     file.seek(0)
-    _check_start(file)
+    head = file.read(_HEAD)
+    if head.startswith(PNG_START):
+        return _png_header(head, file)
+    if head.startswith(JPEG_START) and not check_segments(head):
+        check_segments(head + file.read())  # Pillow reads them part by part
+    file.seek(0)
     directory = read_directory(file)
-    grey = deep_grey(directory) if directory else None
+    grey = grey_page(directory) if directory else None
     if grey:
-        sides = (grey.height, grey.width)
-        height, width = sides[::-1] if grey.orientation in SIDEWAYS else sides
-        header = Header(height, width, "I;16", "TIFF", grey.bits, grey)
-        _check_header(header, 1 if page else count_pages(file))
+        turned = grey.orientation in SIDEWAYS
+        height, width = (grey.width, grey.height) if turned else (grey.height, grey.width)
+        mode = "I;16" if grey.numbers is None else "F"
+        header = Header(height, width, mode, "TIFF", 16, grey, grey.orientation)
+        _check_header(header, 1)
         return header
     try:
         image = Image.open(file, formats=FORMATS)
         header = _header(image)
-        pages = int(getattr(image, "n_frames", 1)) if header.format != "TIFF" else 1
+        pages = int(getattr(image, "n_frames", 1)) if header.format == "WEBP" else 1
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise many types on damaged files
-        raise ImageError(
-            f"is not an image in a supported format; expected {', '.join(SUFFIXES)}"
-        ) from error
-    if header.format == "TIFF" and not page:
-        pages = count_pages(file)
+        raise ImageError(_UNKNOWN) from error
     if directory and directory[PLANES] != 1 and header.colour_16:  # OpenCV leaves memory as it was
         raise ImageError(
             "has colours of 16 bits in separate planes; expected them pixel by pixel. Convert it "
@@ -165,13 +176,19 @@ def header_of(file: BinaryIO, page: int) -> Header:
     return header
 
 
-def _check_start(file: BinaryIO) -> None:
-    """Check what comes before the pixels of a PNG or JPEG, which Pillow reads part by part."""
-    data = file.read(_HEAD)
-    for magic, check in ((PNG_START, check_chunks), (JPEG_START, check_segments)):
-        if data.startswith(magic) and not check(data):
-            check(data + file.read())
-    file.seek(0)
+def _png_header(head: bytes, file: BinaryIO) -> Header:
+    """Return the header of a PNG by its chunks alone: a broken one costs no more than itself."""
+    start = png_start(head) or png_start(head + file.read())
+    if start is None or start.colour not in _PNG_MODES:
+        raise ImageError(_UNKNOWN)
+    upright = exif_orientation(start.exif)
+    turned = upright in SIDEWAYS
+    height, width = (start.width, start.height) if turned else (start.height, start.width)
+    deep = start.bits == 16
+    mode = "I;16" if deep and start.colour == 0 else _PNG_MODES[start.colour]
+    header = Header(height, width, mode, "PNG", 16 if deep else 0, None, upright)
+    _check_header(header, start.frames)
+    return header
 
 
 def _plain_png(start: bytes) -> Header | None:
@@ -188,38 +205,29 @@ def _plain_png(start: bytes) -> Header | None:
 
 
 def _header(image: Image.Image) -> Header:
-    height, width, bits = image.height, image.width, 0
-    if image.format == "TIFF":  # Pillow turns its size upright by itself
-        stated = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (1,))
+    """Return the header of what Pillow opened: the first picture where a JPEG has several."""
+    height, width, bits, upright = image.height, image.width, 0, 1
+    if image.format == "TIFF":  # Pillow turns it upright by itself
+        stated = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (1,))
         bits = max(stated) if isinstance(stated, tuple) else int(stated)
-    elif orientation(image) in SIDEWAYS:
-        height, width = width, height
-    if image.format == "PNG":  # colours: what Pillow would make of 16 bits has 8
-        parts = getattr(image, "tile", [])
-        bits = 16 if parts and str(parts[0][3]).endswith(";16B") else 0
-    return Header(height, width, image.mode, str(image.format), bits)
-
-
-def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 when there is none; ``getexif`` would decode a whole PNG."""
-    stored = image.info.get("exif")
-    if not stored:
-        return 1
-    exif = Image.Exif()
-    exif.load(stored)
-    return int(exif.get(ORIENTATION, 1))
+    else:
+        upright = exif_orientation(image.info.get("exif", b""))
+        if upright in SIDEWAYS:
+            height, width = width, height
+    return Header(height, width, image.mode, str(image.format), bits, None, upright)
 
 
 def _check_header(header: Header, pages: int) -> None:
     if pages > 1:
-        raise PagesError(f"has {pages} pages; expected one. Save each page as its own file")
+        raise PagesError(several(pages))
     if max(header.height, header.width) > MAX_SIDE or header.height * header.width > MAX_PIXELS:
         raise SizeError(
             f"is {header.width}x{header.height} pixels; the limits are {MAX_SIDE} a side and "
             f"{MAX_PIXELS} pixels in all. Cut it into parts"
         )
-    if header.mode not in GREY_MODES + COLOUR_MODES:
+    known = header.numbers or header.mode in GREY_MODES + COLOUR_MODES
+    if not known or header.mode == "CMYK" and header.sample_bits > 8:
         raise ImageError(
-            f'has pixels of mode "{header.mode}"; expected 8 or 16 bit grey, RGB, RGBA or palette. '
-            "Convert it first"
+            f'has pixels of mode "{header.mode}"; expected grey, RGB, RGBA, palette or CMYK of 8 '
+            "bits. Convert it first"
         )

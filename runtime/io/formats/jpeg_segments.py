@@ -144,10 +144,8 @@ def jpeg_pixels(data: bytes) -> bytes:
         elif marker == _SOS:
             bits, start = walk.take_scan(content), walk.place
             whole = walk.frame in _SEQUENTIAL and content[0] == walk.components
-            if whole and data.endswith(_END):  # libjpeg takes no other scan then
-                walk.place = len(data) - len(_END)
-            else:
-                walk.place = _scan_end(data, start)
+            end = data.find(_END, start) if whole else -1  # libjpeg takes no other scan then
+            walk.place = end if end >= 0 else _scan_end(data, start)
             if data.find(_LONG_FILL, start, walk.place) >= 0:
                 raise ImageError(
                     f"has over {len(_LONG_FILL)} fill bytes in a scan; that is the limit. Save it "

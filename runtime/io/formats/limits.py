@@ -7,6 +7,8 @@ limits are far above what encoders write; docs/errors.md lists them in one table
 CUT = "is cut short: its end is missing. Copy it again"
 DAMAGED = "is damaged: its header is sound, its pixels cannot be decoded"
 
+MAX_BYTES = (1 << 31) - 1
+"""Largest file read at once; OpenCV counts bytes with 31 bits."""
 MAX_SIDE = 32_768
 MAX_PIXELS = 1 << 29
 """Largest image read: 536 million pixels, so that a bomb is refused before it is decoded."""

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from foveate.runtime.errors import ImageError
+from foveate.runtime.io.formats.exif import exif_orientation
 from foveate.runtime.io.formats.limits import CUT, DAMAGED, MAX_INFLATION, MAX_PARTS, MAX_PROFILES
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
-_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
+_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_MAX_FRAMES = 1 << 31
 _PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
            (1, 0, 2, 1))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PngStart:
+    """What a PNG says before its pixels: size as stored, bits, colour type, EXIF data, frames."""
+
+    width: int
+    height: int
+    bits: int
+    colour: int
+    exif: bytes
+    frames: int
 
 
 def png_pixels(data: bytes) -> bytes:
@@ -25,6 +41,11 @@ def png_pixels(data: bytes) -> bytes:
     kept, packed, others, kind, end = [whole[:8]], 0, False, b"", 0
     for kind, place, end in _chunks(data):
         if kind not in _PIXEL_CHUNKS:
+            if kind == b"eXIf" and packed and exif_orientation(data[place : end - 4]) != 1:
+                raise ImageError(
+                    "has its EXIF orientation behind its pixels; expected it before them. Save it "
+                    "again"
+                )
             others = True
             continue
         kept.append(whole[place - 8 : end])
@@ -58,18 +79,31 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     raise ImageError(f"has more than {most} chunks; that is the limit. Save it again")
 
 
-def check_chunks(data: bytes) -> bool:
-    """Check the chunks before the pixels; False where ``data`` does not reach as far."""
-    profiles = 0
-    for kind, _, _ in _chunks(data):
-        if kind in (b"IDAT", b"IEND"):
-            return True
+def png_start(data: bytes) -> PngStart | None:
+    """Return what the chunks before the pixels say; None where ``data`` does not reach as far.
+
+    ImageError where they are over the limits.
+    """
+    size, exif, frames, profiles = b"", b"", 1, 0
+    for kind, place, end in _chunks(data):
+        if not size and (kind != b"IHDR" or end != 33):
+            return None
+        content = data[place : end - 4]
+        if kind == b"IHDR":
+            size = content
+        elif kind in (b"IDAT", b"IEND"):
+            return PngStart(*struct.unpack(">IIBB", size[:10]), exif, frames)
+        elif kind == b"eXIf":
+            exif = content
+        elif kind == b"acTL":
+            count = int.from_bytes(content[:4], "big")
+            frames = count if count <= _MAX_FRAMES else 1
         profiles += kind == b"iCCP"
         if profiles > MAX_PROFILES:
             raise ImageError(
                 f"has over {MAX_PROFILES} colour profiles; that is the limit. Save it again"
             )
-    return False
+    return None
 
 
 def _raw_size(data: bytes) -> int:

@@ -1,14 +1,14 @@
-"""Read the directory of a TIFF page within stated limits, and grey of 9 to 16 bits as 16 bits.
+"""Read the directory of a TIFF page within stated limits, and write a grey page as its own file.
 
 libtiff makes room for what a directory promises: a tile of 40,000 x 40,000 in a file of 151 bytes.
-Pillow leaves 12 bits unscaled, knows no other depth between 8 and 16, and inverts a WhiteIsZero
-page of 8 bits alone: it gets such a page as BlackIsZero, a packed one as rows of bytes.
+Where a strip or tile is missing, decoders leave a hole or take other bytes for its pixels.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -17,22 +17,26 @@ import numpy.typing as npt
 
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.limits import (
+    CUT,
     LARGEST_SMALL_TILE,
+    MAX_BYTES,
     MAX_PIECES,
-    MAX_SIDE,
     MAX_TAGS,
     SPARE_PIECES,
 )
 from foveate.runtime.io.formats.tiff_pages import read_number
 
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_SIZES = 273, 274, 277, 278, 279
 PLANES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES = 284, 317, 322, 323, 324, 325
 SAMPLE_FORMAT = 339
 
-_BYTEWISE = (1, 5, 8, 32773, 32946, 34925, 50000)
-"""Compressions that know nothing of pixels: none, LZW, deflate, PackBits, LZMA, Zstandard."""
-_ROWS = 64
+_OF_GREY = (WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_ROWS, PREDICTOR,
+            TILE_WIDTH, TILE_HEIGHT, SAMPLE_FORMAT)  # fmt: skip
+"""The tags that say how a grey page is decoded, apart from the places of its strips or tiles."""
+_YCBCR = 6
+_FAR = np.uint64(1 << 61)
+"""A place behind the end of any file; sums of two such and of sizes fit in 63 bits."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
           16: 8, 17: 8, 18: 8}  # fmt: skip
 _NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
@@ -49,22 +53,112 @@ class Tag:
 
 
 class Directory:
-    """The tags of a TIFF page, by number."""
+    """The tags of a TIFF page by number, and where its strips or tiles are."""
 
     def __init__(self, order: str, tags: dict[int, Tag]) -> None:
-        self._order, self.tags = order, tags
+        self.order, self.tags = order, tags
+        self.tiled = TILE_OFFSETS in tags or TILE_WIDTH in tags
+        self._starts: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._sizes = self._starts
 
     def __getitem__(self, number: int) -> int:
         """Return the first value of a tag, or what the TIFF standard says it is without one."""
         tag = self.tags.get(number)
         return tag.value if tag else _DEFAULTS.get(number, 0)
 
-    def patch(self, number: int, value: int) -> dict[int, bytes]:
-        """Return the bytes that give a tag another value, by their place; none without the tag."""
-        tag = self.tags.get(number)
-        if tag is None or tag.value == value:
-            return {}
-        return {tag.place: struct.pack(self._order + _NUMBERS[tag.kind], value)}
+    def check_pieces(self, file: BinaryIO) -> None:
+        """Raise ImageError for tiles too large, and strips and tiles too many, missing or cut."""
+        expected = self._expected_pieces()
+        most = min(MAX_PIECES, expected + SPARE_PIECES)
+        for number in (STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES):
+            count = self.tags[number].count if number in self.tags else 0
+            if count > most:
+                raise ImageError(
+                    f"has {count} strips or tiles; the limit for its size is {most}. Save it again"
+                )
+        starts = self._values(file, TILE_OFFSETS, STRIP_OFFSETS)[:expected]
+        sizes = self._values(file, TILE_SIZES, STRIP_SIZES)[:expected]
+        if self[COMPRESSION] == 1 and self[PHOTOMETRIC] != _YCBCR:
+            sizes = self._raw_sizes(len(starts))
+        if not len(starts) or not len(sizes):
+            return  # the decoder says what it makes of that
+        filled = int(np.count_nonzero(starts[: len(sizes)]))
+        if filled < expected:
+            raise ImageError(
+                f"has {filled} of its {expected} strips or tiles; the others are missing. Save it "
+                "again"
+            )
+        if (starts + sizes > file.seek(0, os.SEEK_END)).any():
+            raise ImageError(CUT)
+        self._starts, self._sizes = starts, sizes
+
+    def _expected_pieces(self) -> int:
+        """Return how many strips or tiles the image has; ImageError for tiles over the limit."""
+        width, height = self[WIDTH], self[HEIGHT]
+        across, down = width, self[STRIP_ROWS]
+        if self.tiled:
+            across, down = self[TILE_WIDTH], self[TILE_HEIGHT]
+            for side, image in ((across, width), (down, height)):
+                most = max(LARGEST_SMALL_TILE, -(-image // 16) * 16)
+                if side > most:
+                    raise ImageError(
+                        f"has tiles of {across}x{down} pixels in an image of {width}x{height}; the "
+                        f"limit is {most} a side. Save it again"
+                    )
+        pieces = -(-width // max(1, across)) * -(-height // max(1, down))
+        return pieces * (self[SAMPLES] if self[PLANES] == 2 else 1)
+
+    def _raw_sizes(self, count: int) -> npt.NDArray[np.int64]:
+        """Return the bytes of strips or tiles that are not compressed; some files state others."""
+        samples = 1 if self[PLANES] == 2 else self[SAMPLES]
+        width, down = (TILE_WIDTH, TILE_HEIGHT) if self.tiled else (WIDTH, STRIP_ROWS)
+        row = min((self[width] * self[BITS] * samples + 7) // 8, 1 << 30)
+        if self.tiled:
+            return np.full(count, row * self[down])
+        height, most = self[HEIGHT], max(1, min(self[down], self[HEIGHT]))
+        first = np.arange(count) % max(1, -(-height // most)) * most
+        return np.minimum(most, height - first) * row
+
+    def _values(self, file: BinaryIO, *numbers: int) -> npt.NDArray[np.int64]:
+        """Return all values of the first of some tags that is there, none where none is."""
+        tag = next((self.tags[number] for number in numbers if number in self.tags), None)
+        if tag is None:
+            return np.empty(0, np.int64)
+        kind = np.dtype(self.order + _NUMBERS[tag.kind])
+        file.seek(tag.place)
+        data = file.read(tag.count * kind.itemsize)
+        found = np.frombuffer(data, kind, len(data) // kind.itemsize).astype(np.uint64)
+        return np.minimum(found, _FAR).astype(np.int64)
+
+    def alone(self, file: BinaryIO, changes: Mapping[int, int]) -> bytes:
+        """Return a grey page as a TIFF of its own, with some tags changed and no orientation."""
+        sizes = self._sizes.tolist()
+        if sum(sizes) > MAX_BYTES:
+            raise ImageError(
+                f"has {sum(sizes)} bytes; the limit is {MAX_BYTES}. Save it compressed"
+            )
+        pieces = []
+        for place, size in zip(self._starts.tolist(), sizes, strict=True):
+            file.seek(place)
+            pieces.append(file.read(size))
+        tags = {number: self[number] for number in _OF_GREY if number in self.tags} | changes
+        end = 8 + 2 + 12 * (len(tags) + 2) + 4
+        begin = end + 2 * 4 * len(pieces)
+        starts = (begin + np.cumsum(sizes) - sizes).tolist()
+        lists = {number: [value] for number, value in tags.items()}
+        lists |= {TILE_OFFSETS: starts, TILE_SIZES: sizes} if self.tiled else {
+            STRIP_OFFSETS: starts, STRIP_SIZES: sizes,
+        }  # fmt: skip
+        arrays = b""
+        directory = struct.pack(self.order + "H", len(lists))
+        for number, values in sorted(lists.items()):
+            value = values[0]
+            if len(values) > 1:
+                value = end + len(arrays)
+                arrays += struct.pack(f"{self.order}{len(values)}I", *values)
+            directory += struct.pack(self.order + "HHII", number, 4, len(values), value)
+        head = (b"II*\0" if self.order == "<" else b"MM\0*") + struct.pack(self.order + "I", 8)
+        return (head + directory + bytes(4) + arrays).ljust(begin, b"\0") + b"".join(pieces)
 
 
 _DEFAULTS = {BITS: 1, COMPRESSION: 1, SAMPLES: 1, PLANES: 1, PREDICTOR: 1, SAMPLE_FORMAT: 1,
@@ -74,7 +168,7 @@ _DEFAULTS = {BITS: 1, COMPRESSION: 1, SAMPLES: 1, PLANES: 1, PREDICTOR: 1, SAMPL
 def read_directory(file: BinaryIO) -> Directory | None:
     """Return the first directory of a TIFF, None where it is not a TIFF; the place is kept.
 
-    ImageError where it promises more than its image needs.
+    ImageError where it promises more than its image needs, or less.
     """
     start = file.tell()
     try:
@@ -87,10 +181,10 @@ def read_directory(file: BinaryIO) -> Directory | None:
         if version not in (42, 43):
             return None
         directory = Directory(order, _tags(file, head, order, version == 43))
+        directory.check_pieces(file)
+        return directory
     finally:
         file.seek(start)
-    _check_pieces(directory)
-    return directory
 
 
 def _tags(file: BinaryIO, head: bytes, order: str, big: bool) -> dict[int, Tag]:
@@ -129,99 +223,3 @@ def _tags(file: BinaryIO, head: bytes, order: str, big: bool) -> dict[int, Tag]:
             "expected. Save it again"
         )
     return tags
-
-
-def _check_pieces(page: Directory) -> None:
-    """Raise ImageError for tiles larger, or strips and tiles more, than the image needs."""
-    width, height = page[WIDTH], page[HEIGHT]
-    if TILE_OFFSETS in page.tags or TILE_WIDTH in page.tags:
-        across, down = page[TILE_WIDTH], page[TILE_HEIGHT]
-        for side, image in ((across, width), (down, height)):
-            most = max(LARGEST_SMALL_TILE, -(-image // 16) * 16)
-            if side > most:
-                raise ImageError(
-                    f"has tiles of {across}x{down} pixels in an image of {width}x{height}; the "
-                    f"limit is {most} a side. Save it again"
-                )
-    else:
-        across, down = width, page[STRIP_ROWS]
-    pieces = -(-width // max(1, across)) * -(-height // max(1, down))
-    pieces *= page[SAMPLES] if page[PLANES] == 2 else 1
-    most = min(MAX_PIECES, pieces + SPARE_PIECES)
-    for number in (STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES):
-        count = page.tags[number].count if number in page.tags else 0
-        if count > most:
-            raise ImageError(
-                f"has {count} strips or tiles; the limit for its size is {most}. Save it again"
-            )
-
-
-@dataclass(frozen=True)
-class DeepGrey:
-    """A grey page of 9 to 16 bits: its size as stored, and how its file is shown to Pillow."""
-
-    height: int
-    width: int
-    bits: int
-    inverted: bool
-    orientation: int
-    patches: dict[int, bytes]
-
-    @property
-    def packed(self) -> bool:
-        """Say whether pixels begin and end within bytes."""
-        return self.bits < 16
-
-    def pixels(self, decoded: npt.NDArray[np.generic]) -> npt.NDArray[np.uint16]:
-        """Return what Pillow decoded as 16-bit pixels, 0 being black and 65535 (nearly) white."""
-        found = self._unpacked(decoded) if self.packed else decoded.astype(np.uint16, copy=False)
-        white = ((1 << self.bits) - 1) << (16 - self.bits)
-        return np.uint16(white) - found if self.inverted else found
-
-    def _unpacked(self, rows: npt.NDArray[np.generic]) -> npt.NDArray[np.uint16]:
-        """Return packed pixels in the high bits of 16, as OpenCV scales them."""
-        pixels = np.empty((self.height, self.width), np.uint16)
-        wide = np.zeros((_ROWS, self.width, 16), np.uint8)
-        for start in range(0, self.height, _ROWS):
-            part = np.asarray(rows[start : start + _ROWS], np.uint8)
-            bits = np.unpackbits(part, axis=1, count=self.width * self.bits)
-            wide[: len(part), :, : self.bits] = bits.reshape(len(part), self.width, self.bits)
-            words = np.packbits(wide[: len(part)], axis=2).view(">u2")
-            pixels[start : start + _ROWS] = words[:, :, 0]
-        return pixels
-
-
-def deep_grey(page: Directory) -> DeepGrey | None:
-    """Return how a page is read when it is grey of 9 to 16 bits; None for all others.
-
-    ImageError where its pixels are packed in a way that is not supported.
-    """
-    bits, photometric = page[BITS], page[PHOTOMETRIC]
-    stated = PHOTOMETRIC in page.tags and photometric in (0, 1)
-    if not (stated and 8 < bits <= 16 and page[SAMPLE_FORMAT] == 1):
-        return None
-    if page[SAMPLES] != 1:
-        raise ImageError(
-            f"has {page[SAMPLES]} samples of {bits} bits a pixel; expected one: grey without "
-            "transparency. Convert it first"
-        )
-    width, height, orientation = page[WIDTH], page[HEIGHT], page[ORIENTATION]
-    if width <= 0 or height <= 0:
-        return None
-    patches = page.patch(PHOTOMETRIC, 1)
-    if bits < 16:
-        if (
-            TILE_OFFSETS in page.tags
-            or page[PREDICTOR] != 1
-            or page[COMPRESSION] not in _BYTEWISE
-            or page.tags[WIDTH].kind not in (3, 4)
-        ):
-            raise ImageError(
-                f"has grey pixels of {bits} bits in tiles or compressed by pixels; expected strips "
-                "without predictor. Save it with 16 bits"
-            )
-        if max(width, height) > MAX_SIDE:
-            return DeepGrey(height, width, bits, False, orientation, {})  # refused by its size
-        patches |= page.patch(BITS, 8) | page.patch(ORIENTATION, 1)
-        patches |= page.patch(WIDTH, (width * bits + 7) // 8)
-    return DeepGrey(height, width, bits, photometric == 0, orientation, patches)

@@ -9,16 +9,21 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from foveate.runtime.errors import ImageError
+from foveate.runtime.errors import ImageError, PagesError
 
 SUFFIXES = (".tif", ".tiff")
 MAX_PAGES = 10_000
 
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _DESCRIPTION = 254, 255, 270
+_REDUCED, _MASK, _REDUCED_OF_OLD = 1, 4, 2
+_APERIO = b"Aperio "
+_HEAD_TAGS = 32
+"""Tags among which the description is; they are sorted by their numbers."""
 _CHAIN = "is damaged: its chain of pages"
 
 
@@ -29,6 +34,8 @@ class _Layout:
         self.first_at, self.entry_size = (8, 20) if big else (4, 12)
         self.count = struct.Struct(order + ("Q" if big else "H"))
         self.offset = struct.Struct(order + ("Q" if big else "I"))
+        self.tag = struct.Struct(order + "HH")
+        self.fields = {3: struct.Struct(order + "H"), 4: struct.Struct(order + "I")}
 
 
 _LAYOUTS = {
@@ -48,41 +55,52 @@ def page_count(path: Path) -> int:
         if not os.path.isfile(path):
             return 1
         with io.FileIO(path) as file:
-            return count_pages(file)
+            return max(1, len(_page_offsets(file)))
     except (OSError, ImageError):
         return 1
 
 
-def count_pages(file: BinaryIO) -> int:
-    """Return how many pages an open file has; ImageError when the chain breaks or is endless."""
-    return max(1, sum(1 for _ in _page_offsets(file)))
+def open_page(raw: io.FileIO | io.BytesIO, page: int, path: Path | None = None) -> BinaryIO:
+    """Return a TIFF as though page ``page`` (from 1) came first, where it does not.
 
-
-def open_page(raw: io.FileIO, path: Path, page: int) -> PageFile:
-    """Return a TIFF as though page ``page`` (from 1) came first; ImageError if it has none."""
-    status = os.fstat(raw.fileno())
-    return _opened(raw, _chain(str(path), status.st_mtime_ns, status.st_size), page)
-
-
-def open_page_in_memory(raw: io.BytesIO, page: int) -> PageFile:
-    """Return a TIFF that is in memory as though page ``page`` (from 1) came first."""
-    return _opened(raw, tuple(_page_offsets(raw)), page)
-
-
-def _opened(raw: io.FileIO | io.BytesIO, offsets: Sequence[int], page: int) -> PageFile:
-    if page > len(offsets):
+    0 is the page of a file with a single one, or of a file that is not a TIFF. ``path`` is where
+    the file is. ImageError if it has no such page, PagesError if it has several.
+    """
+    layout = _LAYOUTS.get(raw.read(4))
+    raw.seek(0)
+    if layout is None and not page:
+        return raw
+    offsets = _page_offsets(raw) if path is None or not page else _chain(*_version(raw, path))
+    raw.seek(0)
+    if not page and len(offsets) > 1:
+        raise PagesError(several(len(offsets)))
+    if layout is None or page > len(offsets):
         raise ImageError("is not there: the file has fewer pages, or is not a TIFF")
+    if not offsets:
+        return raw  # the decoder says what it makes of that
+    first = read_number(raw, layout.first_at, layout.offset)
     raw.seek(0)
-    layout = _LAYOUTS[raw.read(4)]
-    raw.seek(0)
-    return PageFile(raw, {layout.first_at: layout.offset.pack(offsets[page - 1])})
+    chosen = offsets[max(0, page - 1)]
+    if chosen == first:
+        return raw
+    return PageFile(raw, {layout.first_at: layout.offset.pack(chosen)})
+
+
+def several(pages: int) -> str:
+    """Return what is said of a file of several pages, none of which was asked for."""
+    return f"has {pages} pages; expected one. Save each page as its own file"
+
+
+def _version(raw: io.FileIO | io.BytesIO, path: Path) -> tuple[str, int, int]:
+    status = os.fstat(raw.fileno())
+    return str(path), status.st_mtime_ns, status.st_size
 
 
 @lru_cache(16)
 def _chain(path: str, modified_ns: int, size: int) -> tuple[int, ...]:
     """Return where every page of a file begins, walked once for all pages of a stack."""
     with open(path, "rb") as file:
-        return tuple(_page_offsets(file))
+        return _page_offsets(file)
 
 
 class PageFile(io.BufferedReader):
@@ -107,13 +125,18 @@ def patched(data: bytes, patches: Mapping[int, bytes], start: int = 0) -> bytes:
     return data
 
 
-def _page_offsets(file: BinaryIO) -> Iterator[int]:
-    """Yield where the directory of every page begins; ImageError at a broken chain."""
+def _page_offsets(file: BinaryIO) -> tuple[int, ...]:
+    """Return where the directory of every page begins; ImageError at a broken chain.
+
+    A reduced copy of another page, or a mask of its transparency, is not a page unless there is
+    nothing else. A slide of Aperio, which marks none of its copies, is its first directory.
+    """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     layout = _LAYOUTS.get(file.read(4))
     if layout is None:
-        return
+        return ()
+    found, copies = [], []
     offset = read_number(file, layout.first_at, layout.offset)
     seen: set[int] = set()
     while offset:
@@ -126,8 +149,41 @@ def _page_offsets(file: BinaryIO) -> Iterator[int]:
         link = offset + layout.count.size + entries * layout.entry_size
         if link + layout.offset.size > size:
             raise ImageError(f"{_CHAIN} leaves the file at page {len(seen)}. Copy it again")
-        yield offset
+        (copies if _is_copy(file, offset, min(entries, 2), layout) else found).append(offset)
         offset = read_number(file, link, layout.offset)
+    pages = found or copies[:1]
+    if len(pages) > 1 and _is_aperio(file, pages[0], layout):
+        return (pages[0],)
+    return tuple(pages)
+
+
+def _is_copy(file: BinaryIO, offset: int, entries: int, layout: _Layout) -> bool:
+    """Say whether one of a directory's first tags says that it is a reduced image or a mask."""
+    for index in range(entries):
+        number, value = _entry(file, offset, index, layout)
+        if number == _NEW_SUBFILE_TYPE and value & (_REDUCED | _MASK):
+            return True
+        if number == _SUBFILE_TYPE and value == _REDUCED_OF_OLD:
+            return True
+    return False
+
+
+def _is_aperio(file: BinaryIO, offset: int, layout: _Layout) -> bool:
+    for index in range(min(_HEAD_TAGS, read_number(file, offset, layout.count))):
+        number, value = _entry(file, offset, index, layout)
+        if number == _DESCRIPTION and value < 1 << 62:
+            file.seek(value)
+            return file.read(len(_APERIO)) == _APERIO
+    return False
+
+
+def _entry(file: BinaryIO, offset: int, index: int, layout: _Layout) -> tuple[int, int]:
+    """Return the number of a tag and its value, or where that is."""
+    file.seek(offset + layout.count.size + index * layout.entry_size)
+    data = file.read(layout.entry_size).ljust(layout.entry_size, b"\0")
+    number, kind = layout.tag.unpack_from(data)
+    field = layout.fields.get(kind, layout.offset)
+    return number, field.unpack_from(data, layout.entry_size - layout.offset.size)[0]
 
 
 def read_number(file: BinaryIO, place: int, kind: struct.Struct) -> int:
