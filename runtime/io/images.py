@@ -34,6 +34,7 @@ from foveate.runtime.io.formats.limits import DAMAGED, MAX_BYTES, MAX_PIXELS
 from foveate.runtime.io.formats.png_chunks import png_pixels
 from foveate.runtime.io.formats.tiff import ORIENTATION
 from foveate.runtime.io.formats.tiff_grey import GreyPage
+from foveate.runtime.io.formats.volumes import buffered
 from foveate.runtime.io.window import Window, through
 
 _GREY_FLAGS = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
@@ -75,7 +76,10 @@ def image_in_memory(
 
 
 def _pixels(file: BinaryIO, page: int, header: Header, window: Window | None) -> Pixels:
-    if header.grey:
+    if header.volume:
+        with buffered(file) as read:
+            pixels = header.volume.pixels(read, page, window)
+    elif header.grey:
         pixels = _grey_page(file, page, header.grey, window)
     elif header.format == "TIFF":
         pixels = _tiff(file, page, header)

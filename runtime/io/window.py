@@ -54,14 +54,19 @@ class Window:
         return pixels
 
 
-def through(window: Window | None, values: Array) -> Pixels:
+def through(
+    window: Window | None, values: Array, slope: float = 1.0, intercept: float = 0.0
+) -> Pixels:
     """Return (H, W) numbers as uint16 by a window; ImageError names one that fits where it is None.
 
-    ImageError too where a value is NaN or infinite.
+    The numbers are times ``slope`` plus ``intercept``, and the window is of those. ImageError too
+    where a value is NaN or infinite.
     """
     if window is not None:
-        return window.apply(values)
-    low, high = value_range(values)
+        ends = [(end - intercept) / slope for end in (window.low, window.high)]
+        pixels = Window(min(ends), max(ends)).apply(values)
+        return pixels if slope > 0 else np.subtract(65535, pixels, dtype=np.uint16)
+    low, high = sorted(value * slope + intercept for value in value_range(values))
     fitting = Window(low, high if high > low else low + max(1.0, abs(low)))
     raise ImageError(
         f"has {values.dtype} values from {_text(low)} to {_text(high)}; expected 8 or 16 bit "

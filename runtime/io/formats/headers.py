@@ -27,8 +27,10 @@ from foveate.runtime.io.formats.png_chunks import PNG_START, png_start
 from foveate.runtime.io.formats.tiff import PLANES, read_directory
 from foveate.runtime.io.formats.tiff_grey import GreyPage, grey_page
 from foveate.runtime.io.formats.tiff_pages import open_page, several
+from foveate.runtime.io.formats.volumes import SUFFIXES as VOLUME_SUFFIXES
+from foveate.runtime.io.formats.volumes import Volume, is_volume, volume_of
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *VOLUME_SUFFIXES)
 FORMATS = ("JPEG", TiffImagePlugin.TiffImageFile.format,
            "BMP", WebPImagePlugin.WebPImageFile.format)  # fmt: skip
 """What Pillow reads. Naming the two plugins loads them, and spares loading its other forty."""
@@ -51,7 +53,7 @@ class Header:
 
     ``sample_bits`` is the depth of a TIFF's samples, 16 for a PNG of 16 bits, else 0; ``grey`` is
     how a grey TIFF of other than 1 to 8 bits is decoded, ``orientation`` how pixels are turned
-    after decoding.
+    after decoding. ``volume`` is the header of DICOM or NIfTI.
     """
 
     height: int
@@ -61,6 +63,7 @@ class Header:
     sample_bits: int = 0
     grey: GreyPage | None = None
     orientation: int = 1
+    volume: Volume | None = None
 
     @property
     def colour_16(self) -> bool:
@@ -70,6 +73,8 @@ class Header:
     @property
     def numbers(self) -> bool:
         """Say whether it has values that only a window makes into pixels."""
+        if self.volume:
+            return self.volume.numbers
         return self.grey is not None and self.grey.numbers is not None
 
 
@@ -101,7 +106,7 @@ def opened(path: Path, page: int = 0) -> Iterator[BinaryIO]:
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
     with raw, _said_of(page):
-        yield open_page(raw, page, path)
+        yield raw if page and is_volume(raw) else open_page(raw, page, path)
 
 
 @contextmanager
@@ -111,7 +116,7 @@ def opened_in_memory(data: bytes, page: int = 0) -> Iterator[BinaryIO]:
         raise ImageError(_EMPTY)
     raw = io.BytesIO(data)
     with _said_of(page):
-        yield open_page(raw, page)
+        yield raw if page and is_volume(raw) else open_page(raw, page)
 
 
 @contextmanager
@@ -149,6 +154,8 @@ def header_of(file: BinaryIO, page: int) -> Header:
         return _png_header(head, file)
     if head.startswith(JPEG_START) and not check_segments(head):
         check_segments(head + file.read())  # Pillow reads them part by part
+    elif is_volume(file):
+        return _volume_header(file, page)
     file.seek(0)
     directory = read_directory(file)
     grey = grey_page(directory) if directory else None
@@ -173,6 +180,18 @@ def header_of(file: BinaryIO, page: int) -> Header:
             "first"
         )
     _check_header(header, pages)
+    return header
+
+
+def _volume_header(file: BinaryIO, page: int) -> Header:
+    """Return the header of a frame of DICOM or of a slice of NIfTI."""
+    volume = volume_of(file)
+    if page > volume.frames:
+        raise ImageError(f"is not there: the file has {volume.frames}")
+    height, width = volume.size
+    mode = "L" if volume.bits(page) == 8 else "I;16"
+    header = Header(height, width, mode, volume.format, volume=volume)
+    _check_header(header, 1 if page else volume.frames)
     return header
 
 

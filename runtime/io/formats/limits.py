@@ -12,6 +12,8 @@ MAX_BYTES = (1 << 31) - 1
 MAX_SIDE = 32_768
 MAX_PIXELS = 1 << 29
 """Largest image read: 536 million pixels, so that a bomb is refused before it is decoded."""
+MAX_FRAMES = 10_000
+"""Frames of a DICOM file, slices of a NIfTI volume."""
 MAX_PARTS = 10_000
 """Chunks of a PNG, one more per KB of the file; segments of a JPEG outside its scans."""
 MAX_PROFILES = 8
