@@ -25,9 +25,10 @@ from foveate.runtime.io.formats.headers import (
     FORMATS,
     Header,
     header_of,
-    is_image_name,
+    is_image_file,
     opened,
     opened_in_memory,
+    stem_of,
 )
 from foveate.runtime.io.formats.jpeg_segments import jpeg_pixels
 from foveate.runtime.io.formats.limits import DAMAGED, MAX_BYTES, MAX_PIXELS
@@ -192,12 +193,12 @@ def _grey(image: Image.Image) -> Array:
 
 def image_paths(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted by name; other files are not looked at."""
-    return sorted(path for path in folder.iterdir() if is_image_name(path.name))
+    return sorted(path for path in folder.iterdir() if is_image_file(path))
 
 
 def by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
     """Return the paths grouped by their stem."""
     groups: dict[str, list[Path]] = {}
     for path in paths:
-        groups.setdefault(path.stem, []).append(path)
+        groups.setdefault(stem_of(path), []).append(path)
     return groups

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.io.formats import tiff_pages
+from foveate.runtime.io.formats import tiff_pages, volumes
+from foveate.runtime.io.formats.headers import is_image_name, stem_of
 from foveate.runtime.io.output_settings import OVERLAYS, PROBABILITY
 from foveate.runtime.io.paths import (
     InputFile,
@@ -46,6 +47,8 @@ def find_items(
     listed: Callable[[], Iterable[str]] | None = None,
 ) -> list[Item]:
     """Return the images that the inputs name, each once, and each page of a TIFF.
+
+    So too each frame of DICOM and each slice of NIfTI.
 
     An input is a file, a folder, a glob, ``-`` (the names that ``listed`` gives; without it, those
     on standard input) or ``@FILE``, a list of names. ``recursive`` also takes the folders below a
@@ -215,9 +218,13 @@ def _clash(first: InputFile, second: InputFile, name: str) -> str:
 
 def _pages(path: Path) -> range:
     """Return the pages of a file as they are read: 1 to N, or 0 alone where there is one."""
-    if not path.name.lower().endswith(tiff_pages.SUFFIXES):
+    name = path.name.lower()
+    if name.endswith(tiff_pages.SUFFIXES):
+        count = tiff_pages.page_count(path)
+    elif name.endswith(volumes.SUFFIXES) or not is_image_name(name):
+        count = volumes.frame_count(path)
+    else:
         return range(1)
-    count = tiff_pages.page_count(path)
     return range(1, count + 1) if count > 1 else range(1)
 
 
@@ -226,7 +233,7 @@ def _names(
 ) -> Iterator[tuple[int, int, str]]:
     """Yield (place in ``found``, page, name); the files in ``full`` keep their suffix."""
     for index, (path, folder) in enumerate(found):
-        name = path.name if index in full else path.stem
+        name = path.name if index in full else stem_of(path)
         start = f"{folder}/{name}" if folder else name
         for page in pages[index]:
             yield index, page, f"{start}.p{page}" if page else start

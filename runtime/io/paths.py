@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.io.formats.headers import is_image_name
+from foveate.runtime.io.formats.headers import is_image_file
 from foveate.runtime.io.output_settings import OVERLAYS, PROBABILITY
 
 
@@ -32,7 +32,7 @@ class InputFile(NamedTuple):
 def images_in(folder: str, out: Path, recursive: bool) -> Iterator[InputFile]:
     """Yield the images of a folder by name, then those of its folders when ``recursive``."""
     for inside, path, name in _files(folder, _passed_over(folder, out), recursive):
-        if not name or is_image_name(name):
+        if not name or is_image_file(Path(path)):
             yield InputFile(Path(path), inside)
 
 

@@ -18,18 +18,19 @@ import numpy as np
 
 from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.errors import ImageError
-from foveate.runtime.io.formats.limits import DAMAGED, MAX_FRAMES
+from foveate.runtime.io.formats.limits import CUT, DAMAGED, MAX_FRAMES
 from foveate.runtime.io.window import Window, through
 
 _PIXEL_TAGS = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
                "BitsStored", "PixelRepresentation")  # fmt: skip
 _TAGS = (*_PIXEL_TAGS, "SOPClassUID", "HighBit", "NumberOfFrames", "RescaleSlope",
          "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
-         "VOILUTFunction", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-         "SeriesInstanceUID")  # fmt: skip
+         "VOILUTFunction", "DoseGridScaling", "SharedFunctionalGroupsSequence",
+         "PerFrameFunctionalGroupsSequence", "SeriesInstanceUID")  # fmt: skip
 _GREY = ("MONOCHROME1", "MONOCHROME2")
-_META_AT, _META_GROUP, _PIXEL_GROUP = 132, 0x0002, 0x7FE0
+_META_AT, _META_GROUP, _PIXELS = 132, 0x0002, 0x7FE00010
 _SIZE_OF_J2K, _START_OF_JPEG = b"\xff\x4f\xff\x51", b"\xff\xd8"
+_END = b"\xff\xd9"
 _JPEG_MARKER = re.compile(rb"\xff+([\xc0-\xfe])", re.DOTALL)
 _JPEG_SIZES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 
@@ -52,7 +53,7 @@ def _read(file: BinaryIO) -> Dicom:
     from pydicom.datadict import tag_for_keyword
     from pydicom.filereader import read_dataset
     from pydicom.pixels import get_decoder
-    from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
+    from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEGExtended12Bit, RLELossless
 
     file.seek(_META_AT)
     meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != _META_GROUP)
@@ -63,12 +64,12 @@ def _read(file: BinaryIO) -> Dicom:
         file,
         syntax.is_implicit_VR,
         syntax.is_little_endian,
-        stop_when=lambda tag, *_: tag.group >= _PIXEL_GROUP,
+        stop_when=lambda tag, *_: tag >= _PIXELS,
         specific_tags=[tag_for_keyword(name) for name in _TAGS],
     )
     kind = UID(data.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
     if "Rows" not in data or "Columns" not in data:
-        raise ImageError(f"is not an image but DICOM of another kind: {kind.name:.60}")
+        raise ImageError(f"is not an image but DICOM of another kind: {kind.name or 'unknown':.60}")
     missing = [name for name in _PIXEL_TAGS if data.get(name) is None]
     if missing:
         raise ImageError(f"lacks {missing[0]}; expected a whole DICOM image. Export it again")
@@ -97,7 +98,8 @@ def _read(file: BinaryIO) -> Dicom:
     if syntax.is_encapsulated and not (decoder and decoder.is_available):
         raise ImageError(f"is compressed as {syntax.name:.60}, which is not read. Convert it first")
     place = file.tell() + 12 if syntax.is_encapsulated and syntax != RLELossless else 0
-    return Dicom(data, (int(data.Rows), int(data.Columns)), frames, stored, place)
+    deep_jpeg = syntax == JPEGExtended12Bit and stored > 8
+    return Dicom(data, (int(data.Rows), int(data.Columns)), frames, stored, place, deep_jpeg)
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Dicom:
     frames: int
     stored: int
     place: int
+    deep_jpeg: bool
 
     format = "DICOM"
 
@@ -146,7 +149,9 @@ class Dicom:
 
     def _rescale(self, page: int) -> tuple[float, float]:
         group = "PixelValueTransformationSequence"
-        slope = self._number(page, group, "RescaleSlope", 1.0)
+        slope = self._number(
+            page, group, "RescaleSlope", float(self.data.get("DoseGridScaling") or 1)
+        )
         intercept = self._number(page, group, "RescaleIntercept", 0.0)
         if not (isfinite(intercept) and 1e-30 < abs(slope) < 1e30):
             raise ImageError(f"is rescaled by {slope} and {intercept}; expected finite numbers")
@@ -194,6 +199,10 @@ class Dicom:
         except (ImageError, MemoryError):
             raise
         except Exception as error:  # of pydicom and of what decodes for it
+            if self.deep_jpeg:
+                raise ImageError(
+                    "is compressed as JPEG of 12 bits; reading it needs pylibjpeg-libjpeg too"
+                ) from error
             raise ImageError(DAMAGED) from error
         return values
 
@@ -202,7 +211,10 @@ class Dicom:
         from pydicom.encaps import get_frame
 
         file.seek(self.place)
-        found = _coded_size(get_frame(file, index, number_of_frames=self.frames))
+        frame = get_frame(file, index, number_of_frames=self.frames)
+        if not frame.rstrip(b"\0").endswith(_END):  # JPEG 2000 decoders make half a picture of it
+            raise ImageError(CUT)
+        found = _coded_size(frame)
         if found != self.size:
             raise ImageError(
                 f"has a compressed frame of {found[1]}x{found[0]} pixels; its header said "

@@ -28,7 +28,7 @@ from foveate.runtime.io.formats.tiff import PLANES, read_directory
 from foveate.runtime.io.formats.tiff_grey import GreyPage, grey_page
 from foveate.runtime.io.formats.tiff_pages import open_page, several
 from foveate.runtime.io.formats.volumes import SUFFIXES as VOLUME_SUFFIXES
-from foveate.runtime.io.formats.volumes import Volume, is_volume, volume_of
+from foveate.runtime.io.formats.volumes import Volume, is_unnamed_dicom, is_volume, volume_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *VOLUME_SUFFIXES)
 FORMATS = ("JPEG", TiffImagePlugin.TiffImageFile.format,
@@ -83,6 +83,18 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
+def is_image_file(path: Path) -> bool:
+    """Say whether a file of a folder is taken for an image; DICOM may have no suffix."""
+    return is_image_name(path.name) or is_unnamed_dicom(path)
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of an image file without the suffix; a UID has none."""
+    if path.name.lower().endswith(".nii.gz"):
+        return path.name[: -len(".nii.gz")]
+    return path.name if path.suffix[1:].isdigit() else path.stem
+
+
 def read_header(path: Path, page: int = 0) -> Header:
     """Return the header of an image file; ImageError names what is wrong with it.
 
@@ -106,7 +118,7 @@ def opened(path: Path, page: int = 0) -> Iterator[BinaryIO]:
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
     with raw, _said_of(page):
-        yield raw if page and is_volume(raw) else open_page(raw, page, path)
+        yield raw if is_volume(raw) else open_page(raw, page, path)
 
 
 @contextmanager
@@ -116,7 +128,7 @@ def opened_in_memory(data: bytes, page: int = 0) -> Iterator[BinaryIO]:
         raise ImageError(_EMPTY)
     raw = io.BytesIO(data)
     with _said_of(page):
-        yield raw if page and is_volume(raw) else open_page(raw, page)
+        yield raw if is_volume(raw) else open_page(raw, page)
 
 
 @contextmanager

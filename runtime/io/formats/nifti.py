@@ -203,7 +203,9 @@ def _inflate(file: BinaryIO, size: int) -> bytes:
     except EOFError as error:
         raise ImageError(CUT) from error
     except (OSError, zlib.error) as error:
-        raise ImageError("is damaged: its header is sound, its voxels cannot be unpacked") from error
+        raise ImageError(
+            "is damaged: its header is sound, its voxels cannot be unpacked"
+        ) from error
     if len(data) == size + _TAIL:
         raise ImageError(f"inflates to more than the {size} bytes of its header. Save it again")
     return data

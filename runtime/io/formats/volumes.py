@@ -22,7 +22,6 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 SUFFIXES = DICOM_SUFFIXES + NIFTI_SUFFIXES
 _MARK, _MARK_AT = b"DICM", 128
 _GZIP = b"\x1f\x8b"
-_TIFF = (b"II", b"MM")
 
 
 def is_volume(file: BinaryIO) -> bool:
@@ -110,5 +109,5 @@ def is_unnamed_dicom(path: Path) -> bool:
 
 
 def _is_dicom(head: bytes) -> bool:
-    """Say whether a file begins as DICOM; one that is a TIFF too is read as that."""
-    return head[_MARK_AT : _MARK_AT + 4] == _MARK and head[:2] not in _TIFF
+    """Say whether a file begins as DICOM; before its mark anything may be, the mark of TIFF too."""
+    return head[_MARK_AT : _MARK_AT + 4] == _MARK
