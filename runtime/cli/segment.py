@@ -45,10 +45,10 @@ class WithRay(click.Command):
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["png", "npz", "coco"]),
+    type=click.Choice(["png", "npz", "coco", "dicom-seg"]),
     default="png",
     show_default=True,
-    help="PNG masks, NPZ arrays, or COCO RLE.",
+    help="PNG masks, NPZ arrays, COCO RLE, or PNG and a DICOM SEG of each series.",
 )
 @click.option("--overlay", is_flag=True, help="Also write mask and box, drawn, to OUT/overlays.")
 @click.option(

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from foveate.runtime.errors import SettingsError
 
-_SUFFIXES = {"png": ".png", "npz": ".npz", "coco": ".coco.json"}
+_SUFFIXES = {"png": ".png", "npz": ".npz", "coco": ".coco.json", "dicom-seg": ".png"}
 OUTPUT_KINDS = tuple(_SUFFIXES)
 """What a mask can be written as."""
 OVERLAYS, PROBABILITY = "overlays", "probability"
@@ -37,6 +37,11 @@ class OutputSettings:
             raise SettingsError(
                 "COCO run lengths need pycocotools, which is not installed: "
                 "pip install 'foveate[coco]'"
+            )
+
+        if self.kind == "dicom-seg" and find_spec("highdicom") is None:
+            raise SettingsError(
+                "DICOM SEG needs highdicom, which is not installed: pip install 'foveate[dicom]'"
             )
 
     def names(self, name: str) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from foveate.runtime.errors import ImageError, OutputError, SettingsError
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item, find_items
 from foveate.runtime.io.outputs import OutputSettings, assemble_coco
+from foveate.runtime.io.volume_masks import assemble_nifti, assemble_seg
 from foveate.runtime.segment.concurrency import (
     FEW,
     Concurrency,
@@ -194,6 +195,10 @@ def _locked_run(
     report, concurrency = run(resolved, work, progress, stop)
     if request.kind == "coco":
         assemble_coco(request.out, _names(journal), bundle.spec, journal.part)
+    if request.kind in ("png", "dicom-seg"):
+        assemble_nifti(request.out, journal.lines())
+    if request.kind == "dicom-seg":
+        assemble_seg(request.out, journal.lines(), bundle.spec)
     return Outcome(report, choice, concurrency, resumed, journal.failures, request.out)
 
 

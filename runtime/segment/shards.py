@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from foveate.runtime.errors import SettingsError
+from foveate.runtime.io.formats import tiff_pages
 from foveate.runtime.io.inputs import Item
 
 MAX_SHARDS = 100_000
@@ -26,7 +27,7 @@ class Shard:
         return f".{self.index}-of-{self.count}"
 
     def of(self, items: Iterable[Item]) -> list[Item]:
-        """Return the items of this shard, chosen by the sha256 of their mask names."""
+        """Return the items of this shard, chosen by the sha256 of their mask names or volumes."""
         return [item for item in items if _number(item) % self.count == self.index - 1]
 
 
@@ -41,6 +42,9 @@ def shard(text: str) -> Shard:
 
 
 def _number(item: Item) -> int:
+    name = item.name
+    if not item.path.name.lower().endswith(tiff_pages.SUFFIXES):  # one shard has a whole volume
+        name = name.removesuffix(f".p{item.page}")
     return int.from_bytes(
-        hashlib.sha256(item.name.encode("utf-8", "surrogateescape")).digest()[:8], "big"
+        hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big"
     )
