@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from foveate.runtime.cli.options import window_option
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import EngineError
 
@@ -74,6 +75,7 @@ def demo(out: Path, count: int, as_json: bool) -> None:
     show_default=True,
     help="Surface Dice: surfaces within this many pixels count as the same.",
 )
+@window_option
 @click.option("--image-dir-name", default="images", show_default=True)
 @click.option("--mask-dir-name", default="masks", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")

@@ -17,6 +17,7 @@ from foveate.benchmarks.report.tables.evaluation import evaluation_text
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE, is_bundle
 from foveate.runtime.errors import BundleError, DataError, EngineError, SettingsError
+from foveate.runtime.io.window import chosen_window
 from foveate.train.data.dataset import load_dataset, read_stems
 
 Progress = Callable[[str, int, int], None]
@@ -35,6 +36,7 @@ class Request:
     tolerance: float = 2.0
     image_dir_name: str = "images"
     mask_dir_name: str = "masks"
+    window: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,14 @@ def _job(request: Request) -> EvaluationJob:
     model = open_model(request.model)
     single = open_model(request.single) if request.single else None
     listed = read_stems(request.stem_list) if request.stem_list else list(model.validation)
+    window = chosen_window(request.window, model.spec)
     try:
         dataset = load_dataset(
-            request.data, request.image_dir_name, request.mask_dir_name, listed or None
+            request.data,
+            request.image_dir_name,
+            request.mask_dir_name,
+            listed or None,
+            window=window,
         )
     except DataError as error:
         if request.stem_list or not listed:

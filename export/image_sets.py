@@ -14,6 +14,7 @@ from typing import Any
 
 from foveate.export.source import Source
 from foveate.runtime.errors import DataError
+from foveate.runtime.io.window import chosen_window
 from foveate.train.data.dataset import Case, DataSet, load_dataset, read_stems, split_validation
 from foveate.train.data.phantom import PhantomSettings, phantoms
 
@@ -98,8 +99,10 @@ def _of_data(source: Source, root: Path, int8: bool) -> ImageSets:
 
 
 def _load(source: Source, root: Path, stems: Sequence[str] | None) -> DataSet:
-    dataset = load_dataset(root, source.image_dir, source.mask_dir, stems)
-    if dataset.classes > len(source.cascade.spec.classes) - 1:
+    spec = source.cascade.spec
+    window = chosen_window("", spec)
+    dataset = load_dataset(root, source.image_dir, source.mask_dir, stems, window=window)
+    if dataset.classes > len(spec.classes) - 1:
         raise DataError(f"{root} has masks of more classes than the cascade was trained on")
     return dataset
 

@@ -85,7 +85,8 @@ class CascadeSpec:
     ``mask_threshold``), more make it multi-class (softmax and argmax). ``pad_multiple`` 0: stage 1
     sees the whole image at the size ``stage1``. Otherwise, and only where there is no stage 2, the
     network sees the image at its own size, padded below and at the right to such a multiple;
-    ``stage1`` is then the size of the crops it was trained on.
+    ``stage1`` is then the size of the crops it was trained on. ``window`` holds the values that
+    become black and white where files have signed, 32-bit or float pixels, None if none is known.
     """
 
     input_type: str
@@ -96,6 +97,7 @@ class CascadeSpec:
     region: Region = field(default_factory=Region)
     mask_threshold: float = 0.5
     pad_multiple: int = 0
+    window: tuple[float, float] | None = None
 
     @property
     def binary(self) -> bool:
@@ -128,6 +130,7 @@ class CascadeSpec:
                 region=_typed(Region, values["region"]),
                 mask_threshold=float(values["mask_threshold"]),
                 pad_multiple=_integer(values.get("pad_multiple", 0)),
+                window=_window(values.get("window")),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BundleError(
@@ -169,6 +172,8 @@ class CascadeSpec:
         for name, value in (("mask", self.mask_threshold), ("box", self.region.threshold)):
             if not 0.0 < value < 1.0:
                 problems.append(f"{name} threshold is {value}; expected between 0 and 1")
+        if self.window is not None and not 1e-300 < self.window[1] - self.window[0] < 1e300:
+            problems.append(f"window is {self.window}; expected a number and a higher one")
         if self.normalisation.mode not in ("zscore", "constants") or self.normalisation.std <= 0:
             problems.append(f"normalisation is {self.normalisation}; expected zscore or constants")
         if problems:
@@ -213,6 +218,16 @@ def _integer(value: Any) -> int:
     if not is_a(value, int):
         raise TypeError(f"pad_multiple is {value!r:.40}; expected int")
     return int(value)
+
+
+def _window(values: Any) -> tuple[float, float] | None:
+    """Return the low and high of a window, None where there is none; else TypeError."""
+    if values is None:
+        return None
+    if not isinstance(values, list | tuple) or not all(is_a(value, float) for value in values):
+        raise TypeError(f"window is {values!r:.40}; expected two numbers")
+    low, high = map(float, values)
+    return low, high
 
 
 def _names(values: Any) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import DataError, EngineError
+from foveate.runtime.io.window import Window
 from foveate.train.configure import configure, leaves_nothing_open
 from foveate.train.data.dataset import DataSet, load_dataset, read_stems
 from foveate.train.data.survey import survey
@@ -147,6 +148,7 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
         settings.mask_dir_name,
         read_stems(stem_list) if stem_list else None,
         partial(bar.update, "checking the data"),
+        Window.parse(settings.window) if settings.window else None,
     )
     bar.log(
         f"{len(dataset.stems)} images, {dataset.classes} foreground class(es), masks stored as "

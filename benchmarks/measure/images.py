@@ -10,6 +10,7 @@ from typing import Any
 
 from foveate.runtime.errors import DataError
 from foveate.runtime.io.formats.headers import read_header
+from foveate.runtime.io.window import chosen_window
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.data.dataset import Case, load_dataset, read_stems
 from foveate.train.data.phantom import PhantomSettings, phantom
@@ -74,13 +75,14 @@ def phantom_images(count: int, size: int, bits: int) -> Images:
     return Images(name, names, ((size, size),) * count, draw, key)
 
 
-def dataset_images(root: Path, stem_list: Path | None, classes: int) -> Images:
+def dataset_images(root: Path, stem_list: Path | None, spec: CascadeSpec) -> Images:
     """Return a data set's images with their masks, or those of a list of stems.
 
-    DataError when the masks have more than ``classes`` foreground classes.
+    DataError when the masks have more foreground classes than the cascade ``spec`` describes.
     """
+    classes = len(spec.classes) - 1
     stems = read_stems(stem_list) if stem_list else None
-    dataset = load_dataset(root, stems=stems)
+    dataset = load_dataset(root, stems=stems, window=chosen_window("", spec))
     if dataset.classes > classes:
         raise DataError(
             f"{root} has masks of {dataset.classes} classes, the bundle knows {classes}; expected "
@@ -102,7 +104,7 @@ def find_images(
 ) -> Images:
     """Return the data set's images, or phantoms of the bundle's input type where there is none."""
     if data is not None:
-        return dataset_images(data, stem_list, len(spec.classes) - 1)
+        return dataset_images(data, stem_list, spec)
     if stem_list is not None:
         raise DataError(f"--list {stem_list} names images of a data set; give DATA too")
     return phantom_images(count, size, 16 if spec.input_type == "uint16" else 8)

@@ -53,7 +53,7 @@ def main(
         _archive(own, out / ARCHIVE)
         for name, data, stems, most in sets:
             example = open_bundle(EXAMPLES / name)
-            images = dataset_images(data, stems, len(example.spec.classes) - 1)
+            images = dataset_images(data, stems, example.spec)
             _write(out / name, example, _spread(images, most))
             with tempfile.TemporaryDirectory() as folder:
                 _archive(_with_fp16(example, Path(folder, name)), out / name / ARCHIVE)

@@ -8,6 +8,7 @@ from typing import Any
 from foveate.runtime.bundle.bundle import Bundle, check_bundle, ensemble_of, parity_rows
 from foveate.runtime.bundle.containers import PackedFile
 from foveate.runtime.bundle.signing import SHOWN
+from foveate.runtime.spec import CascadeSpec
 
 
 def bundle_facts(bundle: Bundle) -> dict[str, str]:
@@ -15,7 +16,7 @@ def bundle_facts(bundle: Bundle) -> dict[str, str]:
     sizes, spec, network = check_bundle(bundle), bundle.spec, bundle.manifest["network"]
     facts = {
         "bundle": f"{bundle.path}, all {len(sizes)} files match their sha256",
-        "input": f"{spec.input_type}, any size",
+        "input": f"{spec.input_type}, any size{_window(spec)}",
         "classes": ", ".join(spec.classes),
         "stage 1": f"the whole image at its own size, padded to a multiple of {spec.pad_multiple}"
         if spec.pad_multiple
@@ -54,6 +55,13 @@ def bundle_values(bundle: Bundle) -> dict[str, Any]:
 
 def _size(size: int) -> str:
     return f"{size / 1e6:.2f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+
+
+def _window(spec: CascadeSpec) -> str:
+    if spec.window is None:
+        return ""
+    low, high = spec.window
+    return f"; signed, 32-bit and float values from {low:g} (black) to {high:g} (white)"
 
 
 def _stage2(bundle: Bundle) -> str:

@@ -30,6 +30,12 @@ trust_option = click.option(
     metavar="KEY",
     help="Take BUNDLE only if this public key, or another one given, signed it.",
 )
+window_option = click.option(
+    "--window",
+    default="",
+    metavar="LOW,HIGH",
+    help="Values that are black and white in images of signed, 32-bit or float pixels.",
+)
 workers_option = click.option(
     "--workers", type=click.IntRange(0, 1024), default=0, help="Images in flight; 0: auto."
 )

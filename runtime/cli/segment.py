@@ -15,6 +15,7 @@ from foveate.runtime.cli.options import (
     gpu_option,
     precision_option,
     trust_option,
+    window_option,
     workers_option,
 )
 from foveate.runtime.cli.progress import Bar
@@ -61,6 +62,7 @@ class WithRay(click.Command):
 @precision_option
 @gpu_option
 @trust_option
+@window_option
 @workers_option
 @click.option("--batch", type=click.IntRange(0, 1024), default=0, help="Images a call; 0: auto.")
 @click.option(

@@ -14,6 +14,7 @@ from foveate.runtime.cli.options import (
     gpu_option,
     precision_option,
     trust_option,
+    window_option,
     workers_option,
 )
 from foveate.runtime.errors import one_line
@@ -70,6 +71,7 @@ def _number(context: click.Context, option: click.Parameter, value: float) -> fl
 @precision_option
 @gpu_option
 @trust_option
+@window_option
 @workers_option
 @click.option(
     "--batch",

@@ -16,9 +16,10 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, TiffImagePlugin
 
-from foveate.runtime.arrays import Array, Pixels
+from foveate.runtime.arrays import Array
 from foveate.runtime.errors import ImageError, SizeError
 from foveate.runtime.io.formats.exif import exif_of, upright
 from foveate.runtime.io.formats.headers import (
@@ -37,6 +38,8 @@ from foveate.runtime.io.formats.tiff import ORIENTATION
 from foveate.runtime.io.formats.tiff_grey import GreyPage
 from foveate.runtime.io.formats.volumes import buffered
 from foveate.runtime.io.window import Window, through
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 _GREY_FLAGS = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _COLOUR_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
@@ -107,7 +110,7 @@ def _decoded(data: bytes, header: Header) -> Array:
         return _decode(png_pixels(data), coloured)
     if header.format == "BMP":
         return _decode(data, coloured)
-    if header.format in ("JPEG", "MPO"):
+    if header.format == "JPEG":
         data = jpeg_pixels(data)
     return _decode_by_pillow(io.BytesIO(data))
 

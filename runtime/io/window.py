@@ -9,6 +9,7 @@ import numpy as np
 
 from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.errors import ImageError, SettingsError
+from foveate.runtime.spec import CascadeSpec
 
 _ROWS = 64
 
@@ -52,6 +53,13 @@ class Window:
             part *= full_scale / (self.high - self.low)
             pixels[start : start + _ROWS] = np.rint(part, out=part)
         return pixels
+
+
+def chosen_window(text: str, spec: CascadeSpec) -> Window | None:
+    """Return the window of an option, "" for none: then the one that a cascade was trained with."""
+    if text:
+        return Window.parse(text)
+    return Window(*spec.window) if spec.window else None
 
 
 def through(

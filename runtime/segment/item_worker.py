@@ -13,6 +13,7 @@ from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.io.outputs import OutputSettings, write_outputs
 from foveate.runtime.io.result_line import result_line
+from foveate.runtime.io.window import chosen_window
 from foveate.runtime.limits import PIXELS, PixelBudget
 from foveate.runtime.segment.batcher import Batcher
 from foveate.runtime.segment.concurrency import Concurrency
@@ -52,9 +53,15 @@ class ItemWorker:
     """
 
     def __init__(
-        self, cascade: Cascade, outputs: OutputSettings, out: Path, concurrency: Concurrency
+        self,
+        cascade: Cascade,
+        outputs: OutputSettings,
+        out: Path,
+        concurrency: Concurrency,
+        window: str = "",
     ) -> None:
         self._cascade, self._outputs, self._out = cascade, outputs, out
+        self._window = chosen_window(window, cascade.spec)
         self._threads = concurrency.threads
         self._segment = Batcher(cascade, concurrency.batch)
         self._budget = PixelBudget(PIXELS)
@@ -77,7 +84,7 @@ class ItemWorker:
         spec, times = self._cascade.spec, ImageTimes(self._threads)
         read = stamp(item)
         with times.stage("decode"):
-            image = read_image(item.path, item.page)
+            image = read_image(item.path, item.page, window=self._window)
         with self._budget.room(image.size):
             with times.stage("engine"):
                 result = self._segment(image, self._outputs.probability)

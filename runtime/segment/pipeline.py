@@ -28,12 +28,16 @@ from foveate.runtime.segment.workers import WorkerPool
 
 @dataclass(frozen=True)
 class SegmentJob:
-    """The items to segment, the outputs of each, and the journal of the folder."""
+    """The items to segment, the outputs of each, and the journal of the folder.
+
+    ``window`` as ``--window`` has it, "" for that of the bundle.
+    """
 
     items: Sequence[Item] | Watch
     journal: Journal
     outputs: OutputSettings = OutputSettings()
     fail_fast: bool = False
+    window: str = ""
 
 
 @dataclass
@@ -131,7 +135,7 @@ def segment_files(
     """
     stop = stop or threading.Event()
     job.journal.out.mkdir(parents=True, exist_ok=True)
-    worker = ItemWorker(cascade, job.outputs, job.journal.out, concurrency)
+    worker = ItemWorker(cascade, job.outputs, job.journal.out, concurrency, job.window)
     outcomes = WorkerPool(worker, concurrency.workers, stop).run(job.items)
     if isinstance(job.items, Watch):
         outcomes = job.items.outcomes(outcomes)

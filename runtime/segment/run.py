@@ -27,6 +27,7 @@ from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item, find_items
 from foveate.runtime.io.outputs import OutputSettings, assemble_coco
 from foveate.runtime.io.volume_masks import assemble_nifti, assemble_seg
+from foveate.runtime.io.window import Window, chosen_window
 from foveate.runtime.segment.concurrency import (
     FEW,
     Concurrency,
@@ -78,6 +79,7 @@ class Request:
     ray: str = ""
     trust: Sequence[Path] = ()
     watch: Path | None = None
+    window: str = ""
 
     @property
     def outputs(self) -> OutputSettings:
@@ -127,6 +129,8 @@ def segment_run(
     out = request.out
     part = shard(request.shard) if request.shard else None
     request.outputs.check()
+    if request.window:
+        Window.parse(request.window)
     if request.ray:
         check_address(request.ray)
         check_no_gpu(request.gpu)
@@ -182,6 +186,7 @@ def _locked_run(
         "engine": choice.engine,
         "precision": choice.precision,
         "outputs": asdict(request.outputs),
+        "window": request.window or None,  # as in the folders of older versions
     }
     resumed = 0
     if earlier:
@@ -190,7 +195,7 @@ def _locked_run(
     batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
     resolved = _ResolvedRequest(replace(request, batch=batch), bundle, choice, trusted, begin)
-    work = SegmentJob(items, journal, request.outputs, request.fail_fast)
+    work = SegmentJob(items, journal, request.outputs, request.fail_fast, request.window)
     run = _on_ray if request.ray else _here
     report, concurrency = run(resolved, work, progress, stop)
     if request.kind == "coco":
@@ -242,7 +247,8 @@ def _here(
     load = LoadSettings(threads, gpu=request.gpu)
     with Cascade.chosen(resolved.bundle, resolved.choice, load, fallback) as cascade:
         options = WorkerOptions(request.workers, request.batch, threads)
-        sample = None if request.batch else _sample(job.items)
+        window = chosen_window(request.window, cascade.spec)
+        sample = None if request.batch else _sample(job.items, window)
         concurrency = choose_concurrency(cascade, options, count, cores, sample)
         resolved.begin(concurrency.as_dict())
         return segment_files(cascade, job, concurrency, progress, stop), concurrency
@@ -276,6 +282,7 @@ def _on_ray(
             concurrency,
             folder,
             resolved.trusted,
+            request.window,
         )
         outcomes = ray_outcomes(ray, task, part, items, stop)
         return record_outcomes(outcomes, job, part.actors * part.cores, progress, stop), concurrency
@@ -316,13 +323,13 @@ def _auto_or_earlier(asked: str, earlier: Any) -> str:
     return earlier if asked == AUTO and isinstance(earlier, str) else asked
 
 
-def _sample(items: Items) -> Pixels | None:
+def _sample(items: Items, window: Window | None) -> Pixels | None:
     """Return the first readable image; None if the first few are not, or a folder is watched."""
     if isinstance(items, Watch):
         return None
     for item in items[:SAMPLE_TRIES]:
         try:
-            return read_image(item.path, item.page)
+            return read_image(item.path, item.page, window=window)
         except ImageError:
             continue
     return None

@@ -19,6 +19,7 @@ from foveate.runtime.errors import (
     SizeError,
 )
 from foveate.runtime.io.images import image_in_memory
+from foveate.runtime.io.window import chosen_window
 from foveate.runtime.limits import PIXELS, PixelBudget
 from foveate.runtime.segment.batcher import Batcher
 from foveate.runtime.segment.concurrency import Concurrency
@@ -36,10 +37,16 @@ class RequestQueue(Closeable):
     """
 
     def __init__(
-        self, cascade: Cascade, concurrency: Concurrency, limits: Limits, metrics: Metrics
+        self,
+        cascade: Cascade,
+        concurrency: Concurrency,
+        limits: Limits,
+        metrics: Metrics,
+        window: str = "",
     ) -> None:
         self.fault: EngineError | None = None
         self._cascade, self._limits, self._metrics = cascade, limits, metrics
+        self._window = chosen_window(window, cascade.spec)
         self._workers, self._in_flight, self._mean_s = concurrency.workers, 0, 0.1
         self._lock = threading.Lock()
         self._started: dict[int, float] = {}
@@ -112,7 +119,7 @@ class RequestQueue(Closeable):
             self._mean_s += 0.1 * (time.monotonic() - started - self._mean_s)
 
     def _respond(self, upload: bytes, page: int, make: Make) -> bytes:
-        image = image_in_memory(upload, page, self._limits.max_pixels)
+        image = image_in_memory(upload, page, self._limits.max_pixels, self._window)
         with self._budget.room(image.size):
             return make(image, self._segment(image), self._cascade.spec)
 

@@ -19,6 +19,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import available_cores
 from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import EngineError
+from foveate.runtime.io.window import Window
 from foveate.runtime.segment.concurrency import (
     FEW,
     Concurrency,
@@ -49,6 +50,7 @@ class ServeRequest:
     threads: int = 0
     gpu: int = 0
     trust: Sequence[Path] = ()
+    window: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,14 @@ def serve_run(
             f"serve needs more packages ({error}): pip install 'foveate[serve]'"
         ) from None
 
+    if request.window:
+        Window.parse(request.window)
     limits, metrics = request.limits, Metrics()
     threads = engine_threads(request.threads, FEW)
     with ExitStack() as end, _cascade(request, threads) as cascade:
         options = WorkerOptions(request.workers, request.batch, threads)
         concurrency = choose_concurrency(cascade, options, FEW, available_cores())
-        with RequestQueue(cascade, concurrency, limits, metrics) as queue:
+        with RequestQueue(cascade, concurrency, limits, metrics, request.window) as queue:
             app = app_of(Service(queue, Uploads(limits), metrics))
             with Server(app, request.host, request.port, limits) as server:
                 listening(Listening(server.url, cascade.choice.label, concurrency))

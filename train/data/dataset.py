@@ -12,6 +12,7 @@ import numpy as np
 from foveate.runtime.errors import DataError, ImageError
 from foveate.runtime.io.formats.headers import Header, read_header
 from foveate.runtime.io.images import Pixels, by_stem, image_paths, read_image
+from foveate.runtime.io.window import Window
 from foveate.train.data.masks import Contents, Mask, contents_of, count_values, read_mask
 
 
@@ -36,11 +37,12 @@ class DataSet:
     fingerprint: str
     unpaired: tuple[str, ...] = ()
     contents: dict[str, Contents] = field(default_factory=dict)
+    window: Window | None = None
 
     def image(self, stem: str) -> Pixels:
         """Return the (H, W) uint8 or uint16 image of a stem."""
         try:
-            return read_image(self.images[stem])
+            return read_image(self.images[stem], window=self.window)
         except ImageError as error:
             raise DataError(f"{self.images[stem]} {error}") from error
 
@@ -69,11 +71,13 @@ def load_dataset(
     mask_dir_name: str = "masks",
     stems: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    window: Window | None = None,
 ) -> DataSet:
     """Return a data set after looking at every mask of it; DataError names what is wrong.
 
     ``stems`` limits it to those (a list file); without it all images are taken. ``progress`` is
-    called with how many masks have been read, and how many there are.
+    called with how many masks have been read, and how many there are. ``window``: as for
+    ``read_image``; images that need one are read whole.
     """
     images = _files(root / image_dir_name)
     masks = _files(root / mask_dir_name)
@@ -85,7 +89,7 @@ def load_dataset(
     values: set[int] = set()
     contents: dict[str, Contents] = {}
     for index, stem in enumerate(chosen):
-        header, mask = _checked_mask(images[stem], masks[stem])
+        header, mask = _checked_mask(images[stem], masks[stem], window)
         contents[stem] = contents_of(header, count_values(mask))
         values.update(contents[stem].areas)
         digest.update(f"{stem}\0{images[stem].stat().st_size}\0".encode())
@@ -106,6 +110,7 @@ def load_dataset(
         fingerprint=digest.hexdigest(),
         unpaired=tuple(sorted(set(masks) - set(images))),
         contents=contents,
+        window=window,
     )
 
 
@@ -229,9 +234,11 @@ def _check_pairs(
             )
 
 
-def _checked_mask(image_path: Path, mask_path: Path) -> tuple[Header, Mask]:
+def _checked_mask(image_path: Path, mask_path: Path, window: Window | None) -> tuple[Header, Mask]:
     try:
         header = read_header(image_path)
+        if header.numbers:
+            read_image(image_path, 0, header, window)
     except ImageError as error:
         raise DataError(f"{image_path} {error}") from error
     try:

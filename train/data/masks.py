@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from PIL import Image
 
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.exif import upright
-from foveate.runtime.io.formats.headers import Header, read_header
+from foveate.runtime.io.formats.headers import Header, opened, read_header
 
 Mask = npt.NDArray[np.uint8]
 BAND_ROWS = 1024
@@ -26,13 +27,14 @@ def read_mask(path: Path) -> Mask:
     another type.
     """
     header = read_header(path)
-    return np.ascontiguousarray(upright(_stored(path), header.orientation))
+    with opened(path) as file:
+        return np.ascontiguousarray(upright(_stored(file), header.orientation))
 
 
-def _stored(path: Path) -> Mask:
+def _stored(file: BinaryIO) -> Mask:
     """Return the values of a mask file, not yet upright but for a TIFF, which Pillow turns."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             if image.mode in ("RGB", "RGBA"):
                 return _one_channel(np.asarray(image, dtype=np.uint8))
             if image.mode in ("1", "LA"):
@@ -47,6 +49,7 @@ def _stored(path: Path) -> Mask:
 
 def _in_bands(image: Image.Image) -> Mask:
     """Return the pixels of a picture of one byte each; at once Pillow would hold them thrice."""
+    image.load()  # a TIFF is turned by this
     values = np.empty((image.height, image.width), np.uint8)
     for top in range(0, image.height, BAND_ROWS):
         stop = min(image.height, top + BAND_ROWS)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.errors import SettingsError
+from foveate.runtime.io.window import Window
 from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NAMES, NetworkChoice
 
 if sys.version_info >= (3, 11):
@@ -86,6 +87,7 @@ class Settings:
     cache_gb: float = 0.0  # full images kept in memory, 10^9 bytes; 0: half of what is available
     seed: int = 0
     val_fraction: float = 0.15
+    window: str = ""  # LOW,HIGH: values that are black and white in signed, 32-bit and float images
     normalisation: str = "zscore"  # or constants: mean and deviation of the training images
     augmentation: str = "standard"  # none, light, medical, industrial: sets the next four
     horizontal_flip: float = PRESET  # probability; here and below: unset, as the preset has it
@@ -143,6 +145,8 @@ class Settings:
                 f"encoder_weights imagenet: there are none of {self.network}; expected network to "
                 f"be {' or '.join(IMAGENET)}, or a file of weights"
             )
+        if self.window:
+            Window.parse(self.window)
         if self.hint_folds == 1:
             raise SettingsError("hint_folds is 1; expected 0 (none) or at least 2")
         if self.region_mode == "tiles" and any(side % 4 for side in self.crop_size):

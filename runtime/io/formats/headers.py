@@ -21,10 +21,10 @@ from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
 from foveate.runtime.errors import ImageError, PagesError, SizeError
 from foveate.runtime.io.formats.exif import SIDEWAYS, exif_orientation
-from foveate.runtime.io.formats.jpeg_segments import JPEG_START, check_segments
+from foveate.runtime.io.formats.jpeg_segments import JPEG_START, jpeg_start
 from foveate.runtime.io.formats.limits import MAX_PIXELS, MAX_SIDE
 from foveate.runtime.io.formats.png_chunks import PNG_START, png_start
-from foveate.runtime.io.formats.tiff import PLANES, read_directory
+from foveate.runtime.io.formats.tiff import BITS, PLANES, read_directory
 from foveate.runtime.io.formats.tiff_grey import GreyPage, grey_page
 from foveate.runtime.io.formats.tiff_pages import open_page, several
 from foveate.runtime.io.formats.volumes import SUFFIXES as VOLUME_SUFFIXES
@@ -40,7 +40,7 @@ _UNKNOWN = f"is not an image in a supported format; expected {', '.join(SUFFIXES
 GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr", "CMYK")
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
-_BITS_PER_SAMPLE = 258
+_JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _HEAD = 1 << 16
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on the header, with our own words
@@ -68,7 +68,7 @@ class Header:
     @property
     def colour_16(self) -> bool:
         """Say whether it has colours of 16 bits, of which Pillow would keep 8."""
-        return self.sample_bits > 8 and not self.mode.startswith("I;16") and self.grey is None
+        return self.sample_bits > 8 and not self.mode.startswith("I;16")
 
     @property
     def numbers(self) -> bool:
@@ -164,9 +164,9 @@ def header_of(file: BinaryIO, page: int) -> Header:
     head = file.read(_HEAD)
     if head.startswith(PNG_START):
         return _png_header(head, file)
-    if head.startswith(JPEG_START) and not check_segments(head):
-        check_segments(head + file.read())  # Pillow reads them part by part
-    elif is_volume(file):
+    if head.startswith(JPEG_START):
+        return _jpeg_header(head, file)
+    if is_volume(file):
         return _volume_header(file, page)
     file.seek(0)
     directory = read_directory(file)
@@ -180,18 +180,21 @@ def header_of(file: BinaryIO, page: int) -> Header:
         return header
     try:
         image = Image.open(file, formats=FORMATS)
-        header = _header(image)
-        pages = int(getattr(image, "n_frames", 1)) if header.format == "WEBP" else 1
-    except (ImageError, MemoryError):
+        pages = 1 if directory else int(getattr(image, "n_frames", 1))
+        exif = b"" if directory else image.info.get("exif", b"")  # Pillow turns a TIFF by itself
+    except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise many types on damaged files
         raise ImageError(_UNKNOWN) from error
-    if directory and directory[PLANES] != 1 and header.colour_16:  # OpenCV leaves memory as it was
+    height, width, kind = image.height, image.width, str(image.format)
+    if directory is None:
+        return _checked(height, width, image.mode, kind, 0, exif, pages)
+    header = _checked(height, width, image.mode, kind, directory[BITS], b"", 1)
+    if directory[PLANES] != 1 and header.colour_16:  # OpenCV leaves memory as it was
         raise ImageError(
             "has colours of 16 bits in separate planes; expected them pixel by pixel. Convert it "
             "first"
         )
-    _check_header(header, pages)
     return header
 
 
@@ -212,14 +215,33 @@ def _png_header(head: bytes, file: BinaryIO) -> Header:
     start = png_start(head) or png_start(head + file.read())
     if start is None or start.colour not in _PNG_MODES:
         raise ImageError(_UNKNOWN)
-    upright = exif_orientation(start.exif)
-    turned = upright in SIDEWAYS
-    height, width = (start.width, start.height) if turned else (start.height, start.width)
     deep = start.bits == 16
     mode = "I;16" if deep and start.colour == 0 else _PNG_MODES[start.colour]
-    header = Header(height, width, mode, "PNG", 16 if deep else 0, None, upright)
-    _check_header(header, start.frames)
+    return _checked(
+        start.height, start.width, mode, "PNG", 16 if deep else 0, start.exif, start.frames
+    )
+
+
+def _checked(
+    height: int, width: int, mode: str, kind: str, bits: int, exif: bytes, pages: int
+) -> Header:
+    """Return the header of an image as stored and its EXIF data, once it is within the limits."""
+    orientation = exif_orientation(exif)
+    if orientation in SIDEWAYS:
+        height, width = width, height
+    header = Header(height, width, mode, kind, bits, None, orientation)
+    _check_header(header, pages)
     return header
+
+
+def _jpeg_header(head: bytes, file: BinaryIO) -> Header:
+    """Return the header of the first picture of a JPEG, by its segments alone."""
+    start = jpeg_start(head) or jpeg_start(head + file.read())
+    if start is None or start.bits != 8 or start.components not in _JPEG_MODES:
+        raise ImageError(_UNKNOWN)
+    return _checked(
+        start.height, start.width, _JPEG_MODES[start.components], "JPEG", 0, start.exif, 1
+    )
 
 
 def _plain_png(start: bytes) -> Header | None:
@@ -233,19 +255,6 @@ def _plain_png(start: bytes) -> Header | None:
     if not width or not height or colour or bits not in (8, 16):
         return None
     return Header(height, width, "L" if bits == 8 else "I;16", "PNG")
-
-
-def _header(image: Image.Image) -> Header:
-    """Return the header of what Pillow opened: the first picture where a JPEG has several."""
-    height, width, bits, upright = image.height, image.width, 0, 1
-    if image.format == "TIFF":  # Pillow turns it upright by itself
-        stated = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (1,))
-        bits = max(stated) if isinstance(stated, tuple) else int(stated)
-    else:
-        upright = exif_orientation(image.info.get("exif", b""))
-        if upright in SIDEWAYS:
-            height, width = width, height
-    return Header(height, width, image.mode, str(image.format), bits, None, upright)
 
 
 def _check_header(header: Header, pages: int) -> None:

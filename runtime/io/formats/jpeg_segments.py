@@ -1,4 +1,4 @@
-"""Check the segments and scans of a JPEG, and that none of its scans is missing."""
+"""Check the segments and scans of a JPEG, and leave out its tags and what comes after it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,28 @@ _LONG_FILL = b"\xff" * MAX_SCAN_FILL
 _FIRST_BLOCK, _BLOCK = 1 << 14, 1 << 17
 _END = b"\xff\xd9"
 _FILL = re.compile(rb"\xff+")
-_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+_EXIF = b"Exif\0\0"
+_TAGS = (*range(0xE0, 0xF0), 0xFE)
+_COLOURED_BY = {(0xE0, b"JFIF\0"): 14, (0xEE, b"Adobe"): 12}
+"""Tags that say what the colours are -> their least length; all others change no pixel."""
 _ALONE = (0x01, *range(0xD0, 0xD9))
 _FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 _LOOKAHEAD = b"\xfe" * 8
 """What libjpeg reads ahead of the last code of a scan; long codes, so that no block fits in."""
 _ENDS_SCAN = np.array([byte not in (0, 0xFF, *range(0xD0, 0xD8)) for byte in range(256)])
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
+
+
+@dataclass(frozen=True)
+class JpegStart:
+    """What a JPEG says before its first scan: size as stored, components, their bits, EXIF data."""
+
+    height: int
+    width: int
+    components: int
+    bits: int
+    exif: bytes
 
 
 @dataclass
@@ -41,8 +56,10 @@ class _Jpeg:
     parts: int = 0
     fill: int = 0
     frame: int = 0
-    pixels: int = 0
+    height: int = 0
+    width: int = 0
     components: int = 0
+    bits: int = 0
     blocks: dict[int, int] = field(default_factory=dict)
     missing: dict[int, list[int]] = field(default_factory=dict)
     scans: int = 0
@@ -83,7 +100,8 @@ class _Jpeg:
         parts = [content[place : place + 3] for place in range(6, 6 + 3 * content[5], 3)]
         across, down = (max((part[1] >> shift & 15 for part in parts), default=1) or 1
                         for shift in (4, 0))  # fmt: skip
-        self.frame, self.pixels, self.components = marker, height * width, content[5]
+        self.frame, self.bits, self.components = marker, content[0], content[5]
+        self.height, self.width = height, width
         for name, sampling, _ in parts:
             rows = -(-height * (sampling & 15) // (8 * down))
             columns = -(-width * (sampling >> 4) // (8 * across))
@@ -98,7 +116,7 @@ class _Jpeg:
         names = content[1 : 1 + 2 * count : 2]
         first, last, low = content[1 + 2 * count], content[2 + 2 * count], content[3 + 2 * count]
         self.scans += 1
-        most = max(SCANS_OF_ANY, min(MAX_SCANS, SCAN_PIXELS // max(1, self.pixels)))
+        most = max(SCANS_OF_ANY, min(MAX_SCANS, SCAN_PIXELS // max(1, self.height * self.width)))
         if self.scans > most:
             raise ImageError(
                 f"has over {most} scans; that is the limit for its size. Save it again"
@@ -114,25 +132,38 @@ class _Jpeg:
         return bits * sum(self.blocks.get(name, 0) for name in names)
 
 
-def check_segments(data: bytes) -> bool:
-    """Check the segments before the first scan; False where ``data`` does not reach as far."""
-    walk = _Jpeg()
+def jpeg_start(data: bytes) -> JpegStart | None:
+    """Return what the segments before the first scan say; None where ``data`` ends before it.
+
+    ImageError where they are over the limits.
+    """
+    walk, exif = _Jpeg(), b""
     while (marker := walk.next_marker(data)) not in (-1, _EOI, _SOS):
-        if marker and marker not in _ALONE and walk.segment(data) is None:
-            return False
-    return marker != -1
+        if not marker or marker in _ALONE:
+            continue
+        content = walk.segment(data)
+        if content is None:
+            return None
+        if marker in _FRAMES:
+            walk.take_frame(marker, content)
+        elif marker == _APP1 and content.startswith(_EXIF):
+            exif += content[len(_EXIF) :]
+    if marker != _SOS:
+        return None
+    return JpegStart(walk.height, walk.width, walk.components, walk.bits, exif)
 
 
 def jpeg_pixels(data: bytes) -> bytes:
-    """Return a JPEG as far as its end mark; ImageError over the limits or where scans are missing.
+    """Return a JPEG as far as its end mark, without tags. ImageError over the limits or cut.
 
     A block takes two bits at least in a sequential scan, one in the first scan of a progressive
     one: a scan of fewer bytes is cut. Of a single sequential scan the end mark is taken away, since
     libjpeg fills up with grey what ends in a marker; without one Pillow misses the bytes.
     """
-    walk = _Jpeg()
+    walk, tags = _Jpeg(), []
+    before = walk.place
     while (marker := walk.next_marker(data)) != _EOI:
-        if marker == -1:
+        if marker in (-1, _SOI):  # another picture, before the end of this
             raise ImageError(CUT)
         if not marker or marker in _ALONE:
             continue
@@ -142,26 +173,35 @@ def jpeg_pixels(data: bytes) -> bytes:
         if marker in _FRAMES:
             walk.take_frame(marker, content)
         elif marker == _SOS:
-            bits, start = walk.take_scan(content), walk.place
-            whole = walk.frame in _SEQUENTIAL and content[0] == walk.components
-            end = data.find(_END, start) if whole else -1  # libjpeg takes no other scan then
-            walk.place = end if end >= 0 else _scan_end(data, start)
-            if data.find(_LONG_FILL, start, walk.place) >= 0:
-                raise ImageError(
-                    f"has over {len(_LONG_FILL)} fill bytes in a scan; that is the limit. Save it "
-                    "again"
-                )
-            if 8 * (walk.place - start) < bits:
-                raise ImageError(CUT)
+            _take_scan(walk, data, content)
+        elif marker in _TAGS and len(content) < _COLOURED_BY.get((marker, content[:5]), 1 << 16):
+            tags.append((before, walk.place))
+        before = walk.place
     if (
         not walk.scans
         or walk.frame == _PROGRESSIVE
         and any(any(bits for bits in sent) for sent in walk.missing.values())
     ):
         raise ImageError(CUT)
-    if walk.frame in _SEQUENTIAL and walk.scans == 1:
-        return data[: walk.place - 2] + _LOOKAHEAD
-    return data[: walk.place]
+    alone = walk.frame in _SEQUENTIAL and walk.scans == 1
+    end = walk.place - 2 if alone else walk.place
+    starts = [0, *(stop for _, stop in tags)]
+    parts = [data[start:stop] for start, (stop, _) in zip(starts, [*tags, (end, 0)], strict=True)]
+    return b"".join(parts) + _LOOKAHEAD * alone
+
+
+def _take_scan(walk: _Jpeg, data: bytes, content: bytes) -> None:
+    """Go behind a scan; ImageError where it is cut or filled up."""
+    bits, start = walk.take_scan(content), walk.place
+    whole = walk.frame in _SEQUENTIAL and content[0] == walk.components
+    end = data.find(_END, start) if whole else -1  # libjpeg takes no other scan then
+    walk.place = end if end >= 0 else _scan_end(data, start)
+    if data.find(_LONG_FILL, start, walk.place) >= 0:
+        raise ImageError(
+            f"has over {len(_LONG_FILL)} fill bytes in a scan; that is the limit. Save it again"
+        )
+    if 8 * (walk.place - start) < bits:
+        raise ImageError(CUT)
 
 
 def _scan_end(data: bytes, place: int) -> int:

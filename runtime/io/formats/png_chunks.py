@@ -92,7 +92,8 @@ def png_start(data: bytes) -> PngStart | None:
         if kind == b"IHDR":
             size = content
         elif kind in (b"IDAT", b"IEND"):
-            return PngStart(*struct.unpack(">IIBB", size[:10]), exif, frames)
+            width, height, bits, colour = struct.unpack(">IIBB", size[:10])
+            return PngStart(width, height, bits, colour, exif, frames)
         elif kind == b"eXIf":
             exif = content
         elif kind == b"acTL":

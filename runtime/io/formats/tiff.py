@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -130,7 +129,7 @@ class Directory:
         found = np.frombuffer(data, kind, len(data) // kind.itemsize).astype(np.uint64)
         return np.minimum(found, _FAR).astype(np.int64)
 
-    def alone(self, file: BinaryIO, changes: Mapping[int, int]) -> bytes:
+    def alone(self, file: BinaryIO, changes: dict[int, int]) -> bytes:
         """Return a grey page as a TIFF of its own, with some tags changed and no orientation."""
         sizes = self._sizes.tolist()
         if sum(sizes) > MAX_BYTES:

@@ -136,7 +136,8 @@ def _page_offsets(file: BinaryIO) -> tuple[int, ...]:
     layout = _LAYOUTS.get(file.read(4))
     if layout is None:
         return ()
-    found, copies = [], []
+    found: list[int] = []
+    copies: list[int] = []
     offset = read_number(file, layout.first_at, layout.offset)
     seen: set[int] = set()
     while offset:

@@ -32,7 +32,8 @@ ARRIVAL_S = 0.2
 class ActorJob:
     """The work of every actor. Paths are as the user gave them, relative to ``folder``.
 
-    ``folder`` is empty if all are absolute. ``trusted``: as for ``Cascade.load``.
+    ``folder`` is empty if all are absolute. ``trusted``: as for ``Cascade.load``; ``window``: as
+    for ``SegmentJob``.
     """
 
     bundle: Path
@@ -42,6 +43,7 @@ class ActorJob:
     concurrency: Concurrency
     folder: str
     trusted: tuple[bytes, ...] | None
+    window: str = ""
 
 
 class Coordinator:
@@ -150,7 +152,7 @@ def _worker(job: ActorJob) -> ItemWorker:
     cascade = Cascade.load(
         job.bundle, choice.engine, choice.precision, job.concurrency.threads, trusted=job.trusted
     )
-    return ItemWorker(cascade, job.outputs, job.out, job.concurrency)
+    return ItemWorker(cascade, job.outputs, job.out, job.concurrency, job.window)
 
 
 def _change_folder(folder: str) -> None:
