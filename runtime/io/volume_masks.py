@@ -25,7 +25,7 @@ from foveate.runtime.spec import CascadeSpec
 
 NIFTI, SEG = ".nii.gz", ".seg.dcm"
 Line = Mapping[str, Any]
-_SAME = ["SeriesInstanceUID", "Rows", "Columns", "ImageOrientationPatient"]
+_SAME = ["SeriesInstanceUID", "Rows", "Columns", "ImageOrientationPatient", "FrameOfReferenceUID"]
 
 
 def assemble_nifti(out: Path, lines: Iterable[Line]) -> None:
@@ -76,19 +76,20 @@ def assemble_seg(out: Path, lines: Iterable[Line], spec: CascadeSpec) -> None:
     if refused:
         raise OutputError(
             f"no SEG could be made of {len(refused)} series, the first with {refused[0]}; the PNG "
-            "masks are written. Expected the whole frames of one series in one geometry"
+            "masks are written. Expected whole series in one geometry, and for files of several "
+            "frames a frame of reference"
         )
 
 
 def _series(line: Line) -> tuple[str, ...]:
-    """Return what the images of one SEG share; a file of frames has its own."""
+    """Return what the images of one SEG share; a file of frames, or of no place, has its own."""
     from pydicom import dcmread
 
     try:
         data = dcmread(line["input"], stop_before_pixels=True, specific_tags=_SAME)
     except Exception:  # pydicom raises many types; ``_seg`` will meet it again
         return (line["input"],)
-    own = line["input"] if line["page"] else ""
+    own = line["input"] if line["page"] or "FrameOfReferenceUID" not in data else ""
     return (own, *(str(data.get(name)) for name in _SAME))
 
 

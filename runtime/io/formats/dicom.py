@@ -27,6 +27,7 @@ _TAGS = (*_PIXEL_TAGS, "SOPClassUID", "HighBit", "NumberOfFrames", "RescaleSlope
          "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
          "VOILUTFunction", "DoseGridScaling", "SharedFunctionalGroupsSequence",
          "PerFrameFunctionalGroupsSequence", "SeriesInstanceUID")  # fmt: skip
+_HEADER = "is damaged: its DICOM header makes no sense"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _META_AT, _META_GROUP, _PIXELS = 132, 0x0002, 0x7FE00010
 _SIZE_OF_J2K, _START_OF_JPEG = b"\xff\x4f\xff\x51", b"\xff\xd8"
@@ -46,7 +47,7 @@ def read_dicom(file: BinaryIO) -> Dicom:
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # pydicom raises many types on damaged files
-        raise ImageError("is damaged: its DICOM header makes no sense") from error
+        raise ImageError(_HEADER) from error
 
 
 def _read(file: BinaryIO) -> Dicom:
@@ -99,7 +100,8 @@ def _read(file: BinaryIO) -> Dicom:
         raise ImageError(f"is compressed as {syntax.name:.60}, which is not read. Convert it first")
     place = file.tell() + 12 if syntax.is_encapsulated and syntax != RLELossless else 0
     deep_jpeg = syntax == JPEGExtended12Bit and stored > 8
-    return Dicom(data, (int(data.Rows), int(data.Columns)), frames, stored, place, deep_jpeg)
+    size, signed = (int(data.Rows), int(data.Columns)), bool(int(data.PixelRepresentation))
+    return Dicom(data, size, frames, stored, signed, place, deep_jpeg)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Dicom:
     size: tuple[int, int]
     frames: int
     stored: int
+    signed: bool
     place: int
     deep_jpeg: bool
 
@@ -144,14 +147,12 @@ class Dicom:
 
     def _plain(self, page: int) -> bool:
         """Say whether values are pixels without a window: unsigned, not rescaled."""
-        unsigned = int(self.data.PixelRepresentation) == 0 and self.stored <= 16
-        return unsigned and self._rescale(page) == (1.0, 0.0)
+        return not self.signed and self.stored <= 16 and self._rescale(page) == (1.0, 0.0)
 
     def _rescale(self, page: int) -> tuple[float, float]:
         group = "PixelValueTransformationSequence"
-        slope = self._number(
-            page, group, "RescaleSlope", float(self.data.get("DoseGridScaling") or 1)
-        )
+        dose = self._number(page, group, "DoseGridScaling", 1.0)
+        slope = self._number(page, group, "RescaleSlope", dose)
         intercept = self._number(page, group, "RescaleIntercept", 0.0)
         if not (isfinite(intercept) and 1e-30 < abs(slope) < 1e30):
             raise ImageError(f"is rescaled by {slope} and {intercept}; expected finite numbers")
@@ -171,21 +172,27 @@ class Dicom:
 
     def _number(self, page: int, group: str, name: str, default: float) -> float:
         value = self._value(page, group, name)
-        if isinstance(value, str | float | int):
-            return float(value)
-        return float(value[0]) if value else default
+        try:
+            if isinstance(value, float | int):
+                return float(value)
+            return float(value[0]) if value else default
+        except (TypeError, ValueError, LookupError) as error:
+            raise ImageError(_HEADER) from error
 
     def _value(self, page: int, group: str, name: str) -> Any:
         """Return a value of a frame, of all frames, or of the file."""
-        for sequence, index in (
-            ("PerFrameFunctionalGroupsSequence", max(page, 1) - 1),
-            ("SharedFunctionalGroupsSequence", 0),
-        ):
-            items = self.data.get(sequence) or ()
-            inner = items[index].get(group) if index < len(items) else None
-            if inner and name in inner[0]:
-                return inner[0].get(name)
-        return self.data.get(name)
+        try:
+            for sequence, index in (
+                ("PerFrameFunctionalGroupsSequence", max(page, 1) - 1),
+                ("SharedFunctionalGroupsSequence", 0),
+            ):
+                items = self.data.get(sequence) or ()
+                inner = items[index].get(group) if index < len(items) else None
+                if inner and name in inner[0]:
+                    return inner[0].get(name)
+            return self.data.get(name)
+        except Exception as error:  # values are parsed when they are asked for
+            raise ImageError(_HEADER) from error
 
     def _decoded(self, file: BinaryIO, page: int) -> Array:
         """Return the values of a frame as they are stored."""
