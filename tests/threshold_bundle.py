@@ -19,7 +19,11 @@ SIDE = 64
 
 
 def write_threshold_bundle(
-    folder: Path, side: int = SIDE, channels: int = 1, input_type: str = "uint8"
+    folder: Path,
+    side: int = SIDE,
+    channels: int = 1,
+    input_type: str = "uint8",
+    window: tuple[float, float] | None = None,
 ) -> Path:
     """Write a bundle whose mask is where the image is over half its range; return its folder.
 
@@ -34,6 +38,7 @@ def write_threshold_bundle(
         stage2=Size(side, side),
         classes=("background", *("bright" + "+" * n for n in range(max(1, channels - 1)))),
         normalisation=Normalisation("constants", 0.0, 1.0),
+        window=window,
     )
     network = {"name": "threshold", "width": 1, "depth": 0}
     stages = (threshold_network(inputs, outputs=channels) for inputs in (1, 2))

@@ -19,6 +19,10 @@ GREY = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80)).astyp
 OTHER = Image.eval(GREY, lambda value: 255 - value)
 
 
+NOT_FINITE = np.array([[0.5, np.nan], [np.inf, -np.inf]], np.float32)
+TURNED = b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHII", 0x112, 3, 1, 6) + bytes(4)
+
+
 def encoded(kind: str, image: Image.Image = GREY, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
@@ -137,14 +141,26 @@ IMAGES = [
             b"hi"),
     holding("a PNG cut short", _CUT, "c.png", cut(encoded("PNG"))),
     holding("a JPEG cut short", _CUT, "c.jpg", cut(encoded("JPEG"))),
-    holding("a TIFF cut short", _DAMAGED, "c.tif", cut(encoded("TIFF"))),
+    holding("a TIFF cut short", _CUT, "c.tif", cut(encoded("TIFF"))),
+    holding("a TIFF without one of its strips",
+            "has 1 of its 2 strips or tiles; the others are missing. Save it again", "c.tif",
+            tiff_of({273: 0, 278: 8}, bytes(256))),
     holding("a WebP cut short", "is not an image in a supported format; …", "c.webp",
             cut(encoded("WEBP"))),
     holding("one bit of a PNG turned over", _DAMAGED, "d.png", flipped(encoded("PNG"))),
-    holding("a CMYK JPEG", 'has pixels of mode "CMYK"; expected 8 or 16 bit grey, …', "i.jpg",
-            encoded("JPEG", GREY.convert("CMYK"))),
-    holding("a TIFF of float or 32-bit numbers", 'has pixels of mode "F"; expected …', "f.tif",
+    holding("a TIFF of CIELab colours",
+            'has pixels of mode "LAB"; expected grey, RGB, RGBA, palette or CMYK of 8 bits. …',
+            "l.tif", encoded("TIFF", Image.new("LAB", (8, 8)))),
+    holding("a TIFF of signed, 32-bit or float values, without --window",
+            "has float32 values from 0 to 254; expected 8 or 16 bit unsigned, or the values that "
+            "are black and white: --window 0,254 (in training --set window=0,254)", "f.tif",
             encoded("TIFF", GREY.convert("F"))),
+    holding("NaN or infinite pixels",
+            "has 1 NaN and 2 infinite pixels; expected finite numbers. Replace them in the file",
+            "n.tif", encoded("TIFF", Image.fromarray(NOT_FINITE))),
+    holding("a PNG with an EXIF orientation behind its pixels",
+            "has its EXIF orientation behind its pixels; expected it before them. Save it again",
+            "o.png", png_of((8, 8), zlib.compress(bytes(72)), [(b"eXIf", TURNED)])),
     holding("an animated PNG", "has 2 pages; expected one. Save each page …", "m.png",
             encoded("PNG", save_all=True, append_images=[OTHER])),
     holding("an animated WebP", "has 2 pages; expected one. Save each page …", "m.webp",
@@ -196,7 +212,8 @@ IMAGES = [
             "a.tif", tiff_of({258: 16, 273: 0, 277: 2, 279: 1024, 338: 2}, bytes(1024))),
     holding("a TIFF of 16-bit colours in planes",
             "has colours of 16 bits in separate planes; expected them pixel by pixel. …", "p.tif",
-            tiff_of({258: 16, 262: 2, 273: 0, 277: 3, 278: 48, 279: 1536, 284: 2}, bytes(1536))),
+            tiff_of({258: 16, 262: 2, 273: 0, 277: 3, 284: 2}, struct.pack("<3I", 8, 8, 8) +
+                    bytes(1536), {273: 3})),
     holding("a TIFF of 12-bit grey in tiles",
             "has grey pixels of 12 bits in tiles or compressed by pixels; …", "t.tif",
             tiff_of({258: 12, 322: 16, 323: 16, 324: 0, 325: 384}, bytes(384))),

@@ -81,6 +81,8 @@ INPUTS = [
          lambda place: given(place, *copies(place, "x.png", "X.PNG"))),
     Case("a share that is none", '--shard is "4/3"; expected I/N with I from 1 to N, …', 2,
          lambda place: [*given(place, place.image()), "--shard", "4/3"]),
+    Case("a window that is none", 'window is "400"; expected LOW,HIGH: two numbers, …', 2,
+         lambda place: [*given(place, place.image()), "--window", "400"]),
     Case("neither images nor --watch", "there is nothing to segment; expected INPUT..., or …", 2,
          lambda place: given(place)),
     Case("--watch and images", "--watch cannot be combined with INPUT, --ray or --shard; …", 2,

@@ -79,12 +79,15 @@ class Served:
 
 @contextmanager
 def served(
-    bundle: Path, limits: Limits | None = None, plan: Concurrency | None = None
+    bundle: Path,
+    limits: Limits | None = None,
+    plan: Concurrency | None = None,
+    window: str = "",
 ) -> Iterator[Served]:
     """Serve a bundle on a free port."""
     limits, metrics = limits or Limits(), Metrics()
     with Cascade.load(bundle, "onnxruntime", threads=1) as cascade:
-        with RequestQueue(cascade, plan or Concurrency(2), limits, metrics) as queue:
+        with RequestQueue(cascade, plan or Concurrency(2), limits, metrics, window) as queue:
             app = app_of(Service(queue, Uploads(limits), metrics))
             with Server(app, "127.0.0.1", 0, limits) as server:
                 yield Served(server, queue)
