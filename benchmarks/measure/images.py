@@ -88,7 +88,7 @@ def dataset_images(root: Path, stem_list: Path | None, spec: CascadeSpec) -> Ima
             f"{root} has masks of {dataset.classes} classes, the bundle knows {classes}; expected "
             "the data set it was trained for"
         )
-    headers = [read_header(dataset.images[stem]) for stem in dataset.stems]
+    headers = [read_header(*dataset.images[stem]) for stem in dataset.stems]
 
     def read(index: int) -> Case:
         stem = dataset.stems[index]

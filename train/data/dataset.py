@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,14 @@ from foveate.runtime.errors import DataError, ImageError
 from foveate.runtime.io.formats.headers import Header, read_header
 from foveate.runtime.io.images import Pixels, by_stem, image_paths, read_image
 from foveate.runtime.io.window import Window
+from foveate.train.data.files import (
+    Files,
+    ImageFile,
+    Volumes,
+    groups_of_slices,
+    slices_of,
+    with_slices,
+)
 from foveate.train.data.masks import Contents, Mask, contents_of, count_values, read_mask
 
 
@@ -28,8 +36,8 @@ class DataSet:
 
     root: Path
     stems: tuple[str, ...]
-    images: dict[str, Path]
-    masks: dict[str, Path]
+    images: Files
+    masks: Files
     groups: dict[str, str]
     encoding: str
     classes: int
@@ -42,13 +50,13 @@ class DataSet:
     def image(self, stem: str) -> Pixels:
         """Return the (H, W) uint8 or uint16 image of a stem."""
         try:
-            return read_image(self.images[stem], window=self.window)
+            return read_image(*self.images[stem], window=self.window)
         except ImageError as error:
-            raise DataError(f"{self.images[stem]} {error}") from error
+            raise DataError(f"{self.images[stem].path} {error}") from error
 
     def mask(self, stem: str) -> Mask:
         """Return the (H, W) uint8 class mask of a stem: 0 background, 1.. classes."""
-        values = read_mask(self.masks[stem])
+        values = read_mask(*self.masks[stem])
         return values if self.encoding == "index" else np.minimum(values, np.uint8(1))
 
     def shares(self, label: int) -> list[float]:
@@ -79,9 +87,9 @@ def load_dataset(
     called with how many masks have been read, and how many there are. ``window``: as for
     ``read_image``; images that need one are read whole.
     """
-    images = _files(root / image_dir_name)
-    masks = _files(root / mask_dir_name)
-    chosen = tuple(stems) if stems is not None else tuple(sorted(images))
+    images, volumes = _files(root / image_dir_name)
+    masks, _ = _files(root / mask_dir_name)
+    chosen = with_slices(sorted(images) if stems is None else stems, volumes)
     if not chosen:
         raise DataError(f"{root / image_dir_name} has no images; expected at least two with masks")
     _check_pairs(root, chosen, images, masks)
@@ -92,7 +100,7 @@ def load_dataset(
         header, mask = _checked_mask(images[stem], masks[stem], window)
         contents[stem] = contents_of(header, count_values(mask))
         values.update(contents[stem].areas)
-        digest.update(f"{stem}\0{images[stem].stat().st_size}\0".encode())
+        digest.update(f"{stem}\0{images[stem].path.stat().st_size}\0".encode())
         digest.update(hashlib.sha256(np.ascontiguousarray(mask).data).digest())
         progress(index + 1, len(chosen))
     encoding, classes = _encoding(values, root / mask_dir_name)
@@ -103,7 +111,7 @@ def load_dataset(
         stems=chosen,
         images=images,
         masks=masks,
-        groups=_groups(root / "groups.tsv", images),
+        groups=groups_of_slices(_groups(root / "groups.tsv", {*images, *volumes}), volumes),
         encoding=encoding,
         classes=classes,
         input_type="uint16" if any(item.bits > 8 for item in contents.values()) else "uint8",
@@ -202,7 +210,7 @@ def _shuffled_groups(
     return members, [names[index] for index in order]
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def _files(folder: Path) -> tuple[Files, Volumes]:
     if not folder.is_dir():
         raise DataError(
             f"{folder} is not a folder; expected DATA/images and DATA/masks"
@@ -212,7 +220,7 @@ def _files(folder: Path) -> dict[str, Path]:
     twins = sorted(stem for stem, paths in grouped.items() if len(paths) > 1)
     if twins:
         raise DataError(f"{folder}: more than one file for the stem {_some(twins)}")
-    return {stem: paths[0] for stem, paths in grouped.items()}
+    return slices_of({stem: paths[0] for stem, paths in grouped.items()})
 
 
 def _folders(root: Path) -> str:
@@ -223,9 +231,7 @@ def _folders(root: Path) -> str:
     return f". {root} has {_some(there)}; other names are set by image_dir_name, mask_dir_name"
 
 
-def _check_pairs(
-    root: Path, chosen: Sequence[str], images: dict[str, Path], masks: dict[str, Path]
-) -> None:
+def _check_pairs(root: Path, chosen: Sequence[str], images: Files, masks: Files) -> None:
     for kind, files in (("image", images), ("mask", masks)):
         missing = [stem for stem in chosen if stem not in files]
         if missing:
@@ -234,20 +240,22 @@ def _check_pairs(
             )
 
 
-def _checked_mask(image_path: Path, mask_path: Path, window: Window | None) -> tuple[Header, Mask]:
+def _checked_mask(
+    image: ImageFile, stored: ImageFile, window: Window | None
+) -> tuple[Header, Mask]:
     try:
-        header = read_header(image_path)
+        header = read_header(*image)
         if header.numbers:
-            read_image(image_path, 0, header, window)
+            read_image(*image, header, window)
     except ImageError as error:
-        raise DataError(f"{image_path} {error}") from error
+        raise DataError(f"{image.path} {error}") from error
     try:
-        mask = read_mask(mask_path)
+        mask = read_mask(*stored)
     except ImageError as error:
-        raise DataError(f"{mask_path} {error}") from error
+        raise DataError(f"{stored.path} {error}") from error
     if mask.shape != (header.height, header.width):
         raise DataError(
-            f"{mask_path} is {mask.shape[1]}x{mask.shape[0]}, its image is "
+            f"{stored.path} is {mask.shape[1]}x{mask.shape[0]}, its image is "
             f"{header.width}x{header.height}; expected the same size"
         )
     return header, mask
@@ -271,7 +279,7 @@ def _encoding(values: set[int], folder: Path) -> tuple[str, int]:
     )
 
 
-def _groups(path: Path, images: dict[str, Path]) -> dict[str, str]:
+def _groups(path: Path, images: Container[str]) -> dict[str, str]:
     """Return stem -> group; DataError names a malformed line and stems that are not there."""
     groups: dict[str, str] = {}
     for number, line in enumerate(_lines(path) if path.exists() else [], 1):

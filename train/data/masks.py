@@ -13,6 +13,8 @@ from PIL import Image
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.exif import upright
 from foveate.runtime.io.formats.headers import Header, opened, read_header
+from foveate.runtime.io.formats.nifti import Nifti
+from foveate.runtime.io.formats.volumes import Volume
 
 Mask = npt.NDArray[np.uint8]
 BAND_ROWS = 1024
@@ -20,15 +22,26 @@ BAND_PIXELS = 1 << 20
 """Masks are counted so many pixels at a time: numpy counts in eight bytes a pixel."""
 
 
-def read_mask(path: Path) -> Mask:
+def read_mask(path: Path, page: int = 0) -> Mask:
     """Return the stored values of a mask file as (H, W) uint8; palette indices are not colours.
 
     An EXIF orientation is applied, as to images. ImageError when it is damaged, in colours, or of
-    another type.
+    another type. ``page`` is a slice of NIfTI, from 1; it is turned as a slice of an image is.
     """
-    header = read_header(path)
-    with opened(path) as file:
+    header = read_header(path, page)
+    with opened(path, page) as file:
+        if header.volume:
+            return _slice(file, page, header.volume)
         return np.ascontiguousarray(upright(_stored(file), header.orientation))
+
+
+def _slice(file: BinaryIO, page: int, volume: Volume) -> Mask:
+    if not isinstance(volume, Nifti):
+        raise ImageError("is DICOM; expected a mask in a picture or in NIfTI. Convert it first")
+    values = volume.labels(file, page)
+    if values.max() > 255:
+        raise ImageError(f"has the value {values.max()}; expected 0 to 255")
+    return values.astype(np.uint8)
 
 
 def _stored(file: BinaryIO) -> Mask:

@@ -239,7 +239,7 @@ def test_a_seg_refers_to_its_images_and_holds_their_masks(
     caplog.set_level(logging.DEBUG)
     out = tmp_path / "out"
     done = run("segment", thresholds, series, "--out", out, "--format", "dicom-seg")
-    assert done.exit_code == 0, done.output
+    assert done.return_value == 0, done.output
     assert sorted(path.name for path in out.glob("*.dcm")) == ["IM0.seg.dcm", "loop.seg.dcm"]
     for name, inputs in {"IM0": ["IM0", "IM1", "IM2"], "loop": ["loop"]}.items():
         seg = hd.seg.segread(out / f"{name}.seg.dcm")
