@@ -18,8 +18,9 @@ from tests.bad.images import IMAGES
 from tests.bad.inputs import INPUTS
 from tests.bad.packed import PACKED
 from tests.bad.trainings import TRAININGS
+from tests.bad.volumes import VOLUMES
 
-CASES = [*IMAGES, *INPUTS, *BUNDLES, *PACKED, *ENGINES, *BUILDS, *TRAININGS]
+CASES = [*IMAGES, *VOLUMES, *INPUTS, *BUNDLES, *PACKED, *ENGINES, *BUILDS, *TRAININGS]
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
 
 

@@ -29,6 +29,7 @@ MOST_MODULES = 13
 CUDA = ("pycuda", "cuda")
 TENSORRT = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")
 HEAVY = ("torch", "onnx", "onnxruntime", "albumentations", "safetensors", "threadpoolctl")
+HEAVY += ("pydicom", "gdcm", "highdicom", "nibabel")
 HEAVY += (*CUDA, *TENSORRT, "cryptography")
 
 

@@ -90,8 +90,9 @@ def segment(as_json: bool, **options: Any) -> int:
 
     INPUT is a file, a folder (the images directly in it), a quoted glob (** is any number of
     folders), - for a list of files on standard input, or @LIST for one in a file: a path a line,
-    or NUL-separated. A TIFF of several pages gives a mask a page: scan.p1.png, scan.p2.png. What
-    lies in OUT is not an input.
+    or NUL-separated. A TIFF of several pages gives a mask a page: scan.p1.png, scan.p2.png; so
+    do frames of DICOM and slices of NIfTI, whose masks then become scan.nii.gz. What lies in OUT is
+    not an input.
 
     Binary masks are 1-bit PNG (OpenCV reads 0 and 255, Pillow mode "1"), others class indices with
     a palette. OUT/results.jsonl has a line for every image. Exit code 1 when some inputs failed:

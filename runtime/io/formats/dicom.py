@@ -137,7 +137,8 @@ class Dicom:
         elif window:
             pixels = window.apply(values, 255)
         else:
-            pixels = values.astype(f"u{depth // 8}") << (depth - self.stored)
+            plane = values.astype(np.uint8 if depth == 8 else np.uint16)
+            pixels = np.left_shift(plane, depth - self.stored, dtype=plane.dtype)
         if self.data.PhotometricInterpretation != "MONOCHROME1":
             return pixels
         white = (1 << depth) - 1

@@ -120,7 +120,7 @@ class Nifti:
         values = self.shown(self._stored(file, page))
         if self.numbers:
             return through(window, values, self.slope, self.intercept)
-        return values.astype(np.uint8 if self.dtype.itemsize == 1 else np.uint16)
+        return values.astype(np.uint8) if self.dtype.itemsize == 1 else values.astype(np.uint16)
 
     def labels(self, file: BinaryIO, page: int) -> Array:
         """Return slice ``page`` of a mask: its values, uint8 or uint16; ImageError for others."""
