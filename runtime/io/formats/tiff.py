@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import BinaryIO
-
-import numpy as np
-import numpy.typing as npt
 
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.limits import (
@@ -34,8 +32,6 @@ _OF_GREY = (WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_ROW
             TILE_WIDTH, TILE_HEIGHT, SAMPLE_FORMAT)  # fmt: skip
 """The tags that say how a grey page is decoded, apart from the places of its strips or tiles."""
 _YCBCR = 6
-_FAR = np.uint64(1 << 61)
-"""A place behind the end of any file; sums of two such and of sizes fit in 63 bits."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
           16: 8, 17: 8, 18: 8}  # fmt: skip
 _NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
@@ -57,8 +53,7 @@ class Directory:
     def __init__(self, order: str, tags: dict[int, Tag]) -> None:
         self.order, self.tags = order, tags
         self.tiled = TILE_OFFSETS in tags or TILE_WIDTH in tags
-        self._starts: npt.NDArray[np.int64] = np.empty(0, np.int64)
-        self._sizes = self._starts
+        self._pieces: list[tuple[int, int]] = []
 
     def __getitem__(self, number: int) -> int:
         """Return the first value of a tag, or what the TIFF standard says it is without one."""
@@ -79,17 +74,17 @@ class Directory:
         sizes = self._values(file, TILE_SIZES, STRIP_SIZES)[:expected]
         if self[COMPRESSION] == 1 and self[PHOTOMETRIC] != _YCBCR:
             sizes = self._raw_sizes(len(starts))
-        if not len(starts) or not len(sizes):
+        if not starts or not sizes:
             return  # the decoder says what it makes of that
-        filled = int(np.count_nonzero(starts[: len(sizes)]))
-        if filled < expected:
+        self._pieces = [piece for piece in zip(starts, sizes, strict=False) if min(piece) > 0]
+        if len(self._pieces) < expected:
             raise ImageError(
-                f"has {filled} of its {expected} strips or tiles; the others are missing. Save it "
-                "again"
+                f"has {len(self._pieces)} of its {expected} strips or tiles; the others are "
+                "missing. Save it again"
             )
-        if (starts + sizes > file.seek(0, os.SEEK_END)).any():
+        end = max((start + size for start, size in self._pieces), default=0)
+        if end > file.seek(0, os.SEEK_END):
             raise ImageError(CUT)
-        self._starts, self._sizes = starts, sizes
 
     def _expected_pieces(self) -> int:
         """Return how many strips or tiles the image has; ImageError for tiles over the limit."""
@@ -107,43 +102,43 @@ class Directory:
         pieces = -(-width // max(1, across)) * -(-height // max(1, down))
         return pieces * (self[SAMPLES] if self[PLANES] == 2 else 1)
 
-    def _raw_sizes(self, count: int) -> npt.NDArray[np.int64]:
+    def _raw_sizes(self, count: int) -> list[int]:
         """Return the bytes of strips or tiles that are not compressed; some files state others."""
         samples = 1 if self[PLANES] == 2 else self[SAMPLES]
-        width, down = (TILE_WIDTH, TILE_HEIGHT) if self.tiled else (WIDTH, STRIP_ROWS)
-        row = min((self[width] * self[BITS] * samples + 7) // 8, 1 << 30)
         if self.tiled:
-            return np.full(count, row * self[down])
-        height, most = self[HEIGHT], max(1, min(self[down], self[HEIGHT]))
-        first = np.arange(count) % max(1, -(-height // most)) * most
-        return np.minimum(most, height - first) * row
+            return [(self[TILE_WIDTH] * self[BITS] * samples + 7) // 8 * self[TILE_HEIGHT]] * count
+        row = (self[WIDTH] * self[BITS] * samples + 7) // 8
+        height, most = self[HEIGHT], max(1, min(self[STRIP_ROWS], self[HEIGHT]))
+        plane = -(-height // most)
+        return [row * min(most, height - index % plane * most) for index in range(count)]
 
-    def _values(self, file: BinaryIO, *numbers: int) -> npt.NDArray[np.int64]:
+    def _values(self, file: BinaryIO, *numbers: int) -> list[int]:
         """Return all values of the first of some tags that is there, none where none is."""
         tag = next((self.tags[number] for number in numbers if number in self.tags), None)
-        if tag is None:
-            return np.empty(0, np.int64)
-        kind = np.dtype(self.order + _NUMBERS[tag.kind])
+        if tag is None or tag.count == 1:
+            return [tag.value] if tag else []
+        size = struct.calcsize(_NUMBERS[tag.kind])
         file.seek(tag.place)
-        data = file.read(tag.count * kind.itemsize)
-        found = np.frombuffer(data, kind, len(data) // kind.itemsize).astype(np.uint64)
-        return np.minimum(found, _FAR).astype(np.int64)
+        data = file.read(tag.count * size)
+        count = len(data) // size
+        return list(struct.unpack_from(f"{self.order}{count}{_NUMBERS[tag.kind]}", data))
 
     def alone(self, file: BinaryIO, changes: dict[int, int]) -> bytes:
         """Return a grey page as a TIFF of its own, with some tags changed and no orientation."""
-        sizes = self._sizes.tolist()
-        if sum(sizes) > MAX_BYTES:
+        sizes = [size for _, size in self._pieces]
+        most = min(MAX_BYTES, file.seek(0, os.SEEK_END))
+        if sum(sizes) > most:
             raise ImageError(
-                f"has {sum(sizes)} bytes; the limit is {MAX_BYTES}. Save it compressed"
+                f"has strips or tiles of {sum(sizes)} bytes; the limit is {most}. Save it again"
             )
         pieces = []
-        for place, size in zip(self._starts.tolist(), sizes, strict=True):
+        for place, size in self._pieces:
             file.seek(place)
             pieces.append(file.read(size))
         tags = {number: self[number] for number in _OF_GREY if number in self.tags} | changes
         end = 8 + 2 + 12 * (len(tags) + 2) + 4
         begin = end + 2 * 4 * len(pieces)
-        starts = (begin + np.cumsum(sizes) - sizes).tolist()
+        starts = list(accumulate(sizes[:-1], initial=begin))
         lists = {number: [value] for number, value in tags.items()}
         lists |= {TILE_OFFSETS: starts, TILE_SIZES: sizes} if self.tiled else {
             STRIP_OFFSETS: starts, STRIP_SIZES: sizes,

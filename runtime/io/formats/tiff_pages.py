@@ -55,7 +55,7 @@ def page_count(path: Path) -> int:
         if not os.path.isfile(path):
             return 1
         with io.FileIO(path) as file:
-            return max(1, len(_page_offsets(file)))
+            return max(1, len(_offsets(file)) - 1)
     except (OSError, ImageError):
         return 1
 
@@ -67,20 +67,16 @@ def open_page(raw: io.FileIO | io.BytesIO, page: int, path: Path | None = None) 
     the file is. ImageError if it has no such page, PagesError if it has several.
     """
     layout = _LAYOUTS.get(raw.read(4))
-    raw.seek(0)
     if layout is None and not page:
+        raw.seek(0)
         return raw
-    offsets = _page_offsets(raw) if path is None or not page else _chain(*_version(raw, path))
+    first, *offsets = _offsets(raw) if path is None or not page else _chain(*_version(raw, path))
     raw.seek(0)
     if not page and len(offsets) > 1:
         raise PagesError(several(len(offsets)))
     if layout is None or page > len(offsets):
         raise ImageError("is not there: the file has fewer pages, or is not a TIFF")
-    if not offsets:
-        return raw  # the decoder says what it makes of that
-    first = read_number(raw, layout.first_at, layout.offset)
-    raw.seek(0)
-    chosen = offsets[max(0, page - 1)]
+    chosen = offsets[max(0, page - 1)] if offsets else first
     if chosen == first:
         return raw
     return PageFile(raw, {layout.first_at: layout.offset.pack(chosen)})
@@ -98,9 +94,9 @@ def _version(raw: io.FileIO | io.BytesIO, path: Path) -> tuple[str, int, int]:
 
 @lru_cache(16)
 def _chain(path: str, modified_ns: int, size: int) -> tuple[int, ...]:
-    """Return where every page of a file begins, walked once for all pages of a stack."""
+    """Return the offsets of a file, walked once for all pages of a stack."""
     with open(path, "rb") as file:
-        return _page_offsets(file)
+        return _offsets(file)
 
 
 class PageFile(io.BufferedReader):
@@ -125,8 +121,10 @@ def patched(data: bytes, patches: Mapping[int, bytes], start: int = 0) -> bytes:
     return data
 
 
-def _page_offsets(file: BinaryIO) -> tuple[int, ...]:
-    """Return where the directory of every page begins; ImageError at a broken chain.
+def _offsets(file: BinaryIO) -> tuple[int, ...]:
+    """Return where the first directory begins, then where each page does.
+
+    ImageError at a broken chain.
 
     A reduced copy of another page, or a mask of its transparency, is not a page unless there is
     nothing else. A slide of Aperio, which marks none of its copies, is its first directory.
@@ -135,10 +133,10 @@ def _page_offsets(file: BinaryIO) -> tuple[int, ...]:
     file.seek(0)
     layout = _LAYOUTS.get(file.read(4))
     if layout is None:
-        return ()
+        return (0,)
     found: list[int] = []
     copies: list[int] = []
-    offset = read_number(file, layout.first_at, layout.offset)
+    first = offset = read_number(file, layout.first_at, layout.offset)
     seen: set[int] = set()
     while offset:
         if offset in seen:
@@ -154,8 +152,8 @@ def _page_offsets(file: BinaryIO) -> tuple[int, ...]:
         offset = read_number(file, link, layout.offset)
     pages = found or copies[:1]
     if len(pages) > 1 and _is_aperio(file, pages[0], layout):
-        return (pages[0],)
-    return tuple(pages)
+        pages = pages[:1]
+    return (first, *pages)
 
 
 def _is_copy(file: BinaryIO, offset: int, entries: int, layout: _Layout) -> bool:
