@@ -70,9 +70,14 @@ def through(
     The numbers are times ``slope`` plus ``intercept``, and the window is of those. ImageError too
     where a value is NaN or infinite.
     """
+    sound = slope != 0 and isfinite(slope) and isfinite(intercept)
+    low, high = 0.0, 1.0
+    if window is not None and sound:
+        low, high = sorted((end - intercept) / slope for end in (window.low, window.high))
+    if not (sound and 1e-300 < high - low < 1e300):
+        raise ImageError(f"is rescaled by {slope} and {intercept}; expected ordinary numbers")
     if window is not None:
-        ends = [(end - intercept) / slope for end in (window.low, window.high)]
-        pixels = Window(min(ends), max(ends)).apply(values)
+        pixels = Window(low, high).apply(values)
         return pixels if slope > 0 else np.subtract(65535, pixels, dtype=np.uint16)
     low, high = sorted(value * slope + intercept for value in value_range(values))
     fitting = Window(low, high if high > low else low + max(1.0, abs(low)))

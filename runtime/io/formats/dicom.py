@@ -154,10 +154,7 @@ class Dicom:
         group = "PixelValueTransformationSequence"
         dose = self._number(page, group, "DoseGridScaling", 1.0)
         slope = self._number(page, group, "RescaleSlope", dose)
-        intercept = self._number(page, group, "RescaleIntercept", 0.0)
-        if not (isfinite(intercept) and 1e-30 < abs(slope) < 1e30):
-            raise ImageError(f"is rescaled by {slope} and {intercept}; expected finite numbers")
-        return slope, intercept
+        return slope, self._number(page, group, "RescaleIntercept", 0.0)
 
     def _window(self, page: int) -> Window | None:
         """Return the first window of the file; None where it has none that is linear."""

@@ -28,7 +28,13 @@ from foveate.runtime.io.formats.tiff import BITS, PLANES, read_directory
 from foveate.runtime.io.formats.tiff_grey import GreyPage, grey_page
 from foveate.runtime.io.formats.tiff_pages import open_page, several
 from foveate.runtime.io.formats.volumes import SUFFIXES as VOLUME_SUFFIXES
-from foveate.runtime.io.formats.volumes import Volume, is_unnamed_dicom, is_volume, volume_of
+from foveate.runtime.io.formats.volumes import (
+    Volume,
+    begins_volume,
+    is_unnamed_dicom,
+    is_volume,
+    volume_of,
+)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *VOLUME_SUFFIXES)
 FORMATS = ("JPEG", TiffImagePlugin.TiffImageFile.format,
@@ -166,7 +172,7 @@ def header_of(file: BinaryIO, page: int) -> Header:
         return _png_header(head, file)
     if head.startswith(JPEG_START):
         return _jpeg_header(head, file)
-    if is_volume(file):
+    if begins_volume(head):
         return _volume_header(file, page)
     file.seek(0)
     directory = read_directory(file)

@@ -30,7 +30,7 @@ from foveate.runtime.io.window import Window, through
 HEAD = 540
 """Bytes of the longer header."""
 _TAIL = 1 << 16
-_SILENT = logging.Logger("nifti")
+_SILENT = logging.Logger("nifti", logging.CRITICAL + 1)
 _inflating = threading.Lock()
 
 
@@ -135,7 +135,8 @@ class Nifti:
         from nibabel.orientations import io_orientation
 
         try:
-            (i_axis, i_flip), (j_axis, j_flip) = io_orientation(self.affine)[:2]
+            with np.errstate(all="ignore"):
+                (i_axis, i_flip), (j_axis, j_flip) = io_orientation(self.affine)[:2]
         except (ValueError, np.linalg.LinAlgError):
             return plane
         if np.isnan((i_axis, j_axis)).any():  # a degenerate affine tells nothing

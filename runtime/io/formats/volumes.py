@@ -25,10 +25,15 @@ _GZIP = b"\x1f\x8b"
 
 
 def is_volume(file: BinaryIO) -> bool:
-    """Say whether an open file begins like DICOM, NIfTI or gzip; read from its start again."""
+    """Say whether an open file begins as a volume does, and go back to its start."""
     file.seek(0)
     head = file.read(HEAD)
     file.seek(0)
+    return begins_volume(head)
+
+
+def begins_volume(head: bytes) -> bool:
+    """Say whether the first bytes of a file are those of DICOM, NIfTI or gzip."""
     return head.startswith(_GZIP) or is_nifti(head) or _is_dicom(head)
 
 
