@@ -15,7 +15,7 @@ from foveate.runtime.errors import BundleError
 from foveate.train.networks.build import networks
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.runs.run import load_weights, parse_tensors
-from foveate.train.settings.network_choice import NetworkChoice
+from foveate.train.settings.network_choice import Networks
 
 PREFIXES = ("stage1.", "stage2.")
 """How the names of the networks' weights in a graph begin; what follows is PyTorch's name."""
@@ -26,10 +26,10 @@ def torch_cascade(bundle: Bundle) -> TorchCascade:
 
     BundleError when the weights are not those of the networks that the manifest describes.
     """
-    choice = NetworkChoice.of_manifest(bundle.manifest["network"])
-    if choice.problem():
-        raise BundleError(f"{bundle.path / MANIFEST}: {choice.problem()}")
-    cascade = fold_cascade(TorchCascade(bundle.spec, *networks(bundle.spec, choice)))
+    choices = Networks.of_manifest(bundle.manifest["network"])
+    if choices.problem():
+        raise BundleError(f"{bundle.path / MANIFEST}: {choices.problem()}")
+    cascade = fold_cascade(TorchCascade(bundle.spec, *networks(bundle.spec, choices)))
     load_weights(cascade, *_weights(bundle))
     return cascade
 

@@ -12,7 +12,7 @@ from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.json_files import canonical_sha256
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.runs.run import data_named, load_run
-from foveate.train.settings.network_choice import NetworkChoice
+from foveate.train.settings.network_choice import Networks
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _run(folder: Path) -> Source:
     settings, data, stages = record["settings"], record["data"], record["stages"]
     facts = {
         "kind": record["kind"],
-        "network": NetworkChoice.of_settings(settings).as_dict(),
+        "network": Networks.of_settings(settings).as_dict(),
         "data": data_named(record),
         "training": {
             "created": record["created"],

@@ -39,7 +39,10 @@ BUDGETS = {
 GEOMETRY = (
     "image_height", "image_width", "crop_height", "crop_width", "region_mode", "single_input",
 )  # fmt: skip
-NETWORK = ("network", "width", "depth", "encoder_weights")
+NETWORK = (
+    "network", "width", "depth", "stage2_network", "stage2_width", "stage2_depth",
+    "encoder_weights",
+)  # fmt: skip
 AUGMENTATION = (
     "augmentation", "horizontal_flip", "vertical_flip", "rotate_degrees", "brightness_contrast",
 )  # fmt: skip

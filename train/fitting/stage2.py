@@ -114,7 +114,7 @@ class Stage2:
         """Return a stage 1 that was trained on the training images that are not held out."""
         settings, name = self.settings, f"fold{number}"
         torch.manual_seed(settings.seed + number)
-        network, _ = networks(self.spec, settings.network_choice)
+        network, _ = networks(self.spec, settings.networks)
         self.initial.into(network, "stage1", name)
         others = [stem for stem in self.training if stem not in held_out]
         views = WholeImages(self._source(others, settings.seed + number))

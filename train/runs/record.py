@@ -106,6 +106,11 @@ def new_record(job: TrainingJob) -> dict[str, Any]:
         raise SettingsError("single_input=full goes with --stages single; a cascade has its box")
     if settings.region_mode == "tiles" and single:
         raise SettingsError("region_mode=tiles goes with a cascade; --stages single has no stage 2")
+    if single and not settings.networks.equal:
+        raise SettingsError(
+            "stage2_network, stage2_width and stage2_depth go with a cascade (--stages both); "
+            "one network has no stage 2"
+        )
     crop_height, crop_width = settings.crop_size
     spec = CascadeSpec(
         input_type=dataset.input_type,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.errors import SettingsError
-from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NAMES, NetworkChoice
+from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NAMES, NetworkChoice, Networks
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,7 +36,8 @@ CHOICES = {
     "normalisation": ("zscore", "constants"),
 }  # fmt: skip
 LIMITS = {
-    "width": (1, 256), "depth": (1, 7), "batch_size": (1, 4096), "num_epochs": (1, 10**6),
+    "width": (1, 256), "depth": (1, 7), "stage2_width": (0, 256), "stage2_depth": (0, 7),
+    "batch_size": (1, 4096), "num_epochs": (1, 10**6),
     "max_minutes": (0, 10**6), "num_workers": (0, 64), "val_fraction": (0.01, 0.9),
     "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
     "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
@@ -68,7 +69,10 @@ class Settings:
     width: int = 16  # channels at full size; 16 is the narrowest that fills a bf16 vector
     depth: int = 4  # halvings; 4 lets a 256 px view see itself whole
     network: str = "unet"  # or residual, attention, residual_attention, or an encoder's name
-    encoder_weights: str = ""  # imagenet, or a file with weights of that encoder; "": random ones
+    stage2_network: str = ""  # of stage 2 alone; here and below: "" and 0 mean as stage 1
+    stage2_width: int = 0
+    stage2_depth: int = 0
+    encoder_weights: str = ""  # imagenet, or a file with weights of an encoder; "": random ones
     loss: str = "cross_entropy_dice"  # of LOSSES; where there is one class cross-entropy is binary
     class_weights: str = ""  # of the loss: comma-separated, background first; or auto
     focal_gamma: float = 2.0  # how little pixels count that are right already; Lin's value
@@ -104,6 +108,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, names in CHOICES.items():
             _check_choice(name, str(getattr(self, name)), names)
+        if self.stage2_network:
+            _check_choice("stage2_network", str(self.stage2_network), NAMES)
         preset = PRESETS[self.augmentation]
         for item in fields(self):
             value = getattr(self, item.name)
@@ -111,35 +117,45 @@ class Settings:
             object.__setattr__(self, item.name, _typed(item.name, value))
         if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
             raise SettingsError(f'device is "{self.device}"; expected auto, cpu, cuda or cuda:N')
-        for name in ("image_height", "image_width", "crop_height", "crop_width"):
-            value = getattr(self, name)
-            step = 2 ** min(self.depth, 7)
-            if value % step or value < 0 or (value == 0 and name.startswith("image")):
+        of_stage2 = "stage2_depth" if self.stage2_depth else "depth"
+        for name, value, depth in (
+            ("image_height", self.image_height, "depth"),
+            ("image_width", self.image_width, "depth"),
+            ("crop_height", self.crop_size[0], of_stage2),
+            ("crop_width", self.crop_size[1], of_stage2),
+        ):
+            step = 2 ** min(getattr(self, depth), 7)
+            if value % step or value <= 0:
                 low = max(value // step * step, step)
                 raise SettingsError(
-                    f"{name} is {value}; expected a multiple of 2**depth = {step}, "
+                    f"{name} is {value}; expected a multiple of 2**{depth} = {step}, "
                     f"for example {low} or {low + step}"
                 )
         for name, (low, high) in LIMITS.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
-        if problem := self.network_choice.problem():
+        if problem := self.networks.problem():
             raise SettingsError(problem)
-        if self.encoder_weights and self.network not in ENCODERS:
-            raise SettingsError(
-                f"encoder_weights go with a network that has an encoder; {self.network} has none. "
-                f"Expected network to be one of {', '.join(ENCODERS)}"
-            )
-        if self.encoder_weights == "imagenet" and self.network not in IMAGENET:
-            raise SettingsError(
-                f"encoder_weights imagenet: there are none of {self.network}; expected network to "
-                f"be {' or '.join(IMAGENET)}, or a file of weights"
-            )
+        self._check_encoder_weights()
         if self.hint_folds == 1:
             raise SettingsError("hint_folds is 1; expected 0 (none) or at least 2")
         if self.region_mode == "tiles" and any(side % 4 for side in self.crop_size):
             sides = "x".join(map(str, self.crop_size))
             raise SettingsError(f"tiles are {sides}; expected crop sides that are multiples of 4")
+
+    def _check_encoder_weights(self) -> None:
+        """Raise SettingsError where no stage has an encoder that they can be of."""
+        names = dict.fromkeys((self.networks.stage1.name, self.networks.stage2.name))
+        if self.encoder_weights and names.keys().isdisjoint(ENCODERS):
+            raise SettingsError(
+                f"encoder_weights go with a network that has an encoder; got {' and '.join(names)}"
+                f". Expected network to be one of {', '.join(ENCODERS)}"
+            )
+        if self.encoder_weights == "imagenet" and names.keys().isdisjoint(IMAGENET):
+            raise SettingsError(
+                f"encoder_weights imagenet: there are none of {' or '.join(names)}; expected "
+                f"network to be {' or '.join(IMAGENET)}, or a file of weights"
+            )
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -148,8 +164,13 @@ class Settings:
 
     @property
     def network_choice(self) -> NetworkChoice:
-        """The network of both stages."""
-        return NetworkChoice(self.network, self.width, self.depth)
+        """The network of stage 1, and of single."""
+        return self.networks.stage1
+
+    @property
+    def networks(self) -> Networks:
+        """The networks of both stages."""
+        return Networks.of_settings(vars(self))
 
     def as_dict(self) -> dict[str, Any]:
         """Return every setting, those of the augmentation preset by their values."""
