@@ -21,7 +21,9 @@ def _tile_number(context: click.Context, option: click.Parameter, value: str | N
 
 
 @click.command()
-@click.argument("model", metavar="RUN|BUNDLE", type=click.Path(path_type=Path))
+@click.argument(
+    "models", metavar="RUN...|BUNDLE", type=click.Path(path_type=Path), nargs=-1, required=True
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle.")
 @click.option(
     "--triton",
@@ -39,6 +41,7 @@ def _tile_number(context: click.Context, option: click.Parameter, value: str | N
     help="Data set to measure parity and calibrate int8 on, its train list where it has one; "
     "default: the run's own validation and training images; for a BUNDLE, phantoms.",
 )
+@click.option("--flips", is_flag=True, help="Average over the image and its mirror image.")
 @click.option("--separate", is_flag=True, help="Also write each stage as a separate ONNX file.")
 @click.option(
     "--tiles",
@@ -46,7 +49,7 @@ def _tile_number(context: click.Context, option: click.Parameter, value: str | N
     callback=_tile_number,
     help="For region mode tiles: how many, or all (a sliding window). Default: as trained.",
 )
-def export(model: Path, out: Path | None, triton: Path | None, **options: Any) -> None:
+def export(models: tuple[Path, ...], out: Path | None, triton: Path | None, **options: Any) -> None:
     """Turn a trained RUN into a bundle: one fused ONNX graph per precision.
 
     Parity with the PyTorch cascade is measured on the validation images and written to
@@ -55,20 +58,25 @@ def export(model: Path, out: Path | None, triton: Path | None, **options: Any) -
     in float32; this takes minutes. For a BUNDLE the graphs are rebuilt from its weights, and int8
     needs --data. --triton takes one graph, the first of --precision.
 
+    Several RUNs, or a folder of foveate train --folds, become one graph that averages their
+    networks; --flips also averages over the mirrored image, for RUNs trained with horizontal_flip.
+    The cost is printed, and the validation Dice next to that of the RUNs alone.
+
     \b
     Example:
       foveate export runs/first --out lung.bundle
+      foveate export runs/first runs/second --flips --out ensemble.bundle
       foveate export lung.bundle --out half.bundle --precision fp32,fp16
       foveate export lung.bundle --out fast.bundle --precision fp32,int8 --data scans
       foveate export lung.bundle --triton models
     """
-    _check_options(model, out, triton, options)
+    _check_options(models, out, triton, options)
     names = _names(options.pop("precision"))
     try:
         if out is not None:
-            _export_bundle(model, out, names, **options)
+            _export_bundle(models, out, names, **options)
         if triton is not None:
-            _export_triton(out or model, names[0], triton)
+            _export_triton(out or models[0], names[0], triton)
     except ImportError as error:
         raise EngineError(f"export needs {error.name}: pip install 'foveate[train]'") from None
 
@@ -87,35 +95,38 @@ def _names(precision: str) -> tuple[str, ...]:
 
 
 def _check_options(
-    model: Path, out: Path | None, triton: Path | None, options: dict[str, Any]
+    models: tuple[Path, ...], out: Path | None, triton: Path | None, options: dict[str, Any]
 ) -> None:
     """Raise SettingsError for options that do not go together."""
     from foveate.runtime.bundle.bundle import is_bundle
 
     if out is None and triton is None:
         raise SettingsError("expected --out BUNDLE, --triton REPO, or both")
-    given = [name for name in ("data", "separate", "tiles") if options[name] not in (None, False)]
+    changing = ("data", "flips", "separate", "tiles")
+    given = [name for name in changing if options[name] not in (None, False)]
     if out is None and given:
         raise SettingsError(f"--{given[0]} goes with --out: it changes the bundle that is written")
-    if out is None and not is_bundle(model):
-        raise SettingsError(f"{model}: is not a bundle; --triton without --out needs one")
+    if out is None and (len(models) > 1 or not is_bundle(models[0])):
+        raise SettingsError(f"{models[0]}: is not a bundle; --triton without --out needs one")
 
 
 def _export_bundle(
-    model: Path,
+    models: tuple[Path, ...],
     out: Path,
     names: tuple[str, ...],
     data: Path | None,
+    flips: bool,
     separate: bool,
     tiles: int | None,
 ) -> None:
     from foveate.export.bundle import ExportJob
     from foveate.export.bundle import export as export_source
+    from foveate.export.ensemble import gain, read_sources
     from foveate.export.image_sets import image_sets
-    from foveate.export.source import read_source, with_tiles
+    from foveate.export.source import with_tiles
 
     bar = Bar()
-    source = read_source(model)
+    source = read_sources(models, flips)
     if tiles is not None:
         source = with_tiles(source, tiles)
     for stage in source.unfinished:
@@ -132,6 +143,8 @@ def _export_bundle(
         if "float_blocks" in row:
             kept = ", ".join(row["float_blocks"]) or "none"
             bar.log(f"  calibrated on {row['calibration']['source']}; in float32: {kept}")
+    if source.alone:
+        bar.log(gain(source, images.parity))
     size = sum(path.stat().st_size for path in out.iterdir())
     bar.log(f"Bundle in {out}, {size / 1e6:.1f} MB. Next: foveate segment {out} IMAGES --out masks")
 

@@ -30,7 +30,7 @@ def folded(network: nn.Module) -> nn.Module:
     network = copy.deepcopy(network).eval()
     if not isinstance(network, Network):
         return network
-    for convolution, norm in _pairs(network):
+    for convolution, norm in _pairs(network).items():
         first, second = network.get_submodule(convolution), network.get_submodule(norm)
         assert isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)
         _put(network, convolution, fuse_conv_bn_eval(first, second))
@@ -39,10 +39,10 @@ def folded(network: nn.Module) -> nn.Module:
     return network
 
 
-def _pairs(network: Network) -> list[tuple[str, str]]:
+def _pairs(network: Network) -> dict[str, str]:
     """Return the names of each convolution whose output a BatchNorm takes, and of that one."""
     makers: dict[int, str] = {}
-    found: list[tuple[str, str]] = []
+    found: dict[str, str] = {}
     kept: list[Tensor] = []  # an address stands for a tensor only while that one lives
 
     def watch(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -50,7 +50,7 @@ def _pairs(network: Network) -> list[tuple[str, str]]:
             makers[id(output)] = name
             kept.append(output)
         elif isinstance(module, nn.BatchNorm2d) and id(inputs[0]) in makers:
-            found.append((makers[id(inputs[0])], name))
+            found[makers[id(inputs[0])]] = name
 
     hooks = [
         module.register_forward_hook(partial(watch, name))

@@ -76,7 +76,8 @@ def image_sets(source: Source, data: Path | None, int8: bool) -> ImageSets:
         return ImageSets(Images(cases, f"{PHANTOMS} phantoms"), None)
     chosen = {"validation": source.lists["validation"][:PARITY_IMAGES]}
     if int8:
-        chosen["training"] = _spread(source.lists["training"], CALIBRATION_IMAGES)
+        others = [stem for stem in source.lists["training"] if stem not in chosen["validation"]]
+        chosen["training"] = _spread(others, CALIBRATION_IMAGES)
     dataset = _load(source, root, [stem for stems in chosen.values() for stem in stems])
     found = {name: _images(dataset, stems, f"{name} images") for name, stems in chosen.items()}
     return ImageSets(found["validation"], found.get("training"))

@@ -10,9 +10,10 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from foveate.export.folding import fold_cascade
-from foveate.runtime.bundle.bundle import MANIFEST, WEIGHTS, Bundle, graph_name
+from foveate.runtime.bundle.bundle import MANIFEST, WEIGHTS, Bundle, ensemble_of, graph_name
 from foveate.runtime.errors import BundleError
 from foveate.train.networks.build import networks
+from foveate.train.networks.ensemble import averaged
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.runs.run import load_weights, parse_tensors
 from foveate.train.settings.network_choice import Networks
@@ -29,7 +30,11 @@ def torch_cascade(bundle: Bundle) -> TorchCascade:
     choices = Networks.of_manifest(bundle.manifest["network"])
     if choices.problem():
         raise BundleError(f"{bundle.path / MANIFEST}: {choices.problem()}")
-    cascade = fold_cascade(TorchCascade(bundle.spec, *networks(bundle.spec, choices)))
+    members, flips = ensemble_of(bundle.manifest)
+    pairs = [networks(bundle.spec, choices) for _ in range(members)]
+    stage1, stage2 = (averaged(stages, flips) for stages in zip(*pairs, strict=True))
+    assert stage1 is not None
+    cascade = fold_cascade(TorchCascade(bundle.spec, stage1, stage2))
     load_weights(cascade, *_weights(bundle))
     return cascade
 

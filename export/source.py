@@ -21,7 +21,9 @@ class Source:
 
     ``lists`` are the stems it was trained and validated on, by name; a bundle names none.
     ``image_dir``, ``mask_dir`` and ``data_dir`` are those of its training. ``unfinished`` names the
-    stages whose training did not finish.
+    stages whose training did not finish. ``mirrored`` says whether it was trained on images
+    mirrored horizontally, which a bundle does not tell. ``alone`` are the cascades of the runs of
+    an average (``export.ensemble``).
     """
 
     cascade: TorchCascade
@@ -31,6 +33,8 @@ class Source:
     image_dir: str = "images"
     mask_dir: str = "masks"
     unfinished: tuple[str, ...] = ()
+    mirrored: bool = False
+    alone: tuple[TorchCascade, ...] = ()
 
 
 def read_source(folder: Path) -> Source:
@@ -53,8 +57,11 @@ def with_tiles(source: Source, tiles: int) -> Source:
         changed.check()
     except BundleError as error:
         raise SettingsError(f"--tiles {tiles}: {error}") from None
-    cascade = TorchCascade(changed, source.cascade.stage1, source.cascade.stage2).eval()
-    return replace(source, cascade=cascade)
+    cascade, *alone = (
+        TorchCascade(changed, old.stage1, old.stage2).eval()
+        for old in (source.cascade, *source.alone)
+    )
+    return replace(source, cascade=cascade, alone=tuple(alone))
 
 
 def _bundle(folder: Path) -> Source:
@@ -87,4 +94,5 @@ def _run(folder: Path) -> Source:
         settings["image_dir_name"],
         settings["mask_dir_name"],
         tuple(name for name, stage in stages.items() if not stage["done"]),
+        settings.get("horizontal_flip", 0) > 0,
     )

@@ -17,10 +17,11 @@ from foveate.train.data.dataset import Case
 from foveate.train.fitting.losses import loss_function
 from foveate.train.networks.base import Network
 from foveate.train.networks.build import networks
+from foveate.train.networks.ensemble import averaged
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.settings.network_choice import ENCODERS, NetworkChoice, Networks
 from foveate.train.settings.settings import Settings
-from tests.drawing import ellipse
+from tests.drawing import ellipse, random_network
 
 
 def choices(name: str) -> Networks:
@@ -63,6 +64,15 @@ def fit(network: Network, classes: int) -> None:
     with torch.no_grad():
         logits = network(torch.randn(2, network.inputs, 64, 64))
         head.bias -= logits.mean(dim=(0, 2, 3))
+
+
+def random_ensemble(spec: CascadeSpec, members: int, flips: bool) -> TorchCascade:
+    """Return the average of cascades of random weights."""
+    first = [random_network(1, spec.channels, seed) for seed in range(members)]
+    second = [random_network(2, spec.channels, seed) for seed in range(members)]
+    stage1, stage2 = averaged(first, flips), averaged(second, flips) if spec.stage2 else None
+    assert stage1 is not None
+    return TorchCascade(spec, stage1, stage2).eval()
 
 
 def folded_pair(cascade: TorchCascade) -> tuple[nn.Module, nn.Module | None]:

@@ -14,9 +14,8 @@ from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import SettingsError
 from foveate.train.data.dataset import split_folds
 from foveate.train.runs.job import TrainingJob
+from foveate.train.runs.run import FOLDS_FILE
 from foveate.train.training import train_on
-
-FOLDS_FILE = "folds.json"
 
 
 def train_folds(job: TrainingJob, count: int) -> str:

@@ -7,6 +7,7 @@ scale a channel. Signed activations would suit TensorRT, and cost too much: ``do
 from __future__ import annotations
 
 import copy
+import re
 import tempfile
 from collections.abc import Collection, Iterable
 from functools import partial
@@ -105,6 +106,9 @@ def blocks(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _block(node: NodeProto) -> str:
-    """Return the block of a convolution: its name without its number in the block."""
-    parts = node.input[1].removesuffix(".weight").split(".")
+    """Return the block of a convolution: its name without its number in the block.
+
+    The members of an ensemble are quantised alike: the same layers of all are one block.
+    """
+    parts = re.sub(r"\.members\.\d+", "", node.input[1]).removesuffix(".weight").split(".")
     return ".".join(parts[: max(3, len(parts) - 1)])

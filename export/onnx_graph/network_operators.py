@@ -18,7 +18,7 @@ NEAREST = {
     "nearest_mode": "floor",
 }
 """The one form of Resize that engines agree on, where the scale is a whole number."""
-SAME = {"add": "Add", "mul": "Mul", "relu": "Relu", "sigmoid": "Sigmoid"}
+SAME = {"add": "Add", "relu": "Relu", "sigmoid": "Sigmoid"}
 """Operators of PyTorch that are one of ONNX, with the same inputs."""
 
 
@@ -93,6 +93,14 @@ class NetworkOperators:
 
     def cat(self, parts: Sequence[Value], dim: int) -> Value:
         return concat(*parts, axis=dim)
+
+    def flip(self, x: Value, dims: Sequence[int]) -> Value:
+        """Write the values in reverse along one axis."""
+        (axis,) = dims
+        return x.op("Slice", -1, np.iinfo(np.int32).min, axis, -1)
+
+    def mul(self, x: Value, other: Value | float) -> Value:
+        return x * (self._scalar(other) if isinstance(other, float) else other)
 
     def silu(self, x: Value) -> Value:
         return x * x.op("Sigmoid")

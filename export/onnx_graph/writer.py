@@ -97,7 +97,7 @@ class GraphWriter:
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
-        self._known: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
+        self._known: dict[str | tuple[str, tuple[int, ...], bytes], Value] = {}
 
     def op(self, kind: str, *inputs: Operand, name: str | None = None, **attributes: Any) -> Value:
         """Add a node and return its one output; a str is the name of a value."""
@@ -107,15 +107,14 @@ class GraphWriter:
         return Value(self, output)
 
     def array(self, values: npt.NDArray[np.generic], name: str | None = None) -> Value:
-        """Store an array."""
-        key = (str(values.dtype), values.shape, values.tobytes())
-        if name is None and key in self._known:
+        """Store an array, one of the same name or a nameless one of the same values once."""
+        key = name or (str(values.dtype), values.shape, values.tobytes())
+        if key in self._known:
             return self._known[key]
         label = name or f"constant_{len(self.initializers)}"
         ordered = np.asarray(values, order="C")  # ascontiguousarray would give a scalar an axis
         self.initializers.append(numpy_helper.from_array(ordered, label))
-        value = Value(self, label)
-        return self._known.setdefault(key, value) if name is None else value
+        return self._known.setdefault(key, Value(self, label))
 
     def constant(self, value: float) -> Value:
         """Store a float32 of shape (1,)."""

@@ -38,6 +38,8 @@ _SHAPE = {
     "data": {"name": str, "licence": str},
 }
 _INITIAL = {"name": str, "licence": str}
+MAX_MEMBERS = 32
+"""Most runs that one bundle averages."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,12 @@ def open_bundle(path: Path, trusted: Sequence[bytes] | None = None) -> Bundle:
     return bundle
 
 
+def ensemble_of(manifest: Mapping[str, Any]) -> tuple[int, bool]:
+    """Return how many networks each stage averages, and whether also over mirrored inputs."""
+    network = manifest["network"]
+    return int(network.get("members", 1)), bool(network.get("flips", False))
+
+
 def is_bundle(path: Path) -> bool:
     """Say whether a path can only be meant as a bundle: a folder with a manifest, or a file."""
     return (path / MANIFEST).exists() or path.is_file()
@@ -230,7 +238,12 @@ def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
     if canonical_sha256(content) != manifest.get("manifest_sha256"):
         raise BundleError(f"{path}: does not match its own manifest_sha256; it was changed")
     check_shape(path, manifest, _SHAPE)
-    network = manifest["network"]
+    network = {"members": 1, "flips": False, **manifest["network"]}
+    check_shape(path, network, {"members": int, "flips": bool}, "network")
+    if not 1 <= network["members"] <= MAX_MEMBERS:
+        raise BundleError(
+            f"{path}: network.members is {network['members']}; expected 1 to {MAX_MEMBERS}"
+        )
     check_shape(path, network.get("stage2", network), _NETWORK, "network.stage2")
     check_shape(path, manifest["data"].get("initial", []), [_INITIAL], "data.initial")
     for name, entry in manifest["files"].items():

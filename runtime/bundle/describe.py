@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foveate.runtime.bundle.bundle import Bundle, check_bundle, parity_rows
+from foveate.runtime.bundle.bundle import Bundle, check_bundle, ensemble_of, parity_rows
 from foveate.runtime.bundle.containers import PackedFile
 from foveate.runtime.bundle.signing import SHOWN
 
@@ -21,7 +21,7 @@ def bundle_facts(bundle: Bundle) -> dict[str, str]:
         if spec.pad_multiple
         else f"{spec.stage1.height}x{spec.stage1.width}, the whole image",
         "stage 2": _stage2(bundle),
-        "networks": _networks(bundle.manifest["network"]),
+        "networks": _networks(bundle.manifest["network"]) + _averaged(bundle),
         "precisions": ", ".join(bundle.precisions),
         "files": ", ".join(f"{name} {_size(size)}" for name, size in sizes.items()),
         "data": _data(bundle.manifest["data"]),
@@ -77,6 +77,14 @@ def _networks(network: Mapping[str, Any]) -> str:
         if one
     ]
     return "; stage 2: ".join(named)
+
+
+def _averaged(bundle: Bundle) -> str:
+    """Return what each stage averages, and its cost; "" where it is one network."""
+    members, flips = ensemble_of(bundle.manifest)
+    over = [f"{members} runs"] * (members > 1) + ["mirrored images"] * flips
+    cost = f"{members * (1 + flips)} times the multiply-adds of one"
+    return f"; averaged over {' and '.join(over)}: {cost}" if over else ""
 
 
 def _data(data: Mapping[str, Any]) -> str:

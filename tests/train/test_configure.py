@@ -16,8 +16,8 @@ from foveate.train.runs.run import read_run
 from tests.conftest import run
 
 SMALL_TARGETS = Survey(
-    images=200, empty=20, height=1000, width=2000, box_share=0.02, box=(120, 300), side=25.0,
-    objects=2.0, is_upright=False,
+    images=200, height=1000, width=2000, box_share=0.02, box=(120, 300), side=25.0,
+    is_upright=False,
 )  # fmt: skip
 
 
@@ -41,9 +41,9 @@ def write(root: Path, count: int, upright: bool) -> None:
 def test_sizes_targets_and_orientation_are_measured(tmp_path: Path, upright: bool) -> None:
     write(tmp_path, 20, upright)
     found = survey(load_dataset(tmp_path))
-    assert (found.images, found.empty, found.height, found.width) == (20, 4, 200, 300)
+    assert (found.images, found.height, found.width) == (20, 200, 300)
     assert found.box == (40, 60) and found.box_share == pytest.approx(40 * 60 / 60_000)
-    assert found.objects == 2 and found.side == pytest.approx(10)
+    assert found.side == pytest.approx(10)
     assert found.is_upright == upright
 
 

@@ -49,6 +49,10 @@ class DataSet:
         values = read_mask(self.masks[stem])
         return values if self.encoding == "index" else np.minimum(values, np.uint8(1))
 
+    def shares(self, label: int) -> list[float]:
+        """Return the share that a class has of each image that holds it."""
+        return [item.share(label) for item in self.contents.values() if label in item.areas]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -122,30 +126,38 @@ def split_validation(
     """Return (training, validation) stems; a group is never on both sides.
 
     Whole groups go to validation, in the order of a seeded shuffle, until ``fraction`` of the
-    images is there; or the stems ``chosen`` do. Both sides have some foreground; DataError where
-    fewer than two groups have any.
+    images is there; or the stems ``chosen`` do. Both sides have some foreground, and some of every
+    class where its groups allow it; DataError where fewer than two groups have any foreground.
     """
     validation = set(chosen or ())
     if chosen is None:
         members, names = _shuffled_groups(
             dataset, seed, 2, "two groups, one to train on and one to validate on"
         )
-        filled = [
-            name
+        present = {
+            name: {label for stem in members[name] for label in dataset.contents[stem].areas}
             for name in names
-            if any(not dataset.contents[stem].empty for stem in members[name])
+        }
+        holders = [
+            [name for name in names if label in present[name]]
+            for label in range(1, dataset.classes + 1)
         ]
+        filled = [name for name in names if any(name in groups for groups in holders)]
         if len(filled) < 2:
             raise DataError(
                 f"{dataset.root}: {len(filled)} group(s) with any foreground; expected at least "
                 "two, one to train on and one to validate on"
             )
+        holders = [groups for groups in [filled, *holders] if len(groups) > 1]
+        kept = {groups[-1] for groups in holders}
         expected = max(1, round(fraction * len(dataset.stems)))
         for name in names:
-            if len(validation) < expected and name != filled[-1]:
+            if name not in kept and len(validation) < expected:
                 validation.update(members[name])
-        if not any(validation.issuperset(members[name]) for name in filled):
-            validation.update(members[filled[0]])
+        for groups in holders:
+            if not any(validation.issuperset(members[name]) for name in groups):
+                free = [name for name in groups if name not in kept]
+                validation.update(*(members[name] for name in free[:1]))
     return (
         tuple(stem for stem in dataset.stems if stem not in validation),
         tuple(stem for stem in dataset.stems if stem in validation),

@@ -27,18 +27,16 @@ class Survey:
 
     ``height`` and ``width`` are medians. ``box_share`` is the median share of an image that the
     box around all its targets has, ``box`` a large one's height and width, ``side`` the square
-    root of a small target's area, ``objects`` the median number of targets an image; all over
-    images with a target. ``is_upright`` says whether images differ from their upside-down selves.
+    root of a small target's area; all over images with a target. ``is_upright`` says whether images
+    differ from their upside-down selves.
     """
 
     images: int
-    empty: int
     height: int
     width: int
     box_share: float
     box: tuple[int, int]
     side: float
-    objects: float
     is_upright: bool
 
 
@@ -47,30 +45,26 @@ def survey(dataset: DataSet, progress: Callable[[int, int], None] = lambda a, b:
     stems = dataset.stems[:: max(1, len(dataset.stems) // MOST)]
     targets: list[tuple[float, int, int]] = []
     sides: list[float] = []
-    counts: list[int] = []
     thumbnails: list[npt.NDArray[np.float32]] = []
     for number, stem in enumerate(stems, 1):
         thumbnails.append(_thumbnail(dataset.image(stem)))
         mask = (dataset.mask(stem) > 0).astype(np.uint8)
         if mask.any():
-            count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
+            _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
             left, top, right, bottom = _extent(stats[1:])
             targets.append(
                 ((right - left) * (bottom - top) / mask.size, bottom - top, right - left)
             )
             sides += np.sqrt(stats[1:, cv2.CC_STAT_AREA]).tolist()
-            counts.append(count - 1)
         progress(number, len(stems))
     shares, heights, widths = np.array(targets).T
     return Survey(
         images=len(dataset.stems),
-        empty=sum(item.empty for item in dataset.contents.values()),
         height=_median([item.height for item in dataset.contents.values()]),
         width=_median([item.width for item in dataset.contents.values()]),
         box_share=float(np.median(shares)),
         box=(int(np.percentile(heights, LARGE)), int(np.percentile(widths, LARGE))),
         side=float(np.percentile(sides, SMALL)),
-        objects=float(np.median(counts)),
         is_upright=_is_upright(thumbnails),
     )
 

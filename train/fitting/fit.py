@@ -15,6 +15,7 @@ from foveate.runtime.errors import FoveateError
 from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.calibration.decision import choose_threshold
 from foveate.train.data.augment import augmentation
+from foveate.train.data.doubts import doubts
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.full_views import FullCrops, WholeAtOwnSize
 from foveate.train.data.views import ViewSource, WholeImages, WholeView, whole_item, whole_views
@@ -51,14 +52,17 @@ def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:
     record = processes.from_first(start_record(job) if processes.first else {})
     job.log(full.plan.words)
     spec = CascadeSpec.from_dict(record["spec"])
+    training, validation = record["data"]["training"], record["data"]["validation"]
+    for line in doubts(job.dataset, training, validation, spec):
+        job.log(line)
     views = whole_views(
         full,
-        [*record["data"]["training"], *record["data"]["validation"]],
+        [*training, *validation],
         spec.stage1,
         partial(job.progress, "preparing views"),
     )
     if spec.normalisation.mode == "constants":
-        constants = _constants([views[stem] for stem in record["data"]["training"]])
+        constants = _constants([views[stem] for stem in training])
         record["spec"] = replace(spec, normalisation=constants).as_dict()
     stage1, stage2 = networks(spec, job.settings.networks)
     if job.stages == "2" and not record["stages"].get("stage1", {}).get("done"):

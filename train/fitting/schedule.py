@@ -45,11 +45,15 @@ def rate_factor(progress: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along))
 
 
-def share_of_seconds(settings: Settings, stages: str, share: float) -> float:
-    """Return a network's part of ``max_minutes``, by its share of the epochs; 0 without a limit.
+def share_of_seconds(settings: Settings, stages: str, stage: str, share: float) -> float:
+    """Return a network's part of ``max_minutes``, so that all stages get about as many epochs.
 
-    ``stages`` is what the command trains: both, 1, 2 or single.
+    An epoch's time goes by the pixels of its views. ``stages`` is what the command trains: both, 1,
+    2 or single; ``share`` is the network's part of its stage's epochs. 0 without a limit.
     """
-    folds = settings.hint_folds * FOLD_SHARE
-    whole = {"both": 2 + folds, "2": 1 + folds}.get(stages, 1.0)
-    return settings.max_minutes * 60 * share / whole
+    stage1 = settings.image_height * settings.image_width
+    stage2 = settings.crop_size[0] * settings.crop_size[1]
+    folds = settings.hint_folds * FOLD_SHARE * stage1
+    whole = {"both": stage1 + folds + stage2, "2": folds + stage2}.get(stages, stage1)
+    own = stage2 if stage == "stage2" else stage1
+    return settings.max_minutes * 60 * share * own / whole

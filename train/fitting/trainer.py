@@ -49,7 +49,7 @@ class Trainer:
             running.checkpoint.load(self._state_path(len(curve)))
             self._keep_best(task.name, running.checkpoint)
             started -= curve[-1]["seconds"]
-        seconds = share_of_seconds(self.settings, self.job.stages, task.share)
+        seconds = share_of_seconds(self.settings, self.job.stages, task.name, task.share)
         clock = Clock(started, seconds, epochs, running.batches)
         batches = running.stream(len(curve))
         for epoch in itertools.count(len(curve)):

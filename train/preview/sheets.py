@@ -16,6 +16,7 @@ from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
 from foveate.train.calibration.boxes import box_of
 from foveate.train.data.augment import augmentation
 from foveate.train.data.dataset import DataSet
+from foveate.train.data.doubts import doubts
 from foveate.train.data.full_images import FullImages, plan_cache
 from foveate.train.data.full_views import FullCrops
 from foveate.train.data.tile_views import TileCrops
@@ -31,7 +32,7 @@ from foveate.train.data.views import (
     whole_views,
 )
 from foveate.train.preview.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
-from foveate.train.preview.summary import percent, small_targets, summary
+from foveate.train.preview.summary import percent, summary
 from foveate.train.reference.tiles import tile_boxes
 from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.record import new_record
@@ -93,9 +94,8 @@ def write_preview(job: TrainingJob) -> list[Path]:
     names = spec.classes[1:]
     for line in summary(job.dataset, training, validation, names):
         job.log(line)
-    if not spec.pad_multiple:
-        for line in small_targets(job.dataset, spec.stage1.height, spec.stage1.width, names):
-            job.log(line)
+    for line in doubts(job.dataset, training, validation, spec):
+        job.log(line)
     job.log(plan_cache(job.dataset.contents, job.settings.cache_gb).words)
     picks = choose(job.dataset, training, names)
     sheets = _Sheets(job, spec, picks)

@@ -8,9 +8,6 @@ import numpy as np
 
 from foveate.train.data.dataset import DataSet
 
-SMALL_CELLS = 9.0
-"""Targets of fewer cells of stage 1's view than this are hard for it to find."""
-
 
 def summary(
     dataset: DataSet, training: Sequence[str], validation: Sequence[str], names: Sequence[str]
@@ -22,21 +19,6 @@ def summary(
         *(_class(dataset, label, name) for label, name in enumerate(names, 1)),
         _empty(dataset),
     ]
-
-
-def small_targets(dataset: DataSet, height: int, width: int, names: Sequence[str]) -> list[str]:
-    """Return a warning for every class that is mostly too small for a view of this size."""
-    lines = []
-    for label, name in enumerate(names, 1):
-        shares = _shares(dataset, label)
-        cells = float(np.median(shares)) * height * width if shares else SMALL_CELLS
-        if cells < SMALL_CELLS:
-            lines.append(
-                f'Note: in half of its images "{name}" covers less than {cells:.1f} pixels of the '
-                f"{width} x {height} view that stage 1 sees. A larger image_height and "
-                "image_width, or region_mode=tiles, may find more of it."
-            )
-    return lines
 
 
 def percent(share: float) -> str:
@@ -66,7 +48,7 @@ def _sizes(dataset: DataSet) -> str:
 
 
 def _class(dataset: DataSet, label: int, name: str) -> str:
-    shares = _shares(dataset, label)
+    shares = dataset.shares(label)
     pixels = sum(item.height * item.width for item in dataset.contents.values())
     area = sum(item.areas.get(label, 0) for item in dataset.contents.values())
     if not shares:
@@ -83,8 +65,3 @@ def _empty(dataset: DataSet) -> str:
     return f"Empty masks: {len(empty)}" + (
         f" ({', '.join(empty[:3])}{' ...' * (len(empty) > 3)})." if empty else "."
     )
-
-
-def _shares(dataset: DataSet, label: int) -> list[float]:
-    """Return the share that a class has of each image that holds it."""
-    return [item.share(label) for item in dataset.contents.values() if label in item.areas]

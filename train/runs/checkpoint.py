@@ -23,11 +23,14 @@ def moving_average(network: nn.Module) -> AveragedModel:
     It forgets faster while it is young, so that a short training is not held at its beginning.
     """
 
-    def average(kept: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    def average(kept: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
         share = min(AVERAGE, (1 + int(count)) / (10 + int(count)))
-        return current + (kept - current) * share
+        if kept[0].is_floating_point():
+            torch._foreach_lerp_(kept, current, 1 - share)
+        else:  # counts of batches
+            torch._foreach_copy_(kept, current)
 
-    return AveragedModel(network, avg_fn=average, use_buffers=True)
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)  # type: ignore[arg-type]
 
 
 class Checkpoint:
@@ -64,11 +67,13 @@ class Checkpoint:
         load_weights(self.network, _part(tensors, "network"), path)
         load_weights(self.average.module, _part(tensors, "average"), path)
         self.average.n_averaged.copy_(tensors["steps"][0])
-        moments = _part(tensors, "optimizer")
-        check_tensors(_moments(self.optimizer), moments, path)
+        moments, expected = _part(tensors, "optimizer"), _moments(self.optimizer)
+        check_tensors(expected, moments, path)
         state: dict[int, Weights] = {}
         for name, value in moments.items():
             index, key = name.split(".")
+            # the fused AdamW reads weights and moments as they lie in memory
+            value = torch.empty_like(expected[name]).copy_(value)
             state.setdefault(int(index), {})[key] = value
         whole = copy.deepcopy(self.optimizer.state_dict())
         whole["state"] = state

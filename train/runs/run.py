@@ -25,6 +25,7 @@ from foveate.train.reference.cascade import TorchCascade
 from foveate.train.settings.network_choice import Networks
 
 SCHEMA = 1
+FOLDS_FILE = "folds.json"
 _SHAPE = {
     "kind": str,
     "created": str,
@@ -163,6 +164,16 @@ def load_run(folder: Path) -> tuple[TorchCascade, dict[str, Any]]:
     if stage2 is not None:
         load_stage(folder, record, "stage2", stage2)
     return TorchCascade(spec, stage1, stage2).eval(), record
+
+
+def fold_runs(folder: Path) -> list[Path]:
+    """Return the runs of a folder of ``foveate train --folds``; none where it is another folder."""
+    path = folder / FOLDS_FILE
+    if not path.exists():
+        return []
+    content = read_json(path, "the folds of a training")
+    check_shape(path, content, {"folds": [{"run": str}]})
+    return [folder / row["run"] for row in content["folds"]]
 
 
 def validation_dice(folder: Path, dataset: DataSet) -> list[list[float]]:

@@ -41,9 +41,9 @@ LIMITS = {
     "max_minutes": (0, 10**6), "num_workers": (0, 64), "val_fraction": (0.01, 0.9),
     "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
     "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
-    "weight_decay": (0, 1), "seed": (0, 2**32 - 1), "cache_gb": (0, 10**6),
-    "hint_folds": (0, 20), "focal_gamma": (0, 10), "tversky_alpha": (0.01, 10),
-    "tversky_beta": (0.01, 10), "tversky_gamma": (1, 10),
+    "encoder_learning_rate": (0, 1), "weight_decay": (0, 1), "seed": (0, 2**32 - 1),
+    "cache_gb": (0, 10**6), "hint_folds": (0, 20), "focal_gamma": (0, 10),
+    "tversky_alpha": (0.01, 10), "tversky_beta": (0.01, 10), "tversky_gamma": (1, 10),
 }  # fmt: skip
 PRESET = math.nan
 """A setting that is not set: the augmentation preset has its value."""
@@ -81,6 +81,7 @@ class Settings:
     tversky_gamma: float = 4 / 3  # over 1: overlaps that are poor count more; Abraham's value
     batch_size: int = 8
     learning_rate: float = 2e-3  # AdamW peak, after a short warm-up, before the cosine
+    encoder_learning_rate: float = 0.0  # of the encoder, where there is one; 0: learning_rate
     weight_decay: float = 1e-2
     num_epochs: int = 40
     max_minutes: float = 0.0  # when not 0, the schedule runs over this time, both stages together
@@ -134,6 +135,13 @@ class Settings:
         for name, (low, high) in LIMITS.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
+        sizes = (self.image_height, self.image_width), self.crop_size
+        for size, choice in zip(sizes, (self.networks.stage1, self.networks.stage2), strict=True):
+            if self.batch_size == 1 and size == (choice.multiple, choice.multiple):
+                raise SettingsError(
+                    f"batch_size is 1 and an input is {size[0]}x{size[1]}: BatchNorm would see one "
+                    "value. Expected a batch_size of 2 or more, or a larger input"
+                )
         if problem := self.networks.problem():
             raise SettingsError(problem)
         self._check_encoder_weights()

@@ -118,7 +118,7 @@ def step_of(settings: Settings, stage: str, row: Mapping[str, Any]) -> int:
     """Return how far a training is, for comparison: stage 2 begins where stage 1 ends."""
     each = _steps(settings)
     if settings.max_minutes:
-        share = row["seconds"] / share_of_seconds(settings, "both", 1.0)
+        share = row["seconds"] / share_of_seconds(settings, "both", stage, 1.0)
         along = min(int(share * each), each - 1)
     else:
         along = row["epoch"] - 1

@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from onnx import TensorProto, numpy_helper
 
-from foveate.export.folding import folded
+from foveate.export.folding import fold_cascade, folded
 from foveate.export.image_sets import image_sets
 from foveate.export.int8.mixed_precision import BlockSearch
 from foveate.export.int8.quantise import block_names, quantise, value_ranges
@@ -28,6 +28,7 @@ from foveate.runtime.errors import EngineError
 from foveate.train.data.dataset import Case
 from tests.conftest import run
 from tests.drawing import random_network, small_spec
+from tests.networks import random_ensemble
 
 NO_BOUNDS = (2.0, 2.0)
 """A network of three short epochs changes its masks for little."""
@@ -187,6 +188,18 @@ def test_a_block_in_float32_keeps_its_weights(
         if item.name.removesuffix(".weight") in plain:
             values = numpy_helper.to_array(item)
             assert_array_equal(values, numpy_helper.to_array(stored[item.name]))
+
+
+def test_the_members_of_an_average_are_quantised_alike(
+    random_model: onnx.ModelProto, images: list[Array]
+) -> None:
+    cascade = fold_cascade(random_ensemble(small_spec(), 2, flips=True))
+    model = cascade_model(cascade.spec, cascade.stage1, cascade.stage2, "int8")
+    assert block_names(model) == block_names(random_model)
+    graph = quantise(model, value_ranges(model, images), ("stage2.up.0",))
+    plain = {name for name, kind in weight_types(graph).items() if kind == TensorProto.FLOAT}
+    assert plain == {f"stage2.members.{number}.up.0" for number in range(2)}
+    assert lint(graph) == []
 
 
 def test_one_block_alone_leaves_everything_else_in_float32(

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import Result
 
-from foveate.export.folding import folded
+from foveate.export.folding import fold_cascade, folded
 from foveate.export.onnx_graph.cascade import cascade_model
 from foveate.export.tensorrt.build import _config, build_plan, check_options
 from foveate.runtime.bundle.bundle import open_bundle
@@ -28,7 +28,7 @@ from foveate.runtime.engines.tensorrt.toolkit import Toolkit, toolkit
 from foveate.runtime.errors import EngineError, GraphError, SettingsError
 from tests.conftest import run
 from tests.drawing import random_network, small_spec, tiled
-from tests.networks import exported, trained_cascade
+from tests.networks import exported, random_ensemble, trained_cascade
 
 ROOT = Path(__file__).parents[3]
 SMALL = ("--batch", "1,2,4", "--size", "160x160,64x200")
@@ -88,6 +88,14 @@ def test_every_kind_of_cascade_becomes_a_plan(rtx: Toolkit, tmp_path: Path, kind
     plan = build_plan(rtx, graph, OPTIONS, log, lambda phase, done, total: phases.append(phase))
     assert len(plan) > 100_000 and phases
     assert "ERROR" not in log.read_text().replace("INTERNAL_ERROR: Thread context", "")
+
+
+def test_an_average_of_mirrored_images_of_any_size_becomes_a_plan(
+    rtx: Toolkit, tmp_path: Path
+) -> None:
+    cascade = fold_cascade(random_ensemble(KINDS["own size, fp16"][0], 2, flips=True))
+    graph = cascade_model(cascade.spec, cascade.stage1, None, "fp16").SerializeToString()
+    assert len(build_plan(rtx, graph, OPTIONS, tmp_path / "log", lambda *step: None)) > 100_000
 
 
 def test_a_miss_builds_a_hit_does_not_and_a_changed_graph_misses(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,9 @@ import pytest
 from PIL import Image
 
 from foveate.runtime.errors import DataError
+from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.data.dataset import load_dataset, split_validation
+from foveate.train.data.doubts import doubts
 
 
 def make(root: Path, values: Sequence[int], count: int = 4, size: int = 16) -> Path:
@@ -73,6 +76,27 @@ def test_both_sides_of_the_split_have_foreground(tmp_path: Path, seed: int) -> N
     dataset = load_dataset(root)
     for side in split_validation(dataset, 0.1, seed):
         assert len({"i2", "i9"} & set(side)) == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_rare_class_is_on_both_sides_and_what_is_missing_is_said(
+    tmp_path: Path, seed: int
+) -> None:
+    root = make(tmp_path / "d", (0, 1), count=12, size=32)
+    for stem, label in (("i2", 2), ("i9", 2), ("i5", 3)):
+        mask = np.zeros((32, 32), np.uint8)
+        mask[:8, :8] = label
+        cv2.imwrite(str(root / "masks" / f"{stem}.png"), mask)
+    dataset = load_dataset(root)
+    training, validation = split_validation(dataset, 0.1, seed)
+    assert len({"i2", "i9"} & set(training)) == 1
+    spec = CascadeSpec("uint8", Size(32, 32), Size(32, 32), ("background", "row", "two", "once"))
+    notes = doubts(dataset, training, validation, spec)
+    assert (
+        len(notes) == 1 and f"no {'training' if 'i5' in validation else 'validation'}" in notes[0]
+    )
+    small = doubts(dataset, training, validation, replace(spec, stage1=Size(8, 8)))
+    assert sum("region_mode=tiles" in note for note in small) == 3
 
 
 def test_an_image_on_its_side_goes_with_an_upright_mask(tmp_path: Path) -> None:

@@ -34,9 +34,7 @@ from tests.drawing import small_spec
 from tests.networks import folded_pair, trained_cascade
 
 KINDS = (*UNETS, "resnet18")
-MIXED = (
-    "residual_attention", pytest.param("mobilenet_v2", marks=pytest.mark.slow), "efficientnet-b0",
-)  # fmt: skip
+MIXED = ("residual_attention", "efficientnet_lite0", "efficientnet-b0")
 """Between them they have every operator that a network may have."""
 SEEN = ("mask", "coarse", "refined")
 ROUNDING = 2e-4

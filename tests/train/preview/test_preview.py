@@ -14,7 +14,7 @@ from foveate.train.data.dataset import load_dataset
 from foveate.train.data.phantom import PhantomSettings, write_phantoms
 from foveate.train.preview.sheet import EDGE, GAP, SIDE
 from foveate.train.preview.sheets import SHOWN, choose
-from foveate.train.preview.summary import percent, small_targets, summary
+from foveate.train.preview.summary import percent, summary
 from tests.conftest import TINY, run
 
 TITLE_HEIGHT = 150
@@ -101,8 +101,6 @@ def test_the_summary_counts(few_bits: Path) -> None:
     assert f"{percent(float((masks == 2).mean()))} of all pixels" in lines[3]
     empty = sum(not mask.any() for mask in masks)
     assert lines[4].startswith(f"Empty masks: {empty} (")
-    assert small_targets(dataset, 160, 160, ["one", "two"]) == []
-    assert "region_mode=tiles" in small_targets(dataset, 8, 8, ["one", "two"])[0]
 
 
 @pytest.mark.parametrize(
