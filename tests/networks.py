@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,9 @@ from foveate.train.settings.settings import Settings
 from tests.drawing import ellipse, random_network
 
 
-def choices(name: str) -> Networks:
-    """Return networks of both stages as small as those of their kind can be."""
-    choice = NetworkChoice(name, 4, 3 if name in ENCODERS else 2)
-    return Networks(choice, choice)
+def choice(name: str) -> NetworkChoice:
+    """Return a network as small as one of its kind can be."""
+    return NetworkChoice(name, 4, 3 if name in ENCODERS else 2)
 
 
 def trained_cascade(spec: CascadeSpec, name: str) -> TorchCascade:
@@ -36,7 +36,7 @@ def trained_cascade(spec: CascadeSpec, name: str) -> TorchCascade:
     Stage 2 begins with stage 1's weights, as in a training.
     """
     torch.manual_seed(3)
-    stage1, stage2 = networks(spec, choices(name))
+    stage1, stage2 = networks(spec, Networks(choice(name), choice(name)))
     fit(stage1, len(spec.classes) - 1)
     if stage2 is not None:
         stage2.start_from(stage1)
@@ -84,7 +84,7 @@ def folded_pair(cascade: TorchCascade) -> tuple[nn.Module, nn.Module | None]:
 def exported(name: str, cascade: TorchCascade, out: Path, *precisions: str) -> Path:
     """Write a bundle of a cascade whose network has a name; its parity is measured on a drawing."""
     data = {"name": "drawn", "licence": "CC0"}
-    facts = {"kind": "cascade", "network": choices(name).as_dict(), "data": data}
+    facts = {"kind": "cascade", "network": asdict(choice(name)), "data": data}
     images = Images([Case("ellipse", ellipse(100, 140) * np.uint8(200), None)], "a drawing")
     source, sets = Source(cascade, facts, {}), ImageSets(images, None)
     export(ExportJob(source, out, precisions or ("fp32",), sets, False, lambda *step: None))
