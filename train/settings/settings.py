@@ -41,7 +41,7 @@ LIMITS = {
     "max_minutes": (0, 10**6), "num_workers": (0, 64), "val_fraction": (0.01, 0.9),
     "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
     "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
-    "encoder_learning_rate": (0, 1), "weight_decay": (0, 1), "seed": (0, 2**32 - 1),
+    "weight_decay": (0, 1), "seed": (0, 2**32 - 1),
     "cache_gb": (0, 10**6), "hint_folds": (0, 20), "focal_gamma": (0, 10),
     "tversky_alpha": (0.01, 10), "tversky_beta": (0.01, 10), "tversky_gamma": (1, 10),
 }  # fmt: skip
@@ -81,7 +81,6 @@ class Settings:
     tversky_gamma: float = 4 / 3  # over 1: overlaps that are poor count more; Abraham's value
     batch_size: int = 8
     learning_rate: float = 2e-3  # AdamW peak, after a short warm-up, before the cosine
-    encoder_learning_rate: float = 0.0  # of the encoder, where there is one; 0: learning_rate
     weight_decay: float = 1e-2
     num_epochs: int = 40
     max_minutes: float = 0.0  # when not 0, the schedule runs over this time, both stages together
