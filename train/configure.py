@@ -48,7 +48,7 @@ AUGMENTATION = (
 )  # fmt: skip
 
 
-GROUPS = (NETWORK, GEOMETRY, AUGMENTATION, ("val_fraction",))
+GROUPS = (NETWORK, GEOMETRY, AUGMENTATION, ("val_fraction",), ("hint_folds",))
 """A given setting takes its whole group out of the choice."""
 
 
@@ -102,6 +102,10 @@ def configure(
         choices.append(_augmentation(data))
     if "val_fraction" not in given and data.images < FEW:
         choices.append(Choice({"val_fraction": 0.25}, f"{data.images} images are few"))
+    folds = data.groups - 1  # of the groups, one validates
+    if "hint_folds" not in given and folds < Settings.hint_folds:
+        few = Choice({"hint_folds": folds if folds > 1 else 0}, f"{data.groups} groups are few")
+        choices.append(few)
     values = {name: value for choice in choices for name, value in choice.values.items()}
     return Configuration(Settings(**{**values, **given}), chosen_stages, tuple(choices))
 

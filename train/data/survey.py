@@ -25,13 +25,14 @@ SMALL, LARGE = 25, 90
 class Survey:
     """What a data set is like; lengths are in pixels of the images.
 
-    ``height`` and ``width`` are medians. ``box_share`` is the median share of an image that the
-    box around all its targets has, ``box`` a large one's height and width, ``side`` the square
-    root of a small target's area; all over images with a target. ``is_upright`` says whether images
-    differ from their upside-down selves.
+    An image without a group is a group of its own. ``height`` and ``width`` are medians.
+    ``box_share`` is the median share of an image that the box around all its targets has, ``box`` a
+    large one's height and width, ``side`` the square root of a small target's area; all over images
+    with a target. ``is_upright`` says whether images differ from their upside-down selves.
     """
 
     images: int
+    groups: int
     height: int
     width: int
     box_share: float
@@ -60,6 +61,7 @@ def survey(dataset: DataSet, progress: Callable[[int, int], None] = lambda a, b:
     shares, heights, widths = np.array(targets).T
     return Survey(
         images=len(dataset.stems),
+        groups=len({dataset.groups.get(stem, stem) for stem in dataset.stems}),
         height=_median([item.height for item in dataset.contents.values()]),
         width=_median([item.width for item in dataset.contents.values()]),
         box_share=float(np.median(shares)),
