@@ -18,6 +18,7 @@ from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE, is_bundle
 from foveate.runtime.errors import BundleError, DataError, EngineError, SettingsError
 from foveate.train.data.dataset import load_dataset, read_stems
+from foveate.train.settings.mask_rules import MaskRules
 
 Progress = Callable[[str, int, int], None]
 
@@ -35,6 +36,11 @@ class Request:
     tolerance: float = 2.0
     image_dir_name: str = "images"
     mask_dir_name: str = "masks"
+    mask_threshold: int = 0
+    mask_values: str = ""
+    mask_colours: str = ""
+    mask_instances: bool = False
+    ignore_value: int = -1
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,15 @@ def _job(request: Request) -> EvaluationJob:
     model = open_model(request.model)
     single = open_model(request.single) if request.single else None
     listed = read_stems(request.stem_list) if request.stem_list else list(model.validation)
+    rules = MaskRules.of_settings(vars(request))
+    rules = (rules if rules.words else model.masks).for_classes(model.spec.classes[1:])
     try:
         dataset = load_dataset(
-            request.data, request.image_dir_name, request.mask_dir_name, listed or None
+            request.data,
+            request.image_dir_name,
+            request.mask_dir_name,
+            listed or None,
+            rules=rules,
         )
     except DataError as error:
         if request.stem_list or not listed:

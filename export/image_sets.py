@@ -98,7 +98,7 @@ def _of_data(source: Source, root: Path, int8: bool) -> ImageSets:
 
 
 def _load(source: Source, root: Path, stems: Sequence[str] | None) -> DataSet:
-    dataset = load_dataset(root, source.image_dir, source.mask_dir, stems)
+    dataset = load_dataset(root, source.image_dir, source.mask_dir, stems, rules=source.masks)
     if dataset.classes > len(source.cascade.spec.classes) - 1:
         raise DataError(f"{root} has masks of more classes than the cascade was trained on")
     return dataset

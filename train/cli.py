@@ -113,6 +113,7 @@ def train(
         explain_resume_on_interrupt,
         open_data,
         preview_of,
+        run_continued,
         train_on,
     )
 
@@ -120,7 +121,8 @@ def train(
     if folder is None:
         raise click.UsageError("Missing option '--out'.")
     given = given_values(data, config, assignments, options)
-    dataset = open_data(Settings(**given), stem_list)
+    before = run_continued(folder, stages, resume).get("settings", {})
+    dataset = open_data(Settings(**{**before, **given}), stem_list)
     job = configured(dataset, given, folder, stages, budget, resume)
     if preview is not None:
         for path in preview_of(job):

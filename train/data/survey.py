@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveate.train.data.dataset import DataSet
+from foveate.train.data.masks import foreground
 
 MOST = 200
 """Images that are measured, evenly spread over the data set."""
@@ -49,7 +50,7 @@ def survey(dataset: DataSet, progress: Callable[[int, int], None] = lambda a, b:
     thumbnails: list[npt.NDArray[np.float32]] = []
     for number, stem in enumerate(stems, 1):
         thumbnails.append(_thumbnail(dataset.image(stem)))
-        mask = (dataset.mask(stem) > 0).astype(np.uint8)
+        mask = foreground(dataset.mask(stem)).astype(np.uint8)
         if mask.any():
             _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
             left, top, right, bottom = _extent(stats[1:])

@@ -132,8 +132,9 @@ class Stage2:
         """Return the mean Dice of any foreground at stage 1's resolution."""
         scores = []
         for stem in stems:
-            truth = torch.from_numpy(self.views[stem].target().sum(axis=0))
-            scores.append(view_dice(found[stem][0].logit(eps=1e-6)[None, None], truth[None, None]))
+            view, logits = self.views[stem], found[stem][0].logit(eps=1e-6)
+            truth = torch.from_numpy(view.with_ignored(view.target().sum(axis=0, keepdims=True)))
+            scores.append(view_dice(logits[None, None], truth[None]))
         return round(mean_dice(scores), 5)
 
     def _in_tiles(self, found: Answers) -> Task:

@@ -93,6 +93,7 @@ def new_record(job: TrainingJob) -> dict[str, Any]:
         raise SettingsError(
             f"class_names has {len(names)} names; the masks have {dataset.classes} classes"
         )
+    names = names or list(dataset.rules.names)
     names = names or [f"class {label}" for label in range(1, dataset.classes + 1)]
     classes = ("background", *names)
     if problem := names_problem(classes):

@@ -38,7 +38,11 @@ _SHAPE = {
     },
     "stages": dict,
 }  # fmt: skip
-_STAGE2_SHAPE = {"stage2_network": str, "stage2_width": int, "stage2_depth": int}
+_LATER_SHAPE = {
+    "stage2_network": str, "stage2_width": int, "stage2_depth": int, "mask_threshold": int,
+    "mask_values": str, "mask_colours": str, "mask_instances": bool, "ignore_value": int,
+}  # fmt: skip
+"""Settings that runs of earlier versions lack."""
 _INIT_SHAPE = {"data": {"name": str, "licence": str, "fingerprint": str}}
 _STAGE_SHAPE = {"curve": [{"epoch": int, "loss": float, "dice": float, "seconds": float}],
                 "done": bool}  # fmt: skip
@@ -67,7 +71,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     if "init" in record:
         check_shape(path, record["init"], _INIT_SHAPE, "init")
     settings = record["settings"]
-    named = {key: kind for key, kind in _STAGE2_SHAPE.items() if key in settings}
+    named = {key: kind for key, kind in _LATER_SHAPE.items() if key in settings}
     check_shape(path, settings, named, "settings")
     problem = Networks.of_settings(settings).problem()
     if problem:

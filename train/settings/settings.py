@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.errors import SettingsError
+from foveate.train.settings.mask_rules import MaskRules
 from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NAMES, NetworkChoice, Networks
 
 if sys.version_info >= (3, 11):
@@ -44,6 +45,7 @@ LIMITS = {
     "weight_decay": (0, 1), "seed": (0, 2**32 - 1),
     "cache_gb": (0, 10**6), "hint_folds": (0, 20), "focal_gamma": (0, 10),
     "tversky_alpha": (0.01, 10), "tversky_beta": (0.01, 10), "tversky_gamma": (1, 10),
+    "mask_threshold": (0, 65535), "ignore_value": (-1, 65535),
 }  # fmt: skip
 PRESET = math.nan
 """A setting that is not set: the augmentation preset has its value."""
@@ -60,6 +62,11 @@ class Settings:
     data_dir: str = ""
     image_dir_name: str = "images"
     mask_dir_name: str = "masks"
+    mask_threshold: int = 0  # masks with soft edges: from this value on a pixel is foreground
+    mask_values: str = ""  # "lesion=1,vessel=7": names of the values that masks hold
+    mask_colours: str = ""  # "lesion=#c81e1e,vessel=#1ec81e": names of the colours of masks
+    mask_instances: bool = False  # masks number objects: every value over 0 is foreground
+    ignore_value: int = -1  # pixels that are not labelled, which count nowhere; -1: there are none
     image_height: int = 256  # stage 1 and single see the whole image at this size
     image_width: int = 256
     single_input: str = "resized"  # or full: the image's own size, trained on crops of this
@@ -144,6 +151,11 @@ class Settings:
         if problem := self.networks.problem():
             raise SettingsError(problem)
         self._check_encoder_weights()
+        if self.masks.names and self.class_names:
+            raise SettingsError(
+                f"class_names is {self.class_names}, and {self.masks.words} names the classes; "
+                "leave class_names out"
+            )
         if self.hint_folds == 1:
             raise SettingsError("hint_folds is 1; expected 0 (none) or at least 2")
         if self.region_mode == "tiles" and any(side % 4 for side in self.crop_size):
@@ -178,6 +190,11 @@ class Settings:
     def networks(self) -> Networks:
         """The networks of both stages."""
         return Networks.of_settings(vars(self))
+
+    @property
+    def masks(self) -> MaskRules:
+        """How mask files are read."""
+        return MaskRules.of_settings(vars(self))
 
     def as_dict(self) -> dict[str, Any]:
         """Return every setting, those of the augmentation preset by their values."""
@@ -242,8 +259,10 @@ def _typed(key: str, value: Any) -> Any:
     try:
         if expected is int and isinstance(value, float | bool):
             raise ValueError
+        if expected is bool:
+            return {"true": True, "false": False}[str(value).lower()]
         return expected(value)
-    except (TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise SettingsError(f"{key} is {value!r}; expected {expected.__name__}") from None
 
 
