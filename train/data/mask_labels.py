@@ -51,7 +51,7 @@ def find_labels(
     if present <= {0}:
         raise DataError(f"{folder}: every mask is empty; expected some foreground{_by(rules)}")
     if 0 not in present:
-        hint = _by(rules) or f". {_named(values, 'background')}"
+        hint = _by(rules) or f". The setting {_named(values, 'background')}"
         raise DataError(
             f"{folder}: no mask has background (0); values found: {_shown(values)}{hint}"
         )
@@ -132,8 +132,8 @@ def _advice(values: Collection[int], contents: Mapping[str, Contents], read: Rea
         return f"Here {_threshold(values)}"
     top, rest = max(values), sorted(values)[:-1]
     ignoring = f"ignore_value={top} leaves pixels of {top} out as not labelled, and "
-    words = ignoring * (len(rest) > 1 and rest == list(range(len(rest)))) + _named(values)
-    return words[0].upper() + words[1:]
+    plain = len(rest) > 1 and rest == list(range(len(rest)))
+    return f"The setting {ignoring * plain}{_named(values)}"
 
 
 def _threshold(values: Collection[int]) -> str:

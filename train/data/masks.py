@@ -118,7 +118,7 @@ def relabelled(stored: Stored, labels: Mapping[int, int]) -> Mask:
 
 def foreground(mask: Mask) -> npt.NDArray[np.bool_]:
     """Return where a mask has any class but background."""
-    return (mask > 0) & (mask != IGNORED)
+    return np.asarray((mask > 0) & (mask != IGNORED))
 
 
 @dataclass(frozen=True)
