@@ -29,7 +29,8 @@ class Trainer:
     def __init__(self, job: TrainingJob, record: dict[str, Any], processes: Processes) -> None:
         self.job, self.record, self.processes = job, record, processes
         self.settings, self.device = job.settings, processes.device
-        curves = [stage["curve"] for stage in record["stages"].values()]
+        self.parts = shares(job.settings, job.stages)
+        curves = [record["stages"].get(name, {}).get("curve") for name in self.parts]
         self.earlier = sum(curve[-1]["seconds"] for curve in curves if curve)
 
     def fit(self, task: Task, network: nn.Module) -> None:
@@ -86,7 +87,7 @@ class Trainer:
         """
         if not self.settings.max_minutes:
             return 0.0
-        parts, stages = shares(self.settings, self.job.stages), self.record["stages"]
+        parts, stages = self.parts, self.record["stages"]
         own = stages[name]["curve"]
         spent = time.monotonic() - self.job.started + self.earlier
         left: float = self.settings.max_minutes * 60 * sum(parts.values()) - spent
