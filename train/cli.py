@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def train(
         train_on,
     )
 
+    started = time.monotonic()
     folder = preview or out
     if folder is None:
         raise click.UsageError("Missing option '--out'.")
@@ -128,7 +130,7 @@ def train(
         for path in preview_of(job):
             click.echo(path)
         return
-    job = replace(job, init=init)
+    job = replace(job, init=init, started=started)
     with explain_resume_on_interrupt(folder):
         if folds is not None:
             click.echo(train_folds(job, folds))

@@ -11,7 +11,7 @@ from foveate.train.settings.network_choice import IMAGENET
 from foveate.train.settings.settings import Settings
 
 STEP = 32
-"""Sides of both stages are multiples of this: an encoder halves five times."""
+"""Sides of both stages are multiples of this, twice what the networks need."""
 CELLS = 6
 """Pixels that a small target's side has to keep at stage 1's size."""
 FILLS = 0.5
@@ -112,7 +112,7 @@ def configure(
 
 def _network(bounds: Budget) -> Choice:
     name = next(iter(IMAGENET))
-    values = {"network": name, "encoder_weights": "imagenet", "depth": 5, "width": bounds.width}
+    values = {"network": name, "encoder_weights": "imagenet", "depth": 4, "width": bounds.width}
     return Choice(values, "an encoder that has seen ImageNet needs fewer images and epochs")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -64,12 +65,13 @@ def train(
 
     Raises SettingsError, DataError, BundleError, EngineError and FoveateError.
     """
+    started = time.monotonic()
     given = values if settings is None else settings.but(**values).as_dict()
     before = run_continued(Path(out), stages, resume).get("settings", {})
     dataset = open_data(Settings(**{**before, **given}), Path(stem_list) if stem_list else None)
     job = configured(dataset, given, Path(out), stages, budget, resume)
     with explain_resume_on_interrupt(Path(out)):
-        return train_on(replace(job, init=Path(init) if init else None))
+        return train_on(replace(job, init=Path(init) if init else None, started=started))
 
 
 def run_continued(folder: Path, stages: str | None, resume: bool) -> dict[str, Any]:

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from foveate.runtime.errors import BundleError, DataError, FoveateError, SettingsError
+from foveate.train.fitting.schedule import shares
 from foveate.train.runs.run import load_run, read_run
+from foveate.train.settings.settings import Settings
 from tests.conftest import run, train
 from tests.train.data.test_dataset import make
 
@@ -149,3 +151,14 @@ def test_a_run_stopped_before_its_first_epoch_is_resumed(
     result = train(data, tmp_path / "r", "--set", "num_epochs=1", "--resume")
     assert result.exception is None, result.exception
     assert read_run(tmp_path / "r")["stages"]["stage2"]["done"]
+
+
+def test_the_time_of_each_network_goes_by_its_pixels() -> None:
+    settings = Settings(image_height=64, image_width=128, crop_height=128, crop_width=128)
+    whole = shares(settings, "both")
+    assert list(whole) == ["stage1", "fold1", "fold2", "fold3", "stage2"]
+    assert sum(whole.values()) == pytest.approx(0.95)  # the rest is for the choice of the box
+    assert whole["stage2"] == pytest.approx(2 * whole["stage1"])
+    assert whole["fold1"] == pytest.approx(whole["stage1"] / 2)
+    assert shares(settings, "single") == {"stage1": pytest.approx(0.95)}
+    assert "stage1" not in shares(settings, "2")
