@@ -97,7 +97,7 @@ def _labels_of(pixels: Colours, colours: Mapping[int, int]) -> Mask:
         others = _most(pixels[~known])
         shown = ", ".join(f"#{colour:06x} ({count} pixels)" for colour, count in others[:SHOWN])
         raise ImageError(
-            f"has {len(others)} colours that mask_colours does not name: {shown}"
+            f"has colours that mask_colours does not name: {shown}"
             f"{', ...' * (len(others) > SHOWN)}. Name them, or save masks without smoothing and "
             "lossy compression"
         )

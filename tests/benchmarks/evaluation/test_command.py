@@ -145,6 +145,7 @@ def test_masks_are_read_by_options_or_as_the_run_read_its_own(
         left = Cascade.load(bundle)(image).mask[:, :80], truth[:, :80]
         expected[path.stem] = dice(*left, 1)
         cv2.imwrite(str(path), np.where(np.arange(160) < 80, truth * 9, 7).astype(np.uint8))
+    assert np.nanmax(list(expected.values())) > 0
     options = ("--mask-values", "lesion=9", "--ignore-value", "7")
     found = figures(bundle, root, *options, "--csv", tmp_path / "dice.csv")
     for row in rows(tmp_path / "dice.csv"):

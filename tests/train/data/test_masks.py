@@ -112,7 +112,7 @@ def test_colours_that_are_not_named_are_told_with_their_count(tmp_path: Path) ->
     root = write(tmp_path, [coloured(BOTH)] * 2)
     with pytest.raises(DataError, match=r"i0\.png has colours.*\"class1=#c81e1e,class2=#1ec81e\""):
         load(root)
-    with pytest.raises(DataError, match=r"i0\.png has 1 colours .*: #1ec81e \(60 pixels\)"):
+    with pytest.raises(DataError, match=r"i0\.png has colours .*: #1ec81e \(60 pixels\)"):
         load(root, mask_colours="a=#c81e1e")
     with pytest.raises(DataError, match="mask of i0 has 60 pixels of 2, which mask_values=a=1"):
         load(write(tmp_path / "grey", [BOTH] * 2), mask_values="a=1")
