@@ -160,7 +160,7 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
         partial(bar.update, "checking the data"),
         settings.masks,
     )
-    if not dataset.rules.words:
+    if not dataset.rules.names:
         check_classes(dataset.contents, dataset.mask, root / settings.mask_dir_name)
     bar.log(
         f"{len(dataset.stems)} images, {dataset.classes} foreground class(es), masks stored as "

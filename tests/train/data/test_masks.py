@@ -185,6 +185,8 @@ def test_numbers_of_objects_are_no_classes(tmp_path: Path) -> None:
     for root in (counted, own):
         with pytest.raises(DataError, match="connected piece each.*mask_instances=true"):
             open_data(Settings(data_dir=str(root)))
+        with pytest.raises(DataError, match="mask_instances=true"):
+            open_data(Settings(data_dir=str(root), ignore_value=999))
         assert open_data(Settings(data_dir=str(root), mask_instances=True)).classes == 1
     organs = write(tmp_path / "c", [squares(13, lambda i: i + 1)] * 4)
     assert open_data(Settings(data_dir=str(organs))).classes == 13

@@ -92,6 +92,8 @@ def test_a_training_does_not_see_what_is_not_labelled(
         record = read_run(out)
         weights = {name: stage["sha256"] for name, stage in record["stages"].items()}
         found.append((weights, record["spec"], record["stages"]["stage1"]["curve"][0]["loss"]))
+    resumed = run("train", tmp_path / "d77", "--out", tmp_path / "r77", "--resume")
+    assert resumed.exception is None, resumed.exception  # masks are read by the run's settings
     assert found[0] == found[1]
     assert found[0][0].items().isdisjoint(found[2][0].items())
 
