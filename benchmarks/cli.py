@@ -78,6 +78,11 @@ def demo(out: Path, count: int, as_json: bool) -> None:
 @window_option
 @click.option("--image-dir-name", default="images", show_default=True)
 @click.option("--mask-dir-name", default="masks", show_default=True)
+@click.option("--mask-threshold", default=0, help="Mask values from this on are foreground.")
+@click.option("--mask-values", default="", metavar="NAME=VALUE,...", help="Values of the classes.")
+@click.option("--mask-colours", default="", metavar="NAME=#RRGGBB,...", help="Their colours.")
+@click.option("--mask-instances", is_flag=True, help="Mask values over 0 number objects.")
+@click.option("--ignore-value", default=-1, help="Mask value of pixels without a label.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def evaluate(model: Path, data: Path, as_json: bool, **options: Any) -> None:
     """Evaluate MODEL, a run or a bundle, on DATA: stage 1 alone next to the cascade.
@@ -85,6 +90,7 @@ def evaluate(model: Path, data: Path, as_json: bool, **options: Any) -> None:
     A run is evaluated on its validation images unless --list names others; a bundle on all of
     DATA or on --list. --single adds a run or bundle of one network, trained with --stages single,
     on the same images. --out writes index.html, images.csv, objects.csv and summary.json.
+    Masks are read as the run's were, unless options say how.
 
     \b
     Example:

@@ -19,6 +19,7 @@ from foveate.runtime.bundle.bundle import RUN_FILE, is_bundle
 from foveate.runtime.errors import BundleError, DataError, EngineError, SettingsError
 from foveate.runtime.io.window import chosen_window
 from foveate.train.data.dataset import load_dataset, read_stems
+from foveate.train.settings.mask_rules import MaskRules
 
 Progress = Callable[[str, int, int], None]
 
@@ -37,6 +38,11 @@ class Request:
     image_dir_name: str = "images"
     mask_dir_name: str = "masks"
     window: str = ""
+    mask_threshold: int = 0
+    mask_values: str = ""
+    mask_colours: str = ""
+    mask_instances: bool = False
+    ignore_value: int = -1
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,8 @@ def _job(request: Request) -> EvaluationJob:
     single = open_model(request.single) if request.single else None
     listed = read_stems(request.stem_list) if request.stem_list else list(model.validation)
     window = chosen_window(request.window, model.spec)
+    rules = MaskRules.of_settings(vars(request))
+    rules = (rules if rules.words else model.masks).for_classes(model.spec.classes[1:])
     try:
         dataset = load_dataset(
             request.data,
@@ -124,6 +132,7 @@ def _job(request: Request) -> EvaluationJob:
             request.mask_dir_name,
             listed or None,
             window=window,
+            rules=rules,
         )
     except DataError as error:
         if request.stem_list or not listed:

@@ -125,7 +125,7 @@ def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
 
     bar = Bar()
     bundle, options = open_bundle(folder), _options(given)
-    options.check(largest_channels(bundle.spec, int(bundle.manifest["network"]["width"])))
+    options.check(largest_channels(bundle.spec, bundle.width))
     kit = toolkit()
     job = PlanJob(
         bundle,

@@ -91,26 +91,33 @@ def _graphs(
     parts = cascade.spec, cascade.stage1, cascade.stage2
     names = dict.fromkeys(("fp32", *job.precisions))
     graphs = {name: cascade_model(*parts, name) for name in names}
-    calibration, search = job.images.calibration, None
+    run = {"fp32": graphs["fp32"].SerializeToString()}
+    parity = measure(job.source.cascade, run, job.images.parity.cases, job.progress)
     if "int8" in names:
-        from foveate.export.int8.mixed_precision import BlockSearch
-
-        assert calibration is not None
-        spec = cascade.spec
-        search = BlockSearch(graphs["int8"], calibration.cases, spec.input_type, job.progress)
-        int8 = search.run()
-        graphs["int8"] = int8.model
+        graphs["int8"], parity["int8"] = _int8(job, cascade, graphs["int8"])
     for name, model in graphs.items():
         findings = lint(model)
         if findings:
             raise BundleError(f"the {name} graph does not pass the lint: {'; '.join(findings)}")
-    run = {name: graphs[name].SerializeToString() for name in graphs if name != "fp16"}
-    parity = measure(job.source.cascade, run, job.images.parity.cases, job.progress)
-    if search is not None and calibration is not None:
-        parity["int8"] |= {"calibration": calibration.record(), **int8.record()}
-        if not parity["int8"]["held"]:
-            raise search.error(int8, parity["int8"])
     return graphs, parity
+
+
+def _int8(
+    job: ExportJob, cascade: TorchCascade, model: onnx.ModelProto
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Return the graph in 8 bits and its parity, with as many blocks in float32 as it takes."""
+    from foveate.export.int8.mixed_precision import SLACKS, BlockSearch
+
+    calibration = job.images.calibration
+    assert calibration is not None
+    search = BlockSearch(model, calibration.cases, cascade.spec.input_type, job.progress)
+    for slack in SLACKS:
+        found = search.run(slack)
+        run = {"int8": found.model.SerializeToString()}
+        parity = measure(job.source.cascade, run, job.images.parity.cases, job.progress)["int8"]
+        if parity["held"]:
+            return found.model, parity | {"calibration": calibration.record(), **found.record()}
+    raise search.error(found, parity)
 
 
 def _write(

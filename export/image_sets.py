@@ -100,8 +100,14 @@ def _of_data(source: Source, root: Path, int8: bool) -> ImageSets:
 
 def _load(source: Source, root: Path, stems: Sequence[str] | None) -> DataSet:
     spec = source.cascade.spec
-    window = chosen_window("", spec)
-    dataset = load_dataset(root, source.image_dir, source.mask_dir, stems, window=window)
+    dataset = load_dataset(
+        root,
+        source.image_dir,
+        source.mask_dir,
+        stems,
+        window=chosen_window("", spec),
+        rules=source.masks,
+    )
     if dataset.classes > len(spec.classes) - 1:
         raise DataError(f"{root} has masks of more classes than the cascade was trained on")
     return dataset

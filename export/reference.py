@@ -16,7 +16,7 @@ from foveate.train.networks.build import networks
 from foveate.train.networks.ensemble import averaged
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.runs.run import load_weights, parse_tensors
-from foveate.train.settings.network_choice import NetworkChoice
+from foveate.train.settings.network_choice import Networks
 
 PREFIXES = ("stage1.", "stage2.")
 """How the names of the networks' weights in a graph begin; what follows is PyTorch's name."""
@@ -27,11 +27,11 @@ def torch_cascade(bundle: Bundle) -> TorchCascade:
 
     BundleError when the weights are not those of the networks that the manifest describes.
     """
-    choice = NetworkChoice.of_manifest(bundle.manifest["network"])
-    if choice.problem():
-        raise BundleError(f"{bundle.path / MANIFEST}: {choice.problem()}")
+    choices = Networks.of_manifest(bundle.manifest["network"])
+    if choices.problem():
+        raise BundleError(f"{bundle.path / MANIFEST}: {choices.problem()}")
     members, flips = ensemble_of(bundle.manifest)
-    pairs = [networks(bundle.spec, choice) for _ in range(members)]
+    pairs = [networks(bundle.spec, choices) for _ in range(members)]
     stage1, stage2 = (averaged(stages, flips) for stages in zip(*pairs, strict=True))
     assert stage1 is not None
     cascade = fold_cascade(TorchCascade(bundle.spec, stage1, stage2))

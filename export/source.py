@@ -12,7 +12,8 @@ from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.json_files import canonical_sha256
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.runs.run import data_named, load_run
-from foveate.train.settings.network_choice import NetworkChoice
+from foveate.train.settings.mask_rules import MaskRules
+from foveate.train.settings.network_choice import Networks
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,10 @@ class Source:
     """A trained cascade in PyTorch, and what the manifest of its bundle says of where it is from.
 
     ``lists`` are the stems it was trained and validated on, by name; a bundle names none.
-    ``image_dir``, ``mask_dir`` and ``data_dir`` are those of its training. ``unfinished`` names the
-    stages whose training did not finish. ``mirrored`` says whether it was trained on images
-    mirrored horizontally, which a bundle does not tell. ``alone`` are the cascades of the runs of
-    an average (``export.ensemble``).
+    ``image_dir``, ``mask_dir``, ``masks`` and ``data_dir`` are those of its training.
+    ``unfinished`` names the stages whose training did not finish. ``mirrored`` says whether it was
+    trained on images mirrored horizontally, which a bundle does not tell. ``alone`` are the
+    cascades of the runs of an average (``export.ensemble``).
     """
 
     cascade: TorchCascade
@@ -32,6 +33,7 @@ class Source:
     data_dir: Path | None = None
     image_dir: str = "images"
     mask_dir: str = "masks"
+    masks: MaskRules = MaskRules()
     unfinished: tuple[str, ...] = ()
     mirrored: bool = False
     alone: tuple[TorchCascade, ...] = ()
@@ -76,7 +78,7 @@ def _run(folder: Path) -> Source:
     settings, data, stages = record["settings"], record["data"], record["stages"]
     facts = {
         "kind": record["kind"],
-        "network": NetworkChoice.of_settings(settings).as_dict(),
+        "network": Networks.of_settings(settings).as_dict(),
         "data": data_named(record),
         "training": {
             "created": record["created"],
@@ -93,6 +95,7 @@ def _run(folder: Path) -> Source:
         Path(settings["data_dir"]),
         settings["image_dir_name"],
         settings["mask_dir_name"],
+        MaskRules.of_settings(settings),
         tuple(name for name, stage in stages.items() if not stage["done"]),
         settings.get("horizontal_flip", 0) > 0,
     )

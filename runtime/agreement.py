@@ -19,6 +19,8 @@ BOUNDS = {
     "int8": (0.03, 0.005),
 }
 """Precision -> largest disagreement and largest change of the mean Dice."""
+IGNORED = 255
+"""Label of the pixels of a truth that are not labelled: they count in no figure."""
 MOVED = 0.5
 """A box has moved when one of its sides has, by more than this many pixels."""
 
@@ -76,11 +78,13 @@ def compare_masks(
     """
     judged: dict[str, Any] = {}
     if truth is not None:
-        present = _labels(truth)
+        labelled = truth != IGNORED
+        ours, theirs, target = mask[labelled], reference[labelled], truth[labelled]
+        present = _labels(target)
         judged = {
-            "dice": tuple(dice(mask, truth, label) for label in present),
-            "dice_reference": tuple(dice(reference, truth, label) for label in present),
-            "false_alarms": len(set(_labels(mask)) - set(present)),
+            "dice": tuple(dice(ours, target, label) for label in present),
+            "dice_reference": tuple(dice(theirs, target, label) for label in present),
+            "false_alarms": len(set(_labels(ours)) - set(present)),
         }
     return Pair(
         name=name,

@@ -21,8 +21,8 @@ LARGE = 1 << 26
 def largest_channels(spec: CascadeSpec, width: int) -> int:
     """Return the channels of the widest tensor in the graph that is as large as the image.
 
-    ``width`` is the network's. Two for the bytes of a 16-bit image. Where stage 2 sees every tile
-    of the image, what it sees is as large as the image, and larger where tiles overlap.
+    ``width`` is ``Bundle.width``. Two for the bytes of a 16-bit image. Where stage 2 sees every
+    tile of the image, what it sees is as large as the image, and larger where tiles overlap.
     """
     if spec.region.mode == "tiles" and not spec.region.tiles:
         return max(spec.channels, 2, math.ceil(2 * width / (1 - spec.region.overlap) ** 2))

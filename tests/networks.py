@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from foveate.train.networks.base import Network
 from foveate.train.networks.build import networks
 from foveate.train.networks.ensemble import averaged
 from foveate.train.reference.cascade import TorchCascade
-from foveate.train.settings.network_choice import ENCODERS, NetworkChoice
+from foveate.train.settings.network_choice import ENCODERS, NetworkChoice, Networks
 from foveate.train.settings.settings import Settings
 from tests.drawing import ellipse, random_network
 
@@ -35,7 +36,7 @@ def trained_cascade(spec: CascadeSpec, name: str) -> TorchCascade:
     Stage 2 begins with stage 1's weights, as in a training.
     """
     torch.manual_seed(3)
-    stage1, stage2 = networks(spec, choice(name))
+    stage1, stage2 = networks(spec, Networks(choice(name), choice(name)))
     fit(stage1, len(spec.classes) - 1)
     if stage2 is not None:
         stage2.start_from(stage1)
@@ -83,7 +84,7 @@ def folded_pair(cascade: TorchCascade) -> tuple[nn.Module, nn.Module | None]:
 def exported(name: str, cascade: TorchCascade, out: Path, *precisions: str) -> Path:
     """Write a bundle of a cascade whose network has a name; its parity is measured on a drawing."""
     data = {"name": "drawn", "licence": "CC0"}
-    facts = {"kind": "cascade", "network": choice(name).as_dict(), "data": data}
+    facts = {"kind": "cascade", "network": asdict(choice(name)), "data": data}
     images = Images([Case("ellipse", ellipse(100, 140) * np.uint8(200), None)], "a drawing")
     source, sets = Source(cascade, facts, {}), ImageSets(images, None)
     export(ExportJob(source, out, precisions or ("fp32",), sets, False, lambda *step: None))

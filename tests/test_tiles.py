@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -117,8 +118,14 @@ def test_run_and_bundle_are_evaluated_alike(tile_run: Path, data: Path, tmp_path
         out = tmp_path / model.name
         result = run("evaluate", model, data, "--list", listed, "--out", out)
         assert result.exception is None, result.output
-        found.append((out / "images.csv").read_text())
-    assert found[0] == found[1]
+        with (out / "images.csv").open(newline="") as file:
+            found.append(list(csv.DictReader(file)))
+    for ours, theirs in zip(*found, strict=True):
+        assert ours.keys() == theirs.keys()
+        for key, value in ours.items():
+            assert theirs[key] == value or float(theirs[key]) == pytest.approx(
+                float(value), rel=1e-3
+            )
 
 
 def test_info_and_compare_know_tiles(tile_bundle: Path, data: Path) -> None:

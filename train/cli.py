@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,20 +114,23 @@ def train(
         explain_resume_on_interrupt,
         open_data,
         preview_of,
+        run_continued,
         train_on,
     )
 
+    started = time.monotonic()
     folder = preview or out
     if folder is None:
         raise click.UsageError("Missing option '--out'.")
     given = given_values(data, config, assignments, options)
-    dataset = open_data(Settings(**given), stem_list)
+    before = run_continued(folder, stages, resume).get("settings", {})
+    dataset = open_data(Settings(**{**before, **given}), stem_list)
     job = configured(dataset, given, folder, stages, budget, resume)
     if preview is not None:
         for path in preview_of(job):
             click.echo(path)
         return
-    job = replace(job, init=init)
+    job = replace(job, init=init, started=started)
     with explain_resume_on_interrupt(folder):
         if folds is not None:
             click.echo(train_folds(job, folds))

@@ -11,7 +11,7 @@ from foveate.train.settings.network_choice import IMAGENET
 from foveate.train.settings.settings import Settings
 
 STEP = 32
-"""Sides of both stages are multiples of this: an encoder halves five times."""
+"""Sides of both stages are multiples of this, twice what the networks need."""
 CELLS = 6
 """Pixels that a small target's side has to keep at stage 1's size."""
 FILLS = 0.5
@@ -39,13 +39,16 @@ BUDGETS = {
 GEOMETRY = (
     "image_height", "image_width", "crop_height", "crop_width", "region_mode", "single_input",
 )  # fmt: skip
-NETWORK = ("network", "width", "depth", "encoder_weights")
+NETWORK = (
+    "network", "width", "depth", "stage2_network", "stage2_width", "stage2_depth",
+    "encoder_weights",
+)  # fmt: skip
 AUGMENTATION = (
     "augmentation", "horizontal_flip", "vertical_flip", "rotate_degrees", "brightness_contrast",
 )  # fmt: skip
 
 
-GROUPS = (NETWORK, GEOMETRY, AUGMENTATION, ("val_fraction",))
+GROUPS = (NETWORK, GEOMETRY, AUGMENTATION, ("val_fraction",), ("hint_folds",))
 """A given setting takes its whole group out of the choice."""
 
 
@@ -99,13 +102,17 @@ def configure(
         choices.append(_augmentation(data))
     if "val_fraction" not in given and data.images < FEW:
         choices.append(Choice({"val_fraction": 0.25}, f"{data.images} images are few"))
+    folds = data.groups - 1  # of the groups, one validates
+    if "hint_folds" not in given and folds < Settings.hint_folds:
+        few = Choice({"hint_folds": folds if folds > 1 else 0}, f"{data.groups} groups are few")
+        choices.append(few)
     values = {name: value for choice in choices for name, value in choice.values.items()}
     return Configuration(Settings(**{**values, **given}), chosen_stages, tuple(choices))
 
 
 def _network(bounds: Budget) -> Choice:
     name = next(iter(IMAGENET))
-    values = {"network": name, "encoder_weights": "imagenet", "depth": 5, "width": bounds.width}
+    values = {"network": name, "encoder_weights": "imagenet", "depth": 4, "width": bounds.width}
     return Choice(values, "an encoder that has seen ImageNet needs fewer images and epochs")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,9 @@ def train_folds(job: TrainingJob, count: int) -> str:
     for number, stems in enumerate(split_folds(job.dataset, count, job.settings.seed), 1):
         out = job.folder / f"fold-{number}"
         resume = job.resume and (out / RUN_FILE).exists()
-        run = train_on(replace(job, settings=shared, folder=out, resume=resume, validation=stems))
+        started = job.started if number == 1 else time.monotonic()
+        fold = replace(job, settings=shared, folder=out, resume=resume, started=started)
+        run = train_on(replace(fold, validation=stems))
         names = [*run.record["spec"]["classes"][1:], "mean"]
         rows.append((out.name, *_judge(job, run.folder)))
     columns = [column[~np.isnan(column)] for column in np.array([row[2] for row in rows]).T]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from foveate.runtime.errors import DataError, EngineError
 from foveate.runtime.io.window import Window
 from foveate.train.configure import configure, leaves_nothing_open
 from foveate.train.data.dataset import DataSet, load_dataset, read_stems
+from foveate.train.data.mask_labels import check_classes
 from foveate.train.data.survey import survey
 from foveate.train.runs.job import TrainingJob
 from foveate.train.settings.settings import Settings
@@ -64,11 +66,22 @@ def train(
 
     Raises SettingsError, DataError, BundleError, EngineError and FoveateError.
     """
+    started = time.monotonic()
     given = values if settings is None else settings.but(**values).as_dict()
-    dataset = open_data(Settings(**given), Path(stem_list) if stem_list else None)
+    before = run_continued(Path(out), stages, resume).get("settings", {})
+    dataset = open_data(Settings(**{**before, **given}), Path(stem_list) if stem_list else None)
     job = configured(dataset, given, Path(out), stages, budget, resume)
     with explain_resume_on_interrupt(Path(out)):
-        return train_on(replace(job, init=Path(init) if init else None))
+        return train_on(replace(job, init=Path(init) if init else None, started=started))
+
+
+def run_continued(folder: Path, stages: str | None, resume: bool) -> dict[str, Any]:
+    """Return the record of the run that a training goes on with; empty where it begins one."""
+    if not (resume or stages == "2") or not (folder / RUN_FILE).exists():
+        return {}
+    from foveate.train.runs.run import read_run
+
+    return read_run(folder)
 
 
 def configured(
@@ -83,10 +96,8 @@ def configured(
 
     A run that is continued keeps its own.
     """
-    if (resume or stages == "2") and (folder / RUN_FILE).exists():
-        from foveate.train.runs.run import read_run
-
-        record = read_run(folder)
+    record = run_continued(folder, stages, resume)
+    if record:
         whole = "single" if record["kind"] == "single" else "both"
         settings = Settings(**{**record["settings"], **given})
         return TrainingJob(dataset, settings, folder, stages or whole, resume)
@@ -149,7 +160,10 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
         read_stems(stem_list) if stem_list else None,
         partial(bar.update, "checking the data"),
         Window.parse(settings.window) if settings.window else None,
+        settings.masks,
     )
+    if not dataset.rules.names:
+        check_classes(dataset.contents, dataset.mask, root / settings.mask_dir_name)
     bar.log(
         f"{len(dataset.stems)} images, {dataset.classes} foreground class(es), masks stored as "
         f"{dataset.encoding}, {dataset.input_type}" + (f", from {stem_list}" if stem_list else "")

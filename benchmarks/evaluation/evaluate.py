@@ -23,7 +23,8 @@ from foveate.benchmarks.evaluation.objects import (
     covered_shares,
     false_objects,
 )
-from foveate.benchmarks.evaluation.views import View
+from foveate.benchmarks.evaluation.views import View, only_labelled
+from foveate.runtime.agreement import IGNORED
 
 Mask = npt.NDArray[np.uint8]
 
@@ -81,8 +82,12 @@ def add_image(
 ) -> None:
     """Add one image's figures: ``seen`` holds a view of each method, ``truth`` is (H, W) classes.
 
-    The calibration looks at the pixels inside the method's box only.
+    Pixels that are IGNORED in the truth are background in both. The calibration looks at the others
+    inside the method's box only.
     """
+    labelled = truth != IGNORED
+    seen = {method: only_labelled(view, truth) for method, view in seen.items()}
+    truth = np.where(labelled, truth, np.uint8(0))
     for label in range(1, len(found.classes) + 1):
         target = components(truth == label)
         for method, view in seen.items():
@@ -90,7 +95,8 @@ def add_image(
             found.rows.append(_row(stem, label, method, view, truth, tolerance))
             found.objects += _objects(stem, label, method, target, mask)
     for method, view in seen.items():
-        found.reliability[method].add(view.foreground[view.inside], truth[view.inside] > 0)
+        counted = view.inside & labelled
+        found.reliability[method].add(view.foreground[counted], truth[counted] > 0)
 
 
 def _row(stem: str, label: int, method: str, view: View, truth: Mask, tolerance: float) -> ImageRow:

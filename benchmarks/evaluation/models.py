@@ -14,6 +14,7 @@ from foveate.runtime.errors import BundleError, DataError
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.data.dataset import DataSet
+from foveate.train.settings.mask_rules import MaskRules
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,15 @@ class Identity:
 
 
 class Model(Protocol):
-    """A run or a bundle, ready to segment. ``validation`` is empty when it names no stems."""
+    """A run or a bundle, ready to segment.
+
+    ``validation`` is empty when it names no stems; ``masks`` is how a run read its masks.
+    """
 
     spec: CascadeSpec
     identity: Identity
     validation: tuple[str, ...]
+    masks: MaskRules
 
     def segment(self, image: Pixels) -> Result:
         """Return mask, box and both probabilities of one (H, W) uint8 or uint16 image."""
@@ -41,6 +46,7 @@ class BundleModel:
     """A bundle in ONNX Runtime."""
 
     validation: tuple[str, ...] = ()
+    masks = MaskRules()
 
     def __init__(self, path: Path) -> None:
         self.cascade = Cascade.load(path, engine="onnxruntime")
@@ -87,10 +93,12 @@ def check_job(job: EvaluationJob) -> None:
     """Raise DataError when the truth has a class the model lacks, BundleError for --single."""
     name, known = job.model.identity.name, job.classes
     if job.dataset.classes > len(known):
-        stem = next(s for s, found in job.dataset.contents.items() if max(found.areas) > len(known))
+        contents = job.dataset.contents
+        stem = next(s for s, found in contents.items() if max(found.areas, default=0) > len(known))
         raise DataError(
             f"{job.dataset.root} has masks of {job.dataset.classes} classes (the mask of {stem} is "
-            f"one); {name} knows {len(known)}: {', '.join(known)}. Evaluate a model trained on them"
+            f"one); {name} knows {len(known)}: {', '.join(known)}. Evaluate a model trained on "
+            "them, or say what masks hold (--mask-values, --mask-instances)"
         )
     if job.single is None:
         return

@@ -12,6 +12,7 @@ from foveate.runtime.arrays import Pixels, as_input_type
 from foveate.runtime.bundle.bundle import RUN_FILE, file_sha256
 from foveate.runtime.result import Result
 from foveate.train.runs.run import load_run
+from foveate.train.settings.mask_rules import MaskRules
 
 
 class TorchModel:
@@ -21,6 +22,7 @@ class TorchModel:
         self.cascade, record = load_run(path)
         self.spec = self.cascade.spec
         self.validation: tuple[str, ...] = tuple(record["data"]["validation"])
+        self.masks = MaskRules.of_settings(record["settings"])
         engine = f"torch {torch.__version__} fp32"
         self.identity = Identity(path.resolve().name, "run", file_sha256(path / RUN_FILE), engine)
 

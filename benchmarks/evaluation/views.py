@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from foveate.runtime.agreement import IGNORED
 from foveate.runtime.geometry import paste_weights
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
@@ -33,6 +34,11 @@ class View:
     mask: Mask
     foreground: FloatArray
     inside: npt.NDArray[np.bool_]
+
+
+def only_labelled(view: View, truth: Mask) -> View:
+    """Return a view whose mask is empty where the (H, W) truth has no label."""
+    return replace(view, mask=np.where(truth != IGNORED, view.mask, np.uint8(0)))
 
 
 def views(result: Result, spec: CascadeSpec) -> dict[str, View]:

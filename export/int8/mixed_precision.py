@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import onnx
@@ -19,9 +20,13 @@ from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.errors import BundleError
 from foveate.train.data.dataset import Case
 
-SLACK = 2 / 3
-"""Share of the bounds that the calibration images may use: other images differ more."""
-MAX_FLOAT_BLOCKS = 12
+SLACKS = (2 / 3, 1 / 3, 1 / 6)
+"""Shares of the bounds that the calibration images may use: the first that holds on others.
+
+A well-trained network is surer of its training images, and differs two to three times as much on
+others.
+"""
+MAX_FLOAT_BLOCKS = 16
 """Blocks in float32 at most; a graph that needs more is hardly int8."""
 RANKING_IMAGES = 8
 """Images on which each block is measured alone."""
@@ -62,20 +67,23 @@ class BlockSearch:
         self.images = [feed(as_input_type(case.image, input_type)[None]) for case in cases]
         self.ranges: TensorsData = value_ranges(model, self.images)
         self.expected = self._masks(model, len(cases))
+        self.tried: list[Int8Graph] = []
 
-    def run(self) -> Int8Graph:
-        """Return the graph with the fewest float32 blocks within the bounds, else the best one."""
-        tried = [self.quantise(())]
-        if _within_bounds(tried[0].change):
-            return tried[0]
-        effects = self.effects()
-        for count in range(1, min(MAX_FLOAT_BLOCKS, len(effects)) + 1):
-            tried.append(self.quantise(tuple(effects)[:count], effects))
-            self.progress("choosing blocks in float32", count, MAX_FLOAT_BLOCKS)
-            if _within_bounds(tried[-1].change):
-                return tried[-1]
-        return min(tried, key=lambda graph: graph.change.value)
+    def run(self, slack: float) -> Int8Graph:
+        """Return the graph with the fewest float32 blocks within ``slack`` times the bounds.
 
+        The best one where none is.
+        """
+        for count in range(MAX_FLOAT_BLOCKS + 1):
+            if count == len(self.tried):
+                effects = self.effects if count else {}
+                self.tried.append(self.quantise(tuple(effects)[:count], effects))
+                self.progress("choosing blocks in float32", count, MAX_FLOAT_BLOCKS)
+            if _within_bounds(self.tried[count].change, slack):
+                return self.tried[count]
+        return min(self.tried, key=lambda graph: graph.change.value)
+
+    @cached_property
     def effects(self) -> dict[str, float]:
         """Return block -> disagreement with it alone in 8 bits, the largest first."""
         names, effects = block_names(self.model), {}
@@ -95,7 +103,7 @@ class BlockSearch:
 
     def error(self, graph: Int8Graph, row: dict[str, Any]) -> BundleError:
         """Return the error for a row of parity out of bounds, with the blocks that change most."""
-        effects = graph.effects or self.effects()
+        effects = self.effects
         others = [name for name in effects if name not in graph.float_blocks][:NAMED_BLOCKS]
         worst = ", ".join(f"{name} {effects[name]:.4f}" for name in others)
         change = row["dice_change"] or 0.0
@@ -122,7 +130,7 @@ class BlockSearch:
             return [engine.run({"image": image}, ("mask", "box")) for image in self.images[:count]]
 
 
-def _within_bounds(change: Disagreement) -> bool:
-    """Say whether masks are within the bounds of int8 with slack."""
-    bound, dice_bound = (SLACK * value for value in BOUNDS["int8"])
+def _within_bounds(change: Disagreement, slack: float) -> bool:
+    """Say whether masks are within a share of the bounds of int8."""
+    bound, dice_bound = (slack * value for value in BOUNDS["int8"])
     return change.value <= bound and abs(change.dice_change or 0.0) <= dice_bound

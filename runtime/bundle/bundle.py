@@ -28,10 +28,11 @@ PRECISIONS = ("fp32", "fp16", "int8")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 """Names a bundle's files may have: none leaves the folder or has a meaning to a system."""
 
+_NETWORK = {"name": str, "width": int, "depth": int}
 _SHAPE = {
     "kind": str,
     "cascade": dict,
-    "network": {"name": str, "width": int, "depth": int},
+    "network": _NETWORK,
     "precisions": [str],
     "files": dict,
     "data": {"name": str, "licence": str},
@@ -67,6 +68,12 @@ class Bundle:
     @property
     def precisions(self) -> tuple[str, ...]:
         return tuple(self.manifest["precisions"])
+
+    @property
+    def width(self) -> int:
+        """The width of the network that segments: stage 2's, or the only one's."""
+        network = self.manifest["network"]
+        return int(network.get("stage2", network)["width"])
 
     def graph(self, precision: str) -> bytes:
         """Return the ONNX bytes of a precision, checked against the manifest."""
@@ -237,6 +244,7 @@ def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
         raise BundleError(
             f"{path}: network.members is {network['members']}; expected 1 to {MAX_MEMBERS}"
         )
+    check_shape(path, network.get("stage2", network), _NETWORK, "network.stage2")
     check_shape(path, manifest["data"].get("initial", []), [_INITIAL], "data.initial")
     for name, entry in manifest["files"].items():
         if name in (MANIFEST, SIGNATURE):

@@ -13,7 +13,7 @@ from foveate.runtime.spec import CascadeSpec
 
 def bundle_facts(bundle: Bundle) -> dict[str, str]:
     """Return what a bundle says of itself, in words, after checking every file of it."""
-    sizes, spec, network = check_bundle(bundle), bundle.spec, bundle.manifest["network"]
+    sizes, spec = check_bundle(bundle), bundle.spec
     facts = {
         "bundle": f"{bundle.path}, all {len(sizes)} files match their sha256",
         "input": f"{spec.input_type}, any size{_window(spec)}",
@@ -22,8 +22,7 @@ def bundle_facts(bundle: Bundle) -> dict[str, str]:
         if spec.pad_multiple
         else f"{spec.stage1.height}x{spec.stage1.width}, the whole image",
         "stage 2": _stage2(bundle),
-        "networks": f"{network['name']}, width {network['width']}, depth {network['depth']}"
-        f"{_averaged(bundle)}",
+        "networks": _networks(bundle.manifest["network"]) + _averaged(bundle),
         "precisions": ", ".join(bundle.precisions),
         "files": ", ".join(f"{name} {_size(size)}" for name, size in sizes.items()),
         "data": _data(bundle.manifest["data"]),
@@ -76,6 +75,16 @@ def _stage2(bundle: Bundle) -> str:
         f"{size}, the box of coarse probability over {region.threshold} in patches of "
         f"{region.opening} cells or more, margin {region.margin}"
     )
+
+
+def _networks(network: Mapping[str, Any]) -> str:
+    """Return the network of both stages, or of each where stage 2 has its own."""
+    named = [
+        f"{one['name']}, width {one['width']}, depth {one['depth']}"
+        for one in (network, network.get("stage2"))
+        if one
+    ]
+    return "; stage 2: ".join(named)
 
 
 def _averaged(bundle: Bundle) -> str:

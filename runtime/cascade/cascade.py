@@ -262,7 +262,7 @@ def open_session(
 ) -> Session:
     """Return the session of a bundle's engine."""
     graph = bundle.path / graph_name(graph_of(choice.precision))
-    limits = SessionLimits(guard, fallback, int(bundle.manifest["network"]["width"]))
+    limits = SessionLimits(guard, fallback, bundle.width)
     return Session(engine, bundle.spec, graph, choice.label, limits)
 
 

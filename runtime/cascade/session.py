@@ -51,7 +51,7 @@ Wait = Callable[[bool, Mapping[str, Array] | None], RunOutputs]
 class SessionLimits:
     """What limits a session, apart from its engine.
 
-    ``fallback`` takes images that no plan covers; ``width`` is the networks'.
+    ``fallback`` takes images that no plan covers; ``width`` is ``Bundle.width``.
     """
 
     guard: ForkGuard

@@ -27,14 +27,14 @@ def options(*assignments: str) -> list[object]:
     return [item for value in (*TINY, *assignments) for item in ("--set", value)]
 
 
-def data(given: str, said: str, spoil: Callable[[Path], object]) -> Case:
+def data(given: str, said: str, spoil: Callable[[Path], object], *assignments: str) -> Case:
     """Return the case of a copy of a data set that ``spoil`` changes; nothing is trained on it."""
 
     def make(place: Place) -> list[object]:
         folder = place.copy(place.data)
         (folder / "train.txt").unlink()
         spoil(folder)
-        return ["train", folder, "--out", place.folder / "run", *options()]
+        return ["train", folder, "--out", place.folder / "run", *options(*assignments)]
 
     return Case(given, said, 2, make)
 
@@ -83,6 +83,14 @@ def masks(change: Callable[[int, np.ndarray[Any, Any]], object]) -> Callable[[Pa
             Image.fromarray(values.astype(np.uint8)).save(path)
 
     return spoil
+
+
+def numbered(number: int, mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return squares apart from each other, numbered from 1."""
+    rows, columns = np.indices(mask.shape)
+    labels = rows // 40 * 4 + columns // 40 + 1
+    apart = (rows % 40 < 20) & (columns % 40 < 20) & (labels <= 16 - number % 3)
+    return np.where(apart, labels, 0)
 
 
 def written(name: str, content: bytes) -> Callable[[Path], object]:
@@ -151,8 +159,16 @@ TRAININGS = [
     data("images of float values, and no window",
          "has float32 values from 0.5 to 0.5; … (in training --set window=0.5,1.5)",
          lambda folder: Image.new("F", (160, 160), 0.5).save(first(folder / "images"), "TIFF")),
-    data("a mask in colours", "has colours; expected class indices or 0 and 255, …",
+    data("a mask in colours",
+         'has colours; …. If colours are classes, name them: mask_colours="class1=#090000"',
          lambda folder: Image.new("RGB", (160, 160), (9, 0, 0)).save(first(folder / "masks"))),
+    data("a colour without a name",
+         "has colours that mask_colours does not name: #090000 (25600 pixels). Name them, …",
+         lambda folder: Image.new("RGB", (160, 160), (9, 0, 0)).save(first(folder / "masks")),
+         "mask_colours=lesion=#ffffff"),
+    data("a value without a name",
+         "masks: the mask of … has … pixels of 255, which mask_values=lesion=1 does not name",
+         lambda folder: None, "mask_values=lesion=1"),
     data("every mask empty", "masks: every mask is empty; expected some foreground",
          masks(lambda number, mask: mask * 0)),
     data("one mask that is not empty", "1 group(s) with any foreground; expected at least two, …",
@@ -160,8 +176,17 @@ TRAININGS = [
     data("every mask full", "masks: no mask has background (0); values found: [255]",
          masks(lambda number, mask: mask | 255)),
     data("other mask values, or 0/1 next to 0/255",
-         "masks hold the values [0, 1, 255]; expected {0, 255}, {0, 1} or {0 .. K} over …",
+         "masks hold the values [0, 1, 255]; expected {0, 255}, {0, 1} or {0 .. K} over the whole "
+         "set. The setting ignore_value=255 leaves pixels of 255 out as not labelled, and "
+         'mask_values="class1=1,class2=255" names values as classes',
          masks(lambda number, mask: np.minimum(mask, 1 if number % 2 else 255))),
+    data("masks with soft edges, or of JPEG",
+         "they look like soft edges or JPEG noise: mask_threshold=128 takes values from 128 on …",
+         masks(lambda number, mask: np.abs(mask.astype(int) - np.arange(160) % 6))),
+    data("numbers of objects instead of classes",
+         "masks hold 17 values; most of them are one connected piece each, as numbers of objects "
+         "are: mask_instances=true takes every value over 0 for foreground. …",
+         masks(numbered)),
     data("two images of one stem", "images: more than one file for the stem …",
          lambda folder: shutil.copy(
              first(folder / "images"), first(folder / "images").with_suffix(".bmp"))),
@@ -197,6 +222,8 @@ TRAININGS = [
     Case("decoded images that find no folder",
          "decoded images cannot be kept there: …. FOVEATE_CACHE=FOLDER names another disk", 2,
          no_cache),
+    setting("two ways to read masks", "mask_threshold and mask_values do not go together; …",
+            "mask_threshold=9", "mask_values=lesion=255"),
     setting("class_names of another number", "class_names has 2 names; the masks have 1 classes",
             "class_names=a,b"),
     setting("a class called background",
@@ -208,8 +235,12 @@ TRAININGS = [
     setting("an encoder of a depth it has not",
             "network resnet18 with depth 2; expected depth 3 to 5", "network=resnet18"),
     setting("weights of an encoder for a network without one",
-            "encoder_weights go with a network that has an encoder; unet has none. …",
+            "encoder_weights go with a network that has an encoder; got unet. Expected …",
             "encoder_weights=w.pth"),
+    Case("a network of stage 2 without a stage 2",
+         "stage2_network, stage2_width and stage2_depth go with a cascade (--stages both); …", 2,
+         lambda place: ["train", place.data, "--out", place.folder / "run",
+                        "--stages", "single", *options("stage2_width=8")]),
     setting("a loss that does not exist",
             'there is no loss "focal_dice"; the nearest is "focal". Expected one of …',
             "loss=focal_dice"),

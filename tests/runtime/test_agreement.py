@@ -60,6 +60,8 @@ def test_the_mean_dice_is_taken_where_there_is_truth_and_false_alarms_apart() ->
     assert (pairs[1].dice, pairs[1].false_alarms, pairs[0].false_alarms) == ((), 1, 0)
     assert total(*pairs).dice_change == pytest.approx(2 / 3 - 1)
     assert total(pairs[1]).dice_change is None
+    partly = compare_masks("d", rows(1, 0, 2), truth, False, rows(1, 255, 255))
+    assert (partly.dice, partly.dice_reference, partly.false_alarms) == ((1,), (1,), 0)
     agree = compare_masks("c", truth, truth, False, truth)
     assert total(agree).held("fp32")
     assert not total(*pairs).held("int8")

@@ -16,7 +16,7 @@ from foveate.train.runs.run import read_run
 from tests.conftest import run
 
 SMALL_TARGETS = Survey(
-    images=200, height=1000, width=2000, box_share=0.02, box=(120, 300), side=25.0,
+    images=200, groups=200, height=1000, width=2000, box_share=0.02, box=(120, 300), side=25.0,
     is_upright=False,
 )  # fmt: skip
 
@@ -41,7 +41,7 @@ def write(root: Path, count: int, upright: bool) -> None:
 def test_sizes_targets_and_orientation_are_measured(tmp_path: Path, upright: bool) -> None:
     write(tmp_path, 20, upright)
     found = survey(load_dataset(tmp_path))
-    assert (found.images, found.height, found.width) == (20, 200, 300)
+    assert (found.images, found.groups, found.height, found.width) == (20, 20, 200, 300)
     assert found.box == (40, 60) and found.box_share == pytest.approx(40 * 60 / 60_000)
     assert found.side == pytest.approx(10)
     assert found.is_upright == upright
@@ -93,6 +93,12 @@ def test_few_images_validate_on_a_fourth_and_upright_ones_are_not_turned_over() 
     settings = configure(few, {}, None, "balanced").settings
     assert settings.val_fraction == 0.25
     assert (settings.augmentation, settings.vertical_flip) == ("medical", 0)
+
+
+@pytest.mark.parametrize(("groups", "folds"), [(2, 0), (3, 2), (4, 3)])
+def test_few_groups_are_enough_for_the_folds(groups: int, folds: int) -> None:
+    data = replace(SMALL_TARGETS, groups=groups)
+    assert configure(data, {}, None, "balanced").settings.hint_folds == folds
 
 
 def test_the_choices_are_printed_and_kept_and_a_resumed_run_has_them(tmp_path: Path) -> None:

@@ -24,11 +24,15 @@ def test_assignments_go_over_the_file_and_the_file_over_the_defaults(tmp_path: P
         ("width=0", "width is 0; expected 1 to 256"),
         ("normalisation=minmax", "Expected one of zscore, constants"),
         ("width", "expected key=value"),
+        ("stage2_network=resnet19", "there is no stage2_network .* the nearest is .resnet18"),
+        ("image_height=112 stage2_depth=5", r"crop_height is 112; .* 2\*\*stage2_depth = 32"),
+        ("stage2_network=resnet18 stage2_depth=6", "stage 2: network resnet18 with depth 6; exp"),
+        ("stage2_network=resnet18 encoder_weights=imagenet", "there are none of unet or resnet18"),
     ],
 )
 def test_a_wrong_value_is_named(assignment: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
-        load_settings(None, [assignment])
+        load_settings(None, assignment.split())
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:

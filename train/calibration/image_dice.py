@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveate.runtime.agreement import Mask
+from foveate.runtime.agreement import IGNORED, Mask
 
 WHOLE = (slice(None), slice(None))
 
@@ -16,9 +16,11 @@ def class_dice(
 ) -> list[float]:
     """Return the Dice of each foreground class; NaN where neither mask has it.
 
-    ``truth`` is (H, W); ``mask`` is what lies at ``place`` in it, and empty elsewhere.
+    ``truth`` is (H, W); ``mask`` is what lies at ``place`` in it, and empty elsewhere. Pixels that
+    are IGNORED in the truth do not count.
     """
-    found, expected = (np.bincount(plane.ravel(), minlength=256) for plane in (mask, truth))
+    found = np.bincount(mask[truth[place] != IGNORED], minlength=256)
+    expected = np.bincount(truth.ravel(), minlength=256)
     alike = np.bincount(mask[mask == truth[place]], minlength=256)
     totals = (found + expected)[1 : classes + 1]
     return [

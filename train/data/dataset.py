@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foveate.runtime.agreement import IGNORED
 from foveate.runtime.errors import DataError, ImageError
 from foveate.runtime.io.formats.headers import Header, read_header
 from foveate.runtime.io.images import Pixels, by_stem, image_paths, read_image
@@ -21,14 +22,24 @@ from foveate.train.data.files import (
     slices_of,
     with_slices,
 )
-from foveate.train.data.masks import Contents, Mask, contents_of, count_values, read_mask
+from foveate.train.data.mask_labels import find_labels
+from foveate.train.data.masks import (
+    Contents,
+    Mask,
+    Stored,
+    contents_of,
+    count_values,
+    read_mask,
+    relabelled,
+)
+from foveate.train.settings.mask_rules import MaskRules
 
 
 @dataclass(frozen=True)
 class DataSet:
     """Images and masks paired by stem.
 
-    ``encoding`` is how masks are stored: ``255`` ({0, 255}), ``1`` ({0, 1}) or ``index``.
+    ``labels`` is the label of each value that masks store, ``rules`` what the settings say of it.
     ``classes`` counts the foreground classes; ``fingerprint`` is a sha256 over stems, file sizes
     and mask contents. ``unpaired`` are the masks that have no image; they are left out.
     ``contents`` says how large every image is and what its mask holds.
@@ -39,13 +50,14 @@ class DataSet:
     images: Files
     masks: Files
     groups: dict[str, str]
-    encoding: str
+    labels: dict[int, int]
     classes: int
     input_type: str
     fingerprint: str
     unpaired: tuple[str, ...] = ()
     contents: dict[str, Contents] = field(default_factory=dict)
     window: Window | None = None
+    rules: MaskRules = MaskRules()
 
     def image(self, stem: str) -> Pixels:
         """Return the (H, W) uint8 or uint16 image of a stem."""
@@ -55,9 +67,24 @@ class DataSet:
             raise DataError(f"{self.images[stem].path} {error}") from error
 
     def mask(self, stem: str) -> Mask:
-        """Return the (H, W) uint8 class mask of a stem: 0 background, 1.. classes."""
-        values = read_mask(*self.masks[stem])
-        return values if self.encoding == "index" else np.minimum(values, np.uint8(1))
+        """Return the (H, W) uint8 mask of a stem: 0 background, 1 .. classes, IGNORED."""
+        return relabelled(_stored(self.masks[stem], self.rules), self.labels)
+
+    @property
+    def encoding(self) -> str:
+        """How masks are stored: ``255`` ({0, 255}), ``1`` ({0, 1}), ``index``, or by settings."""
+        if self.rules.words or self.classes > 1:
+            return self.rules.words or "index"
+        return str(max(self.labels))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The labels of which training views have the area shares: all classes, then IGNORED.
+
+        That only where the settings have an ``ignore_value``.
+        """
+        ignored = (IGNORED,) if self.rules.ignore >= 0 else ()
+        return (*range(1, self.classes + 1), *ignored)
 
     def shares(self, label: int) -> list[float]:
         """Return the share that a class has of each image that holds it."""
@@ -80,12 +107,13 @@ def load_dataset(
     stems: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     window: Window | None = None,
+    rules: MaskRules = MaskRules(),  # noqa: B008
 ) -> DataSet:
     """Return a data set after looking at every mask of it; DataError names what is wrong.
 
     ``stems`` limits it to those (a list file); without it all images are taken. ``progress`` is
     called with how many masks have been read, and how many there are. ``window``: as for
-    ``read_image``; images that need one are read whole.
+    ``read_image``; images that need one are read whole. ``rules`` say how masks are read.
     """
     images, volumes = _files(root / image_dir_name)
     masks, _ = _files(root / mask_dir_name)
@@ -94,31 +122,31 @@ def load_dataset(
         raise DataError(f"{root / image_dir_name} has no images; expected at least two with masks")
     _check_pairs(root, chosen, images, masks)
     digest = hashlib.sha256()
-    values: set[int] = set()
     contents: dict[str, Contents] = {}
     for index, stem in enumerate(chosen):
-        header, mask = _checked_mask(images[stem], masks[stem], window)
+        header, mask = _checked_mask(images[stem], masks[stem], rules, window)
         contents[stem] = contents_of(header, count_values(mask))
-        values.update(contents[stem].areas)
         digest.update(f"{stem}\0{images[stem].path.stat().st_size}\0".encode())
         digest.update(hashlib.sha256(np.ascontiguousarray(mask).data).digest())
         progress(index + 1, len(chosen))
-    encoding, classes = _encoding(values, root / mask_dir_name)
-    if encoding == "255":
-        contents = {stem: item.binary() for stem, item in contents.items()}
+    labels = find_labels(
+        rules, contents, root / mask_dir_name, lambda stem: _stored(masks[stem], rules)
+    )
+    contents = {stem: item.relabelled(labels) for stem, item in contents.items()}
     return DataSet(
         root=root,
         stems=chosen,
         images=images,
         masks=masks,
         groups=groups_of_slices(_groups(root / "groups.tsv", {*images, *volumes}), volumes),
-        encoding=encoding,
-        classes=classes,
+        labels=labels,
+        classes=len(rules.names) or max(max(item.areas, default=0) for item in contents.values()),
         input_type="uint16" if any(item.bits > 8 for item in contents.values()) else "uint8",
         fingerprint=digest.hexdigest(),
         unpaired=tuple(sorted(set(masks) - set(images))),
         contents=contents,
         window=window,
+        rules=rules,
     )
 
 
@@ -240,9 +268,13 @@ def _check_pairs(root: Path, chosen: Sequence[str], images: Files, masks: Files)
             )
 
 
+def _stored(file: ImageFile, rules: MaskRules) -> Stored:
+    return read_mask(file.path, rules.colours, file.page)
+
+
 def _checked_mask(
-    image: ImageFile, stored: ImageFile, window: Window | None
-) -> tuple[Header, Mask]:
+    image: ImageFile, stored: ImageFile, rules: MaskRules, window: Window | None
+) -> tuple[Header, Stored]:
     try:
         header = read_header(*image)
         if header.numbers:
@@ -250,7 +282,7 @@ def _checked_mask(
     except ImageError as error:
         raise DataError(f"{image.path} {error}") from error
     try:
-        mask = read_mask(*stored)
+        mask = _stored(stored, rules)
     except ImageError as error:
         raise DataError(f"{stored.path} {error}") from error
     if mask.shape != (header.height, header.width):
@@ -259,24 +291,6 @@ def _checked_mask(
             f"{header.width}x{header.height}; expected the same size"
         )
     return header, mask
-
-
-def _encoding(values: set[int], folder: Path) -> tuple[str, int]:
-    """Return how masks are stored and the number of foreground classes."""
-    if values <= {0}:
-        raise DataError(f"{folder}: every mask is empty; expected some foreground")
-    if 0 not in values:
-        raise DataError(f"{folder}: no mask has background (0); values found: {sorted(values)}")
-    if values == {0, 255}:
-        return "255", 1
-    if values == set(range(max(values) + 1)):
-        return ("1", 1) if max(values) == 1 else ("index", max(values))
-    shown = sorted(values)
-    raise DataError(
-        f"{folder}: masks hold the values {shown[:20]}{' ...' if len(shown) > 20 else ''}; "
-        "expected "
-        "{0, 255}, {0, 1} or {0 .. K} over the whole set"
-    )
 
 
 def _groups(path: Path, images: Container[str]) -> dict[str, str]:

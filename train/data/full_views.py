@@ -50,8 +50,8 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
         mean, std = self.statistics[stem]
         rows, columns = self._place(rng, mask, self.places[stem])
         pixels = np.asarray(image[rows, columns] / full_scale(image), np.float32)
-        classes = range(1, len(source.spec.classes))
-        present = np.stack([mask[rows, columns] == label for label in classes], axis=2)
+        labels = source.full.dataset.layers
+        present = np.stack([mask[rows, columns] == label for label in labels], axis=2)
         pixels, layers = augment_below(
             self.tops[stem], source.augment, pixels, present.astype(np.float32), draw_seed(rng)
         )
@@ -86,7 +86,7 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
 
 
 class WholeAtOwnSize(Dataset[tuple[Tensor, Tensor]]):
-    """Whole images at their own size, padded as in the graph: (1, H, W) and (K, H, W)."""
+    """Whole images at their own size, padded as in the graph: (1, H, W) and (L, H, W)."""
 
     def __init__(self, full: FullImages, stems: Sequence[str], spec: CascadeSpec) -> None:
         self.full, self.stems, self.spec = full, stems, spec
@@ -98,7 +98,7 @@ class WholeAtOwnSize(Dataset[tuple[Tensor, Tensor]]):
         image, mask = self.full.get(self.stems[index])
         mean, std = full_statistics(image, self.spec.normalisation)
         view = torch.from_numpy((image / full_scale(image) - mean) / std)[None]
-        layers = [mask == label for label in range(1, len(self.spec.classes))]
+        layers = [mask == label for label in self.full.dataset.layers]
         target = torch.from_numpy(np.stack(layers).astype(np.float32))
         multiple = self.spec.pad_multiple
         return pad_to_multiple(view, multiple), pad_to_multiple(target, multiple)

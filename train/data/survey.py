@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveate.train.data.dataset import DataSet
+from foveate.train.data.masks import foreground
 
 MOST = 200
 """Images that are measured, evenly spread over the data set."""
@@ -25,13 +26,14 @@ SMALL, LARGE = 25, 90
 class Survey:
     """What a data set is like; lengths are in pixels of the images.
 
-    ``height`` and ``width`` are medians. ``box_share`` is the median share of an image that the
-    box around all its targets has, ``box`` a large one's height and width, ``side`` the square
-    root of a small target's area; all over images with a target. ``is_upright`` says whether images
-    differ from their upside-down selves.
+    An image without a group is a group of its own. ``height`` and ``width`` are medians.
+    ``box_share`` is the median share of an image that the box around all its targets has, ``box`` a
+    large one's height and width, ``side`` the square root of a small target's area; all over images
+    with a target. ``is_upright`` says whether images differ from their upside-down selves.
     """
 
     images: int
+    groups: int
     height: int
     width: int
     box_share: float
@@ -48,7 +50,7 @@ def survey(dataset: DataSet, progress: Callable[[int, int], None] = lambda a, b:
     thumbnails: list[npt.NDArray[np.float32]] = []
     for number, stem in enumerate(stems, 1):
         thumbnails.append(_thumbnail(dataset.image(stem)))
-        mask = (dataset.mask(stem) > 0).astype(np.uint8)
+        mask = foreground(dataset.mask(stem)).astype(np.uint8)
         if mask.any():
             _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
             left, top, right, bottom = _extent(stats[1:])
@@ -60,6 +62,7 @@ def survey(dataset: DataSet, progress: Callable[[int, int], None] = lambda a, b:
     shares, heights, widths = np.array(targets).T
     return Survey(
         images=len(dataset.stems),
+        groups=len({dataset.groups.get(stem, stem) for stem in dataset.stems}),
         height=_median([item.height for item in dataset.contents.values()]),
         width=_median([item.width for item in dataset.contents.values()]),
         box_share=float(np.median(shares)),

@@ -49,7 +49,7 @@ class TileCrops(HintedViews):
         seen = np.ix_(rows, columns)
         pixels = np.asarray(image[seen] / full_scale(image), np.float32)
         hint = crop_hints(answer[None], place)[0, 0].numpy()
-        labels = np.arange(1, self.source.full.dataset.classes + 1)[:, None, None]
+        labels = np.array(self.source.full.dataset.layers)[:, None, None]
         return pixels, hint, np.asarray(mask[seen] == labels, np.float32)
 
     def validation(self, stems: Sequence[str]) -> list[tuple[Tensor, Tensor]]:

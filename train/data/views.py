@@ -43,7 +43,8 @@ class WholeView:
     """An image as stage 1 sees it: (h1, w1) in [0, 1], class shares (K, h1, w1) uint8.
 
     float16 of 8-bit images, float32 of 16-bit ones, whose values may differ by less than float16
-    tells apart. Nearly all values are below ``top``.
+    tells apart. Nearly all values are below ``top``. ``ignored`` is the share of each cell that is
+    not labelled, (1, h1, w1) uint8, where the settings have an ``ignore_value``.
     """
 
     image: npt.NDArray[np.float16] | FloatArray
@@ -51,15 +52,21 @@ class WholeView:
     height: int
     width: int
     top: float = 1.0
+    ignored: npt.NDArray[np.uint8] | None = None
 
     def target(self) -> FloatArray:
         """Return the share of each cell that each class covers, (K, h1, w1) float32 in [0, 1]."""
         return self.shares.astype(np.float32) / np.float32(255)
 
+    def with_ignored(self, target: FloatArray) -> FloatArray:
+        """Return a target as the losses take it: with the ignored share as a last layer, if any."""
+        if self.ignored is None:
+            return target
+        return np.concatenate([target, self.ignored.astype(np.float32) / np.float32(255)])
 
-def class_shares(mask: Mask, classes: int, box: Box, size: Size) -> FloatArray:
-    """Return (K, h, w) float32 shares of each view pixel that each foreground class covers."""
-    labels = range(1, classes + 1)
+
+def area_shares(mask: Mask, labels: Sequence[int], box: Box, size: Size) -> FloatArray:
+    """Return (L, h, w) float32 shares of each view pixel that each label covers."""
     return np.stack([crop(mask, box, size.height, size.width, label) for label in labels])
 
 
@@ -73,10 +80,12 @@ def whole_views(
         height, width = image.shape
         box = (0.0, 0.0, float(width), float(height))
         small = crop(image, box, size.height, size.width) / full_scale(image)
-        shares = class_shares(mask, full.dataset.classes, box, size)
+        shares = area_shares(mask, full.dataset.layers, box, size)
         kept = small.astype(np.float16) if image.dtype == np.uint8 else small
         bytes_ = np.rint(shares * 255).astype(np.uint8)
-        views[stem] = WholeView(kept, bytes_, height, width, top_of(image.dtype, small))
+        classes, top = full.dataset.classes, top_of(image.dtype, small)
+        ignored = bytes_[classes:] if len(bytes_) > classes else None
+        views[stem] = WholeView(kept, bytes_[:classes], height, width, top, ignored)
         progress(number + 1, len(stems))
     return views
 
@@ -104,10 +113,13 @@ def statistics(view: WholeView, normalisation: Normalisation) -> tuple[np.float3
 
 
 def whole_item(view: WholeView, spec: CascadeSpec) -> tuple[Tensor, Tensor]:
-    """Return what stage 1 sees of an image, (1, h1, w1) normalised, and the truth, (K, h1, w1)."""
+    """Return what stage 1 sees of an image, (1, h1, w1) normalised, and the truth, (L, h1, w1).
+
+    L layers: those of the data set, the foreground classes and perhaps what is ignored.
+    """
     mean, std = statistics(view, spec.normalisation)
     image = torch.from_numpy((view.image.astype(np.float32) - mean) / std)
-    return image[None], torch.from_numpy(view.target())
+    return image[None], torch.from_numpy(view.with_ignored(view.target()))
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ class ViewSource:
 
 
 class WholeImages(Dataset[tuple[Tensor, Tensor]]):
-    """Stage-1 training views. Item i is the same for the same seed: (1, h, w) and (K, h, w)."""
+    """Stage-1 training views. Item i is the same for the same seed: (1, h, w) and (L, h, w)."""
 
     def __init__(self, source: ViewSource) -> None:
         self.source = source
@@ -149,7 +161,7 @@ class WholeImages(Dataset[tuple[Tensor, Tensor]]):
         source, rng = self.source, np.random.default_rng([self.source.seed, 1, index])
         view = source.views[source.draw(rng)]
         mean, std = statistics(view, source.spec.normalisation)
-        layers = np.moveaxis(view.target(), 0, 2)
+        layers = np.moveaxis(view.with_ignored(view.target()), 0, 2)
         pixels = view.image.astype(np.float32)
         image, layers = augment_below(view.top, source.augment, pixels, layers, draw_seed(rng))
         target = np.ascontiguousarray(np.moveaxis(layers, 2, 0))
@@ -157,7 +169,7 @@ class WholeImages(Dataset[tuple[Tensor, Tensor]]):
 
 
 class HintedViews(Dataset[tuple[Tensor, Tensor]], ABC):
-    """Stage-2 training views: (2, h2, w2) image and hint, (K, h2, w2) target."""
+    """Stage-2 training views: (2, h2, w2) image and hint, (L, h2, w2) target."""
 
     def __init__(self, source: ViewSource) -> None:
         assert source.spec.stage2 is not None
@@ -171,7 +183,7 @@ class HintedViews(Dataset[tuple[Tensor, Tensor]], ABC):
     def region(
         self, stem: str, place: Any, answer: Any
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return image in [0, 1], hint and class shares of a region, (..., h2, w2) float32."""
+        """Return image in [0, 1], hint and area shares of a region, (..., h2, w2) float32."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rng, stem, place, answer = self.place(index)
@@ -234,7 +246,7 @@ class RegionCrops(HintedViews):
         sy = foreground.shape[0] / image.shape[0]
         coarse_box = (place[0] * sx, place[1] * sy, place[2] * sx, place[3] * sy)
         hint = crop(foreground, coarse_box, height, width)
-        return pixels, hint, class_shares(mask, self.source.full.dataset.classes, place, self.size)
+        return pixels, hint, area_shares(mask, self.source.full.dataset.layers, place, self.size)
 
 
 def jitter_box(rng: np.random.Generator, box: Box, height: int, width: int) -> Box:

@@ -64,7 +64,7 @@ def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:
     if spec.normalisation.mode == "constants":
         constants = _constants([views[stem] for stem in training])
         record["spec"] = replace(spec, normalisation=constants).as_dict()
-    stage1, stage2 = networks(spec, job.settings.network_choice)
+    stage1, stage2 = networks(spec, job.settings.networks)
     if job.stages == "2" and not record["stages"].get("stage1", {}).get("done"):
         raise FoveateError(f"stage 1 of {job.folder} is not done; train it with --stages 1 first")
     initial = Initial(job, record)
@@ -74,7 +74,8 @@ def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:
     if stage2 is None:
         _decide_single(trainer, stage1, full)
     elif job.stages != "1":
-        stage2.start_from(stage1)
+        if job.settings.networks.equal:
+            stage2.start_from(stage1)
         initial.into(stage2, "stage2")
         Stage2(trainer, views, full, initial).fit(stage1, stage2)
     trainer.clean()

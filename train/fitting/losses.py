@@ -3,7 +3,8 @@
 A loss takes logits, (N, C, h, w) float32, C = 1 or classes + 1, and the target, (N, K, h, w)
 float32: the share of each pixel that foreground class k covers. It returns a scalar. Overlaps are
 pooled over the batch, so an empty image adds its false positives and nothing is divided by zero
-(Milletari et al. 2016).
+(Milletari et al. 2016). One layer more in the target is the share of each pixel that is not
+labelled; pixels with more than half of it count nowhere.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ class SegmentationLoss:
     weights: Sequence[float] = ()
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        logits, target = _labelled(logits, target)
+        if not target.numel():
+            return logits.sum()
         weights = logits.new_tensor(self.weights) if self.weights else None
         loss = logits.new_zeros(())
         if self.gamma is not None:
@@ -71,6 +75,28 @@ class SegmentationLoss:
                 overlap = overlap * weights[1:] / weights[1:].mean()
             loss = loss + 1 - overlap.mean()
         return loss
+
+
+def _labelled(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both without the pixels that are not labelled, as (1, C, P, 1) and (1, K, P, 1).
+
+    Shares are those of the labelled part. Without a layer of ignored shares both stay as they are.
+    """
+    classes = _classes(logits)
+    if target.shape[1] == classes:
+        return logits, target
+    labelled = 1 - target[:, classes]
+    counted = labelled >= 0.5
+    logits, shares = (
+        layers.movedim(1, -1)[counted].T[None, :, :, None]
+        for layers in (logits, target[:, :classes] / labelled[:, None])
+    )
+    return logits, shares.clamp(max=1)
+
+
+def _classes(logits: Tensor) -> int:
+    """Return the number of foreground classes."""
+    return max(1, logits.shape[1] - 1)
 
 
 def foreground_probabilities(logits: Tensor) -> Tensor:
@@ -149,13 +175,16 @@ def mean_dice(scores: Sequence[Tensor]) -> float:
 
 def view_dice(logits: Tensor, target: Tensor) -> Tensor:
     """Return (N, K) Dice of hard decisions at the view's resolution; NaN where both are empty."""
-    channels = target.shape[1]
-    truth = target >= 0.5
+    channels = _classes(logits)
+    labelled = 1 - target[:, channels:].sum(dim=1, keepdim=True)
+    counted = labelled >= 0.5
+    truth = (target[:, :channels] >= labelled / 2) & counted
     if channels == 1:
         predicted = logits > 0
     else:
         label = logits.argmax(dim=1, keepdim=True)
         predicted = torch.cat([label == k + 1 for k in range(channels)], dim=1)
+    predicted = predicted & counted
     overlap = (predicted & truth).sum(dim=(2, 3)).double()
     total = predicted.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))
     return 2 * overlap / total
@@ -171,20 +200,23 @@ def stage_loss(
     if not settings.class_weights:
         return loss_function(settings)
     if settings.class_weights == "auto":
-        return loss_function(settings, balanced_weights(data))
+        return loss_function(settings, balanced_weights(data, len(classes) - 1))
     return loss_function(settings, parse_weights(settings.class_weights, len(classes)))
 
 
-def balanced_weights(data: Dataset[tuple[Tensor, Tensor]]) -> tuple[float, ...]:
+def balanced_weights(data: Dataset[tuple[Tensor, Tensor]], classes: int) -> tuple[float, ...]:
     """Return 1 / (classes * share of the class), background first, of views a stage trains on.
 
     The rule of scikit-learn's ``class_weight="balanced"``: every class has the same part of the
-    loss. A view's target is (K, h, w) area shares of the foreground.
+    loss. A view's target is (K, h, w) area shares of the foreground, K ``classes``, and perhaps
+    that of what is ignored.
     """
-    shares = _class_shares([data[index][1] for index in range(LOOKED_AT)])
+    shares = _class_shares([data[index][1] for index in range(LOOKED_AT)], classes)
     return tuple(1 / (len(shares) * max(share, RAREST)) for share in shares)
 
 
-def _class_shares(targets: Sequence[Tensor]) -> list[float]:
-    foreground = torch.stack([target.mean(dim=(1, 2)) for target in targets]).double().mean(dim=0)
+def _class_shares(targets: Sequence[Tensor], classes: int) -> list[float]:
+    layers = torch.stack([target.mean(dim=(1, 2)) for target in targets]).double().mean(dim=0)
+    labelled = max(1 - float(layers[classes:].sum()), NEVER_0)
+    foreground = layers[:classes] / labelled
     return [max(1 - float(foreground.sum()), 0.0), *foreground.tolist()]

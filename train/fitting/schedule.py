@@ -11,6 +11,9 @@ WARM_UP = 0.03
 FOLD_SHARE = 0.5
 """A network that answers one fold of the training images gets this part of stage 1's epochs."""
 
+CHOOSING = 0.05
+"""Share of ``max_minutes`` that is kept for choosing box and thresholds."""
+
 
 class Clock:
     """How far a stage has come: over its epochs, or over its time when one is given."""
@@ -45,15 +48,19 @@ def rate_factor(progress: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along))
 
 
-def share_of_seconds(settings: Settings, stages: str, stage: str, share: float) -> float:
-    """Return a network's part of ``max_minutes``, so that all stages get about as many epochs.
+def shares(settings: Settings, stages: str) -> dict[str, float]:
+    """Return the share of ``max_minutes`` of each network, in the order of their training.
 
-    An epoch's time goes by the pixels of its views. ``stages`` is what the command trains: both, 1,
-    2 or single; ``share`` is the network's part of its stage's epochs. 0 without a limit.
+    All stages get about as many epochs: an epoch's time goes by the pixels of its views. What is
+    left of 1 is for the choice of box and thresholds. ``stages`` is what the command trains: both,
+    1, 2 or single.
     """
-    stage1 = settings.image_height * settings.image_width
-    stage2 = settings.crop_size[0] * settings.crop_size[1]
-    folds = settings.hint_folds * FOLD_SHARE * stage1
-    whole = {"both": stage1 + folds + stage2, "2": folds + stage2}.get(stages, stage1)
-    own = stage2 if stage == "stage2" else stage1
-    return settings.max_minutes * 60 * share * own / whole
+    stage1 = float(settings.image_height * settings.image_width)
+    height, width = settings.crop_size
+    pixels = {"stage1": stage1} if stages != "2" else {}
+    if stages in ("both", "2"):
+        folds = range(1, settings.hint_folds + 1)
+        pixels |= {f"fold{number}": FOLD_SHARE * stage1 for number in folds}
+        pixels["stage2"] = float(height * width)
+    whole = sum(pixels.values()) / (1 - CHOOSING)
+    return {name: value / whole for name, value in pixels.items()}

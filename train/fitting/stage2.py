@@ -114,7 +114,7 @@ class Stage2:
         """Return a stage 1 that was trained on the training images that are not held out."""
         settings, name = self.settings, f"fold{number}"
         torch.manual_seed(settings.seed + number)
-        network, _ = networks(self.spec, settings.network_choice)
+        network, _ = networks(self.spec, settings.networks)
         self.initial.into(network, "stage1", name)
         others = [stem for stem in self.training if stem not in held_out]
         views = WholeImages(self._source(others, settings.seed + number))
@@ -132,8 +132,9 @@ class Stage2:
         """Return the mean Dice of any foreground at stage 1's resolution."""
         scores = []
         for stem in stems:
-            truth = torch.from_numpy(self.views[stem].target().sum(axis=0))
-            scores.append(view_dice(found[stem][0].logit(eps=1e-6)[None, None], truth[None, None]))
+            view, logits = self.views[stem], found[stem][0].logit(eps=1e-6)
+            truth = torch.from_numpy(view.with_ignored(view.target().sum(axis=0, keepdims=True)))
+            scores.append(view_dice(logits[None, None], truth[None]))
         return round(mean_dice(scores), 5)
 
     def _in_tiles(self, found: Answers) -> Task:

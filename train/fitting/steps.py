@@ -97,7 +97,7 @@ class Steps:
         if half_type(self.device) is not None and self.device.type == "cpu":
             depthwise_in_float32(network)
         self.optimizer = torch.optim.AdamW(
-            self._groups(network), lr=self.settings.learning_rate,
+            network.parameters(), lr=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay, fused=True,
         )  # fmt: skip
         self.loss = loss
@@ -107,19 +107,6 @@ class Steps:
         self.forward = self._wrapped(network)
         self.batches = max(EPOCH_BATCHES, math.ceil(task.images / self.settings.batch_size))
         self.rate = 0.0
-
-    def _groups(self, network: nn.Module) -> list[dict[str, Any]]:
-        """Return the parameters of the encoder, where it has a rate of its own, and the others.
-
-        ``share`` is their rate as a share of ``learning_rate``.
-        """
-        share = self.settings.encoder_learning_rate / self.settings.learning_rate
-        encoder: list[nn.Parameter] = []
-        others: list[nn.Parameter] = []
-        for name, parameter in network.named_parameters():
-            (encoder if share and name.startswith("encoder.") else others).append(parameter)
-        groups = [{"params": others, "share": 1.0}, {"params": encoder, "share": share}]
-        return [group for group in groups if group["params"]]
 
     def _wrapped(self, network: nn.Module) -> nn.Module:
         """Return the network shared between the processes, and compiled, where that is due."""
@@ -173,7 +160,7 @@ class Steps:
     def _step(self, inputs: Tensor, target: Tensor) -> float:
         """Take one step of AdamW at the present rate and return the loss."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * group["share"]
+            group["lr"] = self.rate
         inputs = inputs.to(self.device, non_blocking=True)
         with autocast(self.device):
             logits = self.forward(inputs.contiguous(memory_format=torch.channels_last))

@@ -15,7 +15,7 @@ from foveate.runtime.bundle.bundle import file_sha256
 from foveate.train.calibration.decision import Chosen
 from foveate.train.fitting.distributed import Processes
 from foveate.train.fitting.losses import mean_dice, stage_loss, view_dice
-from foveate.train.fitting.schedule import Clock, share_of_seconds
+from foveate.train.fitting.schedule import Clock, shares
 from foveate.train.fitting.steps import Items, Steps, Task, autocast
 from foveate.train.runs.checkpoint import Checkpoint
 from foveate.train.runs.curves import curve_line
@@ -29,6 +29,9 @@ class Trainer:
     def __init__(self, job: TrainingJob, record: dict[str, Any], processes: Processes) -> None:
         self.job, self.record, self.processes = job, record, processes
         self.settings, self.device = job.settings, processes.device
+        self.parts = shares(job.settings, job.stages)
+        curves = [record["stages"].get(name, {}).get("curve") for name in self.parts]
+        self.earlier = sum(curve[-1]["seconds"] for curve in curves if curve)
 
     def fit(self, task: Task, network: nn.Module) -> None:
         """Train a network; its best weights by validation Dice end in ``name.safetensors``."""
@@ -49,8 +52,7 @@ class Trainer:
             running.checkpoint.load(self._state_path(len(curve)))
             self._keep_best(task.name, running.checkpoint)
             started -= curve[-1]["seconds"]
-        seconds = share_of_seconds(self.settings, self.job.stages, task.name, task.share)
-        clock = Clock(started, seconds, epochs, running.batches)
+        clock = Clock(started, self._seconds(task.name), epochs, running.batches)
         batches = running.stream(len(curve))
         for epoch in itertools.count(len(curve)):
             if running.progress(clock, epoch, 0) >= 1:
@@ -77,6 +79,22 @@ class Trainer:
         self.write()
         if curve:
             self.job.log(curve_line(task.label, curve))
+
+    def _seconds(self, name: str) -> float:
+        """Return a network's part of what is left of ``max_minutes``; 0 without a limit.
+
+        A part of it that a run was trained before it was resumed counts as spent.
+        """
+        if not self.settings.max_minutes:
+            return 0.0
+        parts, stages = self.parts, self.record["stages"]
+        own = stages[name]["curve"]
+        spent = time.monotonic() - self.job.started + self.earlier
+        left: float = self.settings.max_minutes * 60 * sum(parts.values()) - spent
+        if own:
+            left += own[-1]["seconds"]
+        to_train = [other for other in parts if not stages.get(other, {}).get("done")]
+        return max(left * parts[name] / sum(parts[other] for other in to_train), 1.0)
 
     def write(self) -> None:
         """Write ``run.json``; the first process alone does."""

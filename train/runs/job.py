@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ class TrainingJob:
     and the row of its curve: epoch (from 1), loss, dice (of the validation views), rate (the last
     learning rate), seconds. What it raises ends the training; the run can be resumed.
     ``choices`` are the settings that were chosen from the data, a line each with the reason.
+    ``started`` is when its ``max_minutes`` began, by ``time.monotonic``.
     """
 
     dataset: DataSet
@@ -34,3 +36,4 @@ class TrainingJob:
     log: Callable[[str], None] = lambda text: None
     progress: Callable[[str, int, int], None] = lambda text, done, total: None
     choices: tuple[str, ...] = ()
+    started: float = field(default_factory=time.monotonic)

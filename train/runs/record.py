@@ -93,6 +93,7 @@ def new_record(job: TrainingJob) -> dict[str, Any]:
         raise SettingsError(
             f"class_names has {len(names)} names; the masks have {dataset.classes} classes"
         )
+    names = names or list(dataset.rules.names)
     names = names or [f"class {label}" for label in range(1, dataset.classes + 1)]
     classes = ("background", *names)
     if problem := names_problem(classes):
@@ -106,6 +107,11 @@ def new_record(job: TrainingJob) -> dict[str, Any]:
         raise SettingsError("single_input=full goes with --stages single; a cascade has its box")
     if settings.region_mode == "tiles" and single:
         raise SettingsError("region_mode=tiles goes with a cascade; --stages single has no stage 2")
+    if single and not settings.networks.equal:
+        raise SettingsError(
+            "stage2_network, stage2_width and stage2_depth go with a cascade (--stages both); "
+            "one network has no stage 2"
+        )
     crop_height, crop_width = settings.crop_size
     spec = CascadeSpec(
         input_type=dataset.input_type,

@@ -22,7 +22,7 @@ from foveate.train.calibration.image_dice import class_dice
 from foveate.train.data.dataset import DataSet
 from foveate.train.networks.build import networks
 from foveate.train.reference.cascade import TorchCascade
-from foveate.train.settings.network_choice import NetworkChoice
+from foveate.train.settings.network_choice import Networks
 
 SCHEMA = 1
 FOLDS_FILE = "folds.json"
@@ -38,6 +38,11 @@ _SHAPE = {
     },
     "stages": dict,
 }  # fmt: skip
+_LATER_SHAPE = {
+    "stage2_network": str, "stage2_width": int, "stage2_depth": int, "mask_threshold": int,
+    "mask_values": str, "mask_colours": str, "mask_instances": bool, "ignore_value": int,
+}  # fmt: skip
+"""Settings that runs of earlier versions lack."""
 _INIT_SHAPE = {"data": {"name": str, "licence": str, "fingerprint": str}}
 _STAGE_SHAPE = {"curve": [{"epoch": int, "loss": float, "dice": float, "seconds": float}],
                 "done": bool}  # fmt: skip
@@ -65,7 +70,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     check_shape(path, record["stages"], dict.fromkeys(record["stages"], _STAGE_SHAPE), "stages")
     if "init" in record:
         check_shape(path, record["init"], _INIT_SHAPE, "init")
-    problem = NetworkChoice.of_settings(record["settings"]).problem()
+    settings = record["settings"]
+    named = {key: kind for key, kind in _LATER_SHAPE.items() if key in settings}
+    check_shape(path, settings, named, "settings")
+    problem = Networks.of_settings(settings).problem()
     if problem:
         raise BundleError(f"{path}: {problem}")
     return record
@@ -155,7 +163,7 @@ def load_run(folder: Path) -> tuple[TorchCascade, dict[str, Any]]:
         spec = CascadeSpec.from_dict(record["spec"])
     except BundleError as error:
         raise BundleError(f"{folder / RUN_FILE}: {error}") from None
-    stage1, stage2 = networks(spec, NetworkChoice.of_settings(record["settings"]))
+    stage1, stage2 = networks(spec, Networks.of_settings(record["settings"]))
     load_stage(folder, record, "stage1", stage1)
     if stage2 is not None:
         load_stage(folder, record, "stage2", stage2)

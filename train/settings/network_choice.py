@@ -1,4 +1,4 @@
-"""Which network both stages have: its name, width and depth, apart from its weights. No torch."""
+"""Which networks the stages have: name, width and depth, apart from their weights. No torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENCODER_DEPTHS = (3, 5)
 
 @dataclass(frozen=True)
 class NetworkChoice:
-    """The network of both stages: ``width`` channels at full size, ``depth`` halvings."""
+    """The network of a stage: ``width`` channels at full size, ``depth`` halvings."""
 
     name: str
     width: int
@@ -48,16 +48,52 @@ class NetworkChoice:
             return f"network {self.name} with depth {self.depth}; expected depth {low} to {high}"
         return ""
 
+    def __str__(self) -> str:
+        return f"{self.name}, width {self.width}, depth {self.depth}"
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of both stages; a single one is stage 1's."""
+
+    stage1: NetworkChoice
+    stage2: NetworkChoice
+
+    @property
+    def equal(self) -> bool:
+        """Whether both stages have the same network, so that stage 2 can begin as stage 1."""
+        return self.stage1 == self.stage2
+
+    def problem(self) -> str:
+        """Return what is wrong with stage 1's network, else with stage 2's; "" for nothing."""
+        if problem := self.stage1.problem():
+            return problem
+        problem = self.stage2.problem()
+        return f"stage 2: {problem}" if problem else ""
+
     def as_dict(self) -> dict[str, Any]:
-        """Return what a manifest says of the network."""
-        return asdict(self)
+        """Return what a manifest says of them: stage 1's, and ``stage2`` where it differs."""
+        own = asdict(self.stage1)
+        return own if self.equal else {**own, "stage2": asdict(self.stage2)}
 
     @classmethod
-    def of_manifest(cls, network: Mapping[str, Any]) -> NetworkChoice:
-        """Return the network of a manifest's ``network``."""
-        return cls(network["name"], network["width"], network["depth"])
+    def of_manifest(cls, network: Mapping[str, Any]) -> Networks:
+        """Return the networks of a manifest's ``network``."""
+        stage1, stage2 = (
+            NetworkChoice(one["name"], one["width"], one["depth"])
+            for one in (network, network.get("stage2", network))
+        )
+        return cls(stage1, stage2)
 
     @classmethod
-    def of_settings(cls, settings: Mapping[str, Any]) -> NetworkChoice:
-        """Return the network of a training's settings; runs from before the choice have U-Nets."""
-        return cls(settings.get("network", "unet"), settings["width"], settings["depth"])
+    def of_settings(cls, settings: Mapping[str, Any]) -> Networks:
+        """Return the networks of a training's settings; what early runs do not name is default."""
+        stage1 = NetworkChoice(
+            settings.get("network", "unet"), settings["width"], settings["depth"]
+        )
+        stage2 = NetworkChoice(
+            settings.get("stage2_network") or stage1.name,
+            settings.get("stage2_width") or stage1.width,
+            settings.get("stage2_depth") or stage1.depth,
+        )
+        return cls(stage1, stage2)

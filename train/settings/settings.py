@@ -13,7 +13,8 @@ from typing import Any
 
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.io.window import Window
-from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NAMES, NetworkChoice
+from foveate.train.settings.mask_rules import MaskRules
+from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NAMES, NetworkChoice, Networks
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,13 +38,15 @@ CHOICES = {
     "normalisation": ("zscore", "constants"),
 }  # fmt: skip
 LIMITS = {
-    "width": (1, 256), "depth": (1, 7), "batch_size": (1, 4096), "num_epochs": (1, 10**6),
+    "width": (1, 256), "depth": (1, 7), "stage2_width": (0, 256), "stage2_depth": (0, 7),
+    "batch_size": (1, 4096), "num_epochs": (1, 10**6),
     "max_minutes": (0, 10**6), "num_workers": (0, 64), "val_fraction": (0.01, 0.9),
     "horizontal_flip": (0, 1), "vertical_flip": (0, 1), "rotate_degrees": (0, 180),
     "brightness_contrast": (0, 1), "margin": (0, 2), "learning_rate": (1e-7, 1),
-    "encoder_learning_rate": (0, 1), "weight_decay": (0, 1), "seed": (0, 2**32 - 1),
+    "weight_decay": (0, 1), "seed": (0, 2**32 - 1),
     "cache_gb": (0, 10**6), "hint_folds": (0, 20), "focal_gamma": (0, 10),
     "tversky_alpha": (0.01, 10), "tversky_beta": (0.01, 10), "tversky_gamma": (1, 10),
+    "mask_threshold": (0, 65535), "ignore_value": (-1, 65535),
 }  # fmt: skip
 PRESET = math.nan
 """A setting that is not set: the augmentation preset has its value."""
@@ -60,6 +63,11 @@ class Settings:
     data_dir: str = ""
     image_dir_name: str = "images"
     mask_dir_name: str = "masks"
+    mask_threshold: int = 0  # masks with soft edges: from this value on a pixel is foreground
+    mask_values: str = ""  # "lesion=1,vessel=7": names of the values that masks hold
+    mask_colours: str = ""  # "lesion=#c81e1e,vessel=#1ec81e": names of the colours of masks
+    mask_instances: bool = False  # masks number objects: every value over 0 is foreground
+    ignore_value: int = -1  # pixels that are not labelled, which count nowhere; -1: there are none
     image_height: int = 256  # stage 1 and single see the whole image at this size
     image_width: int = 256
     single_input: str = "resized"  # or full: the image's own size, trained on crops of this
@@ -69,7 +77,10 @@ class Settings:
     width: int = 16  # channels at full size; 16 is the narrowest that fills a bf16 vector
     depth: int = 4  # halvings; 4 lets a 256 px view see itself whole
     network: str = "unet"  # or residual, attention, residual_attention, or an encoder's name
-    encoder_weights: str = ""  # imagenet, or a file with weights of that encoder; "": random ones
+    stage2_network: str = ""  # of stage 2 alone; here and below: "" and 0 mean as stage 1
+    stage2_width: int = 0
+    stage2_depth: int = 0
+    encoder_weights: str = ""  # imagenet, or a file with weights of an encoder; "": random ones
     loss: str = "cross_entropy_dice"  # of LOSSES; where there is one class cross-entropy is binary
     class_weights: str = ""  # of the loss: comma-separated, background first; or auto
     focal_gamma: float = 2.0  # how little pixels count that are right already; Lin's value
@@ -78,7 +89,6 @@ class Settings:
     tversky_gamma: float = 4 / 3  # over 1: overlaps that are poor count more; Abraham's value
     batch_size: int = 8
     learning_rate: float = 2e-3  # AdamW peak, after a short warm-up, before the cosine
-    encoder_learning_rate: float = 0.0  # of the encoder, where there is one; 0: learning_rate
     weight_decay: float = 1e-2
     num_epochs: int = 40
     max_minutes: float = 0.0  # when not 0, the schedule runs over this time, both stages together
@@ -107,6 +117,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, names in CHOICES.items():
             _check_choice(name, str(getattr(self, name)), names)
+        if self.stage2_network:
+            _check_choice("stage2_network", str(self.stage2_network), NAMES)
         preset = PRESETS[self.augmentation]
         for item in fields(self):
             value = getattr(self, item.name)
@@ -114,36 +126,37 @@ class Settings:
             object.__setattr__(self, item.name, _typed(item.name, value))
         if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
             raise SettingsError(f'device is "{self.device}"; expected auto, cpu, cuda or cuda:N')
-        for name in ("image_height", "image_width", "crop_height", "crop_width"):
-            value = getattr(self, name)
-            step = 2 ** min(self.depth, 7)
-            if value % step or value < 0 or (value == 0 and name.startswith("image")):
+        of_stage2 = "stage2_depth" if self.stage2_depth else "depth"
+        for name, value, depth in (
+            ("image_height", self.image_height, "depth"),
+            ("image_width", self.image_width, "depth"),
+            ("crop_height", self.crop_size[0], of_stage2),
+            ("crop_width", self.crop_size[1], of_stage2),
+        ):
+            step = 2 ** min(getattr(self, depth), 7)
+            if value % step or value <= 0:
                 low = max(value // step * step, step)
                 raise SettingsError(
-                    f"{name} is {value}; expected a multiple of 2**depth = {step}, "
+                    f"{name} is {value}; expected a multiple of 2**{depth} = {step}, "
                     f"for example {low} or {low + step}"
                 )
         for name, (low, high) in LIMITS.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; expected {low} to {high}")
-        if self.batch_size == 1 and (step, step) in (
-            (self.image_height, self.image_width), self.crop_size
-        ):  # fmt: skip
-            raise SettingsError(
-                f"batch_size is 1 and an input is {step}x{step}: BatchNorm would see one value. "
-                "Expected a batch_size of 2 or more, or a larger input"
-            )
-        if problem := self.network_choice.problem():
+        sizes = (self.image_height, self.image_width), self.crop_size
+        for size, choice in zip(sizes, (self.networks.stage1, self.networks.stage2), strict=True):
+            if self.batch_size == 1 and size == (choice.multiple, choice.multiple):
+                raise SettingsError(
+                    f"batch_size is 1 and an input is {size[0]}x{size[1]}: BatchNorm would see one "
+                    "value. Expected a batch_size of 2 or more, or a larger input"
+                )
+        if problem := self.networks.problem():
             raise SettingsError(problem)
-        if self.encoder_weights and self.network not in ENCODERS:
+        self._check_encoder_weights()
+        if self.masks.names and self.class_names:
             raise SettingsError(
-                f"encoder_weights go with a network that has an encoder; {self.network} has none. "
-                f"Expected network to be one of {', '.join(ENCODERS)}"
-            )
-        if self.encoder_weights == "imagenet" and self.network not in IMAGENET:
-            raise SettingsError(
-                f"encoder_weights imagenet: there are none of {self.network}; expected network to "
-                f"be {' or '.join(IMAGENET)}, or a file of weights"
+                f"class_names is {self.class_names}, and {self.masks.words} names the classes; "
+                "leave class_names out"
             )
         if self.window:
             Window.parse(self.window)
@@ -153,6 +166,20 @@ class Settings:
             sides = "x".join(map(str, self.crop_size))
             raise SettingsError(f"tiles are {sides}; expected crop sides that are multiples of 4")
 
+    def _check_encoder_weights(self) -> None:
+        """Raise SettingsError where no stage has an encoder that they can be of."""
+        names = dict.fromkeys((self.networks.stage1.name, self.networks.stage2.name))
+        if self.encoder_weights and names.keys().isdisjoint(ENCODERS):
+            raise SettingsError(
+                f"encoder_weights go with a network that has an encoder; got {' and '.join(names)}"
+                f". Expected network to be one of {', '.join(ENCODERS)}"
+            )
+        if self.encoder_weights == "imagenet" and names.keys().isdisjoint(IMAGENET):
+            raise SettingsError(
+                f"encoder_weights imagenet: there are none of {' or '.join(names)}; expected "
+                f"network to be {' or '.join(IMAGENET)}, or a file of weights"
+            )
+
     @property
     def crop_size(self) -> tuple[int, int]:
         """Height and width of the stage-2 input."""
@@ -160,8 +187,18 @@ class Settings:
 
     @property
     def network_choice(self) -> NetworkChoice:
-        """The network of both stages."""
-        return NetworkChoice(self.network, self.width, self.depth)
+        """The network of stage 1, and of single."""
+        return self.networks.stage1
+
+    @property
+    def networks(self) -> Networks:
+        """The networks of both stages."""
+        return Networks.of_settings(vars(self))
+
+    @property
+    def masks(self) -> MaskRules:
+        """How mask files are read."""
+        return MaskRules.of_settings(vars(self))
 
     def as_dict(self) -> dict[str, Any]:
         """Return every setting, those of the augmentation preset by their values."""
@@ -226,8 +263,10 @@ def _typed(key: str, value: Any) -> Any:
     try:
         if expected is int and isinstance(value, float | bool):
             raise ValueError
+        if expected is bool:
+            return {"true": True, "false": False}[str(value).lower()]
         return expected(value)
-    except (TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise SettingsError(f"{key} is {value!r}; expected {expected.__name__}") from None
 
 

@@ -15,7 +15,7 @@ from foveate.runtime.errors import FoveateError, SettingsError
 from foveate.runtime.segment.run_lock import locked
 from foveate.train.calibration.image_dice import mean_dice_of
 from foveate.train.data.dataset import DataSet
-from foveate.train.fitting.schedule import share_of_seconds
+from foveate.train.fitting.schedule import shares
 from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.run import validation_dice
 from foveate.train.settings.settings import Settings
@@ -118,7 +118,7 @@ def step_of(settings: Settings, stage: str, row: Mapping[str, Any]) -> int:
     """Return how far a training is, for comparison: stage 2 begins where stage 1 ends."""
     each = _steps(settings)
     if settings.max_minutes:
-        share = row["seconds"] / share_of_seconds(settings, "both", stage, 1.0)
+        share = row["seconds"] / (settings.max_minutes * 60 * shares(settings, "both")[stage])
         along = min(int(share * each), each - 1)
     else:
         along = row["epoch"] - 1

@@ -122,7 +122,7 @@ class Nifti:
             return through(window, values, self.slope, self.intercept)
         return values.astype(np.uint8) if self.dtype.itemsize == 1 else values.astype(np.uint16)
 
-    def labels(self, file: BinaryIO, page: int) -> Array:
+    def labels(self, file: BinaryIO, page: int) -> Pixels:
         """Return slice ``page`` of a mask: its values, uint8 or uint16; ImageError for others."""
         values = self.shown(self._stored(file, page)) * self.slope + self.intercept
         labels = np.clip(np.nan_to_num(values, nan=-1), 0, 65535).astype(np.uint16)

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.limits import (
     CUT,
+    DAMAGED,
     LARGEST_SMALL_TILE,
     MAX_BYTES,
     MAX_PIECES,
@@ -126,6 +127,8 @@ class Directory:
     def alone(self, file: BinaryIO, changes: dict[int, int]) -> bytes:
         """Return a grey page as a TIFF of its own, with some tags changed and no orientation."""
         sizes = [size for _, size in self._pieces]
+        if not sizes:
+            raise ImageError(DAMAGED)
         most = min(MAX_BYTES, file.seek(0, os.SEEK_END))
         if sum(sizes) > most:
             raise ImageError(

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
+from foveate.runtime import Cascade
+from foveate.runtime.agreement import dice
 from foveate.runtime.errors import BundleError, DataError, EngineError, SettingsError
 from foveate.train.runs.run import read_run, write_run
 from tests.conftest import run
@@ -129,6 +131,37 @@ def test_the_json_names_what_was_measured_and_no_path(
     text = (written[0] / "summary.json").read_text()
     for path in (bundle, nasty_data, written[0]):
         assert str(path) not in text and str(path.parent) not in text
+
+
+def test_masks_are_read_by_options_or_as_the_run_read_its_own(
+    bundle: Path, trained: Path, data: Path, tmp_path: Path
+) -> None:
+    root, own = tmp_path / "odd", tmp_path / "run"
+    shutil.copytree(data, root)
+    expected = {}
+    for path in (root / "masks").iterdir():
+        image = cv2.imread(str(root / "images" / path.name), cv2.IMREAD_UNCHANGED)
+        truth = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)) // 255
+        left = Cascade.load(bundle)(image).mask[:, :80], truth[:, :80]
+        expected[path.stem] = dice(*left, 1)
+        cv2.imwrite(str(path), np.where(np.arange(160) < 80, truth * 9, 7).astype(np.uint8))
+    assert np.nanmax(list(expected.values())) > 0
+    options = ("--mask-values", "lesion=9", "--ignore-value", "7")
+    found = figures(bundle, root, *options, "--csv", tmp_path / "dice.csv")
+    for row in rows(tmp_path / "dice.csv"):
+        if row["method"] == "cascade":
+            hand = expected[row["stem"]]
+            assert row["dice"] == ("" if np.isnan(hand) else f"{hand:.6f}")
+    shutil.copytree(trained, own)
+    record = read_run(own)
+    record["settings"] |= {"mask_values": "lesion=9", "ignore_value": 7}
+    write_run(own, record)
+    (tmp_path / "all.txt").write_text("\n".join(expected))
+    by_run = figures(own, root, "--list", tmp_path / "all.txt")
+    for ours, theirs in zip(by_run["figures"], found["figures"], strict=True):
+        assert ours["dice"]["value"] == pytest.approx(theirs["dice"]["value"], abs=5e-4)
+    kind, text = mistake(bundle, root, "--mask-values", "vessel=9", "--ignore-value", "7")
+    assert kind is SettingsError and 'does not know "vessel"; it knows lesion' in text
 
 
 def test_groups_and_tolerance_of_the_user_are_taken(

@@ -11,6 +11,7 @@ from foveate.benchmarks.evaluation.evaluate import Evaluation, add_image
 from foveate.benchmarks.evaluation.summary import MEAN, coarse_miss, summarise
 from foveate.benchmarks.evaluation.views import View, views
 from foveate.benchmarks.report.tables.evaluation import evaluation_text
+from foveate.runtime.agreement import IGNORED
 from foveate.runtime.result import Result
 from tests.drawing import small_spec
 
@@ -50,6 +51,19 @@ def test_means_leave_out_what_says_nothing() -> None:
     assert lines["stage 1", MEAN].figures["dice"].value == pytest.approx(0.4)
     assert lines["cascade", MEAN].figures["dice"].value == 1.0
     assert lines["cascade", MEAN].images == 2
+
+
+def test_what_is_not_labelled_counts_in_no_figure() -> None:
+    truth, mask = rows(np.s_[:4]), rows(np.s_[:5], np.s_[8:])
+    truth[0], truth[8:] = IGNORED, IGNORED
+    found = evaluation(1, a="a")
+    add_image(found, "a", {"stage 1": view(mask), "cascade": view(mask, mask > 0)}, truth, 2.0)
+    for row in found.rows:
+        assert row.metrics.dice == pytest.approx(2 * 30 / (40 + 30))
+        assert (row.truth_pixels, row.predicted_pixels, row.false_objects) == (30, 40, 0)
+        assert row.metrics.hd95 == 1 and row.missed == 0
+    pixels = [found.reliability[method].pixels.sum() for method in found.methods]
+    assert pixels == [70, 40] and found.reliability["cascade"].ece == pytest.approx(10 / 40)
 
 
 def test_the_paired_difference_is_that_of_the_table() -> None:

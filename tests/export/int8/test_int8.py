@@ -229,7 +229,7 @@ def test_the_worst_blocks_stay_in_float32_until_the_bound_holds(
     whole = search.quantise(()).change.value
     assert whole > 0
     monkeypatch.setitem(agreement.BOUNDS, "int8", (1.2 * whole, 1.0))
-    found = search.run()
+    found = search.run(2 / 3)
     assert found.float_blocks == tuple(found.effects)[: len(found.float_blocks)] != ()
     assert list(found.effects.values()) == sorted(found.effects.values(), reverse=True)
     assert found.change.value <= 0.8 * whole

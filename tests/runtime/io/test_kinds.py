@@ -17,6 +17,7 @@ from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.headers import read_header
 from foveate.runtime.io.images import image_in_memory, read_image
 from foveate.runtime.io.inputs import find_items
+from foveate.runtime.io.window import Window
 from foveate.train.data.masks import read_mask
 from tests.bad.images import encoded
 from tests.runtime.io.tiffs import Tags, tiff_file
@@ -91,6 +92,12 @@ def test_a_tiff_without_some_of_its_strips_is_refused(dtype: type, missing: Any)
     data = tiff_file([(RAMP.astype(dtype), missing)], strips=2)
     with pytest.raises(ImageError, match="has 1 of its 2 strips or tiles"):
         image_in_memory(data)
+
+
+def test_a_tiff_that_does_not_say_where_its_strips_are_is_refused() -> None:
+    for pixels in (RAMP, RAMP.astype(np.uint16), RAMP.astype(np.float32)):
+        with pytest.raises(ImageError, match="is damaged|is not an image"):
+            image_in_memory(tiff_file([(pixels, {273: []})]), window=Window(0, 1))
 
 
 def test_a_tiff_whose_last_strip_is_cut_is_refused() -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from foveate.runtime.errors import BundleError, DataError, FoveateError, SettingsError
+from foveate.train.fitting.schedule import shares
 from foveate.train.runs.run import load_run, read_run
+from foveate.train.settings.settings import Settings
 from tests.conftest import run, train
 from tests.train.data.test_dataset import make
 
@@ -59,6 +62,40 @@ def test_one_image_pattern_is_learnt(tmp_path: Path) -> None:
     assert result.exception is None, result.exception
     curve = read_run(tmp_path / "r")["stages"]["stage1"]["curve"]
     assert max(row["dice"] for row in curve) > 0.9
+
+
+@pytest.mark.usefixtures("short_epochs")
+@pytest.mark.parametrize(
+    ("stages", "setting"),
+    [
+        ("both", "region_mode=box"),
+        ("single", "single_input=full"),
+        pytest.param("both", "region_mode=tiles", marks=pytest.mark.slow),
+    ],
+)
+def test_a_training_does_not_see_what_is_not_labelled(
+    data: Path, tmp_path: Path, stages: str, setting: str
+) -> None:
+    """Whatever stands for it; where that is background the weights are others."""
+    found = []
+    for value in (255, 77, 0):
+        root, out = tmp_path / f"d{value}", tmp_path / f"r{value}"
+        shutil.copytree(data, root)
+        for path in (root / "masks").iterdir():
+            mask = np.asarray(Image.open(path).convert("L")) // 255
+            mask[:, 70:] = value
+            Image.fromarray(mask).save(path)
+        given = [setting, "hint_folds=0", *([f"ignore_value={value}"] if value else [])]
+        options = [part for item in given for part in ("--set", item)]
+        result = train(root, out, "--num-epochs", "1", "--stages", stages, *options)
+        assert result.exception is None, result.exception
+        record = read_run(out)
+        weights = {name: stage["sha256"] for name, stage in record["stages"].items()}
+        found.append((weights, record["spec"], record["stages"]["stage1"]["curve"][0]["loss"]))
+    resumed = run("train", tmp_path / "d77", "--out", tmp_path / "r77", "--resume")
+    assert resumed.exception is None, resumed.exception  # masks are read by the run's settings
+    assert found[0] == found[1]
+    assert found[0][0].items().isdisjoint(found[2][0].items())
 
 
 def test_resuming_with_other_settings_or_data_is_refused(
@@ -116,3 +153,14 @@ def test_a_run_stopped_before_its_first_epoch_is_resumed(
     result = train(data, tmp_path / "r", "--set", "num_epochs=1", "--resume")
     assert result.exception is None, result.exception
     assert read_run(tmp_path / "r")["stages"]["stage2"]["done"]
+
+
+def test_the_time_of_each_network_goes_by_its_pixels() -> None:
+    settings = Settings(image_height=64, image_width=128, crop_height=128, crop_width=128)
+    whole = shares(settings, "both")
+    assert list(whole) == ["stage1", "fold1", "fold2", "fold3", "stage2"]
+    assert sum(whole.values()) == pytest.approx(0.95)  # the rest is for the choice of the box
+    assert whole["stage2"] == pytest.approx(2 * whole["stage1"])
+    assert whole["fold1"] == pytest.approx(whole["stage1"] / 2)
+    assert shares(settings, "single") == {"stage1": pytest.approx(0.95)}
+    assert "stage1" not in shares(settings, "2")

@@ -155,7 +155,13 @@ def test_balanced_weights_are_scikit_learns() -> None:
     target = torch.zeros(2, 4, 4)
     target[0, 0], target[1, 1, :2] = 1, 1
     data = [(torch.zeros(1, 4, 4), target)] * 64
-    assert balanced_weights(data) == pytest.approx((1 / (3 * 10 / 16), 1 / (3 / 4), 1 / (3 / 8)))  # type: ignore[arg-type]
+    expected = pytest.approx((1 / (3 * 10 / 16), 1 / (3 / 4), 1 / (3 / 8)))
+    assert balanced_weights(data, 2) == expected  # type: ignore[arg-type]
+    half = torch.cat([target, torch.zeros(1, 4, 4)])
+    half[2, 2:] = 1
+    halves = [(torch.zeros(1, 4, 4), half)] * 64
+    expected = pytest.approx((1 / (3 / 4), 1 / (3 / 2), 1 / (3 / 4)))
+    assert balanced_weights(halves, 2) == expected  # type: ignore[arg-type]
     logits = torch.zeros(1, 3, 4, 4)
     found = stage_loss(Settings(class_weights="auto", loss="cross_entropy"), "abc", data)  # type: ignore[arg-type]
     assert float(found(logits, target[None])) == pytest.approx(math.log(3))
@@ -168,6 +174,33 @@ def test_weights_that_cannot_be(text: str) -> None:
     assert parse_weights("0.5, 2", 2) == (0.5, 2.0)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("classes", [1, 2])
+def test_what_is_not_labelled_counts_in_no_loss(classes: int, name: str) -> None:
+    """It is the loss of the labelled part, and no gradient reaches the rest, whatever is there."""
+    target, logits = one_class_a_pixel(classes), random_logits(classes)
+    ignored = torch.zeros(3, 1, 8, 8)
+    ignored[..., 5:] = 1
+    loss = loss_named(name)
+    for garbage in (0.0, 1.0):
+        target[..., 5:] = garbage
+        seen = logits.clone().requires_grad_()
+        found = loss(seen, torch.cat([target, ignored], dim=1))
+        torch.testing.assert_close(found, loss(logits[..., :5], target[..., :5]))
+        found.backward()
+        assert seen.grad is not None and seen.grad[..., :5].any() and not seen.grad[..., 5:].any()
+    nothing = loss(seen, torch.cat([target, torch.ones_like(ignored)], dim=1))
+    nothing.backward()
+    assert float(nothing.detach()) == 0
+
+
+def test_shares_are_those_of_the_labelled_part() -> None:
+    shares = torch.tensor([0.15, 0.4])[:, None, None].expand(1, 2, 2, 2)
+    logits = torch.full((1, 1, 2, 2), math.log(0.25 / 0.75))
+    loss = loss_named("focal")  # least, 0, where the probability is the share
+    assert float(loss(logits, shares)) == pytest.approx(0, abs=1e-6)
+
+
 def test_dice_of_a_view() -> None:
     target = torch.zeros(3, 1, 4, 4)
     target[0, 0, 0] = 1
@@ -178,6 +211,10 @@ def test_dice_of_a_view() -> None:
     assert dice[0] == pytest.approx(2 * 4 / 12)
     assert dice[1] == 0
     assert math.isnan(dice[2])
+    ignored = torch.zeros(3, 1, 4, 4)
+    ignored[0, 0, 1], ignored[0, 0, 0, :2], ignored[1, 0, 0, 0] = 1, 1, 1
+    dice = view_dice(logits, torch.cat([target, ignored], dim=1))[:, 0].tolist()
+    assert dice[0] == 1 and math.isnan(dice[1])
 
 
 def test_foreground_probabilities_leave_the_background_out() -> None:

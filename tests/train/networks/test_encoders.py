@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from foveate.runtime.errors import SettingsError
 from foveate.train.networks.encoders import (
     EncoderUNet,
+    colour_encoders,
     load_encoder,
-    load_encoder_file,
     models,
 )
 from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NetworkChoice
@@ -35,25 +35,32 @@ def test_weights_of_a_file_are_in_the_network_their_colours_added_up(
     path, state = tmp_path / f"encoder.{suffix}", published()
     save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
     network = EncoderUNet(CHOICE, 1, 1)
-    load_encoder_file(network, CHOICE, path)
+    load_encoder(network, colour_encoders([CHOICE], str(path))[CHOICE])
     found = network.encoder.state_dict()
     torch.testing.assert_close(found["conv1.weight"][:, 0], state["conv1.weight"].sum(dim=1))
     torch.testing.assert_close(found["layer2.1.conv2.weight"], state["layer2.1.conv2.weight"])
 
 
 def test_a_file_that_is_not_theirs_is_refused(tmp_path: Path) -> None:
-    network, path = EncoderUNet(CHOICE, 1, 1), tmp_path / "w.safetensors"
+    path = tmp_path / "w.safetensors"
     with pytest.raises(SettingsError, match=r"encoder_weights .*w.safetensors: cannot be read"):
-        load_encoder_file(network, CHOICE, path)
+        colour_encoders([CHOICE], str(path))
     save_file({"conv1.weight": torch.zeros(2, 2)}, path)
     with pytest.raises(SettingsError, match=r"not those of resnet18: .*Missing key"):
-        load_encoder_file(network, CHOICE, path)
+        colour_encoders([CHOICE], str(path))
     torch.save([1], tmp_path / "w.pth")
     with pytest.raises(SettingsError, match="holds no state dict"):
-        load_encoder_file(network, CHOICE, tmp_path / "w.pth")
+        colour_encoders([CHOICE], str(tmp_path / "w.pth"))
     torch.save(print, tmp_path / "code.pth")
     with pytest.raises(SettingsError, match="cannot be read"):
-        load_encoder_file(network, CHOICE, tmp_path / "code.pth")
+        colour_encoders([CHOICE], str(tmp_path / "code.pth"))
+
+
+def test_a_file_goes_to_the_stage_whose_encoder_it_fits(tmp_path: Path) -> None:
+    path, other = tmp_path / "w.safetensors", NetworkChoice("mobilenet_v2", 4, 3)
+    save_file(published(), path)
+    for pair in ((CHOICE, other), (other, CHOICE), (NetworkChoice("unet", 4, 2), CHOICE)):
+        assert list(colour_encoders(pair, str(path))) == [CHOICE]
 
 
 def test_imagenet_weights_are_those_of_the_package_in_every_layer() -> None:
@@ -64,7 +71,7 @@ def test_imagenet_weights_are_those_of_the_package_in_every_layer() -> None:
     """
     choice = NetworkChoice("efficientnet_lite0", 8, 5)
     network = EncoderUNet(choice, 2, 1)
-    load_encoder(network, choice, "imagenet")
+    load_encoder(network, colour_encoders([choice], "imagenet")[choice])
     package, name = IMAGENET[choice.name]
     with as_file(files(package) / "models" / name) as path:
         published = torch.load(path, weights_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,10 @@ from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.toolkit import Toolkit
 from foveate.runtime.errors import BundleError, EngineError
-from foveate.train.networks.encoders import models
+from foveate.train.networks.encoders import colour_encoders, models
 from foveate.train.reference.cascade import Output, TorchCascade
 from foveate.train.runs.run import load_run
-from foveate.train.settings.network_choice import ENCODERS, UNETS
+from foveate.train.settings.network_choice import ENCODERS, IMAGENET, UNETS, NetworkChoice
 from tests.bad.bundles import sign
 from tests.conftest import run, train
 from tests.drawing import small_spec
@@ -177,6 +178,48 @@ def test_a_training_from_end_to_end(
     sign(bundle, lambda manifest: manifest["network"].update(name="unet9"))
     with pytest.raises(BundleError, match='manifest.json: network "unet9"; expected one of unet'):
         torch_cascade(open_bundle(bundle))
+
+
+OF_STAGE2 = [
+    ("residual", "stage2_width=8"),
+    ("efficientnet_lite0", "encoder_weights=imagenet", "learning_rate=1e-7"),
+]
+
+
+@pytest.mark.usefixtures("short_epochs")
+@pytest.mark.parametrize("settings", OF_STAGE2, ids=["residual", "encoder"])
+def test_stage_2_may_have_another_network(
+    settings: tuple[str, ...], data: Path, tmp_path: Path
+) -> None:
+    name, *more = settings
+    values = [f"stage2_network={name}", "stage2_depth=3", "num_epochs=1", "hint_folds=0", *more]
+    options = [part for value in values for part in ("--set", value)]
+    paths = [tmp_path / part for part in ("run", "made", "again")]
+    result = train(data, paths[0], *options)
+    assert result.exception is None, result.output
+    for source, out in pairwise(paths):  # the second is made from the bundle alone
+        result = run("export", source, "--out", out, "--precision", "fp32,fp16")
+        assert result.exception is None, result.output
+    made, again = (open_bundle(path) for path in paths[1:])
+    assert made.graph("fp32") == again.graph("fp32")
+    stage2 = {"name": name, "width": made.width, "depth": 3}
+    both = {"name": "unet", "width": 4, "depth": 2, "stage2": stage2}
+    assert made.manifest["network"] == again.manifest["network"] == both
+    assert made.width == (8 if name == "residual" else 4)
+    said = " ".join(run("info", paths[1]).output.split())
+    assert f"unet, width 4, depth 2; stage 2: {name}, width {made.width}, depth 3" in said
+    image = np.random.default_rng(0).integers(0, 2**16, (1, 60, 90), dtype=np.uint16)
+    trained, _ = load_run(paths[0])
+    expected, graph = answer(trained, image), onnx.load_from_string(again.graph("fp32"))
+    found = ran(graph, image.view(np.uint8).reshape(1, 60, 90, 2), "onnxruntime")
+    for part in ("coarse", "refined"):
+        np.testing.assert_allclose(found[part], getattr(expected, part), atol=ROUNDING)
+    if name in IMAGENET:
+        choice = NetworkChoice(name, 4, 3)
+        published = colour_encoders([choice], "imagenet")[choice].state_dict()
+        own = trained.stage2.encoder.state_dict()
+        for key in ("model.blocks.0.0.conv_dw.weight", "model.conv_stem.weight"):
+            torch.testing.assert_close(own[key][:, 0], published[key].sum(dim=1), atol=1e-4, rtol=0)
 
 
 def _refuse(*arguments: object) -> None:

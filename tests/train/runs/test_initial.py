@@ -55,5 +55,8 @@ def test_a_run_on_the_same_images_is_refused(data: Path, trained: Path, tmp_path
 
 
 def test_other_networks_are_refused(others: Path, trained: Path, tmp_path: Path) -> None:
-    result = train(others, tmp_path / "r", "--init", str(trained), "--set", "width=8")
-    assert isinstance(result.exception, SettingsError) and "width 4 -> 8" in str(result.exception)
+    changed = "unet, width 4, depth 2 -> unet, width 8, depth 2"
+    for name, said in (("width", f"stage 1 {changed}; stage 2 "), ("stage2_width", "stage 2 ")):
+        result = train(others, tmp_path / name, "--init", str(trained), "--set", f"{name}=8")
+        assert isinstance(result.exception, SettingsError)
+        assert f"has other networks: {said}{changed}. Set" in str(result.exception)
