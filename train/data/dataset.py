@@ -12,14 +12,14 @@ import numpy as np
 from foveate.runtime.agreement import IGNORED
 from foveate.runtime.errors import DataError, ImageError
 from foveate.runtime.io.formats.headers import Header, read_header
-from foveate.runtime.io.images import Pixels, by_stem, image_paths, read_image
+from foveate.runtime.io.images import Pixels, read_image
 from foveate.runtime.io.window import Window
 from foveate.train.data.files import (
     Files,
     ImageFile,
-    Volumes,
+    find_files,
     groups_of_slices,
-    slices_of,
+    some_of,
     with_slices,
 )
 from foveate.train.data.mask_labels import find_labels
@@ -115,8 +115,8 @@ def load_dataset(
     called with how many masks have been read, and how many there are. ``window``: as for
     ``read_image``; images that need one are read whole. ``rules`` say how masks are read.
     """
-    images, volumes = _files(root / image_dir_name)
-    masks, _ = _files(root / mask_dir_name)
+    images, volumes = find_files(root / image_dir_name)
+    masks, _ = find_files(root / mask_dir_name)
     chosen = with_slices(sorted(images) if stems is None else stems, volumes)
     if not chosen:
         raise DataError(f"{root / image_dir_name} has no images; expected at least two with masks")
@@ -157,7 +157,7 @@ def read_stems(path: Path) -> list[str]:
         raise DataError(f"{path}: the list of stems is empty")
     repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
     if repeated:
-        raise DataError(f"{path}: listed more than once: {_some(repeated)}")
+        raise DataError(f"{path}: listed more than once: {some_of(repeated)}")
     return stems
 
 
@@ -238,33 +238,12 @@ def _shuffled_groups(
     return members, [names[index] for index in order]
 
 
-def _files(folder: Path) -> tuple[Files, Volumes]:
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder} is not a folder; expected DATA/images and DATA/masks"
-            f"{_folders(folder.parent)}"
-        )
-    grouped = by_stem(image_paths(folder))
-    twins = sorted(stem for stem, paths in grouped.items() if len(paths) > 1)
-    if twins:
-        raise DataError(f"{folder}: more than one file for the stem {_some(twins)}")
-    return slices_of({stem: paths[0] for stem, paths in grouped.items()})
-
-
-def _folders(root: Path) -> str:
-    """Return words for the folders that are there instead, "" where there are none."""
-    there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    if not there:
-        return ""
-    return f". {root} has {_some(there)}; other names are set by image_dir_name, mask_dir_name"
-
-
 def _check_pairs(root: Path, chosen: Sequence[str], images: Files, masks: Files) -> None:
     for kind, files in (("image", images), ("mask", masks)):
         missing = [stem for stem in chosen if stem not in files]
         if missing:
             raise DataError(
-                f"{root}: {len(missing)} of {len(chosen)} stems have no {kind}: {_some(missing)}"
+                f"{root}: {len(missing)} of {len(chosen)} stems have no {kind}: {some_of(missing)}"
             )
 
 
@@ -307,7 +286,7 @@ def _groups(path: Path, images: Container[str]) -> dict[str, str]:
             raise DataError(f"{path}, line {number}: {stem} is in {groups[stem]} and in {group}")
     unknown = sorted(stem for stem in groups if stem not in images)
     if unknown:
-        raise DataError(f"{path}: {len(unknown)} stem(s) have no image: {_some(unknown)}")
+        raise DataError(f"{path}: {len(unknown)} stem(s) have no image: {some_of(unknown)}")
     return groups
 
 
@@ -318,9 +297,3 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-
-
-def _some(names: Sequence[str]) -> str:
-    """Return the first names of a list, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

@@ -67,6 +67,10 @@ def test_what_a_volume_lacks_is_said(volumes: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.full((24, 20, 4), 0.5), AFFINE), path)
     with pytest.raises(DataError, match="v1.nii page 1 has values that are no labels"):
         load_dataset(volumes, window=Window(0, 200))
+    (volumes / "images" / "v2.p3.png").touch()
+    with pytest.raises(DataError, match="more than one image for the stem v2.p3"):
+        load_dataset(volumes, window=Window(0, 200))
+    (volumes / "images" / "v2.p3.png").unlink()
     nibabel.save(nibabel.Nifti1Image(np.zeros((24, 20, 2), np.uint8), AFFINE), path)
     with pytest.raises(DataError, match="2 of 12 stems have no mask: v1.p3, v1.p4"):
         load_dataset(volumes, window=Window(0, 200))
