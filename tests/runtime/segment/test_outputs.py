@@ -115,11 +115,11 @@ def test_progress_is_plain_lines_without_a_terminal(
 def test_bad_files_stop_no_other(thresholds: Path, data: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(data / "images", tmp_path / "in"))
     (folder / "bad.png").write_text("no image")
-    Image.new("CMYK", (4, 4)).save(folder / "ink.jpg")
+    Image.new("F", (4, 4)).save(folder / "heat.tif")
     result = run("segment", thresholds, folder, tmp_path / "nowhere.png", "--out", tmp_path / "out")
     assert result.return_value == 1 and "3 failed, listed in" in result.output
     rows = map(json.loads, (tmp_path / "out" / "failures.jsonl").read_text().splitlines())
     failures = {Path(row["input"]).name: row["reason"] for row in rows}
-    assert set(failures) == {"bad.png", "ink.jpg", "nowhere.png"}
-    assert failures["nowhere.png"] == "no such file or folder" and "CMYK" in failures["ink.jpg"]
+    assert set(failures) == {"bad.png", "heat.tif", "nowhere.png"}
+    assert failures["nowhere.png"] == "no such file or folder" and "float32" in failures["heat.tif"]
     assert len(list((tmp_path / "out").glob("*.png"))) == 12

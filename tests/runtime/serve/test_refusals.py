@@ -21,20 +21,14 @@ from foveate.runtime.serve.settings import Limits
 from tests.bad.images import encoded, png_of_size
 from tests.runtime.serve.served import LONGEST_S, PNG, Held, Served, served, together, wait_for
 
-CMYK = encoded("JPEG", Image.new("CMYK", (30, 20)))
+FLOATS = encoded("TIFF", Image.new("F", (30, 20)))
 STACK = encoded("TIFF", save_all=True, append_images=[Image.new("L", (9, 9))])
 
 BAD = [
     ("empty", b"", "/mask", 422, "the image is empty (0 bytes); expected .png"),
     ("cut short", PNG[:-5], "/mask", 422, "the image is cut short: its end is missing"),
     ("text", b"no image", "/overlay", 422, "the image is not an image in a supported format"),
-    (
-        "CMYK",
-        encoded("JPEG", Image.new("CMYK", (30, 20))),
-        "/all",
-        422,
-        'the image has pixels of mode "CMYK"',
-    ),
+    ("floats", FLOATS, "/all", 422, "the image has float32 values from 0 to 0"),
     ("two pages", STACK, "/result", 422, "its own file, or ask for ?page=N"),
     ("no such page", STACK, "/mask?page=3", 422, "the image page 3 is not there"),
     ("a bomb", png_of_size(60000, 60000), "/mask", 413, "the image is 60000x60000 pixels"),
