@@ -6,6 +6,8 @@ The mask of each is a PNG by then. A volume of which a mask is missing gets none
 from __future__ import annotations
 
 import io
+import logging
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,9 @@ from foveate.runtime.spec import CascadeSpec
 NIFTI, SEG = ".nii.gz", ".seg.dcm"
 Line = Mapping[str, Any]
 _SAME = ["SeriesInstanceUID", "Rows", "Columns", "ImageOrientationPatient", "FrameOfReferenceUID"]
+
+logging.getLogger("highdicom").addHandler(logging.NullHandler())  # else Python prints its warnings
+warnings.filterwarnings("ignore", module=r"highdicom\.")
 
 
 def assemble_nifti(out: Path, lines: Iterable[Line]) -> None:

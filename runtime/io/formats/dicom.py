@@ -26,7 +26,7 @@ _PIXEL_TAGS = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"
 _TAGS = (*_PIXEL_TAGS, "SOPClassUID", "HighBit", "NumberOfFrames", "RescaleSlope",
          "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
          "VOILUTFunction", "DoseGridScaling", "SharedFunctionalGroupsSequence",
-         "PerFrameFunctionalGroupsSequence", "SeriesInstanceUID")  # fmt: skip
+         "PerFrameFunctionalGroupsSequence")  # fmt: skip
 _HEADER = "is damaged: its DICOM header makes no sense"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _META_AT, _META_GROUP, _PIXELS = 132, 0x0002, 0x7FE00010
