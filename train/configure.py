@@ -18,6 +18,8 @@ FILLS = 0.5
 """From this share of the image on, a box around the targets saves nothing."""
 ROOM = 1.25
 """Stage 2 sees a large box of targets with so much around it."""
+SHORT = 5
+"""In fewer minutes than this, stage 2 gains more from time than from the hints of folds."""
 FEW = 40
 """Below so many images, a fourth of them validates."""
 
@@ -102,10 +104,8 @@ def configure(
         choices.append(_augmentation(data))
     if "val_fraction" not in given and data.images < FEW:
         choices.append(Choice({"val_fraction": 0.25}, f"{data.images} images are few"))
-    folds = data.groups - 1  # of the groups, one validates
-    if "hint_folds" not in given and folds < Settings.hint_folds:
-        few = Choice({"hint_folds": folds if folds > 1 else 0}, f"{data.groups} groups are few")
-        choices.append(few)
+    if "hint_folds" not in given and chosen_stages == "both":
+        choices += _folds(data, float(given.get("max_minutes", 0)))
     values = {name: value for choice in choices for name, value in choice.values.items()}
     return Configuration(Settings(**{**values, **given}), chosen_stages, tuple(choices))
 
@@ -156,6 +156,16 @@ def _stage2(data: Survey, bounds: Budget) -> Choice:
         {"crop_height": height, "crop_width": width},
         f"the targets of nine images in ten lie within {data.box[1]} x {data.box[0]} pixels",
     )
+
+
+def _folds(data: Survey, minutes: float) -> list[Choice]:
+    """Return fewer folds than the default where there is no time or are no groups for them."""
+    left = data.groups - 1  # one group validates
+    if 0 < minutes < SHORT:
+        return [Choice({"hint_folds": 0}, f"{minutes:g} minutes are too short for more networks")]
+    if left < Settings.hint_folds:
+        return [Choice({"hint_folds": left if left > 1 else 0}, f"{data.groups} groups are few")]
+    return []
 
 
 def _augmentation(data: Survey) -> Choice:

@@ -99,6 +99,8 @@ def test_few_images_validate_on_a_fourth_and_upright_ones_are_not_turned_over() 
 def test_few_groups_are_enough_for_the_folds(groups: int, folds: int) -> None:
     data = replace(SMALL_TARGETS, groups=groups)
     assert configure(data, {}, None, "balanced").settings.hint_folds == folds
+    short = configure(data, {"max_minutes": 2.0}, None, "balanced")
+    assert short.settings.hint_folds == 0 and "2 minutes" in short.choices[-1].reason
 
 
 def test_the_choices_are_printed_and_kept_and_a_resumed_run_has_them(tmp_path: Path) -> None:
