@@ -50,9 +50,9 @@ def read_sources(models: Sequence[Path], flips: bool) -> Source:
 def _check_alike(first_folder: Path, first: Source, folder: Path, source: Source) -> None:
     expected, got = _fixed(first), _fixed(source)
     different = [
-        f"{name} {got[name]} (expected {expected[name]})"
-        for name in expected
-        if got[name] != expected[name]
+        f"{name} {got.get(name)} (expected {expected.get(name)})"
+        for name in {**expected, **got}
+        if got.get(name) != expected.get(name)
     ]
     if different:
         raise SettingsError(

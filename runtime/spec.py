@@ -113,8 +113,11 @@ class CascadeSpec:
         return INPUT_TYPES[self.input_type]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the description as JSON values."""
-        return asdict(self)
+        """Return the description as JSON values; ``window`` only where there is one."""
+        values = asdict(self)
+        if self.window is None:
+            del values["window"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CascadeSpec:
