@@ -27,10 +27,11 @@ def measure(
 ) -> dict[str, Any]:
     """Return the parity record: per precision, disagreement, Dice change, flips and moved boxes.
 
-    ``graphs`` are those of the precisions that a CPU computes in, fp32 and int8.
+    ``graphs`` are those of the precisions that a CPU computes in, fp32 and int8; fp16 is measured
+    along with fp32.
     """
-    rounded = fold_cascade(reference, rounded=True)
-    totals = {name: Disagreement() for name in (*graphs, "fp16")}
+    rounded = fold_cascade(reference, rounded=True) if "fp32" in graphs else None
+    totals = {name: Disagreement() for name in (*graphs, *(["fp16"] if rounded else []))}
     with ExitStack() as stack:
         engines = {
             name: stack.enter_context(OnnxRuntimeEngine(graph)) for name, graph in graphs.items()
@@ -38,7 +39,7 @@ def measure(
         for number, case in enumerate(cases):
             mask, box = reference.segment(case.image)
             pixels = as_input_type(case.image, reference.spec.input_type)
-            outputs = {"fp16": rounded.segment(case.image)}
+            outputs = {"fp16": rounded.segment(case.image)} if rounded else {}
             for precision, engine in engines.items():
                 result = engine.run({"image": feed(pixels[None])}, ("mask", "box"))
                 outputs[precision] = result["mask"][0], result["box"][0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,29 +106,22 @@ def train(
       foveate train data/real --out runs/tuned --init runs/first
     """
     from foveate.train.folds import train_folds
-    from foveate.train.settings.settings import Settings
     from foveate.train.training import (
-        configured,
         explain_resume_on_interrupt,
-        open_data,
+        prepare,
         preview_of,
-        run_continued,
         train_on,
     )
 
-    started = time.monotonic()
     folder = preview or out
     if folder is None:
         raise click.UsageError("Missing option '--out'.")
     given = given_values(data, config, assignments, options)
-    before = run_continued(folder, stages, resume).get("settings", {})
-    dataset = open_data(Settings(**{**before, **given}), stem_list)
-    job = configured(dataset, given, folder, stages, budget, resume)
+    job = prepare(given, folder, stages, budget, resume, stem_list, init)
     if preview is not None:
         for path in preview_of(job):
             click.echo(path)
         return
-    job = replace(job, init=init, started=started)
     with explain_resume_on_interrupt(folder):
         if folds is not None:
             click.echo(train_folds(job, folds))

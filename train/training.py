@@ -66,43 +66,35 @@ def train(
 
     Raises SettingsError, DataError, BundleError, EngineError and FoveateError.
     """
-    started = time.monotonic()
     given = values if settings is None else settings.but(**values).as_dict()
-    before = run_continued(Path(out), stages, resume).get("settings", {})
-    dataset = open_data(Settings(**{**before, **given}), Path(stem_list) if stem_list else None)
-    job = configured(dataset, given, Path(out), stages, budget, resume)
-    with explain_resume_on_interrupt(Path(out)):
-        return train_on(replace(job, init=Path(init) if init else None, started=started))
+    folder = Path(out)
+    listed, initial = (Path(path) if path else None for path in (stem_list, init))
+    job = prepare(given, folder, stages, budget, resume, listed, initial)
+    with explain_resume_on_interrupt(folder):
+        return train_on(job)
 
 
-def run_continued(folder: Path, stages: str | None, resume: bool) -> dict[str, Any]:
-    """Return the record of the run that a training goes on with; empty where it begins one."""
-    if not (resume or stages == "2") or not (folder / RUN_FILE).exists():
-        return {}
-    from foveate.train.runs.run import read_run
-
-    return read_run(folder)
-
-
-def configured(
-    dataset: DataSet,
+def prepare(
     given: Mapping[str, Any],
     folder: Path,
     stages: str | None,
     budget: str,
     resume: bool,
+    stem_list: Path | None,
+    init: Path | None,
 ) -> TrainingJob:
-    """Return the job with what was not given chosen from the data, and print the choices.
+    """Look at the data and return the job; what is not given is chosen from the data and printed.
 
-    A run that is continued keeps its own.
+    A run that is continued keeps its own settings.
     """
-    record = run_continued(folder, stages, resume)
-    if record:
-        whole = "single" if record["kind"] == "single" else "both"
-        settings = Settings(**{**record["settings"], **given})
-        return TrainingJob(dataset, settings, folder, stages or whole, resume)
-    if leaves_nothing_open(given):
-        return TrainingJob(dataset, Settings(**given), folder, stages or "both", resume)
+    started = time.monotonic()
+    record = _continued(folder, stages, resume)
+    settings = Settings(**{**record.get("settings", {}), **given})
+    dataset = open_data(settings, stem_list)
+    whole = "single" if record.get("kind") == "single" else "both"
+    job = TrainingJob(dataset, settings, folder, stages or whole, resume, init, started=started)
+    if record or leaves_nothing_open(given):
+        return job
     bar = _bar()
     measured = survey(dataset, partial(bar.update, "measuring the targets"))
     found = configure(measured, given, stages, budget)
@@ -111,7 +103,16 @@ def configured(
     lines = tuple(choice.words for choice in found.choices)
     for line in lines:
         bar.log(f"  {line}")
-    return TrainingJob(dataset, found.settings, folder, found.stages, resume, choices=lines)
+    return replace(job, settings=found.settings, stages=found.stages, choices=lines)
+
+
+def _continued(folder: Path, stages: str | None, resume: bool) -> dict[str, Any]:
+    """Return the record of the run that a training goes on with; empty where it begins one."""
+    if not (resume or stages == "2") or not (folder / RUN_FILE).exists():
+        return {}
+    from foveate.train.runs.run import read_run
+
+    return read_run(folder)
 
 
 @contextmanager

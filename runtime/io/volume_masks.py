@@ -33,6 +33,11 @@ logging.getLogger("highdicom").addHandler(logging.NullHandler())  # else Python 
 warnings.filterwarnings("ignore", module=r"highdicom\.")
 
 
+def is_nifti_name(name: str) -> bool:
+    """Say whether a file is called as NIfTI is."""
+    return name.lower().endswith(NIFTI_SUFFIXES)
+
+
 def assemble_nifti(out: Path, lines: Iterable[Line]) -> None:
     """Write ``NAME.nii.gz`` for each NIfTI input: its shape and affine, uint8 class indices.
 
@@ -40,7 +45,7 @@ def assemble_nifti(out: Path, lines: Iterable[Line]) -> None:
     """
     inputs: dict[str, list[Line]] = {}
     for line in lines:
-        if str(line["input"]).lower().endswith(NIFTI_SUFFIXES):
+        if is_nifti_name(str(line["input"])):
             inputs.setdefault(line["input"], []).append(line)
     for path, found in inputs.items():
         try:

@@ -26,7 +26,7 @@ from foveate.runtime.errors import ImageError, OutputError, SettingsError
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item, find_items
 from foveate.runtime.io.outputs import OutputSettings, assemble_coco
-from foveate.runtime.io.volume_masks import assemble_nifti, assemble_seg
+from foveate.runtime.io.volume_masks import assemble_nifti, assemble_seg, is_nifti_name
 from foveate.runtime.io.window import Window, chosen_window
 from foveate.runtime.segment.concurrency import (
     FEW,
@@ -178,6 +178,7 @@ def _locked_run(
     stop: threading.Event,
 ) -> Outcome:
     earlier = (journal.earlier_job() if request.resume else None) or {}
+    volumes = isinstance(items, Watch) or any(is_nifti_name(item.path.name) for item in items)
     trusted = keys_in(request.trust)
     bundle = open_bundle(request.bundle, trusted)
     choice = _choice(bundle, request, _expected_count(items), earlier)
@@ -200,7 +201,7 @@ def _locked_run(
     report, concurrency = run(resolved, work, progress, stop)
     if request.kind == "coco":
         assemble_coco(request.out, _names(journal), bundle.spec, journal.part)
-    if request.kind in ("png", "dicom-seg"):
+    if volumes and request.kind in ("png", "dicom-seg"):
         assemble_nifti(request.out, journal.lines())
     if request.kind == "dicom-seg":
         assemble_seg(request.out, journal.lines(), bundle.spec)

@@ -183,7 +183,7 @@ def split_validation(
             [name for name in names if label in present[name]]
             for label in range(1, dataset.classes + 1)
         ]
-        filled = [name for name in names if any(name in groups for groups in holders)]
+        filled = [name for name in names if present[name] - {0}]
         if len(filled) < 2:
             raise DataError(
                 f"{dataset.root}: {len(filled)} group(s) with any foreground; expected at least "

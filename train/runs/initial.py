@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.run import check_tensors, data_named, load_tensors, read_run
-from foveate.train.settings.network_choice import Networks
+from foveate.train.settings.network_choice import NetworkChoice, Networks
 
 
 class Initial:
@@ -79,15 +80,22 @@ class Initial:
 
     def _load_encoder(self, network: nn.Module, name: str) -> None:
         """Put ``encoder_weights`` into a stage's network if its encoder takes them."""
-        weights, networks = self.settings.encoder_weights, self.settings.networks
-        if not weights:
+        if not self.settings.encoder_weights:
             return
-        from foveate.train.networks.encoders import colour_encoders, load_encoder
+        from foveate.train.networks.encoders import load_encoder
 
-        found = colour_encoders((networks.stage1, networks.stage2), weights)
+        networks = self.settings.networks
         choice = networks.stage2 if name == "stage2" else networks.stage1
-        if choice in found:
-            load_encoder(network, found[choice])
+        if choice in self._encoders:
+            load_encoder(network, self._encoders[choice])
+
+    @cached_property
+    def _encoders(self) -> dict[NetworkChoice, Any]:
+        """The encoders that take ``encoder_weights``, read once for all networks of the run."""
+        from foveate.train.networks.encoders import colour_encoders
+
+        networks = self.settings.networks
+        return colour_encoders((networks.stage1, networks.stage2), self.settings.encoder_weights)
 
 
 def _check(folder: Path, run: dict[str, Any], record: dict[str, Any]) -> None:
