@@ -109,9 +109,7 @@ def prepared(file: NetworkFile, sides: list[int | str], output: str) -> onnx.Mod
             ) from None
     _free_batch(model)
     del model.graph.input[:], model.graph.value_info[:]
-    model.graph.input.append(
-        helper.make_tensor_value_info(given.name, TensorProto.FLOAT, sides)
-    )
+    model.graph.input.append(helper.make_tensor_value_info(given.name, TensorProto.FLOAT, sides))
     return _simplified(file.name, model)
 
 

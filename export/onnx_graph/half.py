@@ -32,9 +32,7 @@ def half_graph(model: onnx.ModelProto) -> onnx.ModelProto:
         if item.type.tensor_type.elem_type == TensorProto.FLOAT
     }
     weights = {
-        item.name: item
-        for item in model.graph.initializer
-        if item.data_type == TensorProto.FLOAT
+        item.name: item for item in model.graph.initializer if item.data_type == TensorProto.FLOAT
     }
     stored = {item.name for item in model.graph.initializer} | {""}
     nodes: list[NodeProto] = []
