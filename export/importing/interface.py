@@ -12,7 +12,7 @@ from onnx import NodeProto, TensorProto, helper
 from foveate.export.importing.network_file import NetworkFile, inputs
 from foveate.runtime.arrays import Array
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
-from foveate.runtime.errors import BundleError, SettingsError
+from foveate.runtime.errors import BundleError, GraphError, SettingsError
 from foveate.runtime.spec import Size
 
 ACTIVATIONS = ("sigmoid", "softmax", "none")
@@ -112,9 +112,11 @@ def find_interface(
     sides = (1, channels, tried.height, tried.width)
     noise = np.random.default_rng(0).normal(0, PROBE, sides).astype(np.float32)
     feed = np.ascontiguousarray(noise.transpose(0, 2, 3, 1)) if last else noise
-    with OnnxRuntimeEngine(file.model.SerializeToString()) as engine:
-        names = [item.name for item in engine.outputs]
-        made = engine.run({name: feed}, names)
+    try:
+        with OnnxRuntimeEngine(file.model.SerializeToString()) as engine:
+            made = engine.run({name: feed}, [item.name for item in engine.outputs])
+    except GraphError as error:
+        raise BundleError(f"{file.name}: {error}") from None
     chosen = _choose_output(file.name, made, tried, output)
     values = made[chosen]
     maps_last = values.shape[2:] != (tried.height, tried.width)

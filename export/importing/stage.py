@@ -15,10 +15,13 @@ from torch import Tensor
 from foveate.export.importing.interface import Interface
 from foveate.export.importing.network_file import NetworkFile, prepared
 from foveate.export.onnx_graph.cascade import IR_VERSION, OPSET
+from foveate.export.onnx_graph.lint import lint
 from foveate.export.onnx_graph.onnx_network import OnnxNetwork, copy_graph
 from foveate.export.onnx_graph.writer import GraphWriter, Value, concat
 from foveate.runtime.arrays import Array
+from foveate.runtime.bundle.graph_safety import graph_problem
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
+from foveate.runtime.errors import BundleError
 from foveate.runtime.spec import Size
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -83,6 +86,7 @@ def stage_network(
     """Return the network of a stage: its graph of opset 18, and the original to compare it with.
 
     ``run`` is the original, by ``runtime``. ``size`` is the stage's, None for the image's own.
+    BundleError for operators that no cascade may have.
     """
     face = plan.interface
     high, wide = ("H", "W") if size is None else (size.height, size.width)
@@ -112,6 +116,9 @@ def stage_network(
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     made.ir_version = IR_VERSION
+    problems = [*filter(None, [graph_problem(made.SerializeToString())]), *lint(made, True)]
+    if problems:
+        raise BundleError(f"{file.name}: {'; '.join(problems[:3])}")
     return ImportedNetwork(made, plan, run, runtime)
 
 
