@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from foveate.export.importer import ImportSettings, import_network
+from foveate.export import ImportSettings, import_network
 from foveate.export.importing.stage import IMAGENET
 from foveate.export.tensorrt.build import build_plan
-from foveate.runtime.agreement import Disagreement, compare_masks
+from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
@@ -62,15 +62,17 @@ def images(seed: int = 0) -> list[npt.NDArray[np.uint8]]:
     return [np.kron(part, np.ones((4, 4))).astype(np.uint8) for part in small]
 
 
-def check_masks(bundle: Path, reference: TorchCascade, engine: str) -> None:
+def check_masks(
+    bundle: Path, reference: TorchCascade, engine: str, precision: str = "fp32"
+) -> None:
     """Compare the bundle's masks of images of mixed sizes with the reference's."""
     total = Disagreement()
-    with Cascade.load(bundle, engine, "fp32") as cascade:
+    with Cascade.load(bundle, engine, precision) as cascade:
         for number, result in enumerate(cascade.batch(images())):
             mask, _ = reference.segment(images()[number])
             total.add(compare_masks(str(number), result.mask, mask, False, None))
             assert mask.any()
-    assert total.value <= 0.001
+    assert total.value <= BOUNDS[precision][0]
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FEW else SLOW) for n in ZOO])
@@ -90,6 +92,7 @@ def test_the_masks_are_those_of_the_network_by_hand(
     reference = TorchCascade(spec, Stage(module, channels, channels == 3, maps), None).eval()
     for engine in ("onnxruntime", "openvino"):
         check_masks(out, reference, engine)
+    check_masks(out, reference, "openvino", "fp16")
     options = BuildOptions(((64, 128), (64, 128)), (1, 2, 4))
     for precision in ("fp32", "fp16"):
         graph, log = open_bundle(out).graph(precision), tmp_path / "log"
