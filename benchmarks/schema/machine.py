@@ -22,6 +22,8 @@ PACKAGES = (
 )  # fmt: skip
 BUSY = 0.5
 """Processor load by others, in cores, from which a warning is given."""
+OTHERS = "other processes keep"
+"""How the warning about them begins."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -91,9 +93,7 @@ def disturbances() -> list[str]:
     found = []
     busy = busy_cores()
     if busy > BUSY:
-        found.append(
-            f"other processes keep {busy:.1f} cores busy: close them, or trust the ratios only"
-        )
+        found.append(f"{OTHERS} {busy:.1f} cores busy: close them, or trust the ratios only")
     governor = _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
     if governor not in (None, "performance"):
         found.append(f'the clock governor is "{governor}": set "performance" for steady times')
