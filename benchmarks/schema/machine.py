@@ -50,7 +50,7 @@ def machine_facts() -> dict[str, Any]:
         "cores": cpu.cores,
         "memory_gb": round(memory / 2**30, 1),
         "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
-        "gpus": _gpus(),
+        "gpus": nvidia_gpus(),
         "system": platform.system(),
         "kernel": platform.release(),
         "architecture": platform.machine(),
@@ -102,7 +102,7 @@ def disturbances() -> list[str]:
     return found
 
 
-def _gpus() -> list[dict[str, str]]:
+def nvidia_gpus() -> list[dict[str, str]]:
     """Return name, driver, compute capability and memory of each NVIDIA GPU."""
     fields = ("name", "driver_version", "compute_cap", "memory.total")
     text = _output("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader")
