@@ -46,7 +46,7 @@ def test_sizes_targets_and_orientation_are_measured(tmp_path: Path, upright: boo
     assert (found.images, found.groups, found.height, found.width) == (20, 20, 200, 300)
     assert found.box == (40, 60) and found.box_share == pytest.approx(40 * 60 / 60_000)
     assert found.sides == pytest.approx((10, 15, 20)) and found.counts == (2, 2, 2)
-    assert found.parts == 4 / 64  # 8 x 8 parts of 25 x 37.5 pixels
+    assert found.parts == 5 / 64  # 8 x 8 parts of 25 x 37.5 pixels
     assert found.is_upright == upright
 
 
