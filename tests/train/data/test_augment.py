@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import cv2
@@ -132,6 +134,19 @@ def test_no_variant_of_a_dark_image_is_black_or_white(
     items = WholeImages(source)
     contrast = [float(items[index][0].std()) for index in range(48)]
     assert 0.5 < min(contrast) and max(contrast) < 2
+
+
+def test_views_can_be_sent_to_a_process_that_is_not_forked(twins: tuple[Path, Path]) -> None:
+    spec = CascadeSpec("uint16", Size(64, 64), Size(64, 64), ("background", "lesion"))
+    dataset = load_dataset(twins[0])
+    full = FullImages(dataset)
+    views = whole_views(full, dataset.stems, spec.stage1, lambda done, total: None)
+    augment = augmentation(Settings(augmentation="medical"))
+    for kind, own in ((WholeImages, spec), (FullCrops, FULL_SPEC)):
+        here = kind(ViewSource(full, views, dataset.stems, own, augment, 0))
+        there = pickle.loads(bytes(ForkingPickler.dumps(here)))
+        for one, other in zip(here[5], there[5], strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_pixels_above_the_rest_keep_their_height() -> None:
