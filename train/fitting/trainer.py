@@ -113,7 +113,7 @@ class Trainer:
         """Return the seconds that are left of ``max_minutes``; infinite without a limit."""
         if not self.settings.max_minutes:
             return math.inf
-        spent = time.monotonic() - self.job.started + self.earlier
+        spent: float = time.monotonic() - self.job.started + self.earlier
         return max(self.settings.max_minutes * 60 - spent, 0.0)
 
     def eta(self, name: str, clock: Clock, done: int) -> float:

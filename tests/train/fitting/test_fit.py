@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from foveate.runtime.cli import progress
 from foveate.runtime.errors import BundleError, DataError, FoveateError, SettingsError
 from foveate.train.data.dataset import load_dataset
 from foveate.train.fitting.distributed import Processes
@@ -174,10 +175,16 @@ def test_the_time_of_each_network_goes_by_its_pixels() -> None:
 
 
 @pytest.mark.usefixtures("short_epochs")
-def test_what_each_part_gets_of_the_time_is_said(data: Path, tmp_path: Path) -> None:
+def test_what_each_part_gets_of_the_time_is_said(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_S", 1e-9)
     words = ("--max-minutes", "0.05", "--threads", "1", "--set", "val_fraction=0.3")
     said = train(data, tmp_path / "r", *words)
     assert said.exception is None, said.exception
+    for label in ("measuring the targets", "Hint network 2 of 2 epoch 1", "Stage 2 validation"):
+        assert f"\n{label} " in said.stderr
+    assert re.search(r"^choosing \d+/\d+, [\d.]+/s", said.stderr, re.M)
     plan = next(line for line in said.output.splitlines() if line.startswith("Of 0.05 min: so far"))
     assert re.search(r"stage 1 0\.\d, hint networks 2 x 0\.\d, stage 2 0\.\d, choosing 0\.0", plan)
     assert re.search(
