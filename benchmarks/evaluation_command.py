@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def run_evaluation(request: Request, progress: Progress) -> Report:
     images.
     """
     _check_request(request)
-    job = _job(request)
+    job = _job(request, partial(progress, "checking the data"))
     seen = _seen(request, job)
     found = evaluate(job, progress)
     report = Report(request, job, found, summarise(found), seen)
@@ -118,7 +119,7 @@ def _check_request(request: Request) -> None:
         )
 
 
-def _job(request: Request) -> EvaluationJob:
+def _job(request: Request, progress: Callable[[int, int], None]) -> EvaluationJob:
     model = open_model(request.model)
     single = open_model(request.single) if request.single else None
     listed = read_stems(request.stem_list) if request.stem_list else list(model.validation)
@@ -131,6 +132,7 @@ def _job(request: Request) -> EvaluationJob:
             request.image_dir_name,
             request.mask_dir_name,
             listed or None,
+            progress,
             window=window,
             rules=rules,
         )

@@ -17,9 +17,7 @@ NAMES = ("bsdata", "usgra")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_example_is_whole(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_example_is_whole(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path))  # info times engines
     folder = EXAMPLES / name
     result = run("info", folder)

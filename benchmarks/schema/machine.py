@@ -15,6 +15,7 @@ import psutil
 import foveate
 from foveate.runtime.engines.hardware import processor
 from foveate.runtime.errors import SettingsError
+from foveate.train.fitting.busy import busy_cores
 
 PACKAGES = (
     "numpy", "opencv-python-headless", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino",
@@ -81,11 +82,6 @@ def producer() -> dict[str, Any]:
 
 def _is_checkout(root: Path) -> bool:
     return (root / ".git").exists() and (root / "setup.py").exists()
-
-
-def busy_cores(seconds: float = 0.3) -> float:
-    """Return how many cores others keep busy while this process waits."""
-    return float(psutil.cpu_percent(interval=seconds)) / 100 * (psutil.cpu_count() or 1)
 
 
 def disturbances() -> list[str]:
