@@ -25,6 +25,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLSLossless,
+    JPEGLSNearLossless,
     RLELossless,
     generate_uid,
 )
@@ -81,6 +82,55 @@ def test_lossy_jpeg_and_twelve_bits_without_a_window(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(path), pydicom.dcmread(path).pixel_array)
     deep = write(tmp_path / "b.dcm", dicom(SMOOTH.astype(np.uint16), BitsStored=12))
     np.testing.assert_array_equal(read_image(deep), SMOOTH << 4)
+
+
+def by_gdcm(path: Path, syntax: str) -> Path:
+    """Return a copy of a file as GDCM compresses it."""
+    gdcm = pytest.importorskip("gdcm")
+    reader, change, writer = (
+        gdcm.ImageReader(),
+        gdcm.ImageChangeTransferSyntax(),
+        gdcm.ImageWriter(),
+    )
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    copy = path.with_name(f"{syntax}.dcm")
+    writer.SetFileName(str(copy))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    return copy
+
+
+@pytest.mark.parametrize("syntax", ["JPEGLosslessProcess14", "JPEGLosslessProcess14_1",
+                                    "JPEGLSLossless", "JPEG2000Lossless"])  # fmt: skip
+def test_what_gdcm_compresses_without_loss(tmp_path: Path, syntax: str) -> None:
+    deep = (SMOOTH * 17).astype(np.uint16)
+    kinds: list[tuple[np.ndarray, dict[str, Any]]] = [
+        ((SMOOTH // 16).astype(np.uint8), {}),
+        (SMOOTH.astype(np.uint16), {"BitsStored": 12}),
+        (np.stack([deep, deep[::-1]]), {}),
+        ((SMOOTH - 2000).astype(np.int16), {}),
+    ]
+    for number, (values, more) in enumerate(kinds):
+        plain = write(tmp_path / f"{number}.dcm", dicom(values, **more))
+        packed = by_gdcm(plain, syntax)
+        assert pydicom.dcmread(packed).file_meta.TransferSyntaxUID.is_compressed
+        window = Window(-2000, 1800) if values.dtype.kind == "i" else None
+        for page in (1, 2) if values.ndim == 3 else (0,):
+            found = read_image(packed, page, window=window)
+            np.testing.assert_array_equal(found, read_image(plain, page, window=window))
+
+
+def test_jpeg_ls_with_loss(tmp_path: Path) -> None:
+    data = dicom(SMOOTH.astype(np.uint16))
+    data.compress(JPEGLSNearLossless, jls_error=3)
+    found = read_image(write(tmp_path / "a.dcm", data))
+    np.testing.assert_array_equal(found, data.pixel_array)
+    assert 0 < np.abs(found.astype(int) - SMOOTH).max() <= 3
 
 
 def test_monochrome1_is_turned_over(tmp_path: Path) -> None:
