@@ -19,13 +19,14 @@ import numpy as np
 from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.limits import CUT, DAMAGED, MAX_FRAMES
+from foveate.runtime.io.formats.pixel_size import PixelSize, plausible
 from foveate.runtime.io.window import Window, through
 
 _PIXEL_TAGS = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
                "BitsStored", "PixelRepresentation")  # fmt: skip
 _TAGS = (*_PIXEL_TAGS, "SOPClassUID", "HighBit", "NumberOfFrames", "RescaleSlope",
          "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
-         "VOILUTFunction", "DoseGridScaling", "SharedFunctionalGroupsSequence",
+         "VOILUTFunction", "DoseGridScaling", "PixelSpacing", "SharedFunctionalGroupsSequence",
          "PerFrameFunctionalGroupsSequence")  # fmt: skip
 _HEADER = "is damaged: its DICOM header makes no sense"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -125,6 +126,14 @@ class Dicom:
 
     def bits(self, page: int) -> int:
         return 8 if self._plain(page) and self.stored <= 8 else 16
+
+    def pixel_size(self, page: int) -> PixelSize | None:
+        """Return the size of a frame's pixels; None where it has none that makes sense."""
+        try:
+            down, across = self._value(page, "PixelMeasuresSequence", "PixelSpacing")
+            return plausible(float(across), float(down))
+        except (ImageError, TypeError, ValueError):
+            return None
 
     def pixels(self, file: BinaryIO, page: int, window: Window | None) -> Pixels:
         """Return frame ``page`` (from 1, 0 for the only one) as ``read_image`` does."""
