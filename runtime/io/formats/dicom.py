@@ -32,7 +32,9 @@ _HEADER = "is damaged: its DICOM header makes no sense"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _META_AT, _META_GROUP, _PIXELS = 132, 0x0002, 0x7FE00010
 _SIZE_OF_J2K, _START_OF_JPEG = b"\xff\x4f\xff\x51", b"\xff\xd8"
-_END = b"\xff\xd9"
+_END, _PADDING = b"\xff\xd9", b"\0\xff"
+_PIXEL_DATA = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")
+"""The tag of the pixels in either byte order."""
 _JPEG_MARKER = re.compile(rb"\xff+([\xc0-\xfe])", re.DOTALL)
 _JPEG_SIZES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 
@@ -99,7 +101,10 @@ def _read(file: BinaryIO) -> Dicom:
         decoder = None
     if syntax.is_encapsulated and not (decoder and decoder.is_available):
         raise ImageError(f"is compressed as {syntax.name:.60}, which is not read. Convert it first")
-    place = file.tell() + 12 if syntax.is_encapsulated and syntax != RLELossless else 0
+    pixels = file.tell()
+    if file.read(4) not in _PIXEL_DATA:
+        raise ImageError(f"has no pixels ({kind.name:.60}); expected an image. Export it again")
+    place = pixels + 12 if syntax.is_encapsulated and syntax != RLELossless else 0
     deep_jpeg = syntax == JPEGExtended12Bit and stored > 8
     size, signed = (int(data.Rows), int(data.Columns)), bool(int(data.PixelRepresentation))
     return Dicom(data, size, frames, stored, signed, place, deep_jpeg)
@@ -226,7 +231,7 @@ class Dicom:
 
         file.seek(self.place)
         frame = get_frame(file, index, number_of_frames=self.frames)
-        if not frame.rstrip(b"\0").endswith(_END):  # JPEG 2000 decoders make half a picture of it
+        if not frame.rstrip(_PADDING).endswith(_END):  # decoders make half a picture of JPEG 2000
             raise ImageError(CUT)
         found = _coded_size(frame)
         if found != self.size:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from foveate.runtime.errors import SettingsError
@@ -25,7 +26,7 @@ _OME_SIZE = re.compile(r"""\bPhysicalSize([XY](?:Unit)?)\s*=\s*["']([^"']*)""")
 _IMAGEJ_UNIT = re.compile(r"^unit=(.*)$", re.MULTILINE)
 _CENTIMETRE, _METRE = 3, 1
 """The unit of a resolution in a TIFF, and in a PNG."""
-_DPI = {10: (60, 720), 24: (72, 720), 600: (1200, 4800)}
+_DPI = {10: (60, 720), 24: (24, 720), 600: (1200, 4800)}
 """Step -> the least and the greatest of its multiples that are dots per inch in print."""
 
 
@@ -91,28 +92,28 @@ def png_pixel_size(phys: bytes) -> PixelSize | None:
     if len(phys) != 9:
         return None
     across, down, unit = struct.unpack(">IIB", phys)
-    return _by_resolution(across, down, 1000.0) if unit == _METRE else None
+    return _by_resolution((across, down), 1000.0) if unit == _METRE else None
 
 
-def tiff_pixel_size(description: str, unit: int, across: float, down: float) -> PixelSize | None:
+def tiff_pixel_size(
+    description: str, unit: int, resolution: Callable[[], tuple[float, float]]
+) -> PixelSize | None:
     """Return the size that a TIFF states, None where it has none.
 
     By OME-XML in its description; by ImageJ's unit there; by a resolution per centimetre that is
-    not one of printing. ``unit`` is the tag ResolutionUnit, ``across`` and ``down`` are pixels per
-    unit, 0 where they are not stated.
+    not one of printing. ``unit`` is the tag ResolutionUnit, ``resolution`` returns pixels per unit
+    across and down, 0 where they are not stated.
     """
     if "<OME" in description or ":OME" in description:
         return _of_ome(description)
     found = _IMAGEJ_UNIT.search(description) if description.startswith("ImageJ=") else None
     if found is None:
-        return _by_resolution(across, down, 10.0) if unit == _CENTIMETRE else None
+        return _by_resolution(resolution(), 10.0) if unit == _CENTIMETRE else None
     name = found[1].strip().replace("\\u00B5", "\u00b5")
     length = _MILLIMETRES.get(name)
     if length is None or "\nyunit=" in description:
         return None
-    if name == "cm":
-        return _by_resolution(across, down, length)
-    return plausible(length / across, length / down) if across > 0 < down else None
+    return _by_resolution(resolution(), length, printed=name == "cm")
 
 
 def _of_ome(description: str) -> PixelSize | None:
@@ -130,10 +131,16 @@ def _of_ome(description: str) -> PixelSize | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _by_resolution(across: float, down: float, length: float) -> PixelSize | None:
-    """Return the size by pixels per ``length`` millimetres; None for a resolution of printing."""
-    if not (across > 0 < down) or any(_is_printed(25.4 * n / length) for n in (across, down)):
+def _by_resolution(
+    resolution: tuple[float, float], length: float, printed: bool = True
+) -> PixelSize | None:
+    """Return the size by pixels per ``length`` millimetres across and down.
+
+    None for a resolution of printing, where it may be one.
+    """
+    if min(resolution) <= 0 or printed and any(_is_printed(25.4 * n / length) for n in resolution):
         return None
+    across, down = resolution
     return plausible(length / across, length / down)
 
 

@@ -54,11 +54,13 @@ class _Layout:
         self.tag = struct.Struct(order + "HH")
         self.fields = {3: struct.Struct(order + "H"), 4: struct.Struct(order + "I")}
 
-    def entries(self, block: bytes) -> list[tuple[int, int]]:
-        """Return the numbers of the tags in a block, and of each its value or where that is."""
+    def head(self, block: bytes) -> list[tuple[int, int]]:
+        """Return the tags of a block up to the description: numbers, and values or their places."""
         found = []
         for place in range(0, len(block), self.entry_size):
             number, kind = self.tag.unpack_from(block, place)
+            if number > DESCRIPTION:
+                break
             field = self.fields.get(kind, self.offset)
             value = field.unpack_from(block, place + self.entry_size - self.offset.size)[0]
             found.append((number, value))
@@ -121,8 +123,7 @@ def page_pixel_size(file: BinaryIO, directory: Directory) -> PixelSize | None:
     size = tiff_pixel_size(
         _description(file, directory),
         directory[RESOLUTION_UNIT],
-        directory.ratio(file, X_RESOLUTION),
-        directory.ratio(file, Y_RESOLUTION),
+        lambda: (directory.ratio(file, X_RESOLUTION), directory.ratio(file, Y_RESOLUTION)),
     )
     return size.transposed if size and directory[ORIENTATION] in SIDEWAYS else size
 
@@ -196,7 +197,7 @@ def _offsets(file: BinaryIO) -> tuple[int, ...]:
             raise ImageError(f"{_CHAIN} leaves the file at page {len(seen)}. Copy it again")
         file.seek(begin)
         looked_at = min(entries, 2 if found else _HEAD_TAGS)
-        head = layout.entries(file.read(looked_at * layout.entry_size))
+        head = layout.head(file.read(looked_at * layout.entry_size))
         if not found:
             texts = [value for number, value in head if number == DESCRIPTION]
         (copies if _is_copy(head) else found).append(offset)

@@ -14,6 +14,7 @@ import pytest
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("gdcm")
 
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import apply_modality_lut, apply_windowing
 from pydicom.uid import (
     MPEG2MPML,
@@ -133,6 +134,14 @@ def test_jpeg_ls_with_loss(tmp_path: Path) -> None:
     assert 0 < np.abs(found.astype(int) - SMOOTH).max() <= 3
 
 
+def test_frames_that_are_filled_up_with_ones(tmp_path: Path) -> None:
+    data = dicom((SMOOTH // 16).astype(np.uint8), JPEGBaseline8Bit)
+    expected = read_image(write(tmp_path / "a.dcm", data))
+    frame = get_frame(data.PixelData, 0, number_of_frames=1)
+    data.PixelData = encapsulate([frame.rstrip(b"\0") + b"\xff"])
+    np.testing.assert_array_equal(read_image(write(tmp_path / "b.dcm", data)), expected)
+
+
 def test_monochrome1_is_turned_over(tmp_path: Path) -> None:
     deep, window = SMOOTH.astype(np.uint16), {"WindowCenter": 500, "WindowWidth": 700}
     for more in ({}, window, {"RescaleSlope": -2}, {"BitsStored": 12}):
@@ -228,6 +237,10 @@ def test_other_objects_and_syntaxes_are_refused_by_name(tmp_path: Path) -> None:
     data = dicom(SMOOTH.astype(np.uint16), SOPClassUID=UID("1.2.840.10008.5.1.4.1.1.481.3"))
     del data.Rows, data.Columns, data.PixelData
     with pytest.raises(ImageError, match="another kind: RT Structure Set Storage"):
+        read_image(write(tmp_path / "a.dcm", data))
+    data = dicom(SMOOTH.astype(np.uint16))
+    del data.PixelData
+    with pytest.raises(ImageError, match=r"has no pixels \(CT Image Storage\)"):
         read_image(write(tmp_path / "a.dcm", data))
     for syntax, said in ((MPEG2MPML, "is compressed as MPEG2"), (DeflatedExplicitVRLittleEndian,
                          "is deflated as a whole")):  # fmt: skip
