@@ -75,9 +75,9 @@ class Target:
 
     def images(self, found: Variants) -> list[Images]:
         """Return the data set's images, or phantoms of each size."""
-        spec, data = found.bundle.spec, self.dataset
+        bundle, data = found.bundle, self.dataset
         sizes = self.sizes if data is None else self.sizes[:1]
-        return [find_images(spec, data, self.stem_list, self.count, size) for size in sizes]
+        return [find_images(bundle, data, self.stem_list, self.count, size) for size in sizes]
 
     def find_reference(self, found: Variants) -> Reference:
         """Return the reference whose masks are stored, or one that computes them here."""

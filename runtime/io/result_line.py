@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.result import Mask, Result, Timings
 from foveate.runtime.spec import CascadeSpec
 
@@ -23,6 +24,7 @@ def result_line(
     image_shape: tuple[int, ...],
     result: Result,
     spec: CascadeSpec,
+    size: PixelSize | None = None,
 ) -> dict[str, Any]:
     """Return the line of one image; docs/outputs.md says what each field means.
 
@@ -38,6 +40,7 @@ def result_line(
         "mask_sha256": mask_sha256,
         "height": image_shape[0],
         "width": image_shape[1],
+        **({"pixel_size_mm": size.xy_mm} if size else {}),
         "box_xyxy": [[_number(value) for value in box] for box in result.box_xyxy.tolist()],
         "score": round(result.score, 6),
         "area": area,

@@ -23,6 +23,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import available_cores
 from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import ImageError, OutputError, SettingsError
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item, find_items
 from foveate.runtime.io.outputs import OutputSettings, assemble_coco
@@ -80,6 +81,7 @@ class Request:
     trust: Sequence[Path] = ()
     watch: Path | None = None
     window: str = ""
+    pixel_size: str = ""
 
     @property
     def outputs(self) -> OutputSettings:
@@ -131,6 +133,7 @@ def segment_run(
     request.outputs.check()
     if request.window:
         Window.parse(request.window)
+    size = PixelSize.parse(request.pixel_size) if request.pixel_size else None
     if request.ray:
         check_address(request.ray)
         check_no_gpu(request.gpu)
@@ -146,7 +149,7 @@ def segment_run(
     with _remedy_for_full_folder(), locked(out, journal.part):
         if not part:  # other shards may be running, on other machines too
             remove_stale_files(_folders(request, items))
-        return _locked_run(request, items, journal, progress, stop)
+        return _locked_run(request, size, items, journal, progress, stop)
 
 
 def _watch_settings(request: Request) -> WatchSettings:
@@ -172,6 +175,7 @@ def _folders(request: Request, items: Items) -> set[Path]:
 
 def _locked_run(
     request: Request,
+    size: PixelSize | None,
     items: Items,
     journal: Journal,
     progress: Callable[[Progress], None],
@@ -188,6 +192,7 @@ def _locked_run(
         "precision": choice.precision,
         "outputs": asdict(request.outputs),
         "window": request.window or None,  # as in the folders of older versions
+        "pixel_size": str(size) if size else None,
     }
     resumed = 0
     if earlier:
@@ -196,7 +201,7 @@ def _locked_run(
     batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
     resolved = _ResolvedRequest(replace(request, batch=batch), bundle, choice, trusted, begin)
-    work = SegmentJob(items, journal, request.outputs, request.fail_fast, request.window)
+    work = SegmentJob(items, journal, request.outputs, request.fail_fast, request.window, size)
     run = _on_ray if request.ray else _here
     report, concurrency = run(resolved, work, progress, stop)
     if request.kind == "coco":
@@ -284,6 +289,7 @@ def _on_ray(
             folder,
             resolved.trusted,
             request.window,
+            job.pixel_size,
         )
         outcomes = ray_outcomes(ray, task, part, items, stop)
         return record_outcomes(outcomes, job, part.actors * part.cores, progress, stop), concurrency
