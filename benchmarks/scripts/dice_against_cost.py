@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,51 +23,57 @@ from matplotlib.figure import Figure
 from foveate.benchmarks.measure.roofline import multiply_adds
 from foveate.benchmarks.measure.timing import interleaved
 from foveate.benchmarks.schema.machine import disturbances, machine_facts, versions
-from foveate.runtime import Cascade
+from foveate.runtime import Cascade, Result
 from foveate.runtime.agreement import dice
+from foveate.runtime.arrays import Pixels
 from foveate.train.data.dataset import DataSet, load_dataset, read_stems
 
-ROUNDS = 30
+WARM_UP, ROUNDS = 3, 30
 
 
 def measure(data: DataSet, paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Return for each bundle its Dice, multiply-adds of a mean image, and times of a call."""
-    rows = []
     images = {stem: data.image(stem) for stem in data.stems}
-    shapes = [image.shape for image in images.values()]
+    timed = list(images.values())[:ROUNDS]
     with ExitStack() as stack:
-        cascades = {
-            path.name.removesuffix(".bundle"): stack.enter_context(
-                Cascade.load(path, "onnxruntime", "fp32")
-            )
-            for path in paths
+        loaded = [stack.enter_context(Cascade.load(path, "onnxruntime", "fp32")) for path in paths]
+        names = [path.resolve().name.removesuffix(".bundle") for path in paths]
+        calls = {
+            name: partial(_call, cascade, timed)
+            for name, cascade in zip(names, loaded, strict=True)
         }
-        some = list(images.values())[:ROUNDS]
-        times = interleaved(
+        times = interleaved(calls, WARM_UP + ROUNDS)
+        return [
             {
-                name: lambda number, cascade=cascade: cascade(some[number % len(some)])
-                for name, cascade in cascades.items()
-            },
-            ROUNDS + 3,
-        )
-        for name, cascade in cascades.items():
-            graph = cascade.bundle.graph("fp32")
-            costs = {shape: sum(multiply_adds(graph, 1, *shape).values()) for shape in set(shapes)}
-            masks = {stem: cascade(image).mask for stem, image in images.items()}
-            scores = [
-                [dice(mask, data.mask(stem), label) for stem, mask in masks.items()]
-                for label in range(1, data.classes + 1)
-            ]
-            rows.append(
-                {
-                    "name": name,
-                    "dice": float(np.mean([np.nanmean(each) for each in scores])),
-                    "multiply_adds": float(np.mean([costs[shape] for shape in shapes])),
-                    "median_ms": 1000 * median(times[name][3:]),
-                    "weights_mb": round(len(graph) / 1e6, 2),
-                }
-            )
-    return rows
+                "name": name,
+                "dice": _dice(cascade, data, images),
+                "multiply_adds": _multiply_adds(cascade, [image.shape for image in timed]),
+                "median_ms": 1000 * median(times[name][WARM_UP:]),
+            }
+            for name, cascade in zip(names, loaded, strict=True)
+        ]
+
+
+def _call(cascade: Cascade, images: Sequence[Pixels], number: int) -> Result:
+    return cascade(images[number % len(images)])
+
+
+def _dice(cascade: Cascade, data: DataSet, images: Mapping[str, Pixels]) -> float:
+    masks = {stem: cascade(image).mask for stem, image in images.items()}
+    classes = [
+        np.nanmean([dice(mask, data.mask(stem), label) for stem, mask in masks.items()])
+        for label in range(1, data.classes + 1)
+    ]
+    return float(np.mean(classes))
+
+
+def _multiply_adds(cascade: Cascade, shapes: Sequence[tuple[int, ...]]) -> float:
+    graph = cascade.bundle.graph("fp32")
+    counts = {
+        (height, width): sum(multiply_adds(graph, 1, height, width).values())
+        for height, width in set(shapes)
+    }
+    return float(np.mean([counts[height, width] for height, width in shapes]))
 
 
 def draw(rows: Sequence[dict[str, Any]], title: str, out: Path) -> None:
@@ -102,4 +109,5 @@ def main(root: Path, stem_list: Path, out: Path, paths: Sequence[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), [Path(text) for text in sys.argv[4:]])
+    data, names, out, *bundles = map(Path, sys.argv[1:])
+    main(data, names, out, bundles)

@@ -1,7 +1,7 @@
 """Draw the picture of README.md: image, box, mask and truth of a photograph and of a phantom.
 
-Run from a checkout: ``python benchmarks/scripts/readme_picture.py BSDATA BUNDLE OUT.jpg``; BUNDLE is
-trained on BSDATA.
+Run from a checkout: ``python benchmarks/scripts/readme_picture.py BSDATA BUNDLE OUT.jpg``, where
+BUNDLE is trained on BSDATA.
 """
 
 from __future__ import annotations
