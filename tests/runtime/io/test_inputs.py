@@ -147,7 +147,7 @@ def test_what_lies_in_out_is_never_read_again(tmp_path: Path, tree: bool) -> Non
         if expected:
             assert names(tmp_path, tmp_path / "in" / pattern, **out) == expected
         else:
-            with pytest.raises(SettingsError, match="What lies in --out .* is passed over"):
+            with pytest.raises(SettingsError, match="Files in --out .* are skipped"):
                 names(tmp_path, tmp_path / "in" / pattern, **out)
     items = find_items(["-"], tmp_path / "in" / "masks", listed=lambda: every)
     assert sorted(item.name for item in items) == ["a", "b"]
