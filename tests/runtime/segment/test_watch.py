@@ -116,6 +116,24 @@ def test_a_stalled_copy_is_tried_again_and_a_broken_file_listed_once(inbox: Inbo
     assert inbox.outcome is not None and inbox.outcome.report.failures == []
 
 
+def test_what_is_seen_and_not_finished_is_listed_at_the_end(inbox: Inbox) -> None:
+    with inbox.running():
+        (inbox.watch / "done.png").write_bytes(png(4))
+        (inbox.watch / "text.png").write_text("no image")
+        wait_for(lambda: inbox.inputs() == ["done.png"])
+        time.sleep(0.1)  # the other has been tried as well
+        for number in range(100):
+            (inbox.watch / "growing.png").write_bytes(bytes(number))
+            time.sleep(0.01)
+    assert inbox.outcome is not None
+    listed = {Path(one.input).name: one.reason for one in inbox.outcome.unfinished}
+    failed = {Path(one.input).name for one in inbox.outcome.report.failures}
+    assert listed["growing.png"].startswith("was not complete")
+    assert "done.png" not in listed and failed | listed.keys() == {"growing.png", "text.png"}
+    if "text.png" in listed:
+        assert listed["text.png"].startswith("is not an image in a supported format")
+
+
 def test_what_is_removed_stops_nothing(inbox: Inbox) -> None:
     with inbox.running():
         (inbox.watch / "gone.png").write_bytes(png(5)[:50])
