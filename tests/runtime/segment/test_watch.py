@@ -138,6 +138,8 @@ def test_what_is_seen_and_not_finished_is_listed_at_the_end(inbox: Inbox) -> Non
 
 def test_what_is_removed_stops_nothing(inbox: Inbox) -> None:
     with inbox.running():
+        (inbox.watch / "before.png").write_bytes(png(6))
+        wait_for(lambda: inbox.inputs() == ["before.png"])
         (inbox.watch / "gone.png").write_bytes(png(5)[:50])
         (inbox.watch / "folder.png").mkdir()
         os.mkfifo(inbox.watch / "pipe.png")
@@ -147,11 +149,11 @@ def test_what_is_removed_stops_nothing(inbox: Inbox) -> None:
             UnavailableWarning, match="No such file or directory. Waiting for it"
         ) as said:
             os.rename(inbox.watch, inbox.watch.with_name("away"))
-            time.sleep(0.3)
+            wait_for(lambda: len(said) > 0)
             os.rename(inbox.watch.with_name("away"), inbox.watch)
         assert len(said) == 1
         (inbox.watch / "after.png").write_bytes(png(6))
-        wait_for(lambda: inbox.inputs() == ["after.png"])
+        wait_for(lambda: inbox.inputs() == ["before.png", "after.png"])
     assert inbox.outcome is not None and not inbox.outcome.report.failures
 
 
