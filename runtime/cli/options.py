@@ -36,6 +36,12 @@ window_option = click.option(
     metavar="LOW,HIGH",
     help="Values that are black and white in images of signed, 32-bit or float pixels.",
 )
+pixel_size_option = click.option(
+    "--pixel-size",
+    default="",
+    metavar="SIZE",
+    help="Size of a pixel, such as 0.5um or 0.25x0.5mm (width first); default: as files state it.",
+)
 workers_option = click.option(
     "--workers", type=click.IntRange(0, 1024), default=0, help="Images in flight; 0: auto."
 )

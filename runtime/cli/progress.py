@@ -7,15 +7,18 @@ import time
 
 import click
 
+PLAIN_S = 10.0
+"""Seconds between lines of progress where stderr is not a terminal."""
+
 
 class Bar:
     """One line on stderr that counts up.
 
-    Where stderr is not a terminal there are plain lines, one in ``plain_s`` seconds; none with 0.
+    Where stderr is not a terminal there are plain lines, one in ``plain_s`` seconds (PLAIN_S).
     """
 
-    def __init__(self, plain_s: float = 0.0) -> None:
-        self._plain_s = plain_s
+    def __init__(self, plain_s: float | None = None) -> None:
+        self._plain_s = PLAIN_S if plain_s is None else plain_s
         self.live = sys.stderr.isatty()
         self.label = ""
         self.started = 0.0
@@ -27,7 +30,7 @@ class Bar:
         if label != self.label:
             self.label, self.started, self.shown = label, now, 0.0 if self.live else now
         pause = 0.1 if self.live else self._plain_s
-        if not pause or (now - self.shown < pause and (done < total or not self.live)):
+        if now - self.shown < pause and (done < total or not self.live):
             return
         self.shown = now
         spent = now - self.started

@@ -14,6 +14,7 @@ import click
 from foveate.runtime.cli.options import (
     engine_option,
     gpu_option,
+    pixel_size_option,
     precision_option,
     trust_option,
     window_option,
@@ -77,6 +78,7 @@ class WithRay(click.Command):
 @gpu_option
 @trust_option
 @window_option
+@pixel_size_option
 @workers_option
 @click.option("--batch", type=click.IntRange(0, 1024), default=0, help="Images a call; 0: auto.")
 @click.option(

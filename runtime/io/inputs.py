@@ -11,8 +11,9 @@ from functools import cache
 from pathlib import Path
 
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.io.formats import tiff_pages, volumes
-from foveate.runtime.io.formats.headers import is_image_name, stem_of
+from foveate.runtime.io.formats import tiff_pages
+from foveate.runtime.io.formats.headers import is_image_name, may_have_slices, stem_of
+from foveate.runtime.io.formats.volumes import frame_count
 from foveate.runtime.io.output_settings import OVERLAYS, PROBABILITY
 from foveate.runtime.io.paths import (
     InputFile,
@@ -252,8 +253,8 @@ def _pages(path: Path) -> range:
     name = path.name.lower()
     if name.endswith(tiff_pages.SUFFIXES):
         count = tiff_pages.page_count(path)
-    elif name.endswith(volumes.SUFFIXES) or not is_image_name(name):
-        count = volumes.frame_count(path)
+    elif may_have_slices(name):
+        count = frame_count(path)
     else:
         return range(1)
     return range(1, count + 1) if count > 1 else range(1)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from foveate.runtime.arrays import Pixels, as_input_type
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.result import Mask, Result, Timings
 from foveate.runtime.spec import CascadeSpec
 
@@ -31,6 +32,7 @@ def result_line(
     image: Pixels,
     result: Result,
     spec: CascadeSpec,
+    size: PixelSize | None = None,
 ) -> dict[str, Any]:
     """Return the line of one image; docs/outputs.md says what each field means.
 
@@ -47,6 +49,7 @@ def result_line(
         "height": image.shape[0],
         "width": image.shape[1],
         "image_type": str(image.dtype),
+        **({"pixel_size_mm": size.xy_mm} if size else {}),
         "box_xyxy": [[_number(value) for value in box] for box in result.box_xyxy.tolist()],
         "score": round(result.score, 6),
         "area": area,

@@ -16,6 +16,7 @@ from typing import Any
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.closeable import Closeable
 from foveate.runtime.engines.base import available_cores
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.io.outputs import OutputSettings
 from foveate.runtime.segment.concurrency import Concurrency
@@ -30,7 +31,8 @@ from foveate.runtime.segment.workers import WorkerPool
 class SegmentJob:
     """The items to segment, the outputs of each, and the journal of the folder.
 
-    ``window`` as ``--window`` has it, "" for that of the bundle.
+    ``window`` as ``--window`` has it, "" for that of the bundle; ``pixel_size`` of all images, None
+    for what each file states.
     """
 
     items: Sequence[Item] | Watch
@@ -38,6 +40,7 @@ class SegmentJob:
     outputs: OutputSettings = OutputSettings()
     fail_fast: bool = False
     window: str = ""
+    pixel_size: PixelSize | None = None
 
 
 @dataclass
@@ -154,7 +157,9 @@ def segment_files(
     """
     stop = stop or threading.Event()
     job.journal.out.mkdir(parents=True, exist_ok=True)
-    worker = ItemWorker(cascade, job.outputs, job.journal.out, concurrency, job.window)
+    worker = ItemWorker(
+        cascade, job.outputs, job.journal.out, concurrency, job.window, job.pixel_size
+    )
     outcomes = WorkerPool(worker, concurrency.workers, stop).run(job.items)
     if isinstance(job.items, Watch):
         outcomes = job.items.outcomes(outcomes)

@@ -42,6 +42,7 @@ class Request:
     trust: Sequence[Path] = ()
     watch: Path | None = None
     window: str = ""
+    pixel_size: str = ""
     stem_list: Path | None = None
 
     @property

@@ -23,6 +23,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import available_cores
 from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import ImageError, OutputError, SettingsError
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item, find_items
 from foveate.runtime.io.outputs import assemble_coco
@@ -75,6 +76,8 @@ def segment_run(
     request.outputs.check()
     if request.window:
         Window.parse(request.window)
+    if request.pixel_size:
+        PixelSize.parse(request.pixel_size)
     if request.ray:
         check_address(request.ray)
         check_no_gpu(request.gpu)
@@ -126,6 +129,7 @@ def _locked_run(
     stop: threading.Event,
 ) -> Outcome:
     earlier = (journal.earlier_job() if request.resume else None) or {}
+    size = PixelSize.parse(request.pixel_size) if request.pixel_size else None
     volumes = isinstance(items, Watch) or any(is_nifti_name(item.path.name) for item in items)
     choice = _choice(bundle, request, _expected_count(items), earlier)
     job = {
@@ -134,6 +138,7 @@ def _locked_run(
         "precision": choice.precision,
         "outputs": asdict(request.outputs),
         "window": request.window or None,  # as in the folders of older versions
+        "pixel_size": str(size) if size else None,
     }
     resumed = 0
     if earlier:
@@ -142,7 +147,7 @@ def _locked_run(
     batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
     resolved = _ResolvedRequest(replace(request, batch=batch), bundle, choice, begin)
-    work = SegmentJob(items, journal, request.outputs, request.fail_fast, request.window)
+    work = SegmentJob(items, journal, request.outputs, request.fail_fast, request.window, size)
     run = _on_ray if request.ray else _here
     report, concurrency = run(resolved, work, progress, stop)
     if request.kind == "coco":
@@ -231,6 +236,7 @@ def _on_ray(
             folder,
             keys_in(request.trust),
             request.window,
+            job.pixel_size,
         )
         outcomes = ray_outcomes(ray, task, part, items, stop)
         stages = StageTimes(part.actors * part.cores, None)  # their load is not known here

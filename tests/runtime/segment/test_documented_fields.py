@@ -44,7 +44,8 @@ def images(folder: Path) -> Path:
 
 def test_every_field_is_in_the_tables(thresholds: Path, tmp_path: Path) -> None:
     out, bundle = tmp_path / "out", open_bundle(thresholds).label
-    done = run("segment", thresholds, images(tmp_path / "in"), "--out", out, "--json")
+    options = ("--out", out, "--json", "--pixel-size", "0.5um")
+    done = run("segment", thresholds, images(tmp_path / "in"), *options)
     summary, job = json.loads(done.output), json.loads((out / "job.json").read_text())
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert fields(summary, ("plan",)) == documented("The summary of `--json`")
