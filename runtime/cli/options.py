@@ -13,7 +13,7 @@ precision_option = click.option(
     "--precision",
     default="auto",
     show_default=True,
-    help="auto, fp32, fp16, int8 (a CPU), tf32 (TensorRT) or bf16 (OpenVINO).",
+    help="auto, fp32, fp16, int8 (CPU only), tf32 (TensorRT) or bf16 (OpenVINO).",
 )
 gpu_option = click.option(
     "--gpu",
@@ -28,7 +28,7 @@ trust_option = click.option(
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="KEY",
-    help="Take BUNDLE only if this public key, or another one given, signed it.",
+    help="Refuse BUNDLE unless this public key signed it; may be given several times.",
 )
 window_option = click.option(
     "--window",

@@ -96,7 +96,7 @@ class ItemWorker:
                 files = write_outputs(
                     self._outputs, self._out, item.name, image, result, spec, str(item.path), size
                 )
-        line = result_line(str(item.path), item.page, files, image.shape, result, spec, size)
-        line |= {**read, "files": files}
+        line = result_line(str(item.path), item.page, files, image, result, spec, size)
+        line |= {"bundle": self._cascade.bundle.label, **read, "files": files}
         line["ms"] |= {name: round(times.wall_ms[name], 3) for name in ("decode", "encode")}
         return Written(line, times.core_ms)

@@ -149,7 +149,7 @@ IMAGES = [
             tiff_of({273: 0, 278: 8}, bytes(256))),
     holding("a WebP cut short", "is not an image in a supported format; …", "c.webp",
             cut(encoded("WEBP"))),
-    holding("one bit of a PNG turned over", _DAMAGED, "d.png", flipped(encoded("PNG"))),
+    holding("a PNG with one bit flipped", _DAMAGED, "d.png", flipped(encoded("PNG"))),
     holding("a TIFF of CIELab colours",
             'has pixels of mode "LAB"; expected grey, RGB, RGBA, palette or CMYK of 8 bits. …',
             "l.tif", encoded("TIFF", Image.new("LAB", (8, 8)))),

@@ -136,7 +136,7 @@ class Nifti:
         values = self.shown(self._stored(file, page)) * self.slope + self.intercept
         labels = np.clip(np.nan_to_num(values, nan=-1), 0, 65535).astype(np.uint16)
         if not np.array_equal(labels, values):
-            raise ImageError("has values that are no labels; expected whole numbers from 0 up")
+            raise ImageError("has values that are not labels; expected whole numbers from 0 up")
         return labels.astype(np.uint8) if labels.max() < 256 else labels
 
     def shown(self, plane: Array) -> Array:
