@@ -7,7 +7,7 @@ import time
 
 import click
 
-PLAIN_S = 10.0
+PLAIN_S = 30.0
 """Seconds between lines of progress where stderr is not a terminal."""
 
 
