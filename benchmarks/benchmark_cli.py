@@ -268,7 +268,7 @@ def _words(context: click.Context) -> str:
 def _finish(result: dict[str, Any], out: Path | None, as_json: bool) -> int:
     """Write and print a result; 1 when its masks differ or its figures contradict each other."""
     from foveate.benchmarks.report.result_text import result_text
-    from foveate.benchmarks.schema.consistency import find_issues
+    from foveate.benchmarks.schema.consistency import find_inconclusive, find_issues
     from foveate.benchmarks.schema.result_files import write_result
 
     if out is not None:
@@ -277,6 +277,8 @@ def _finish(result: dict[str, Any], out: Path | None, as_json: bool) -> int:
     issues = find_issues(result)
     for issue in issues:
         click.echo(f"NOT TO BE BELIEVED: {issue}", err=True)
+    for issue in find_inconclusive(result):
+        click.echo(f"INCONCLUSIVE, the machine was busy: {issue}", err=True)
     if out is not None and not as_json:
         click.echo(f"Result in {out}. Next: foveate benchmark report {out}")
     return 1 if issues else 0
@@ -308,5 +310,7 @@ def report(files: tuple[Path, ...], out: Path) -> int:
     made = write_report(files, out)
     for issue in made.issues:
         click.echo(one_line(f"NOT TO BE BELIEVED: {issue}"), err=True)
+    for issue in made.inconclusive:
+        click.echo(one_line(f"INCONCLUSIVE, the machine was busy: {issue}"), err=True)
     click.echo(f"Page: {made.page.resolve()}")
     return 1 if made.issues else 0

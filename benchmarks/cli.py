@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from foveate.runtime.cli.options import window_option
+from foveate.runtime.cli.options import pixel_size_option, window_option
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import EngineError
 
@@ -76,6 +76,7 @@ def demo(out: Path, count: int, as_json: bool) -> None:
     help="Surface Dice: surfaces within this many pixels count as the same.",
 )
 @window_option
+@pixel_size_option
 @click.option("--image-dir-name", default="images", show_default=True)
 @click.option("--mask-dir-name", default="masks", show_default=True)
 @click.option("--mask-threshold", default=0, help="Mask values from this on are foreground.")

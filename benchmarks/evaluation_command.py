@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from foveate.benchmarks.report.tables.evaluation import evaluation_text
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE, is_bundle
 from foveate.runtime.errors import BundleError, DataError, EngineError, SettingsError
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.window import chosen_window
 from foveate.train.data.dataset import load_dataset, read_stems
 from foveate.train.settings.mask_rules import MaskRules
@@ -43,6 +45,7 @@ class Request:
     mask_colours: str = ""
     mask_instances: bool = False
     ignore_value: int = -1
+    pixel_size: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def run_evaluation(request: Request, progress: Progress) -> Report:
     images.
     """
     _check_request(request)
-    job = _job(request)
+    job = _job(request, partial(progress, "checking the data"))
     seen = _seen(request, job)
     found = evaluate(job, progress)
     report = Report(request, job, found, summarise(found), seen)
@@ -118,11 +121,12 @@ def _check_request(request: Request) -> None:
         )
 
 
-def _job(request: Request) -> EvaluationJob:
+def _job(request: Request, progress: Callable[[int, int], None]) -> EvaluationJob:
     model = open_model(request.model)
     single = open_model(request.single) if request.single else None
     listed = read_stems(request.stem_list) if request.stem_list else list(model.validation)
     window = chosen_window(request.window, model.spec)
+    size = PixelSize.parse(request.pixel_size) if request.pixel_size else None
     rules = MaskRules.of_settings(vars(request))
     rules = (rules if rules.words else model.masks).for_classes(model.spec.classes[1:])
     try:
@@ -131,6 +135,7 @@ def _job(request: Request) -> EvaluationJob:
             request.image_dir_name,
             request.mask_dir_name,
             listed or None,
+            progress,
             window=window,
             rules=rules,
         )
@@ -140,7 +145,7 @@ def _job(request: Request) -> EvaluationJob:
         raise DataError(
             f"{error}. Looked for the validation stems of {request.model}; --list names others"
         ) from error
-    return EvaluationJob(model, dataset, single, request.tolerance)
+    return EvaluationJob(model, dataset, single, request.tolerance, size)
 
 
 def _write(out: Path, report: Report) -> None:

@@ -40,6 +40,10 @@ from foveate.runtime.engines.base import available_cores
 from foveate.runtime.engines.registry import TENSORRT
 
 Progress = Callable[[str, int, int], None]
+DRAWN = (
+    "drawn phantoms, because no DATA was given: times hold for images of their size, target Dice "
+    "only for a bundle that was trained on phantoms"
+)
 NEEDS_ONNX = "the roofline needs onnx: pip install 'foveate[train,benchmark]'"
 
 
@@ -71,9 +75,9 @@ class Target:
 
     def images(self, found: Variants) -> list[Images]:
         """Return the data set's images, or phantoms of each size."""
-        spec, data = found.bundle.spec, self.dataset
+        bundle, data = found.bundle, self.dataset
         sizes = self.sizes if data is None else self.sizes[:1]
-        return [find_images(spec, data, self.stem_list, self.count, size) for size in sizes]
+        return [find_images(bundle, data, self.stem_list, self.count, size) for size in sizes]
 
     def find_reference(self, found: Variants) -> Reference:
         """Return the reference whose masks are stored, or one that computes them here."""
@@ -102,6 +106,7 @@ def _result(
         data["name"] += f", {more['name']}"
         data["images"] += more["images"]
         data["sizes"] += more["sizes"]
+    warnings = [*([DRAWN] if target.dataset is None else []), *warnings]
     settings = {"threads": target.cores, **settings}
     return new_result(kind, target.command, found.bundle, data, settings, parity, results, warnings)
 

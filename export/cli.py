@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from foveate.runtime.cli.progress import Bar
-from foveate.runtime.errors import EngineError, SettingsError
+from foveate.runtime.errors import BundleError, EngineError, SettingsError
 
 
 def _tile_number(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
@@ -49,7 +50,10 @@ def _tile_number(context: click.Context, option: click.Parameter, value: str | N
     callback=_tile_number,
     help="For region mode tiles: how many, or all (a sliding window). Default: as trained.",
 )
-def export(models: tuple[Path, ...], out: Path | None, triton: Path | None, **options: Any) -> None:
+@click.option("--force", is_flag=True, help="Replace the bundle in --out.")
+def export(
+    models: tuple[Path, ...], out: Path | None, triton: Path | None, force: bool, **options: Any
+) -> None:
     """Turn a trained RUN into a bundle: one fused ONNX graph per precision.
 
     Parity with the PyTorch cascade is measured on the validation images and written to
@@ -70,7 +74,7 @@ def export(models: tuple[Path, ...], out: Path | None, triton: Path | None, **op
       foveate export lung.bundle --out fast.bundle --precision fp32,int8 --data scans
       foveate export lung.bundle --triton models
     """
-    _check_options(models, out, triton, options)
+    _check_options(models, out, triton, force, options)
     names = precision_names(options.pop("precision"))
     try:
         if out is not None:
@@ -95,11 +99,17 @@ def precision_names(precision: str) -> tuple[str, ...]:
 
 
 def _check_options(
-    models: tuple[Path, ...], out: Path | None, triton: Path | None, options: dict[str, Any]
+    models: tuple[Path, ...],
+    out: Path | None,
+    triton: Path | None,
+    force: bool,
+    options: dict[str, Any],
 ) -> None:
-    """Raise SettingsError for options that do not go together."""
-    from foveate.runtime.bundle.bundle import is_bundle
+    """Raise SettingsError for options that do not go together, BundleError for a bundle in out."""
+    from foveate.runtime.bundle.bundle import MANIFEST, is_bundle
 
+    if out is not None and (out / MANIFEST).exists() and not force:
+        raise BundleError(f"{out} is a bundle already; --force replaces it")
     if out is None and triton is None:
         raise SettingsError("expected --out BUNDLE, --triton REPO, or both")
     changing = ("data", "flips", "separate", "tiles")
@@ -131,7 +141,7 @@ def _export_bundle(
         source = with_tiles(source, tiles)
     for stage in source.unfinished:
         bar.log(f"{stage} is not fully trained; its best epoch so far is exported.")
-    images = image_sets(source, data, "int8" in names)
+    images = image_sets(source, data, "int8" in names, partial(bar.update, "reading the images"))
     record = export_source(ExportJob(source, out, names, images, separate, bar.update))
     for name in names:
         row = record[name]
@@ -144,7 +154,7 @@ def _export_bundle(
             kept = ", ".join(row["float_blocks"]) or "none"
             bar.log(f"  calibrated on {row['calibration']['source']}; in float32: {kept}")
     if source.alone:
-        bar.log(gain(source, images.parity))
+        bar.log(gain(source, images.parity, partial(bar.update, "comparing with the runs")))
     size = sum(path.stat().st_size for path in out.iterdir())
     bar.log(f"Bundle in {out}, {size / 1e6:.1f} MB. Next: foveate segment {out} IMAGES --out masks")
 

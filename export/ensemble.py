@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
@@ -111,7 +111,7 @@ def _spec_of(specs: Sequence[CascadeSpec]) -> CascadeSpec:
     return replace(specs[0], region=Region(**cautious), mask_threshold=threshold)
 
 
-def gain(source: Source, images: Images) -> str:
+def gain(source: Source, images: Images, progress: Callable[[int, int], None]) -> str:
     """Return Dice and cost of an average next to those of its runs alone, in words."""
     members, flips = ensemble_of(source.facts)
     passes = members * (1 + flips)
@@ -120,17 +120,16 @@ def gain(source: Source, images: Images) -> str:
     if seen or any(case.truth is None for case in images.cases):
         why = "a run was trained on some of the images" if seen else "they have no masks"
         return f"{cost} Dice is not compared: {why}. Use a test list with foveate evaluate"
-    together, *alone = (_dice(cascade, images) for cascade in (source.cascade, *source.alone))
+    cascades = source.cascade, *source.alone
+    together, *alone = (_dice(cascade, images, progress) for cascade in cascades)
     plain = ", ".join(f"{value:.4f}" for value in alone)
     return f"{cost} Dice on {images.source}: {together:.4f}; without averaging {plain}"
 
 
-def _dice(cascade: TorchCascade, images: Images) -> float:
-    classes = len(cascade.spec.classes) - 1
-    return mean_dice_of(
-        [
-            class_dice(cascade.segment(case.image)[0], case.truth, classes)
-            for case in images.cases
-            if case.truth is not None
-        ]
-    )
+def _dice(cascade: TorchCascade, images: Images, progress: Callable[[int, int], None]) -> float:
+    classes, rows = len(cascade.spec.classes) - 1, []
+    for number, case in enumerate(images.cases, 1):
+        if case.truth is not None:
+            rows.append(class_dice(cascade.segment(case.image)[0], case.truth, classes))
+        progress(number, len(images.cases))
+    return mean_dice_of(rows)

@@ -7,7 +7,7 @@ calibration; of any other data set the train list is split in two by its groups.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ PARITY_IMAGES = 40
 CALIBRATION_IMAGES = 32
 PHANTOMS = 8
 TRAIN_LIST = "train.txt"
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,16 @@ class ImageSets:
     calibration: Images | None
 
 
-def image_sets(source: Source, data: Path | None, int8: bool) -> ImageSets:
+def image_sets(
+    source: Source, data: Path | None, int8: bool, progress: Progress = lambda done, total: None
+) -> ImageSets:
     """Return the images of an export; DataError when there are none that will do.
 
     Without ``data`` a run's own data set is taken. A bundle has none, and that of a run may be
     gone: then phantoms are taken, without truth, for the masks can still be compared.
     """
     if data is not None:
-        return _of_data(source, data, int8)
+        return _of_data(source, data, int8, progress)
     root = source.data_dir
     if root is None or not root.is_dir():
         if int8:
@@ -79,15 +82,17 @@ def image_sets(source: Source, data: Path | None, int8: bool) -> ImageSets:
     if int8:
         others = [stem for stem in source.lists["training"] if stem not in chosen["validation"]]
         chosen["training"] = _spread(others, CALIBRATION_IMAGES)
-    dataset = _load(source, root, [stem for stems in chosen.values() for stem in stems])
+    listed = [stem for stems in chosen.values() for stem in stems]
+    dataset = _load(source, root, listed, progress)
     found = {name: _images(dataset, stems, f"{name} images") for name, stems in chosen.items()}
     return ImageSets(found["validation"], found.get("training"))
 
 
-def _of_data(source: Source, root: Path, int8: bool) -> ImageSets:
+def _of_data(source: Source, root: Path, int8: bool, progress: Progress) -> ImageSets:
     """Return the images of a data set: of its train list, where it has one."""
     listed = (root / TRAIN_LIST).is_file()
-    dataset = _load(source, root, read_stems(root / TRAIN_LIST) if listed else None)
+    stems = read_stems(root / TRAIN_LIST) if listed else None
+    dataset = _load(source, root, stems, progress)
     kind = "images of the train list" if listed else "images"
     if not int8:
         return ImageSets(_images(dataset, dataset.stems[:PARITY_IMAGES], kind), None)
@@ -98,13 +103,14 @@ def _of_data(source: Source, root: Path, int8: bool) -> ImageSets:
     )
 
 
-def _load(source: Source, root: Path, stems: Sequence[str] | None) -> DataSet:
+def _load(source: Source, root: Path, stems: Sequence[str] | None, progress: Progress) -> DataSet:
     spec = source.cascade.spec
     dataset = load_dataset(
         root,
         source.image_dir,
         source.mask_dir,
         stems,
+        progress,
         window=chosen_window("", spec),
         rules=source.masks,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from foveate.export.cli import precision_names
 from foveate.runtime.cli.progress import Bar
-from foveate.runtime.errors import EngineError, SettingsError
+from foveate.runtime.errors import BundleError, EngineError, SettingsError
 from foveate.runtime.spec import Size
 
 
@@ -56,9 +57,10 @@ from foveate.runtime.spec import Size
 @click.option(
     "--precision", default="fp32,fp16", show_default=True, help="Graphs to write: fp32, fp16, int8."
 )
+@click.option("--force", is_flag=True, help="Replace the bundle in --out.")
 @click.option("--licence", default="", help="Licence of the network, for the manifest.")
 def import_(
-    net: Path, stage2: Path | None, out: Path, data: Path | None, precision: str, **options: str
+    net: Path, stage2: Path | None, out: Path, data: Path | None, precision: str, **options: Any
 ) -> None:
     """Make a bundle of a network that was trained elsewhere.
 
@@ -73,7 +75,11 @@ def import_(
       foveate import unet.onnx --normalise imagenet --size 256x256 --out unet.bundle
       foveate import coarse.onnx --stage2 fine.onnx --hint --normalise zscore --out two.bundle
     """
+    from foveate.runtime.bundle.bundle import MANIFEST
+
     names = precision_names(precision)
+    if (out / MANIFEST).exists() and not options["force"]:
+        raise BundleError(f"{out} is a bundle already; --force replaces it")
     if not options["normalise"]:
         raise SettingsError(
             "say how images were normalised in the network's training: --normalise zscore, 0-1, "

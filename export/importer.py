@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def import_network(
             f"{dice.cascade:.4f}."
         )
     source = Source(cascade, _facts(found, settings, dice), {})
-    images = image_sets(source, data, "int8" in precisions)
+    images = image_sets(source, data, "int8" in precisions, partial(progress, "reading the images"))
     source = replace(source, networks=_compare(cascade, images, log))
     names = tuple(dict.fromkeys(("fp32", *precisions)))
     return export(ExportJob(source, out, names, images, False, progress))

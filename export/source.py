@@ -12,7 +12,7 @@ from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.json_files import canonical_sha256
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.runs.run import data_named, load_run
-from foveate.train.settings.mask_rules import MaskRules
+from foveate.train.settings.mask_rules import MaskRules, stated
 from foveate.train.settings.network_choice import Networks
 
 
@@ -72,16 +72,18 @@ def _bundle(folder: Path) -> Source:
     bundle = open_bundle(folder)
     names = ("kind", "network", "data", "training")
     facts = {name: bundle.manifest[name] for name in names if name in bundle.manifest}
-    return Source(torch_cascade(bundle), facts, {})
+    rules = MaskRules.of_manifest(bundle.manifest)
+    return Source(torch_cascade(bundle), facts, {}, masks=rules)
 
 
 def _run(folder: Path) -> Source:
     cascade, record = load_run(folder)
     settings, data, stages = record["settings"], record["data"], record["stages"]
+    masks = stated(settings)
     facts = {
         "kind": record["kind"],
         "network": Networks.of_settings(settings).as_dict(),
-        "data": data_named(record),
+        "data": data_named(record) | ({"masks": masks} if masks else {}),
         "training": {
             "created": record["created"],
             "run_sha256": canonical_sha256(record),
@@ -97,7 +99,7 @@ def _run(folder: Path) -> Source:
         Path(settings["data_dir"]),
         settings["image_dir_name"],
         settings["mask_dir_name"],
-        MaskRules.of_settings(settings),
+        MaskRules.of_settings(masks),
         tuple(name for name, stage in stages.items() if not stage["done"]),
         settings.get("horizontal_flip", 0) > 0,
     )

@@ -32,6 +32,12 @@ def dice(mask: Mask, truth: Mask, label: int) -> float:
     return 2 * np.count_nonzero(a & b) / total if total else float("nan")
 
 
+def without_ignored(mask: Mask, truth: Mask) -> Mask:
+    """Return a (H, W) mask that is background where the (H, W) truth is IGNORED."""
+    ignored = truth == IGNORED
+    return np.where(ignored, np.uint8(0), mask) if ignored.any() else mask
+
+
 def moved(box: FloatArray, reference: FloatArray) -> bool:
     """Say whether boxes, (R, 4) or (4,) xyxy in pixels, are others than the reference's.
 
@@ -78,8 +84,7 @@ def compare_masks(
     """
     judged: dict[str, Any] = {}
     if truth is not None:
-        labelled = truth != IGNORED
-        ours, theirs, target = mask[labelled], reference[labelled], truth[labelled]
+        ours, theirs, target = (without_ignored(one, truth) for one in (mask, reference, truth))
         present = _labels(target)
         judged = {
             "dice": tuple(dice(ours, target, label) for label in present),

@@ -72,13 +72,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise ValueError(f"the name {name[:40]!r} stands twice in one object")
+                raise ValueError(f"the name {name[:40]!r} appears twice in one object")
             seen.add(name)
     return values
 
 
 def _constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _finite(text: str) -> float:

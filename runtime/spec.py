@@ -157,7 +157,7 @@ class CascadeSpec:
             known = ", ".join(MODES)
             problems.append(f'region mode is "{self.region.mode}"; this version knows {known}')
         if (self.region.mode == "none") != (self.stage2 is None):
-            problems.append("region mode none goes with no stage 2, and box and tiles with one")
+            problems.append("region mode none has no stage 2; box and tiles have one")
         problems += self._tile_problems()
         if not 1 <= self.region.opening <= MAX_OPENING or not 0 <= self.region.margin <= 2:
             problems.append(

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from threadpoolctl import threadpool_limits
 
 from foveate.cli import group
+from foveate.runtime.cli import progress
 from foveate.train.data.phantom import PhantomSettings, write_phantoms
 from tests.threshold_bundle import write_threshold_bundle
 
@@ -48,6 +49,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What engines keep for the next process stays out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FOVEATE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(progress, "PLAIN_S", 1e9)  # slow tests print what fast ones do
         yield
 
 

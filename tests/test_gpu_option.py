@@ -84,6 +84,7 @@ def test_auto_on_a_machine_without_that_gpu_goes_to_the_cpu(
 
     monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path))
     monkeypatch.setattr(choice, "_gpu_environment", place)
+    monkeypatch.setattr(choice, "driver_problem", lambda: "")
     opened = open_bundle(thresholds)
     recipe = Recipe("tensorrt_rtx", "1.7", opened.graph_sha256("fp32"), OPTIONS, None)
     PlanCache(tmp_path / "plans").build_once(recipe, "l", "fp32", lambda log: b"plan", lambda: None)

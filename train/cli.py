@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
 from foveate.runtime.cli.progress import Bar
-from foveate.train.settings.options import given_values, setting_options
+from foveate.train.settings.options import given_values, setting_options, show_settings
 
 
 @click.command()
@@ -59,8 +60,15 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
     help="Sizes of the networks' views: faster masks or better ones.",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Settings in a TOML file.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting.")
 @setting_options()
+@click.option(
+    "--settings",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_settings,
+    help="Print every setting with its default and meaning, and exit.",
+)
 @click.option("--list", "stem_list", type=click.Path(path_type=Path), help="File of stems.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option(
@@ -96,7 +104,6 @@ def train(
 
     DATA/train.txt is used when it exists; validation images are split off it, whole groups of
     DATA/groups.tsv at a time. What is not set is chosen from the data and printed with its reason.
-    Settings and their defaults: docs/training.md.
 
     \b
     Example:
@@ -110,6 +117,7 @@ def train(
         explain_resume_on_interrupt,
         prepare,
         preview_of,
+        progress_bar,
         train_on,
     )
 
@@ -122,6 +130,8 @@ def train(
         for path in preview_of(job):
             click.echo(path)
         return
+    if find_spec("tensorboard"):
+        progress_bar().log(f"To watch the curves: tensorboard --logdir {folder}")
     with explain_resume_on_interrupt(folder):
         if folds is not None:
             click.echo(train_folds(job, folds))

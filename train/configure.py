@@ -48,10 +48,7 @@ NETWORK = (
 AUGMENTATION = (
     "augmentation", "horizontal_flip", "vertical_flip", "rotate_degrees", "brightness_contrast",
 )  # fmt: skip
-
-
-GROUPS = (NETWORK, GEOMETRY, AUGMENTATION, ("val_fraction",), ("hint_folds",))
-"""A given setting takes its whole group out of the choice."""
+"""A given setting of GEOMETRY, NETWORK or AUGMENTATION takes the others out of the choice."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +74,6 @@ class Configuration:
     choices: tuple[Choice, ...]
 
 
-def leaves_nothing_open(given: Mapping[str, Any]) -> bool:
-    """Say whether the given settings leave nothing to choose, so that no image need be read."""
-    return not any(given.keys().isdisjoint(group) for group in GROUPS)
-
-
 def configure(
     data: Survey, given: Mapping[str, Any], stages: str | None, budget: str
 ) -> Configuration:
@@ -94,7 +86,7 @@ def configure(
         choices.append(_network(bounds))
     chosen_stages = stages or "both"
     if given.keys().isdisjoint(GEOMETRY):
-        reason = _against_cascade(data, bounds)
+        reason = against_cascade(data, bounds)
         if stages == "single" or (stages is None and reason):
             chosen_stages = "single"
             choices.append(_whole(data, bounds, reason))
@@ -110,13 +102,7 @@ def configure(
     return Configuration(Settings(**{**values, **given}), chosen_stages, tuple(choices))
 
 
-def _network(bounds: Budget) -> Choice:
-    name = next(iter(IMAGENET))
-    values = {"network": name, "encoder_weights": "imagenet", "depth": 4, "width": bounds.width}
-    return Choice(values, "an encoder that has seen ImageNet needs fewer images and epochs")
-
-
-def _against_cascade(data: Survey, bounds: Budget) -> str:
+def against_cascade(data: Survey, bounds: Budget) -> str:
     """Return why one network at the images' own size does better; "" where a cascade does."""
     if data.height * data.width <= bounds.stage1[1] ** 2:
         return f"images of {data.width} x {data.height} are small enough for one network"
@@ -127,9 +113,21 @@ def _against_cascade(data: Survey, bounds: Budget) -> str:
     return ""
 
 
+def fitted(height: float, width: float, pixels: float) -> tuple[int, int]:
+    """Return sides of about so many pixels in the shape of height x width, multiples of STEP."""
+    scale = (pixels / (height * width)) ** 0.5
+    return _rounded(height * scale), _rounded(width * scale)
+
+
+def _network(bounds: Budget) -> Choice:
+    name = next(iter(IMAGENET))
+    values = {"network": name, "encoder_weights": "imagenet", "depth": 4, "width": bounds.width}
+    return Choice(values, "an encoder that has seen ImageNet needs fewer images and epochs")
+
+
 def _whole(data: Survey, bounds: Budget, reason: str) -> Choice:
     pixels = min(bounds.stage2[1] ** 2, data.height * data.width)
-    height, width = _fitted(data.height, data.width, pixels)
+    height, width = fitted(data.height, data.width, pixels)
     values = {"single_input": "full", "image_height": height, "image_width": width}
     training = "one network sees images at their own size and is trained on crops of this"
     return Choice(values, f"{reason}; {training}" if reason else training)
@@ -139,7 +137,7 @@ def _stage1(data: Survey, bounds: Budget) -> Choice:
     low, high = bounds.stage1
     scale = CELLS / data.side
     pixels = min(max(scale**2 * data.height * data.width, low**2), high**2)
-    height, width = _fitted(data.height, data.width, pixels)
+    height, width = fitted(data.height, data.width, pixels)
     kept = data.side * (height * width / (data.height * data.width)) ** 0.5
     return Choice(
         {"image_height": height, "image_width": width},
@@ -151,7 +149,7 @@ def _stage2(data: Survey, bounds: Budget) -> Choice:
     low, high = bounds.stage2
     tall, wide = (ROOM * side for side in data.box)
     pixels = min(max(tall * wide, low**2), high**2)
-    height, width = _fitted(max(tall, low / 2), max(wide, low / 2), pixels)
+    height, width = fitted(max(tall, low / 2), max(wide, low / 2), pixels)
     return Choice(
         {"crop_height": height, "crop_width": width},
         f"the targets of nine images in ten lie within {data.box[1]} x {data.box[0]} pixels",
@@ -172,12 +170,6 @@ def _augmentation(data: Survey) -> Choice:
     if data.is_upright:
         return Choice({"augmentation": "medical"}, "the images have a top and a bottom")
     return Choice({"augmentation": "standard"}, "the images look alike upside down")
-
-
-def _fitted(height: float, width: float, pixels: float) -> tuple[int, int]:
-    """Return sides of about so many pixels in the shape of height x width, multiples of STEP."""
-    scale = (pixels / (height * width)) ** 0.5
-    return _rounded(height * scale), _rounded(width * scale)
 
 
 def _rounded(side: float) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from foveate.runtime.errors import SettingsError
 from foveate.train.data.dataset import split_folds
 from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.run import FOLDS_FILE
-from foveate.train.training import train_on
+from foveate.train.training import progress_bar, train_on
 
 
 def train_folds(job: TrainingJob, count: int) -> str:
@@ -32,15 +33,16 @@ def train_folds(job: TrainingJob, count: int) -> str:
     if count < 2:
         raise SettingsError(f"--folds is {count}; expected 2 or more")
     shared = replace(job.settings, max_minutes=job.settings.max_minutes / count)
-    names, rows = [""], []
+    bar, names, rows = progress_bar(), [""], []
     for number, stems in enumerate(split_folds(job.dataset, count, job.settings.seed), 1):
         out = job.folder / f"fold-{number}"
         resume = job.resume and (out / RUN_FILE).exists()
-        started = job.started if number == 1 else time.monotonic()
-        fold = replace(job, settings=shared, folder=out, resume=resume, started=started)
-        run = train_on(replace(fold, validation=stems))
+        due = job.started + (number - 1) * shared.max_minutes * 60
+        bar.log(f"Fold {number} of {count}, validated on {len(stems)} images: {out}")
+        fold = replace(job, settings=shared, folder=out, resume=resume, validation=stems)
+        run = train_on(replace(fold, started=min(due, time.monotonic())))
         names = [*run.record["spec"]["classes"][1:], "mean"]
-        rows.append((out.name, *_judge(job, run.folder)))
+        rows.append((out.name, *_judge(job, run.folder, partial(bar.update, "judging"))))
     columns = [column[~np.isnan(column)] for column in np.array([row[2] for row in rows]).T]
     mean = [float(values.mean()) if len(values) else np.nan for values in columns]
     deviation = [float(values.std(ddof=1)) if len(values) > 1 else np.nan for values in columns]
@@ -54,13 +56,16 @@ def train_folds(job: TrainingJob, count: int) -> str:
     }
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     write_atomically(job.folder / FOLDS_FILE, text.encode())
-    lines = ["Validation Dice at the images' own size", _line("fold", "images", names)]
+    lines = ["Dice on all validation images of each fold, at their own size"]
+    lines.append(_line("fold", "images", names))
     lines += [_line(name, str(images), _figures(values)) for name, images, values in rows]
     lines += [_line("mean", "", _figures(mean)), _line("deviation", "", _figures(deviation))]
     return "\n".join(lines)
 
 
-def _judge(job: TrainingJob, folder: Path) -> tuple[int, list[float]]:
+def _judge(
+    job: TrainingJob, folder: Path, progress: Callable[[int, int], None]
+) -> tuple[int, list[float]]:
     """Return the number of validation images of a run, and the Dice of each class and their mean.
 
     NaN where there is nothing to find.
@@ -68,7 +73,7 @@ def _judge(job: TrainingJob, folder: Path) -> tuple[int, list[float]]:
     from foveate.train.calibration.image_dice import class_means
     from foveate.train.runs.run import validation_dice
 
-    scores = validation_dice(folder, job.dataset)
+    scores = validation_dice(folder, job.dataset, progress)
     dice = class_means(scores)
     found = [value for value in dice if not np.isnan(value)]
     return len(scores), [*dice, float(np.mean(found)) if found else np.nan]

@@ -15,11 +15,12 @@ from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import DataError, EngineError
 from foveate.runtime.io.window import Window
-from foveate.train.configure import configure, leaves_nothing_open
+from foveate.train.advice import advice
+from foveate.train.configure import configure
 from foveate.train.data.dataset import DataSet, load_dataset, read_stems
 from foveate.train.data.mask_labels import check_classes
 from foveate.train.data.survey import survey
-from foveate.train.runs.job import TrainingJob
+from foveate.train.runs.job import TrainingJob, check_unused
 from foveate.train.settings.settings import Settings
 
 
@@ -93,9 +94,9 @@ def prepare(
     dataset = open_data(settings, stem_list)
     whole = "single" if record.get("kind") == "single" else "both"
     job = TrainingJob(dataset, settings, folder, stages or whole, resume, init, started=started)
-    if record or leaves_nothing_open(given):
+    if record:
         return job
-    bar = _bar()
+    bar = progress_bar()
     measured = survey(dataset, partial(bar.update, "measuring the targets"))
     found = configure(measured, given, stages, budget)
     if found.choices:
@@ -103,12 +104,20 @@ def prepare(
     lines = tuple(choice.words for choice in found.choices)
     for line in lines:
         bar.log(f"  {line}")
+    for line in advice(measured, found.settings, found.stages, budget):
+        bar.log(line)
     return replace(job, settings=found.settings, stages=found.stages, choices=lines)
 
 
 def _continued(folder: Path, stages: str | None, resume: bool) -> dict[str, Any]:
-    """Return the record of the run that a training goes on with; empty where it begins one."""
-    if not (resume or stages == "2") or not (folder / RUN_FILE).exists():
+    """Return the record of the run that a training goes on with; empty where it begins one.
+
+    FoveateError where it would begin one in the folder of another.
+    """
+    if not (resume or stages == "2"):
+        check_unused(folder)
+        return {}
+    if not (folder / RUN_FILE).exists():
         return {}
     from foveate.train.runs.run import read_run
 
@@ -138,7 +147,7 @@ class _Mute(Bar):
         pass
 
 
-def _bar() -> Bar:
+def progress_bar() -> Bar:
     """Return a progress line; of the processes that torchrun starts only the first shows one."""
     return Bar() if os.environ.get("RANK", "0") == "0" else _Mute()
 
@@ -151,7 +160,7 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
     if not settings.data_dir:
         raise DataError("no data set given: foveate train DATA --out RUN, or data_dir in --config")
     root = Path(settings.data_dir)
-    bar = _bar()
+    bar = progress_bar()
     if stem_list is None and (root / "train.txt").exists():
         stem_list = root / "train.txt"
     dataset = load_dataset(
@@ -192,7 +201,7 @@ def train_on(job: TrainingJob) -> Run:
         from foveate.train.runs.curves import Curves
     except ImportError as error:
         raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
-    bar, curves = _bar(), Curves(job.folder)
+    bar, curves = progress_bar(), Curves(job.folder)
 
     def watch(stage: str, row: Mapping[str, Any]) -> None:
         curves.add(stage, row)

@@ -24,7 +24,8 @@ from foveate.benchmarks.evaluation.objects import (
     false_objects,
 )
 from foveate.benchmarks.evaluation.views import View, only_labelled
-from foveate.runtime.agreement import IGNORED
+from foveate.runtime.agreement import IGNORED, without_ignored
+from foveate.runtime.io.formats.pixel_size import PixelSize
 
 Mask = npt.NDArray[np.uint8]
 
@@ -72,34 +73,43 @@ def evaluate(job: EvaluationJob, progress: Callable[[str, int, int], None]) -> E
     found = Evaluation(job.classes, job.methods, groups)
     found.reliability = {method: Reliability() for method in job.methods}
     for number, stem in enumerate(dataset.stems):
-        add_image(found, stem, job.views(dataset.image(stem)), dataset.mask(stem), job.tolerance)
+        seen, truth = job.views(dataset.image(stem)), dataset.mask(stem)
+        add_image(found, stem, seen, truth, job.tolerance, job.size_of(stem))
         progress("evaluating", number + 1, len(dataset.stems))
     return found
 
 
 def add_image(
-    found: Evaluation, stem: str, seen: dict[str, View], truth: Mask, tolerance: float
+    found: Evaluation,
+    stem: str,
+    seen: dict[str, View],
+    truth: Mask,
+    tolerance: float,
+    size: PixelSize | None = None,
 ) -> None:
     """Add one image's figures: ``seen`` holds a view of each method, ``truth`` is (H, W) classes.
+
+    ``tolerance`` and ``size`` as for ``measure``.
 
     Pixels that are IGNORED in the truth are background in both. The calibration looks at the others
     inside the method's box only.
     """
     labelled = truth != IGNORED
     seen = {method: only_labelled(view, truth) for method, view in seen.items()}
-    truth = np.where(labelled, truth, np.uint8(0))
+    truth = without_ignored(truth, truth)
     for label in range(1, len(found.classes) + 1):
         target = components(truth == label)
         for method, view in seen.items():
             mask = view.mask == label
-            found.rows.append(_row(stem, label, method, view, truth, tolerance))
+            metrics = measure(mask, truth == label, tolerance, size)
+            found.rows.append(_row(stem, label, method, view, truth, metrics))
             found.objects += _objects(stem, label, method, target, mask)
     for method, view in seen.items():
         counted = view.inside & labelled
         found.reliability[method].add(view.foreground[counted], truth[counted] > 0)
 
 
-def _row(stem: str, label: int, method: str, view: View, truth: Mask, tolerance: float) -> ImageRow:
+def _row(stem: str, label: int, method: str, view: View, truth: Mask, metrics: Metrics) -> ImageRow:
     mask, target = view.mask == label, truth == label
     count = int(np.count_nonzero(target))
     outside = int(np.count_nonzero(target & ~view.inside))
@@ -107,7 +117,7 @@ def _row(stem: str, label: int, method: str, view: View, truth: Mask, tolerance:
         stem=stem,
         label=label,
         method=method,
-        metrics=measure(mask, target, tolerance),
+        metrics=metrics,
         truth_pixels=count,
         predicted_pixels=int(np.count_nonzero(mask)),
         pixels=truth.size,

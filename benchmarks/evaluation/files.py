@@ -85,6 +85,7 @@ def summary_json(job: EvaluationJob, found: Evaluation, summary: Summary) -> dic
         },
         "settings": {
             "tolerance_pixels": job.tolerance,
+            "pixel_size": str(job.pixel_size) if job.pixel_size else None,
             "interval": bootstrap.LEVEL,
             "resamples": bootstrap.RESAMPLES,
             "seed": bootstrap.SEED,

@@ -1,4 +1,4 @@
-"""How good one mask of one class is: overlap and distance, counted in pixels.
+"""How good one mask of one class is: overlap and distance, counted in pixels and millimetres.
 
 The distances are those of ``surface_distance`` (google-deepmind, extra ``evaluate``): Nikolov et
 al. 2018, "Deep learning to achieve clinically applicable segmentation of head and neck anatomy for
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,12 @@ from surface_distance import (
     compute_surface_distances,
 )
 
+from foveate.runtime.io.formats.pixel_size import PixelSize
+
 Binary = npt.NDArray[np.bool_]
 NAN = float("nan")
-SPACING = (1.0, 1.0)
-"""Distances are in pixels: one pixel is one unit high and one wide."""
+PIXELS = (1.0, 1.0)
+"""Height and width of a pixel where distances are in pixels."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Metrics:
 
     ``dice``, ``iou``, ``precision``, ``recall`` and ``surface_dice`` are in [0, 1], ``hd95`` is in
     pixels. When only one of the two has the class, ``hd95`` is the image's diagonal and the others
-    are 0, so every column is a mean over the same images.
+    are 0, so every column is a mean over the same images. ``hd95_mm`` is ``hd95`` in millimetres,
+    NaN where the size of a pixel is not known.
     """
 
     dice: float = NAN
@@ -39,35 +43,47 @@ class Metrics:
     recall: float = NAN
     hd95: float = NAN
     surface_dice: float = NAN
+    hd95_mm: float = NAN
 
 
 NAMES = tuple(item.name for item in fields(Metrics))
 
 
-def measure(mask: Binary, truth: Binary, tolerance: float) -> Metrics:
+def measure(
+    mask: Binary, truth: Binary, tolerance: float, size: PixelSize | None = None
+) -> Metrics:
     """Return the figures of one (H, W) mask against its (H, W) truth.
 
-    ``tolerance`` is the distance in pixels within which two surfaces count as the same.
+    ``tolerance`` is the distance in pixels within which two surfaces count as the same; ``size``
+    that of a pixel.
     """
+    spacing = (size.height, size.width) if size else (NAN, NAN)
     found, expected = int(np.count_nonzero(mask)), int(np.count_nonzero(truth))
     if not found and not expected:
         return Metrics()
     if not found or not expected:
-        return Metrics(0.0, 0.0, 0.0, 0.0, float(np.hypot(*truth.shape)), 0.0)
+        diagonal = float(np.hypot(*truth.shape))
+        diagonal_mm = float(np.hypot(*np.multiply(truth.shape, spacing)))
+        return Metrics(0.0, 0.0, 0.0, 0.0, diagonal, 0.0, diagonal_mm)
     both = int(np.count_nonzero(mask & truth))
-    hd95, surface_dice = _distances(mask, truth, tolerance)
+    surfaces = _surfaces(mask, truth, PIXELS)
+    hd95 = float(compute_robust_hausdorff(surfaces, 95))
+    hd95_mm = hd95 * spacing[0]
+    if size and size.height != size.width:
+        hd95_mm = float(compute_robust_hausdorff(_surfaces(mask, truth, spacing), 95))
     return Metrics(
         dice=2 * both / (found + expected),
         iou=both / (found + expected - both),
         precision=both / found,
         recall=both / expected,
         hd95=hd95,
-        surface_dice=surface_dice,
+        surface_dice=float(compute_surface_dice_at_tolerance(surfaces, tolerance)),
+        hd95_mm=hd95_mm,
     )
 
 
-def _distances(mask: Binary, truth: Binary, tolerance: float) -> tuple[float, float]:
-    """Return HD95 and surface Dice of two masks that both hold something.
+def _surfaces(mask: Binary, truth: Binary, spacing: tuple[float, float]) -> dict[str, Any]:
+    """Return what the library says of two masks that both hold something, in units of ``spacing``.
 
     Only the rows and columns that either mask reaches are looked at; nothing outside them can be
     nearer to a surface, and the library adds the rim of zeros itself.
@@ -77,8 +93,5 @@ def _distances(mask: Binary, truth: Binary, tolerance: float) -> tuple[float, fl
     window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     with warnings.catch_warnings():  # version 0.1 uses names that SciPy 2 will drop
         warnings.simplefilter("ignore", DeprecationWarning)
-        found = compute_surface_distances(truth[window], mask[window], SPACING)
-    return (
-        float(compute_robust_hausdorff(found, 95)),
-        float(compute_surface_dice_at_tolerance(found, tolerance)),
-    )
+        found: dict[str, Any] = compute_surface_distances(truth[window], mask[window], spacing)
+    return found

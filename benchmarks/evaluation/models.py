@@ -11,6 +11,7 @@ from foveate.benchmarks.evaluation.views import View, methods, views
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, DataError
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.data.dataset import DataSet
@@ -30,7 +31,7 @@ class Identity:
 class Model(Protocol):
     """A run or a bundle, ready to segment.
 
-    ``validation`` is empty when it names no stems; ``masks`` is how a run read its masks.
+    ``validation`` is empty when it names no stems; ``masks`` is how its training read masks.
     """
 
     spec: CascadeSpec
@@ -46,11 +47,11 @@ class BundleModel:
     """A bundle in ONNX Runtime."""
 
     validation: tuple[str, ...] = ()
-    masks = MaskRules()
 
     def __init__(self, path: Path) -> None:
         self.cascade = Cascade.load(path, engine="onnxruntime")
         self.spec = self.cascade.spec
+        self.masks = MaskRules.of_manifest(self.cascade.bundle.manifest)
         engine = f"onnxruntime {import_module('onnxruntime').__version__} fp32"
         name = path.resolve().name
         self.identity = Identity(name, "bundle", self.cascade.bundle.content_sha256, engine)
@@ -63,13 +64,15 @@ class BundleModel:
 class EvaluationJob:
     """A model, the data set to evaluate it on, and a single network to compare it with.
 
-    ``tolerance`` is that of the surface Dice, in pixels.
+    ``tolerance`` is that of the surface Dice, in pixels. ``pixel_size`` is that of all images, None
+    for what each file states.
     """
 
     model: Model
     dataset: DataSet
     single: Model | None = None
     tolerance: float = 2.0
+    pixel_size: PixelSize | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -80,6 +83,10 @@ class EvaluationJob:
     def methods(self) -> tuple[str, ...]:
         more = methods(self.single.spec) if self.single else ()
         return methods(self.model.spec) + more
+
+    def size_of(self, stem: str) -> PixelSize | None:
+        """Return the size of an image's pixels, None where it is not known."""
+        return self.pixel_size or self.dataset.contents[stem].pixel_size
 
     def views(self, image: Pixels) -> dict[str, View]:
         """Return every method's view of an image."""

@@ -118,13 +118,19 @@ def summarise(found: Evaluation) -> Summary:
 
 
 def table(found: Evaluation) -> npt.NDArray[np.float64]:
-    """Return the figures as (methods, metrics, classes, images), NaN where there is none."""
+    """Return the figures as (methods, metrics, classes, images), NaN where there is none.
+
+    No image has ``hd95_mm`` where one has a distance in pixels alone: means would be over others.
+    """
     shape = len(found.methods), len(metrics.NAMES), len(found.classes), len(found.stems)
     values = np.full(shape, np.nan)
     image = {stem: index for index, stem in enumerate(found.stems)}
     for row in found.rows:
         figures = [getattr(row.metrics, name) for name in metrics.NAMES]
         values[found.methods.index(row.method), :, row.label - 1, image[row.stem]] = figures
+    pixels, mm = (values[:, metrics.NAMES.index(name)] for name in ("hd95", "hd95_mm"))
+    if np.isnan(mm[~np.isnan(pixels)]).any():
+        mm[...] = np.nan
     return values
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from foveate.runtime.agreement import IGNORED
+from foveate.runtime.agreement import without_ignored
 from foveate.runtime.geometry import paste_weights
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
@@ -38,7 +38,7 @@ class View:
 
 def only_labelled(view: View, truth: Mask) -> View:
     """Return a view whose mask is empty where the (H, W) truth has no label."""
-    return replace(view, mask=np.where(truth != IGNORED, view.mask, np.uint8(0)))
+    return replace(view, mask=without_ignored(view.mask, truth))
 
 
 def views(result: Result, spec: CascadeSpec) -> dict[str, View]:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.errors import DataError
 from foveate.runtime.io.formats.headers import read_header
 from foveate.runtime.io.window import chosen_window
-from foveate.runtime.spec import CascadeSpec
 from foveate.train.data.dataset import Case, load_dataset, read_stems
 from foveate.train.data.phantom import PhantomSettings, phantom
+from foveate.train.settings.mask_rules import MaskRules
 
 PHANTOM_SEED = 90_000
 """No training, demo or export draws its phantoms with this seed."""
@@ -75,14 +76,16 @@ def phantom_images(count: int, size: int, bits: int) -> Images:
     return Images(name, names, ((size, size),) * count, draw, key)
 
 
-def dataset_images(root: Path, stem_list: Path | None, spec: CascadeSpec) -> Images:
+def dataset_images(root: Path, stem_list: Path | None, bundle: Bundle) -> Images:
     """Return a data set's images with their masks, or those of a list of stems.
 
-    DataError when the masks have more foreground classes than the cascade ``spec`` describes.
+    They are read as those of the bundle's training were. DataError when the masks have more
+    foreground classes than the bundle.
     """
+    spec, rules = bundle.spec, MaskRules.of_manifest(bundle.manifest)
     classes = len(spec.classes) - 1
     stems = read_stems(stem_list) if stem_list else None
-    dataset = load_dataset(root, stems=stems, window=chosen_window("", spec))
+    dataset = load_dataset(root, stems=stems, window=chosen_window("", spec), rules=rules)
     if dataset.classes > classes:
         raise DataError(
             f"{root} has masks of {dataset.classes} classes, the bundle knows {classes}; expected "
@@ -100,11 +103,11 @@ def dataset_images(root: Path, stem_list: Path | None, spec: CascadeSpec) -> Ima
 
 
 def find_images(
-    spec: CascadeSpec, data: Path | None, stem_list: Path | None, count: int, size: int
+    bundle: Bundle, data: Path | None, stem_list: Path | None, count: int, size: int
 ) -> Images:
     """Return the data set's images, or phantoms of the bundle's input type where there is none."""
     if data is not None:
-        return dataset_images(data, stem_list, spec)
+        return dataset_images(data, stem_list, bundle)
     if stem_list is not None:
         raise DataError(f"--list {stem_list} names images of a data set; give DATA too")
-    return phantom_images(count, size, 16 if spec.input_type == "uint16" else 8)
+    return phantom_images(count, size, 16 if bundle.spec.input_type == "uint16" else 8)

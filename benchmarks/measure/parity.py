@@ -25,6 +25,7 @@ from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.auto.cpu_candidates import DEFAULT
 from foveate.runtime.auto.parity_records import (
+    SUFFIX,
     EngineParity,
     PlanParity,
     parity_path,
@@ -219,7 +220,9 @@ def write_proofs(found: Variants, parity: Parity, images: Sequence[Images]) -> l
                 plan_sha256=record.plan_sha256, version=query.version, gpu=query.device,
             )  # fmt: skip
             write_parity(engine.source.cache, record, proof)
-            written.append(f"plan {record.key[:12]} ({variant.precision}): {proof}")
+            path = engine.source.cache.path(record.key, SUFFIX)
+            plan = f"plan {record.key[:12]} ({variant.precision})"
+            written.append(f"{plan}: {proof}{_effect(proof, path)}")
     return written
 
 
@@ -247,5 +250,17 @@ def write_engine_proofs(found: Variants, parity: Parity, data: str) -> list[str]
         total = parity.totals[variant.name]
         proof = EngineParity.of(total, variant.precision, data, parity.reference.name)
         write_engine_parity(path, proof)
-        written.append(f"record of {variant.name} on this processor: {proof}")
+        allowed = proof.proves and variant.precision == "fp32"  # as without a record
+        effect = "" if allowed else _effect(proof, path)
+        written.append(f"record of {variant.name} on this processor: {proof}{effect}")
     return written
+
+
+def _effect(proof: EngineParity | PlanParity, path: Path) -> str:
+    """Return what a record changes for ``auto``, and how to undo it."""
+    if not proof.proves:
+        return f". auto does not take it here; the record is {path}"
+    return (
+        ". From now on auto may take it here: --engine onnxruntime --precision fp32 keeps today's "
+        f"masks, and so does removing {path}"
+    )

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from foveate.benchmarks.schema.machine import nvidia_gpus
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.registry import REFUSED, ROUNDED, TENSORRT, engine_names
@@ -16,6 +17,8 @@ from foveate.runtime.spec import graph_of
 
 GPU_ENGINES = (TENSORRT, "onnxruntime-cuda")
 """Engines on an NVIDIA GPU. They leave no idle threads that spin on the cores of the next call."""
+
+NO_GPU = "no NVIDIA GPU is here"
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def open_variants(
                     named = bool(engines and precisions)
                     if named and not _is_anothers(engine, precision, engines):
                         raise
-                    found.skipped[variant.name] = str(error)
+                    needless = variant.on_gpu and not engines and not nvidia_gpus()
+                    found.skipped[variant.name] = NO_GPU if needless else str(error)
                     continue
                 found.cascades[variant] = stack.enter_context(cascade)
         if not found.cascades:

@@ -10,7 +10,7 @@ from foveate.benchmarks.evaluation.models import EvaluationJob
 from foveate.benchmarks.evaluation.views import CASCADE, only_labelled
 from foveate.benchmarks.measure.pictures import difference
 from foveate.benchmarks.report import page
-from foveate.runtime.agreement import IGNORED
+from foveate.runtime.agreement import without_ignored
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 
 EACH = 4
@@ -40,7 +40,7 @@ def image_card(job: EvaluationJob, found: Evaluation, stem: str, method: str) ->
     """Return the HTML of one image, segmented again: image, truth, prediction, difference."""
     pixels, truth = job.dataset.image(stem), job.dataset.mask(stem)
     view = only_labelled(job.views(pixels)[method], truth)
-    truth = np.where(truth == IGNORED, np.uint8(0), truth)
+    truth = without_ignored(truth, truth)
     image = eight_bit(pixels)
     box = _bounds(view.inside)
     frame = None if method != CASCADE else np.array([box], np.float32)

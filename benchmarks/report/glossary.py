@@ -31,8 +31,9 @@ TERMS = {
     "roofline, floor": "The least time this machine's measured peaks of arithmetic and memory "
     "allow for the network's work.",
     "multiply-adds": "Multiplications with an addition, in the convolutions, for one image.",
-    "Dice": "Overlap with the truth: twice the common area / the sum of both areas; 1 is equal. "
-    "The mean over images and classes where there is truth.",
+    "target Dice": "Overlap with the truth: twice the common area / the sum of both areas; 1 is "
+    "equal. The mean over the classes that each image's truth has: false alarms are counted apart. "
+    "The Dice of `foveate evaluate` also holds them, as 0.",
     "alarms": "False alarms: classes found in images whose truth lacks them, by image.",
     "disagreement": "Share by which two masks of the same image differ from each other, pooled "
     "over the images: |A xor B| / |A or B| of the foreground. It says nothing about the truth.",
@@ -42,12 +43,12 @@ TERMS = {
     "variant": "Engine and precision, for example onnxruntime fp32.",
 }
 IN_TERMINAL = {
-    "parity": ("disagreement", "empty, moved"),
+    "parity": ("target Dice", "disagreement", "empty, moved"),
     "latency": (
         "latency, call", "baseline", "own time", "cv", "decode, encode", "h2d, execute, d2h",
         "whole, sum",
     ),
     "throughput": ("baseline", "ceiling, bottleneck", "roofline, floor"),
-    "compare": ("Dice", "alarms", "disagreement"),
+    "compare": ("target Dice", "alarms", "disagreement"),
 }  # fmt: skip
 """Kind of result -> the terms explained beneath it."""

@@ -71,7 +71,7 @@ def _quality(model: ModelResults) -> Iterator[Fact]:
     against = f"{variant} against {row['reference']}, {images}"
     if row["dice"] is not None:
         reference = f"; reference {units.dice(row.get('dice_reference'))}"
-        yield "Dice", units.dice(row["dice"]), against + reference
+        yield "Target Dice", units.dice(row["dice"]), against + reference
     yield (
         "Disagreement", units.disagreement(row["disagreement"]),
         f"{against}; {_parity(found[0].parity, variant)}",

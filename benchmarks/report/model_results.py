@@ -10,19 +10,20 @@ from typing import Any
 
 from foveate.benchmarks.report.result_text import result_parity, result_tables
 from foveate.benchmarks.report.table import Table
-from foveate.benchmarks.schema.consistency import find_issues
+from foveate.benchmarks.schema.consistency import find_inconclusive, find_issues
 from foveate.benchmarks.schema.result_files import read_result
 from foveate.runtime.errors import DataError, one_line
 
 
 @dataclass(frozen=True)
 class ResultFile:
-    """One result, the name of its file, its tables, and what a reader must not believe of it."""
+    """One result, the name of its file, its tables, what not to believe and what is open."""
 
     name: str
     result: dict[str, Any]
     tables: tuple[Table, ...]
     issues: tuple[str, ...]
+    inconclusive: tuple[str, ...]
 
     @property
     def kind(self) -> str:
@@ -35,10 +36,11 @@ class ResultFile:
 
 @dataclass(frozen=True)
 class ModelResults:
-    """The results of one model, in the order the files were given."""
+    """The results of one model on one data set, in the order the files were given."""
 
     name: str
     sha256: str
+    data: str
     files: tuple[ResultFile, ...]
 
     def of(self, kind: str) -> list[ResultFile]:
@@ -53,7 +55,8 @@ def read_file(path: Path) -> ResultFile:
     result = read_result(path)
     with complete(path.name, result):
         issues = tuple(map(one_line, find_issues(result)))
-        return ResultFile(path.name, result, tuple(result_tables(result)), issues)
+        inconclusive = tuple(map(one_line, find_inconclusive(result)))
+        return ResultFile(path.name, result, tuple(result_tables(result)), issues, inconclusive)
 
 
 @contextmanager
@@ -69,9 +72,9 @@ def complete(name: str, result: Mapping[str, Any]) -> Iterator[None]:
 
 
 def by_model(files: Sequence[ResultFile]) -> list[ModelResults]:
-    """Return the files grouped by the model's name and manifest."""
-    groups: dict[tuple[str, str], list[ResultFile]] = {}
+    """Return the files grouped by the model's name and manifest, and by the data's name."""
+    groups: dict[tuple[str, str, str], list[ResultFile]] = {}
     for file in files:
-        model = file.result["model"]
-        groups.setdefault((model["name"], model["sha256"]), []).append(file)
+        model, data = file.result["model"], file.result["data"]
+        groups.setdefault((model["name"], model["sha256"], data["name"]), []).append(file)
     return [ModelResults(*key, tuple(found)) for key, found in groups.items()]

@@ -43,7 +43,7 @@ def dice_against_rate(methods: Sequence[Row], batch: int = 1) -> bytes | None:
         return None
     way = "one at a time" if batch == 1 else f"{batch} a call"
     height_px = HEIGHT_PX - 2 * LEGEND_ROW_PX + LEGEND_ROW_PX * ((len(shown) + 1) // 2)
-    axes = _new_axes("Dice against speed", f"images/s ({way})", "Dice", height_px)
+    axes = _new_axes("Target Dice against speed", f"images/s ({way})", "target Dice", height_px)
     rates = [1000 * batch / item["ms"]["median_ms"] for item in shown]
     if max(rates) > 8 * min(rates):
         axes.set_xscale("log")

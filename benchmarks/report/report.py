@@ -25,13 +25,16 @@ from foveate.benchmarks.report.table import Table
 from foveate.benchmarks.report.tables.compare import how_table
 from foveate.runtime.atomic_files import write_atomically
 
+INCONCLUSIVE = "Inconclusive: the machine was busy; measure again when it is not"
+
 
 @dataclass(frozen=True)
 class Report:
-    """The page that was written, and what a reader must not believe of it, by file."""
+    """The page that was written, and by file what not to believe of it and what is open."""
 
     page: Path
     issues: tuple[str, ...]
+    inconclusive: tuple[str, ...]
 
 
 def write_report(paths: Sequence[Path], out: Path) -> Report:
@@ -43,11 +46,15 @@ def write_report(paths: Sequence[Path], out: Path) -> Report:
     models = by_model(files)
     doubted = ", ".join(file.name for file in files if file.issues)
     issues = [f"{file.name}: {text}" for file in files for text in file.issues]
+    inconclusive = [f"{file.name}: {text}" for file in files for text in file.inconclusive]
     warnings = [f"{file.name}: {text}" for file in files for text in file.result["warnings"]]
     plots: list[tuple[str, bytes]] = []
     values = {
-        "title": html.escape("Benchmarks of " + ", ".join(model.name for model in models)),
+        "title": html.escape(
+            "Benchmarks of " + ", ".join(dict.fromkeys(model.name for model in models))
+        ),
         "issues": _box("issues", f"Do not believe the figures of {doubted}", issues),
+        "inconclusive": _box("warnings", INCONCLUSIVE, inconclusive),
         "warnings": _box("warnings", "What may disturb or limit the figures", warnings),
         "models": "".join(_model(model, plots) for model in models),
         "files": "".join(provenance(file) for model in models for file in model.files),
@@ -58,7 +65,7 @@ def write_report(paths: Sequence[Path], out: Path) -> Report:
     for name, png in plots:
         write_atomically(out / name, png)
     page.write_page(out / "index.html", "benchmarks.html", values)
-    return Report(out / "index.html", tuple(issues))
+    return Report(out / "index.html", tuple(issues), tuple(inconclusive))
 
 
 def _box(style: str, title: str, lines: Sequence[str]) -> str:
@@ -69,7 +76,7 @@ def _box(style: str, title: str, lines: Sequence[str]) -> str:
 
 
 def _model(model: ModelResults, plots: list[tuple[str, bytes]]) -> str:
-    parts = [f"<h2>{html.escape(model.name)}</h2>"]
+    parts = [f"<h2>{html.escape(f'{model.name} on {model.data}')}</h2>"]
     parts.append(f'<div class="facts">{page.fact_tiles(headlines(model))}</div>')
     parts += [_file(file, plots) for kind in TABLES for file in model.of(kind)]
     return f"<section>{''.join(parts)}</section>"

@@ -45,6 +45,7 @@ def result_text(result: Results) -> str:
         textwrap.fill(f"{term}: {TERMS[term]}", 100, subsequent_indent="  ")
         for term in IN_TERMINAL[result["kind"]]
     ]
-    parts = [head, *(table.as_text() for table in result_tables(result)), "\n".join(terms)]
-    parts.append("\n".join(f"Warning: {text}" for text in result["warnings"]))
+    warnings = [f"Warning: {text}" for text in result["warnings"]]
+    tables = [table.as_text() for table in result_tables(result)]
+    parts = ["\n".join([head, *warnings]), *tables, "\n".join(terms)]
     return "\n\n".join(part for part in parts if part)

@@ -1,7 +1,8 @@
 """Find what a reader must not believe of a result: masks that differ, units, sums.
 
 Nothing here knows what speed to expect. A rule compares two figures that were taken by different
-means and must agree.
+means and must agree. Where other processes held the cores, times that do not agree are
+inconclusive: nothing says that the figures are wrong, and nothing that they are right.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from foveate.benchmarks.schema.machine import OTHERS
 from foveate.benchmarks.schema.result_files import listed
 from foveate.benchmarks.schema.units import figure
 
@@ -35,7 +37,24 @@ def find_issues(result: Mapping[str, Any]) -> list[str]:
         found += _compare(results)
     if kind == "throughput":
         found += _throughput(results)
-    return found
+    return found if _disturbed(result) else [*found, *_noisy(kind, results)]
+
+
+def find_inconclusive(result: Mapping[str, Any]) -> list[str]:
+    """Return what disagrees in a result, and may do so only because the machine was busy."""
+    return list(_noisy(result["kind"], result["results"])) if _disturbed(result) else []
+
+
+def _disturbed(result: Mapping[str, Any]) -> bool:
+    return any(str(text).startswith(OTHERS) for text in result["warnings"])
+
+
+def _noisy(kind: str, results: Mapping[str, Any]) -> Iterator[str]:
+    """Name the times that do not agree by as much as other processes can make them differ."""
+    for row in results["rows"] if kind == "latency" else ():
+        yield from _stage_sum(row)
+    if kind == "throughput":
+        yield from _over_ceilings(results)
 
 
 def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
@@ -91,8 +110,11 @@ def _times(times: Mapping[str, Any], where: str) -> Iterator[str]:
         yield f"{where}: {'; '.join(wrong)}: other units or other samples?"
 
 
-def _latency_row(row: Mapping[str, Any]) -> Iterator[str]:
-    name = f"{row['variant']}, batch {row['batch']}, {row['width']}x{row['height']}"
+def _row_name(row: Mapping[str, Any]) -> str:
+    return f"{row['variant']}, batch {row['batch']}, {row['width']}x{row['height']}"
+
+
+def _stage_sum(row: Mapping[str, Any]) -> Iterator[str]:
     whole = row["whole"]["median_ms"]
     samples = [times["samples_ms"] for times in row["stages"].values()]
     total = float(np.median(np.sum(samples, axis=0)))
@@ -101,13 +123,16 @@ def _latency_row(row: Mapping[str, Any]) -> Iterator[str]:
             f"{stage} {figure(times['median_ms'])}" for stage, times in row["stages"].items()
         )
         yield (
-            f"{name}: the stages add up to {total:.4g} ms ({stages}), the whole takes "
+            f"{_row_name(row)}: the stages add up to {total:.4g} ms ({stages}), the whole takes "
             f"{whole:.4g} ms: time is spent outside the stages, or one is in another unit"
         )
+
+
+def _latency_row(row: Mapping[str, Any]) -> Iterator[str]:
     sampled = sum(row["whole"]["samples_ms"]) / 1000
     if not sampled / UNITS <= row["elapsed_s"] <= sampled * UNITS:
         yield (
-            f"{name}: its runs add up to {sampled:.4g} s, the wall clock says "
+            f"{_row_name(row)}: its runs add up to {sampled:.4g} s, the wall clock says "
             f"{row['elapsed_s']:.4g} s: are the times in milliseconds?"
         )
 
@@ -136,19 +161,24 @@ def _throughput(results: Mapping[str, Any]) -> Iterator[str]:
                 f"{row['variant']}, batch {row['batch']}, {row['workers']} workers: a share of "
                 f"{stated:.3g}, but the two rates give {expected:.3g}: one is in another unit"
             )
+    for row in listed(results.get("ceilings")):
+        if row["disagreement"] > row["disagreement_bound"]:
+            yield (
+                f"{row['variant']}, batch {row['batch']}: the masks behind the ceiling are not the "
+                f"cascade's, disagreement {row['disagreement']:.4f}: one of the two computed "
+                "something else"
+            )
+
+
+def _over_ceilings(results: Mapping[str, Any]) -> Iterator[str]:
     for files in listed(results["files"]):
         rate, ceiling = files["images_per_second"], files["ceiling_images_per_second"]
         if rate > 1.1 * ceiling:
             yield f"{rate:.4g} images/s with files is above their ceiling of {ceiling:.4g}"
     for row in listed(results.get("ceilings")):
-        name = f"{row['variant']}, batch {row['batch']}"
-        if row["disagreement"] > row["disagreement_bound"]:
-            yield (
-                f"{name}: the masks behind the ceiling are not the cascade's, disagreement "
-                f"{row['disagreement']:.4f}: one of the two computed something else"
-            )
-        if row["of_ceiling"]["low"] > 1.1:
-            yield f"{name}: {row['of_ceiling']['low']:.2f} times the ceiling with transfers"
+        name, low = f"{row['variant']}, batch {row['batch']}", row["of_ceiling"]["low"]
+        if low > 1.1:
+            yield f"{name}: {low:.2f} times the ceiling with transfers"
     for floor in listed(results.get("roofline")):
         if floor["share"] > 1.05:
             yield (

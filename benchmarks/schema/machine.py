@@ -15,6 +15,7 @@ import psutil
 import foveate
 from foveate.runtime.engines.hardware import processor
 from foveate.runtime.errors import SettingsError
+from foveate.train.fitting.busy import busy_cores
 
 PACKAGES = (
     "numpy", "opencv-python-headless", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino",
@@ -22,6 +23,8 @@ PACKAGES = (
 )  # fmt: skip
 BUSY = 0.5
 """Processor load by others, in cores, from which a warning is given."""
+OTHERS = "other processes keep"
+"""How the warning about them begins."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -48,7 +51,7 @@ def machine_facts() -> dict[str, Any]:
         "cores": cpu.cores,
         "memory_gb": round(memory / 2**30, 1),
         "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
-        "gpus": _gpus(),
+        "gpus": nvidia_gpus(),
         "system": platform.system(),
         "kernel": platform.release(),
         "architecture": platform.machine(),
@@ -81,19 +84,12 @@ def _is_checkout(root: Path) -> bool:
     return (root / ".git").exists() and (root / "setup.py").exists()
 
 
-def busy_cores(seconds: float = 0.3) -> float:
-    """Return how many cores others keep busy while this process waits."""
-    return float(psutil.cpu_percent(interval=seconds)) / 100 * (psutil.cpu_count() or 1)
-
-
 def disturbances() -> list[str]:
     """Return what may disturb a measurement that starts now, with advice."""
     found = []
     busy = busy_cores()
     if busy > BUSY:
-        found.append(
-            f"other processes keep {busy:.1f} cores busy: close them, or trust the ratios only"
-        )
+        found.append(f"{OTHERS} {busy:.1f} cores busy: close them, or trust the ratios only")
     governor = _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
     if governor not in (None, "performance"):
         found.append(f'the clock governor is "{governor}": set "performance" for steady times')
@@ -102,7 +98,7 @@ def disturbances() -> list[str]:
     return found
 
 
-def _gpus() -> list[dict[str, str]]:
+def nvidia_gpus() -> list[dict[str, str]]:
     """Return name, driver, compute capability and memory of each NVIDIA GPU."""
     fields = ("name", "driver_version", "compute_cap", "memory.total")
     text = _output("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader")

@@ -49,11 +49,11 @@ def main(
             raise SettingsError(f"{out} holds something else; give a new folder")
         shutil.rmtree(out, ignore_errors=True)
         own = open_bundle(bundle)
-        _write(out / PHANTOMS, own, find_images(own.spec, None, None, count, size))
+        _write(out / PHANTOMS, own, find_images(own, None, None, count, size))
         _archive(own, out / ARCHIVE)
         for name, data, stems, most in sets:
             example = open_bundle(EXAMPLES / name)
-            images = dataset_images(data, stems, example.spec)
+            images = dataset_images(data, stems, example)
             _write(out / name, example, _spread(images, most))
             with tempfile.TemporaryDirectory() as folder:
                 _archive(_with_fp16(example, Path(folder, name)), out / name / ARCHIVE)

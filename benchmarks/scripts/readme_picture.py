@@ -1,6 +1,7 @@
 """Draw the picture of README.md: image, box, mask and truth of a photograph and of a phantom.
 
-Run from a checkout: ``python benchmarks/scripts/readme_picture.py BSDATA OUT.jpg``.
+Run from a checkout: ``python benchmarks/scripts/readme_picture.py BSDATA BUNDLE OUT.jpg``, where
+BUNDLE is trained on BSDATA.
 """
 
 from __future__ import annotations
@@ -60,13 +61,13 @@ def panels(
     return [fitted(view) for view in views]
 
 
-def main(data: Path, out: Path) -> None:
+def main(data: Path, bundle: Path, out: Path) -> None:
     """Write the picture of one test image of bsdata and of one phantom."""
     photograph = read_image(next((data / "images").glob(f"{STEM}.*")))
     truth = np.asarray(Image.open(next((data / "masks").glob(f"{STEM}.*"))))
     drawn = phantom(PhantomSettings(1, 1024, 20261), 0)
     rows = [
-        panels(ROOT / "examples/bsdata", photograph, truth),
+        panels(bundle, photograph, truth),
         panels(ROOT / "benchmarks/demo_bundle", drawn.image, drawn.mask),
     ]
     heights = [max(view.height for view in views) for views in rows]
@@ -79,8 +80,8 @@ def main(data: Path, out: Path) -> None:
         for height, views in zip(heights, rows, strict=True):
             page.paste(views[column], (column * (SIDE + GAP), top))
             top += height + GAP
-    page.save(out, quality=85)
+    page.save(out, quality=70, progressive=True, optimize=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:4]))

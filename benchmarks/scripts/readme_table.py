@@ -41,12 +41,12 @@ def _table(file: ResultFile, short: bool) -> str:
         raise DataError(
             f"{file.name}: a {file.kind} result; expected one of foveate benchmark compare"
         )
-    if file.issues:
-        raise DataError(f"{file.name}: contradicts itself and is not published: {file.issues[0]}")
+    if doubts := [*file.issues, *file.inconclusive]:
+        raise DataError(f"{file.name}: contradicts itself and is not published: {doubts[0]}")
     results = file.result["results"]
     methods = _selected(results["methods"]) if short else results["methods"]
     table = methods_table({**results, "methods": methods})
-    table = table.select("method", "time", "ratio to foveate", "Dice", "disagreement")
+    table = table.select("method", "time", "ratio to foveate", "target Dice", "disagreement")
     missing = [
         f"Not measured: {item['name']}: {item['reason']}" for item in methods if not item["here"]
     ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from foveate.runtime.auto.cpu import Speeds, choose_on_cpu
 from foveate.runtime.auto.parity_records import read_parity
 from foveate.runtime.bundle.bundle import Bundle
-from foveate.runtime.engines.cuda.query import Gpu
+from foveate.runtime.engines.cuda.query import Gpu, driver_problem
 from foveate.runtime.engines.tensorrt.plan_cache import PlanCache, plan_cache
 from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery, usable
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
@@ -72,26 +72,32 @@ def choose(
         return Choice("openvino", BF16, "bf16 was requested, and only openvino supports it")
     if engine not in (AUTO, "tensorrt"):
         return Choice(engine, "fp32", f"{engine} was requested, and fp32 is the reference")
-    proven, reason = _proven(bundle, precision, gpu)
+    left_out: dict[str, str] = {}
+    try:
+        proven, reason = _proven(bundle, precision, gpu)
+    except EngineError as error:
+        proven, reason = None, f"it has TensorRT plans that cannot run here: {error}"
+        left_out["tensorrt"] = reason
     if proven is not None:
         return Choice("tensorrt", proven, reason)
     if engine == "tensorrt":
         return Choice(engine, "fp32", f"tensorrt was requested; {reason or _no_plan()}")
     cpu = choose_on_cpu(bundle, "" if precision == AUTO else precision, speeds or Speeds())
+    if left_out and driver_problem():
+        reason = ""  # without a GPU nothing can be done about it
     taken, why = cpu.candidate, "; ".join(filter(None, (cpu.why, reason)))
-    return Choice(taken.engine, taken.precision, why, cpu.ms, cpu.left_out)
+    return Choice(taken.engine, taken.precision, why, cpu.ms, {**cpu.left_out, **left_out})
 
 
 def _proven(bundle: Bundle, precision: str, number: int) -> tuple[str | None, str]:
-    """Return the first precision whose plans are proven here with the reason, or None and why."""
+    """Return the first precision whose plans are proven here with the reason, or None and why.
+
+    Raises EngineError if there are plans and no TensorRT or GPU to run them.
+    """
     cache, records = plan_cache(), _plans(bundle, precision)
     if not records:
         return None, ""
-    try:
-        here = _gpu_environment(number)
-    except EngineError as error:
-        return None, f"it has TensorRT plans that cannot run here: {error}"
-    reasons = []
+    here, reasons = _gpu_environment(number), []
     for name in _precisions(bundle, precision):
         found, reason = _judge(cache, here, bundle, name)
         if found:

@@ -71,7 +71,7 @@ def _timed(bundle: Bundle, found: Candidates, speeds: Speeds, here: CpuEnvironme
     if times is None:
         others = ", ".join(item.label for item in found.allowed[1:])
         why = (
-            f"{others} may be faster with {_threads(threads)}; run this once on an idle machine: "
+            f"{others} may be faster here; run once, while this machine is idle: "
             f"foveate info {bundle.path}"
         )
         return CpuChoice(found.allowed[0], why, left_out=found.left_out)

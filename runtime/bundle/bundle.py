@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,12 @@ class Bundle:
         return self.files.path
 
     @property
+    def label(self) -> str:
+        """The name of its folder or file, and 12 digits of ``manifest_sha256``."""
+        name = os.path.basename(os.path.abspath(self.path))
+        return f"{name} {self.manifest['manifest_sha256'][:12]}"
+
+    @property
     def content_sha256(self) -> str:
         """The sha256 of ``manifest.json`` as it was read."""
         return hashlib.sha256(self.manifest_bytes).hexdigest()
@@ -105,7 +112,7 @@ class Bundle:
         """Return the bytes of a file of the bundle, checked against the manifest's sha256."""
         stated = self.manifest["files"].get(name)
         if stated is None:
-            raise BundleError(f"{self.path}: the manifest lists no file {name}")
+            raise BundleError(f"{self.path}: the manifest does not list {name}")
         data = self.files.read(name, LIMITS.get(name, MAX_BYTES))
         if hashlib.sha256(data).hexdigest() != stated["sha256"]:
             raise BundleError(
@@ -175,8 +182,8 @@ def check_signed(bundle: Bundle) -> None:
     """
     if bundle.signature is not None and bundle.signature.manifest != bundle.content_sha256:
         raise BundleError(
-            f"{bundle.path / SIGNATURE}: is of another manifest, so whoever trusts a key refuses "
-            "this bundle; sign it again, or remove the signature"
+            f"{bundle.path / SIGNATURE}: signs another manifest, so the bundle is refused wherever "
+            "signatures are checked; sign it again, or remove the signature"
         )
 
 
@@ -223,13 +230,20 @@ def _check_names(files: PackedFile, listed: set[str]) -> None:
     """Raise BundleError unless a packed bundle holds what its manifest lists and nothing else."""
     others = sorted((files.names() - {SIGNATURE}) ^ listed)
     if others:
-        which = "has no" if others[0] in listed else "holds, unlisted,"
-        raise BundleError(f"{files.path}: {which} {others[0]}; pack the bundle again")
+        name = others[0]
+        what = (
+            f"has no {name}"
+            if name in listed
+            else f"holds {name}, which its manifest does not list"
+        )
+        raise BundleError(f"{files.path}: {what}; pack the bundle again")
 
 
 def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
     if not is_a(manifest.get("schema"), int):
-        raise BundleError(f"{path}: no schema number; expected a manifest made by foveate export")
+        raise BundleError(
+            f"{path}: has no schema number; expected a manifest made by foveate export"
+        )
     if manifest["schema"] != SCHEMA:
         raise BundleError(
             f"{path}: schema {manifest['schema']}; this version reads schema {SCHEMA}. "
@@ -253,7 +267,7 @@ def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
     check_shape(path, manifest["data"].get("initial", []), [_INITIAL], "data.initial")
     for name, entry in manifest["files"].items():
         if name in (MANIFEST, SIGNATURE):
-            raise BundleError(f"{path}: lists {name} among the files it holds the sha256 of")
+            raise BundleError(f"{path}: lists {name} among its own files")
         if not FILE_NAME.fullmatch(name):
             raise BundleError(
                 f"{path}: the file name {name[:60]!r} leaves the bundle's folder, or could; "

@@ -172,7 +172,7 @@ def _directory(path: Path, file: IO[bytes]) -> tuple[int, bytes]:
         )
     _, disk, first_disk, here, count, length, start, note = _END.unpack(tail[-_END.size :])
     if disk or first_disk or note or here != count or start + length + _END.size != size:
-        raise _other_form(path, "its end is another")
+        raise _other_form(path, "its end is different")
     small = 0 < count <= MAX_ENTRIES and length <= _MOST_DIRECTORY and start <= MAX_BYTES
     if not small or tail.startswith(_END64):
         raise _other_form(path, "it is empty, or too large")
@@ -187,13 +187,13 @@ def _problem(found: list[ZipInfo], start: int, directory: bytes) -> str:
         name, expected = info.orig_filename, _entry("x")
         for attribute in _FIXED:
             if getattr(info, attribute) != getattr(expected, attribute):
-                return f"{name[:60]!r} has another {attribute}"
+                return f"{name[:60]!r} has a different {attribute}"
         if name != info.filename or name <= before:
-            return f"{name[:60]!r} stands twice, or out of order"
+            return f"{name[:60]!r} appears twice, or out of order"
         if info.compress_size != info.file_size or info.header_offset != place:
             return f"{name[:60]!r} is not where it should be"
         if directory[at + 28 : at + 34] != struct.pack("<3H", len(name), 0, 0):
-            return f"{name[:60]!r} has another length in the directory"
+            return f"{name[:60]!r} has a different length in the directory"
         place += _HEAD_BYTES + len(name) + info.file_size
         at += _ENTRY_BYTES + len(name)
         before = name

@@ -16,6 +16,7 @@ def bundle_facts(bundle: Bundle) -> dict[str, str]:
     sizes, spec = check_bundle(bundle), bundle.spec
     facts = {
         "bundle": f"{bundle.path}, all {len(sizes)} files match their sha256",
+        "label": bundle.label,
         "input": f"{spec.input_type}, any size{_window(spec)}",
         "classes": ", ".join(spec.classes),
         "stage 1": f"the whole image at its own size, padded to a multiple of {spec.pad_multiple}"

@@ -111,7 +111,7 @@ def check_signature(
             raise SettingsError(f"trusted has a {type(pem).__name__}; {EXPECTED}")
     keys = {fingerprint(key): key for key in map(public_key, trusted)}
     if not keys:
-        raise SettingsError("no key is trusted, so no bundle can be; give a public key in PEM")
+        raise SettingsError("the list of trusted keys is empty; give a public key in PEM")
     shown = ", ".join(name[:SHOWN] for name in keys)
     if signature is None:
         raise BundleError(f"{path}: is not signed; expected a bundle signed with the key {shown}")
@@ -127,8 +127,8 @@ def check_signature(
         )
     if not is_signed_by(keys[signature.key], signature.signature, manifest):
         raise BundleError(
-            f"{path}: its signature is not of the key {signature.key[:SHOWN]} that it names; it "
-            "was damaged or forged. Get the bundle from its maker again"
+            f"{path}: its signature was not made with the key {signature.key[:SHOWN]} that it "
+            "names; it was damaged or forged. Get the bundle from its maker again"
         )
 
 
@@ -170,10 +170,10 @@ def private_key(pem: bytes, password: bytes | None = None) -> Ed25519PrivateKey:
     try:
         key = _library(_FORMS).load_pem_private_key(pem, password)
     except (ValueError, TypeError, unknown):
-        wrong = "has another password, or is damaged" if password else "is not one in PEM"
+        wrong = "has a different password, or is damaged" if password else "is not in PEM"
         raise SettingsError(f"the private key {wrong}; {MAKE_ONE}") from None
     if not isinstance(key, _library(_ED25519).Ed25519PrivateKey):
-        raise SettingsError(f"the private key is not of Ed25519; {MAKE_ONE}")
+        raise SettingsError(f"the private key is not an Ed25519 key; {MAKE_ONE}")
     return key  # type: ignore[no-any-return]  # mypy does not see the module in _library
 
 
@@ -188,9 +188,9 @@ def public_key(pem: bytes) -> Ed25519PublicKey:
     try:
         key = _library(_FORMS).load_pem_public_key(pem)
     except (ValueError, unknown):
-        raise SettingsError(f"the public key is not one in PEM; {MAKE_ONE}") from None
+        raise SettingsError(f"the public key is not in PEM; {MAKE_ONE}") from None
     if not isinstance(key, _library(_ED25519).Ed25519PublicKey):
-        raise SettingsError(f"the public key is not of Ed25519; {MAKE_ONE}")
+        raise SettingsError(f"the public key is not an Ed25519 key; {MAKE_ONE}")
     return key  # type: ignore[no-any-return]  # mypy does not see the module in _library
 
 

@@ -106,6 +106,13 @@ class Cascade(Closeable):
             second = Fallback(partial(cpu_session, bundle, settings.threads))
         return cls(bundle, engine, choice, second)
 
+    def __repr__(self) -> str:
+        spec = self.spec
+        sizes = " and ".join(f"{s.height}x{s.width}" for s in (spec.stage1, spec.stage2) if s)
+        if spec.pad_multiple:
+            sizes = "full size"
+        return f"<Cascade {self.bundle.label}, {self.choice.label}, {spec.input_type}, {sizes}>"
+
     @property
     def engine(self) -> Engine:
         return self._session.engine
@@ -153,8 +160,9 @@ class Cascade(Closeable):
     def batch(self, images: Sequence[Image], probabilities: bool = False) -> list[Result]:
         """Return one result per image, in order; the images may have any sizes.
 
-        Images of one size run together. If a GPU has not enough memory for them, fewer are tried,
-        with a SmallerBatchWarning.
+        Images of one size run together. An engine may add up a batch in another order than a single
+        call, so a pixel whose probability is at the threshold may differ. If a GPU has not enough
+        memory for them, fewer are tried, with a SmallerBatchWarning.
         """
         return self._session.batch([as_image(image) for image in images], probabilities)
 

@@ -50,7 +50,7 @@ def _check_tensors(
         if not _fits(by_name[item.name], item):
             raise BundleError(
                 f'{source}: its {kind} "{item.name}" is {_words(by_name[item.name])}; '
-                f"the manifest wants {_words(item)}"
+                f"the manifest expects {_words(item)}"
             )
 
 
@@ -90,7 +90,7 @@ def check_values(
             problems.append(f"the box {box[0, 0].tolist()} in an image of {width}x{height}")
     for name in ("coarse", "refined"):
         if name in found and not _is_probability(found[name], spec, count):
-            problems.append(f"{name} that holds no probabilities, {found[name].shape}")
+            problems.append(f"{name} without probabilities, {found[name].shape}")
     if problems:
         raise BundleError(
             f"{source}: gives {'; '.join(problems)}. Its weights or its geometry are damaged"

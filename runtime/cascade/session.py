@@ -155,7 +155,7 @@ class Session(Closeable):
             if len(images) == 1:
                 raise
             half = self._sizes.halve(len(images), images[0].shape)
-            text = f"{error}. Trying {half} images at a time in place of {len(images)}."
+            text = f"{error}. Trying {half} images at a time instead of {len(images)}."
             warnings.warn(SmallerBatchWarning(text), stacklevel=4)
         halves = (images[:half], images[half:])
         return [result for part in halves for result in self.run_batch(part, probabilities)]

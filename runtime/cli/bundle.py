@@ -80,7 +80,7 @@ def verify(bundle: Path) -> None:
         key = opened.signature.key[:SHOWN]
         click.echo(one_line(f"{SIGNATURE}: of this manifest; names the key {key}, unchecked"))
     for name in unlisted(opened):
-        click.echo(one_line(f"{name}: not of the bundle, never read"))
+        click.echo(one_line(f"{name}: not part of the bundle, never read"))
 
 
 @bundle.command("pack", short_help="One file of a bundle.")
@@ -119,7 +119,9 @@ def keys(out: Path, encrypt: bool) -> None:
     public_path = out.with_suffix(".pub.pem")
     for path in (out, public_path):
         if path.exists():
-            raise SettingsError(f"{path}: exists, and no key is written over; choose another --out")
+            raise SettingsError(
+                f"{path}: exists, and a key is never overwritten; choose another --out"
+            )
     private, public = new_pair(_password(confirm=True) if encrypt else None)
     _write_new(out, private, 0o600)
     _write_new(public_path, public, 0o644)

@@ -13,7 +13,7 @@ precision_option = click.option(
     "--precision",
     default="auto",
     show_default=True,
-    help="auto, fp32, fp16, int8 (a CPU), tf32 (TensorRT) or bf16 (OpenVINO).",
+    help="auto, fp32, fp16, int8 (CPU only), tf32 (TensorRT) or bf16 (OpenVINO).",
 )
 gpu_option = click.option(
     "--gpu",
@@ -28,13 +28,19 @@ trust_option = click.option(
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="KEY",
-    help="Take BUNDLE only if this public key, or another one given, signed it.",
+    help="Refuse BUNDLE unless this public key signed it; may be given several times.",
 )
 window_option = click.option(
     "--window",
     default="",
     metavar="LOW,HIGH",
     help="Values that are black and white in images of signed, 32-bit or float pixels.",
+)
+pixel_size_option = click.option(
+    "--pixel-size",
+    default="",
+    metavar="SIZE",
+    help="Size of a pixel, such as 0.5um or 0.25x0.5mm (width first); default: as files state it.",
 )
 workers_option = click.option(
     "--workers", type=click.IntRange(0, 1024), default=0, help="Images in flight; 0: auto."

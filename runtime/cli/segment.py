@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +14,7 @@ import click
 from foveate.runtime.cli.options import (
     engine_option,
     gpu_option,
+    pixel_size_option,
     precision_option,
     trust_option,
     window_option,
@@ -23,12 +25,16 @@ from foveate.runtime.errors import one_line
 from foveate.runtime.segment.ray.address import address_filled_in
 
 if TYPE_CHECKING:
+    from foveate.runtime.segment.item_worker import Failure, Written
     from foveate.runtime.segment.pipeline import Progress
-    from foveate.runtime.segment.run import Outcome
+    from foveate.runtime.segment.request import Outcome, Request
 
 SHOWN_FAILURES = 10
-PLAIN_S = 10.0
-"""Seconds between lines of progress where there is no terminal."""
+FEW_IMAGES = 64
+"""With fewer images what the cores could give says little."""
+BUSY_CORES = 0.2
+"""Cores of other processes that are worth a word."""
+KEPT = "what was written is kept, --resume continues from there."
 
 
 class WithRay(click.Command):
@@ -42,6 +48,13 @@ class WithRay(click.Command):
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, metavar="[INPUT...]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the masks.")
+@click.option(
+    "--list",
+    "stem_list",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Of INPUT, only the images whose stems are in FILE, one a line, as for evaluate.",
+)
 @click.option("--recursive", is_flag=True, help="Search subfolders too; OUT gets the same tree.")
 @click.option(
     "--format",
@@ -63,6 +76,7 @@ class WithRay(click.Command):
 @gpu_option
 @trust_option
 @window_option
+@pixel_size_option
 @workers_option
 @click.option("--batch", type=click.IntRange(0, 1024), default=0, help="Images a call; 0: auto.")
 @click.option(
@@ -84,15 +98,18 @@ class WithRay(click.Command):
     metavar="FOLDER",
     help="Instead of INPUT: segment images as they appear in a folder, until stopped.",
 )
+@click.option("--verbose", is_flag=True, help="Print a line for every image on standard error.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def segment(as_json: bool, **options: Any) -> int:
+def segment(as_json: bool, verbose: bool, **options: Any) -> int:
     """Segment images with BUNDLE: one mask each, as large as its image, into --out.
+
+    A mask holds classes, not objects: two nuclei that touch are one piece of it.
 
     INPUT is a file, a folder (the images directly in it), a quoted glob (** is any number of
     folders), - for a list of files on standard input, or @LIST for one in a file: a path a line,
-    or NUL-separated. A TIFF of several pages gives a mask a page: scan.p1.png, scan.p2.png; so
-    do frames of DICOM and slices of NIfTI, whose masks then become scan.nii.gz. What lies in OUT is
-    not an input.
+    or NUL-separated. --list FILE is a list of stems, such as data/test.txt. A TIFF of several pages
+    gives a mask a page: scan.p1.png, scan.p2.png; so do frames of DICOM and slices of NIfTI, whose
+    masks then become scan.nii.gz. What lies in OUT is not an input.
 
     Binary masks are 1-bit PNG (OpenCV reads 0 and 255, Pillow mode "1"), others class indices with
     a palette. OUT/results.jsonl has a line for every image. Exit code 1 when some inputs failed:
@@ -109,7 +126,8 @@ def segment(as_json: bool, **options: Any) -> int:
       foveate segment lung.bundle scans/ --recursive --out masks --overlay
       foveate segment lung.bundle 'scans/*.tif' 'more/**/*.png' --out masks --resume
       find scans -name '*.png' -print0 | foveate segment lung.bundle - --out masks --recursive
-      foveate segment lung.bundle @list.txt --out masks --shard 2/8
+      foveate segment lung.bundle @paths.txt --out masks --shard 2/8
+      foveate segment lung.bundle data/images --list data/test.txt --out masks
       foveate segment lung.bundle scans/ --out masks --gpu 1
       foveate segment lung.bundle scans/ --out masks --ray auto
       foveate segment lung.bundle --watch inbox/ --out masks --resume
@@ -118,24 +136,26 @@ def segment(as_json: bool, **options: Any) -> int:
 
     from foveate.runtime.cli.library_messages import library_messages_dropped
     from foveate.runtime.cli.signals import stopping
-    from foveate.runtime.segment.run import Request, segment_run
+    from foveate.runtime.segment.request import Request
+    from foveate.runtime.segment.run import segment_run
 
     cv2.setNumThreads(1)  # every core has a worker
-    bar, request = Bar(PLAIN_S), Request(**options)
+    bar, request = Bar(), Request(**options)
     with library_messages_dropped(), stopping() as stop:
         try:
-            outcome = segment_run(request, lambda at: _show(bar, at, request.watch), stop.event)
+            outcome = segment_run(
+                request, lambda at: _show(bar, at, request.watch, verbose), stop.event
+            )
         except KeyboardInterrupt:
             _leave_at_once(bar)
     bar.clear()
     if as_json:
         click.echo(json.dumps(outcome.as_dict()))
     else:
-        _tell(outcome, options["out"])
-    if stop.signal == signal.SIGINT:
-        raise click.Abort
+        _tell(outcome, request)
     if stop.signal:
-        click.echo("Terminated; what was written is kept, --resume continues from there.", err=True)
+        how = "Interrupted" if stop.signal == signal.SIGINT else "Terminated"
+        click.echo(f"{how}; {KEPT}", err=True)
         return 128 + int(stop.signal)
     return 1 if outcome.report.failures else 0
 
@@ -143,11 +163,14 @@ def segment(as_json: bool, **options: Any) -> int:
 def _leave_at_once(bar: Bar) -> NoReturn:
     """Exit while workers are in the middle of an image; a normal exit would crash them."""
     bar.clear()
-    click.echo("Interrupted; what was written is kept, --resume continues from there.", err=True)
+    click.echo(f"Interrupted; {KEPT}", err=True)
     os._exit(130)
 
 
-def _show(bar: Bar, at: Progress, watched: Path | None) -> None:
+def _show(bar: Bar, at: Progress, watched: Path | None, verbose: bool) -> None:
+    if verbose and at.outcome is not None:
+        bar.clear()
+        click.echo(one_line(_line(at.outcome)), err=True)
     notes = [f"{at.failed} failed"] if at.failed else []
     notes += [f"{at.bottleneck}-bound"] if at.bottleneck else []
     if watched is None:
@@ -159,27 +182,69 @@ def _show(bar: Bar, at: Progress, watched: Path | None) -> None:
         bar.update("watching", at.done, at.done, ", ".join(notes))
 
 
-def _tell(outcome: Outcome, out: Path) -> None:
-    report = outcome.report
-    stages, rate = report.stages, report.images_per_second
+def _line(outcome: Written | Failure) -> str:
+    """Return the outcome of an image in words."""
+    values = outcome.line
+    page = f" page {values['page']}" if values.get("page") else ""
+    if "reason" in values:
+        return f"failed: {values['input']}: {values['reason']}"
+    flags = "".join(f", {flag}" for flag in values["flags"])
+    return f"{values['input']}{page}: {values['mask']}, {sum(values['ms'].values()):.0f} ms{flags}"
+
+
+def _tell(outcome: Outcome, request: Request) -> None:
+    report, choice = outcome.report, outcome.choice
     done = f"; {outcome.resumed} done before" if outcome.resumed else ""
-    click.echo(
-        f"{report.written} masks in {out} ({report.empty} empty{done}), {report.seconds:.1f} s, "
-        f"{rate:.1f} images/s with files, {_used(report.engines) or outcome.choice.label}"
-    )
-    if report.written:
-        share = 100 * stages["share_of_ceiling"]
-        at = outcome.concurrency
-        actors = f"actors: {at.actors}, each with " if at.actors else ""
-        click.echo(
-            f"{stages['bottleneck']}-bound, {share:.0f}% of what the cores could give "
-            f"({actors}workers: {at.workers}, images a call: {at.batch})"
-        )
-    click.echo(one_line(f"engine {outcome.choice.label}: {outcome.choice.why}"))
-    for failure in report.failures[:SHOWN_FAILURES]:
-        click.echo(one_line(f"failed: {failure.input} {failure.reason}"), err=True)
+    lines = [
+        f"{report.written} masks in {outcome.out} ({report.empty} empty{done}), "
+        f"{report.seconds:.1f} s, {report.images_per_second:.1f} images/s with files, "
+        f"{outcome.bundle.label}, {_used(report.engines) or choice.label}"
+    ]
+    if report.written >= FEW_IMAGES and request.watch is None:
+        lines += _limit(outcome)
+    if "auto" in (request.engine, request.precision):
+        lines.append(f"engine {choice.label}: {choice.why}")
+    lines += _conversions(outcome)
+    for line in lines:
+        click.echo(one_line(line))
+    for kind, listed in (("failed", report.failures), ("not finished", outcome.unfinished)):
+        for failure in listed[:SHOWN_FAILURES]:
+            click.echo(one_line(f"{kind}: {failure.input}: {failure.reason}"), err=True)
+    if len(outcome.unfinished) > SHOWN_FAILURES:
+        click.echo(f"{len(outcome.unfinished)} not finished", err=True)
     if report.failures:
         click.echo(f"{len(report.failures)} failed, listed in {outcome.failures_file}", err=True)
+
+
+def _limit(outcome: Outcome) -> Iterator[str]:
+    """Yield what limits the run, if it is known what other processes took."""
+    stages, at = outcome.report.stages, outcome.concurrency
+    others = stages["other_cores"]
+    if others is None:
+        return
+    held = f", other processes held {others:.1f}" if others > BUSY_CORES else ""
+    yield (
+        f"{stages['bottleneck']}-bound, {100 * stages['share_of_ceiling']:.0f}% of what the cores "
+        f"could give{held} (workers: {at.workers}, images a call: {at.batch})"
+    )
+
+
+def _conversions(outcome: Outcome) -> Iterator[str]:
+    """Yield how many images were not of the bundle's type, and how many have few grey levels."""
+    report, deep = outcome.report, outcome.bundle.spec.input_type == "uint16"
+    converted = report.image_types.get("uint8" if deep else "uint16", 0)
+    if converted and deep:
+        yield f"{converted} 8-bit images were given to a 16-bit bundle: multiplied by 257"
+    elif converted:
+        yield f"{converted} 16-bit images were given to an 8-bit bundle: divided by 257"
+    if report.low_range:
+        remedy = "check how they were exposed and saved"
+        if converted and not deep:
+            remedy = "scale them to the full 16 bits, or train a bundle on 16-bit images"
+        yield (
+            f"{report.low_range} images have fewer than 16 grey levels for the bundle (low_range), "
+            f"the first {report.low_range_first}: {remedy}"
+        )
 
 
 def _used(engines: dict[str, int]) -> str:

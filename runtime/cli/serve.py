@@ -136,7 +136,7 @@ def _tell(there: Listening, host: str) -> None:
     at = there.concurrency
     click.echo(
         one_line(
-            f"{there.url} ({there.engine}, workers: {at.workers}, images a call: {at.batch}); "
-            f"{who}. Ctrl-C or SIGTERM stops it"
+            f"{there.url} ({there.bundle}, {there.engine}, workers: {at.workers}, images a call: "
+            f"{at.batch}); {who}. Ctrl-C or SIGTERM stops it"
         )
     )

@@ -100,7 +100,7 @@ def engine_from_bundle(bundle: Bundle, name: str, precision: str, settings: Load
     owner = ROUNDED.get(precision, name)
     if name != owner:
         raise EngineError(
-            f"{precision} is a precision of the {owner} engine; {name} has none of it"
+            f"{precision} is a precision of the {owner} engine; {name} does not have it"
         )
     if (name, precision) in REFUSED:
         raise EngineError(REFUSED[name, precision])

@@ -33,6 +33,7 @@ from foveate.runtime.io.formats.headers import (
 )
 from foveate.runtime.io.formats.jpeg_segments import jpeg_pixels
 from foveate.runtime.io.formats.limits import DAMAGED, MAX_BYTES, MAX_PIXELS
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.formats.png_chunks import png_pixels
 from foveate.runtime.io.formats.tiff import ORIENTATION
 from foveate.runtime.io.formats.tiff_grey import GreyPage
@@ -60,6 +61,15 @@ def read_image(
     """
     with opened(Path(path), page) as file:
         return _pixels(file, page, header or header_of(file, page), window)
+
+
+def read_image_and_size(
+    path: Path, page: int, window: Window | None
+) -> tuple[Pixels, PixelSize | None]:
+    """Return what ``read_image`` does, and the size of a pixel where the file states it."""
+    with opened(path, page) as file:
+        header = header_of(file, page)
+        return _pixels(file, page, header, window), header.pixel_size
 
 
 def image_in_memory(

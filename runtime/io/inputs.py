@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.io.formats import tiff_pages, volumes
-from foveate.runtime.io.formats.headers import is_image_name, stem_of
+from foveate.runtime.io.formats import tiff_pages
+from foveate.runtime.io.formats.headers import is_image_name, may_have_slices, stem_of
+from foveate.runtime.io.formats.volumes import frame_count
 from foveate.runtime.io.output_settings import OVERLAYS, PROBABILITY
 from foveate.runtime.io.paths import (
     InputFile,
@@ -20,9 +22,11 @@ from foveate.runtime.io.paths import (
     matches,
     names_on_stdin,
     not_of,
+    stems_in,
     within,
 )
 
+_PAGE = re.compile(r"\.p\d+$")
 SHOWN = 5
 """Inputs named in a message; there may be thousands."""
 
@@ -45,6 +49,7 @@ def find_items(
     out: Path,
     recursive: bool = False,
     listed: Callable[[], Iterable[str]] | None = None,
+    stem_list: Path | None = None,
 ) -> list[Item]:
     """Return the images that the inputs name, each once, and each page of a TIFF.
 
@@ -55,10 +60,14 @@ def find_items(
     folder, and keeps the tree in ``out``: from that folder on, from the first pattern of a glob,
     or from the deepest folder that has all files of a list.
 
+    ``stem_list`` is a file of stems, one a line: of the images only those are taken, of ``scan.p2``
+    page 2 of ``scan``. SettingsError names stems without an image.
+
     A name is the image's stem, ``stem.p2`` for page 2; where two images share it, their full names
     (``a.jpg``). SettingsError when nothing is found, when two images cannot be told apart, or when
     masks would be written among the images.
     """
+    stems = [] if stem_list is None else stems_in(str(stem_list))
     stdin = cache(lambda: list((listed or names_on_stdin)()))
     found: list[InputFile] = []
     missed: list[InputFile] = []
@@ -72,8 +81,31 @@ def find_items(
     if all(_is_missing(text) for text in inputs):
         raise SettingsError(f"{inputs[0]}: no such file or folder; check the path")
     found = _once(found + missed)
+    if stem_list is not None:
+        files = {_PAGE.sub("", stem) for stem in stems} | set(stems)
+        found = [entry for entry in found if stem_of(entry.path) in files]
     _check_folders(found, out)
-    return _named(found)
+    items = _named(found)
+    return items if stem_list is None else _of_stems(items, stems, stem_list)
+
+
+def _of_stems(items: Iterable[Item], stems: Sequence[str], source: Path) -> list[Item]:
+    """Return the items that a list of stems names; SettingsError where a stem has none."""
+    listed, met, kept = set(stems), set[str](), []
+    for item in items:
+        stem = stem_of(item.path)
+        names = listed & {stem, f"{stem}.p{item.page}"}
+        if names:
+            met |= names
+            kept.append(item)
+    missing = sorted(listed - met)
+    if missing:
+        named = ", ".join(missing[:SHOWN]) + (", …" if len(missing) > SHOWN else "")
+        hint = f"; a list of files is given as @{source}" if is_image_name(missing[0]) else ""
+        raise SettingsError(
+            f"--list {source}: {len(missing)} of {len(listed)} stems have no image: {named}{hint}"
+        )
+    return kept
 
 
 def items_of(entry: InputFile) -> list[Item]:
@@ -91,8 +123,8 @@ def check_apart(folder: Path, out: Path) -> None:
         raise SettingsError(_among(out, str(folder)))
     if within(os.path.realpath(folder), os.path.realpath(out)):
         raise SettingsError(
-            f"--watch {folder} lies in --out {out}, and what lies there is not an input; expected "
-            "two folders, or --out in the watched one"
+            f"--watch {folder} is inside --out {out}, whose files are never inputs; expected two "
+            "folders, or --out inside the watched one"
         )
 
 
@@ -137,7 +169,7 @@ def _nothing(inputs: Sequence[str], out: Path, recursive: bool) -> str:
     below = "" if recursive else " (--recursive searches their subfolders too)"
     return (
         f"no images found in {named}; expected image files, folders of them{below}, globs, @LIST "
-        f"or - for a list. What lies in --out {out} is passed over"
+        f"or - for a list. Files in --out {out} are skipped"
     )
 
 
@@ -208,7 +240,7 @@ def _clash(first: InputFile, second: InputFile, name: str) -> str:
     one, other = (f"{entry.folder}/{entry.path.name}" for entry in (first, second))
     if one != other and one.lower() == other.lower():
         advice = (
-            "their names differ by upper and lower case alone, which many disks take for one; "
+            "their names differ only in upper and lower case, which many disks do not tell apart; "
             "rename one of them, or segment it by itself into another folder"
         )
     else:
@@ -221,8 +253,8 @@ def _pages(path: Path) -> range:
     name = path.name.lower()
     if name.endswith(tiff_pages.SUFFIXES):
         count = tiff_pages.page_count(path)
-    elif name.endswith(volumes.SUFFIXES) or not is_image_name(name):
-        count = volumes.frame_count(path)
+    elif may_have_slices(name):
+        count = frame_count(path)
     else:
         return range(1)
     return range(1, count + 1) if count > 1 else range(1)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.io.coco import assemble_coco, encode_coco
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.output_settings import OUTPUT_KINDS, OutputSettings
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.io.png import encode_mask, encode_png
@@ -37,15 +38,17 @@ def write_outputs(
     result: Result,
     spec: CascadeSpec,
     source: str = "",
+    size: PixelSize | None = None,
 ) -> dict[str, str]:
     """Write the files of one image into ``out``; return the sha256 of each, the mask's first.
 
     They are called as ``settings.names(name)`` says; folders are made. ``source`` is what COCO
-    calls the image, ``name`` where it is empty. The sha256 is that of the bytes as they were
-    encoded. Raises OSError, which names the file, and SettingsError as ``settings.check`` does.
+    calls the image, ``name`` where it is empty; ``size`` is that of a pixel, which a PNG mask
+    states. The sha256 is that of the bytes as they were encoded. Raises OSError, which names the
+    file, and SettingsError as ``settings.check`` does.
     """
     files = settings.names(name)
-    encoded = _encoded(settings, source or name, image, result, spec)
+    encoded = _encoded(settings, source or name, image, result, spec, size)
     contents = dict(zip(files, encoded, strict=True))
     for file in reversed(files):
         _write(out, file, contents[file])
@@ -53,7 +56,12 @@ def write_outputs(
 
 
 def _encoded(
-    settings: OutputSettings, source: str, image: Pixels, result: Result, spec: CascadeSpec
+    settings: OutputSettings,
+    source: str,
+    image: Pixels,
+    result: Result,
+    spec: CascadeSpec,
+    size: PixelSize | None,
 ) -> Iterator[bytes]:
     """Yield the content of every file, in the order of their names."""
     if settings.kind == "coco":
@@ -61,7 +69,7 @@ def _encoded(
     elif settings.kind == "npz":
         yield encode_npz(result, spec, settings.probability)
     else:
-        yield encode_mask(result.mask, len(spec.classes))
+        yield encode_mask(result.mask, len(spec.classes), size)
     if settings.overlay:
         yield encode_overlay(image, result, spec)
     if settings.probability:

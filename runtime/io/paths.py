@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.io.formats.headers import is_image_file
+from foveate.runtime.io.formats.headers import is_image_file, is_image_name
 from foveate.runtime.io.output_settings import OVERLAYS, PROBABILITY
 
 
@@ -73,17 +73,37 @@ def names_on_stdin() -> list[str]:
 
 
 def listed_in(path: str) -> list[str]:
-    """Return the names of a list in a file; SettingsError when it cannot be read or is empty."""
+    """Return the paths of a list in a file; SettingsError when it has none, or has stems."""
+    names = _read_list(f"@{path}", path, "path")
+    if not any(os.path.lexists(name) or _ends_like_a_path(name) for name in names):
+        raise SettingsError(
+            f"@{path}: none of its {len(names)} lines is the path of a file; they look like stems: "
+            f"give the folder of the images and --list {path}"
+        )
+    return names
+
+
+def stems_in(path: str) -> list[str]:
+    """Return the stems of a list in a file; SettingsError when it has none."""
+    names = [name.strip() for name in _read_list(f"--list {path}", path, "stem")]
+    return [name for name in names if name]
+
+
+def _read_list(given: str, path: str, kind: str) -> list[str]:
     try:
         names = listed_names(Path(path).read_bytes())
     except OSError as error:
         raise SettingsError(
-            f"@{path}: the list {path} cannot be read: {error.strerror}; expected a file with one "
-            "path a line"
+            f"{given}: the list {path} cannot be read: {error.strerror}; expected a file with one "
+            f"{kind} a line"
         ) from error
     if not names:
-        raise SettingsError(f"@{path}: the list is empty; expected one path a line")
+        raise SettingsError(f"{given}: the list is empty; expected one {kind} a line")
     return names
+
+
+def _ends_like_a_path(name: str) -> bool:
+    return os.path.dirname(name) != "" or is_image_name(name)
 
 
 def not_of(out: Path, names: Sequence[str], tree: bool) -> Iterator[InputFile]:

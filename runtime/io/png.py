@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.io.formats.pixel_size import PixelSize
 
 Plane = npt.NDArray[np.uint8]
 
@@ -46,31 +47,33 @@ def write_mask(path: str | Path, mask: Plane, classes: int) -> None:
     write_atomically(Path(path), encode_mask(mask, classes))
 
 
-def encode_mask(mask: Plane, classes: int) -> bytes:
+def encode_mask(mask: Plane, classes: int, size: PixelSize | None = None) -> bytes:
     """Return the PNG of a (H, W) uint8 mask of class indices below ``classes``.
 
     Two classes: 0/255 in one bit a pixel. More: the indices themselves, with a palette, in as few
-    bits as hold them.
+    bits as hold them. ``size`` is that of a pixel, if known.
     """
+    phys = size.phys() if size else b""
     if classes == 2:
-        return encode_png(mask, 1)
+        return encode_png(mask, 1, phys=phys)
     bits = next(bits for bits in (2, 4, 8) if classes <= 1 << bits)
-    return encode_png(mask, bits, bytes(c for index in range(classes) for c in class_colour(index)))
+    palette = bytes(c for index in range(classes) for c in class_colour(index))
+    return encode_png(mask, bits, palette, phys)
 
 
-def encode_png(plane: Plane, bits: int, palette: bytes = b"") -> bytes:
+def encode_png(plane: Plane, bits: int, palette: bytes = b"", phys: bytes = b"") -> bytes:
     """Return the PNG of (H, W) uint8 values below 2 ** bits: grey, or indices of an RGB palette.
 
-    Grey of one bit: every value but 0 is white.
+    Grey of one bit: every value but 0 is white. ``phys`` is the content of a pHYs chunk.
     """
     height, width = plane.shape
     colour = _PALETTE if palette else _GREY
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
     pixels = deflate.compress(_filtered(_packed(plane, bits)).data) + deflate.flush()
-    chunks = [(b"IHDR", header), (b"PLTE", palette), (b"IDAT", pixels), (b"IEND", b"")]
-    present = (_chunk(name, data) for name, data in chunks if data or name == b"IEND")
-    return b"".join((_SIGNATURE, *present))
+    chunks = [(b"IHDR", header), (b"pHYs", phys), (b"PLTE", palette), (b"IDAT", pixels)]
+    present = [_chunk(name, data) for name, data in chunks if data]
+    return b"".join((_SIGNATURE, *present, _chunk(b"IEND", b"")))
 
 
 def _packed(plane: Plane, bits: int) -> Plane:

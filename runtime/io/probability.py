@@ -22,7 +22,9 @@ def probability_picture(result: Result, spec: CascadeSpec) -> npt.NDArray[np.uin
     probabilities.
     """
     if result.refined is None:
-        raise ValueError("the result holds no probabilities; call the cascade with them")
+        raise ValueError(
+            "the result has no probabilities; call the cascade with probabilities=True"
+        )
     if spec.region.mode == "tiles":
         return _tiled_picture(result.refined, result, spec)
     foreground = result.refined[0] if spec.binary else np.float32(1) - result.refined[0]

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 
+from foveate.runtime.arrays import Pixels, as_input_type
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.result import Mask, Result, Timings
 from foveate.runtime.spec import CascadeSpec
 
 LOW_SCORE = 0.5
 """A score is low in the lower half of what it can be; see ``low_score``."""
+FEW_LEVELS = 16
+"""With fewer grey levels an image is flagged; see ``low_range``."""
+COUNTED = 0.999
+"""The share of the pixels that the levels must hold: a few hot pixels do not count."""
+_GRID = 64
+_MANY_LEVELS = 64
 _BAND_PIXELS = 1 << 20
 """Pixels compared at a time: what a large mask is compared to stays in the processor's cache."""
 
@@ -20,14 +29,15 @@ def result_line(
     item_path: str,
     page: int,
     written: Mapping[str, str],
-    image_shape: tuple[int, ...],
+    image: Pixels,
     result: Result,
     spec: CascadeSpec,
+    size: PixelSize | None = None,
 ) -> dict[str, Any]:
     """Return the line of one image; docs/outputs.md says what each field means.
 
     ``written`` is what ``write_outputs`` returned. ``ms`` holds the engine's share; whoever decodes
-    and encodes adds theirs.
+    and encodes adds theirs, and the bundle.
     """
     mask, mask_sha256 = next(iter(written.items()))
     area = _areas(result.mask, spec)
@@ -36,14 +46,17 @@ def result_line(
         "page": page,
         "mask": mask,
         "mask_sha256": mask_sha256,
-        "height": image_shape[0],
-        "width": image_shape[1],
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "image_type": str(image.dtype),
+        **({"pixel_size_mm": size.xy_mm} if size else {}),
         "box_xyxy": [[_number(value) for value in box] for box in result.box_xyxy.tolist()],
         "score": round(result.score, 6),
         "area": area,
         "ms": {} if result.timings is None else _milliseconds(result.timings),
         "engine": result.engine,
-        "flags": _flags(result, sum(area.values()) == 0, spec),
+        "flags": _flags(result, sum(area.values()) == 0, spec)
+        + ["low_range"] * low_range(image, spec.input_type),
     }
 
 
@@ -56,6 +69,26 @@ def low_score(spec: CascadeSpec) -> float:
     """
     least = spec.mask_threshold if spec.binary else 1 / len(spec.classes)
     return least + LOW_SCORE * (1 - least)
+
+
+def low_range(image: Pixels, input_type: str) -> bool:
+    """Return whether an image has few grey levels once it is of a bundle's input type.
+
+    That is when fewer than ``FEW_LEVELS`` levels hold ``COUNTED`` of its pixels. They are counted
+    only if a grid of 64 x 64 pixels does not have many levels already.
+    """
+    down, across = (-(-side // _GRID) for side in image.shape)
+    grid = as_input_type(image[::down, ::across], input_type)
+    if np.count_nonzero(np.bincount(grid.ravel())) >= _MANY_LEVELS:
+        return False
+    values: Pixels = np.arange(1 << 8, dtype=np.uint8)
+    if image.dtype == np.uint16:
+        values = np.arange(1 << 16, dtype=np.uint16)
+    limits = (0.0, float(len(values)))
+    pixels = cv2.calcHist([np.ascontiguousarray(image)], [0], None, [len(values)], limits).ravel()
+    levels = np.bincount(as_input_type(values[None], input_type)[0], pixels)
+    largest = np.sort(levels)[-FEW_LEVELS + 1 :]
+    return bool(largest.sum() >= COUNTED * image.size)
 
 
 def _areas(mask: Mask, spec: CascadeSpec) -> dict[str, int]:

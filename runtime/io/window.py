@@ -75,7 +75,9 @@ def through(
     if window is not None and sound:
         low, high = sorted((end - intercept) / slope for end in (window.low, window.high))
     if not (sound and 1e-300 < high - low < 1e300):
-        raise ImageError(f"is rescaled by {slope} and {intercept}; expected ordinary numbers")
+        raise ImageError(
+            f"is rescaled by {slope} and {intercept}; expected finite numbers, the first not 0"
+        )
     if window is not None:
         pixels = Window(low, high).apply(values)
         return pixels if slope > 0 else np.subtract(65535, pixels, dtype=np.uint16)

@@ -9,7 +9,8 @@ from typing import Any
 
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError
-from foveate.runtime.io.images import read_image
+from foveate.runtime.io.formats.pixel_size import PixelSize
+from foveate.runtime.io.images import read_image_and_size
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.io.outputs import OutputSettings, write_outputs
 from foveate.runtime.io.result_line import result_line
@@ -59,9 +60,11 @@ class ItemWorker:
         out: Path,
         concurrency: Concurrency,
         window: str = "",
+        pixel_size: PixelSize | None = None,
     ) -> None:
         self._cascade, self._outputs, self._out = cascade, outputs, out
         self._window = chosen_window(window, cascade.spec)
+        self._pixel_size = pixel_size
         self._threads = concurrency.threads
         self._segment = Batcher(cascade, concurrency.batch)
         self._budget = PixelBudget(PIXELS)
@@ -84,15 +87,16 @@ class ItemWorker:
         spec, times = self._cascade.spec, ImageTimes(self._threads)
         read = stamp(item)
         with times.stage("decode"):
-            image = read_image(item.path, item.page, window=self._window)
+            image, stated = read_image_and_size(item.path, item.page, self._window)
+        size = self._pixel_size or stated
         with self._budget.room(image.size):
             with times.stage("engine"):
                 result = self._segment(image, self._outputs.probability)
             with times.stage("encode"):
                 files = write_outputs(
-                    self._outputs, self._out, item.name, image, result, spec, str(item.path)
+                    self._outputs, self._out, item.name, image, result, spec, str(item.path), size
                 )
-        line = result_line(str(item.path), item.page, files, image.shape, result, spec)
-        line |= {**read, "files": files}
+        line = result_line(str(item.path), item.page, files, image, result, spec, size)
+        line |= {"bundle": self._cascade.bundle.label, **read, "files": files}
         line["ms"] |= {name: round(times.wall_ms[name], 3) for name in ("decode", "encode")}
         return Written(line, times.core_ms)

@@ -63,6 +63,15 @@ class Journal:
         text = json.dumps({**job, "plan": plan}, indent=1) + "\n"
         write_atomically(self.job, text.encode())
 
+    def check_split(self) -> None:
+        """Raise SettingsError if the folder has the journal of a run split in another way."""
+        for path in sorted(self.out.glob("job*.json")):
+            if _split(path.stem) != _split(self.job.stem):
+                raise SettingsError(
+                    f"{path}: is of a run {_split(path.stem)}, and this one is "
+                    f"{_split(self.job.stem)}; choose another folder"
+                )
+
     def earlier_job(self) -> Line | None:
         """Return the job of the run to resume; None if there was none."""
         if not self.job.exists():
@@ -136,6 +145,12 @@ class Writer(Closeable):
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+def _split(stem: str) -> str:
+    """Return how the run of ``job.2-of-8`` was split, in words."""
+    count = stem.rpartition("-of-")[2] if "-of-" in stem else ""
+    return f"in {count} shards" if count else "without --shard"
 
 
 def _gone(path: Path) -> OutputError:

@@ -16,12 +16,13 @@ from typing import Any
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.closeable import Closeable
 from foveate.runtime.engines.base import available_cores
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.io.outputs import OutputSettings
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.item_worker import Failure, ItemWorker, Written
 from foveate.runtime.segment.journal import Journal, Writer
-from foveate.runtime.segment.stage_times import StageTimes
+from foveate.runtime.segment.stage_times import OtherLoad, StageTimes
 from foveate.runtime.segment.watch import Watch
 from foveate.runtime.segment.workers import WorkerPool
 
@@ -30,7 +31,8 @@ from foveate.runtime.segment.workers import WorkerPool
 class SegmentJob:
     """The items to segment, the outputs of each, and the journal of the folder.
 
-    ``window`` as ``--window`` has it, "" for that of the bundle.
+    ``window`` as ``--window`` has it, "" for that of the bundle; ``pixel_size`` of all images, None
+    for what each file states.
     """
 
     items: Sequence[Item] | Watch
@@ -38,18 +40,23 @@ class SegmentJob:
     outputs: OutputSettings = OutputSettings()
     fail_fast: bool = False
     window: str = ""
+    pixel_size: PixelSize | None = None
 
 
 @dataclass
 class Report:
     """The counts of a run. ``seconds``: from the first decode to the last write.
 
-    ``engines``: masks by engine and precision; ``stages``: where the cores' time went
-    (``StageTimes.summary``).
+    ``image_types``: images by the type of their pixels; ``low_range``: images with that flag, of
+    which ``low_range_first`` is the first. ``engines``: masks by engine and precision; ``stages``:
+    where the cores' time went (``StageTimes.summary``).
     """
 
     written: int = 0
     empty: int = 0
+    image_types: dict[str, int] = field(default_factory=dict)
+    low_range: int = 0
+    low_range_first: str = ""
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
     engines: dict[str, int] = field(default_factory=dict)
@@ -62,21 +69,26 @@ class Report:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has got: items done, in total and failed, and the slowest stage."""
+    """How far a run has got: items done, in total and failed, and the slowest stage.
+
+    ``outcome`` is that of the latest item, None before the first.
+    """
 
     done: int
     total: int
     failed: int
     bottleneck: str
+    outcome: Written | Failure | None = None
 
 
 class OutcomeRecorder(Closeable):
     """Write the outcome of each item into the journal, and count."""
 
-    def __init__(self, job: SegmentJob, cores: int, progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, job: SegmentJob, stages: StageTimes, progress: Callable[[Progress], None]
+    ) -> None:
         self.report = Report()
-        self._job, self._progress = job, progress
-        self._stages = StageTimes(cores)
+        self._job, self._progress, self._stages = job, progress, stages
         self._results, self._failures = Writer(job.journal.results), Writer(job.journal.failures)
         self._started = time.monotonic()
         progress(Progress(0, len(job.items), 0, ""))
@@ -91,13 +103,23 @@ class OutcomeRecorder(Closeable):
             self._results.add(outcome.line)
             self._stages.add(outcome.core_ms)
             self._drop_failures(outcome.line)
-            report.written += 1
-            report.empty += "empty" in outcome.line["flags"]
-            engine = outcome.line["engine"]
-            report.engines[engine] = report.engines.get(engine, 0) + 1
+            self._count(outcome.line)
         failed = len(report.failures)
         total, bottleneck = len(self._job.items), self._stages.bottleneck
-        self._progress(Progress(report.written + failed, total, failed, bottleneck))
+        self._progress(Progress(report.written + failed, total, failed, bottleneck, outcome))
+
+    def _count(self, line: Mapping[str, Any]) -> None:
+        report = self.report
+        report.written += 1
+        report.empty += "empty" in line["flags"]
+        if "low_range" in line["flags"]:
+            report.low_range += 1
+            report.low_range_first = report.low_range_first or line["input"]
+        for counts, name in (
+            (report.engines, line["engine"]),
+            (report.image_types, line["image_type"]),
+        ):
+            counts[name] = counts.get(name, 0) + 1
 
     def _drop_failures(self, line: Mapping[str, Any]) -> None:
         """Drop earlier failures of an input that a watched folder has now succeeded with."""
@@ -135,25 +157,28 @@ def segment_files(
     """
     stop = stop or threading.Event()
     job.journal.out.mkdir(parents=True, exist_ok=True)
-    worker = ItemWorker(cascade, job.outputs, job.journal.out, concurrency, job.window)
+    worker = ItemWorker(
+        cascade, job.outputs, job.journal.out, concurrency, job.window, job.pixel_size
+    )
     outcomes = WorkerPool(worker, concurrency.workers, stop).run(job.items)
     if isinstance(job.items, Watch):
         outcomes = job.items.outcomes(outcomes)
-    return record_outcomes(outcomes, job, available_cores(), progress, stop)
+    stages = StageTimes(available_cores(), OtherLoad())
+    return record_outcomes(outcomes, job, stages, progress, stop)
 
 
 def record_outcomes(
     outcomes: Generator[Written | Failure, None, None],
     job: SegmentJob,
-    cores: int,
+    stages: StageTimes,
     progress: Callable[[Progress], None],
     stop: threading.Event,
 ) -> Report:
-    """Write the outcomes of a job run on ``cores`` cores into its journal; return the counts.
+    """Write the outcomes of a job into its journal; return the counts. ``stages`` is new.
 
     With ``fail_fast`` a failure sets ``stop``, which must end ``outcomes``.
     """
-    with OutcomeRecorder(job, cores, progress) as recorder, closing(outcomes):
+    with OutcomeRecorder(job, stages, progress) as recorder, closing(outcomes):
         for outcome in outcomes:
             recorder.add(outcome)
             if job.fail_fast and isinstance(outcome, Failure):

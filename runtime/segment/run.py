@@ -23,9 +23,10 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import available_cores
 from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import ImageError, OutputError, SettingsError
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item, find_items
-from foveate.runtime.io.outputs import OutputSettings, assemble_coco
+from foveate.runtime.io.outputs import assemble_coco
 from foveate.runtime.io.volume_masks import assemble_nifti, assemble_seg, is_nifti_name
 from foveate.runtime.io.window import Window, chosen_window
 from foveate.runtime.segment.concurrency import (
@@ -45,73 +46,17 @@ from foveate.runtime.segment.pipeline import (
     segment_files,
 )
 from foveate.runtime.segment.ray.address import check_address, check_no_gpu
+from foveate.runtime.segment.request import Outcome, Request
 from foveate.runtime.segment.resume import check_same_job, done_before, remaining
 from foveate.runtime.segment.run_lock import locked
 from foveate.runtime.segment.shards import shard
+from foveate.runtime.segment.stage_times import StageTimes
 from foveate.runtime.segment.watch import Watch, WatchSettings
 
 Plan = Mapping[str, Any]
 Items = Sequence[Item] | Watch
 SAMPLE_TRIES = 8
 """Inputs tried to find a readable one for measuring the engine."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """The options of ``foveate segment``."""
-
-    bundle: Path
-    inputs: Sequence[str]
-    out: Path
-    recursive: bool = False
-    kind: str = "png"
-    overlay: bool = False
-    probability: bool = False
-    resume: bool = False
-    fail_fast: bool = False
-    shard: str = ""
-    engine: str = AUTO
-    precision: str = AUTO
-    workers: int = 0
-    batch: int = 0
-    threads: int = 0
-    gpu: int = 0
-    ray: str = ""
-    trust: Sequence[Path] = ()
-    watch: Path | None = None
-    window: str = ""
-
-    @property
-    def outputs(self) -> OutputSettings:
-        return OutputSettings(self.kind, self.overlay, self.probability)
-
-
-@dataclass
-class Outcome:
-    """The outcome of a run. ``resumed``: inputs that an earlier run had done."""
-
-    report: Report
-    choice: Choice
-    concurrency: Concurrency
-    resumed: int
-    failures_file: Path
-    out: Path
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the summary as JSON values."""
-        values = asdict(self.report)
-        stages = values.pop("stages")
-        failures = [failure.line for failure in self.report.failures]
-        return {
-            **values,
-            **asdict(self.choice),
-            **stages,
-            "failures": failures,
-            "images_per_second": self.report.images_per_second,
-            "resumed": self.resumed,
-            "plan": self.concurrency.as_dict(),
-            "out": str(self.out),
-        }
 
 
 def segment_run(
@@ -131,6 +76,8 @@ def segment_run(
     request.outputs.check()
     if request.window:
         Window.parse(request.window)
+    if request.pixel_size:
+        PixelSize.parse(request.pixel_size)
     if request.ray:
         check_address(request.ray)
         check_no_gpu(request.gpu)
@@ -139,23 +86,26 @@ def segment_run(
     if request.watch is not None or not request.inputs:
         items = Watch(_watch_settings(request), stop)
     else:
-        items = find_items(request.inputs, out, request.recursive, listed)
+        items = find_items(request.inputs, out, request.recursive, listed, request.stem_list)
         request.outputs.check_distinct(item.name for item in items)
         items = part.of(items) if part else items
+    bundle = open_bundle(request.bundle, keys_in(request.trust))
     journal = Journal(out, part.part if part else "")
     with _remedy_for_full_folder(), locked(out, journal.part):
+        journal.check_split()
         if not part:  # other shards may be running, on other machines too
             remove_stale_files(_folders(request, items))
-        return _locked_run(request, items, journal, progress, stop)
+        return _locked_run(request, bundle, items, journal, progress, stop)
 
 
 def _watch_settings(request: Request) -> WatchSettings:
     """Return what to watch; SettingsError if it cannot be combined with the other options."""
     if request.watch is None:
         raise SettingsError("there is nothing to segment; expected INPUT..., or --watch FOLDER")
-    if request.inputs or request.ray or request.shard:
+    if request.inputs or request.stem_list or request.ray or request.shard:
         raise SettingsError(
-            "--watch cannot be combined with INPUT, --ray or --shard; run it once for each folder"
+            "--watch cannot be combined with INPUT, --list, --ray or --shard; run it once for each "
+            "folder"
         )
     settings = WatchSettings(request.watch, request.out, request.recursive)
     settings.check()
@@ -172,15 +122,15 @@ def _folders(request: Request, items: Items) -> set[Path]:
 
 def _locked_run(
     request: Request,
+    bundle: Bundle,
     items: Items,
     journal: Journal,
     progress: Callable[[Progress], None],
     stop: threading.Event,
 ) -> Outcome:
     earlier = (journal.earlier_job() if request.resume else None) or {}
+    size = PixelSize.parse(request.pixel_size) if request.pixel_size else None
     volumes = isinstance(items, Watch) or any(is_nifti_name(item.path.name) for item in items)
-    trusted = keys_in(request.trust)
-    bundle = open_bundle(request.bundle, trusted)
     choice = _choice(bundle, request, _expected_count(items), earlier)
     job = {
         "bundle": bundle.manifest["manifest_sha256"],
@@ -188,6 +138,7 @@ def _locked_run(
         "precision": choice.precision,
         "outputs": asdict(request.outputs),
         "window": request.window or None,  # as in the folders of older versions
+        "pixel_size": str(size) if size else None,
     }
     resumed = 0
     if earlier:
@@ -195,8 +146,8 @@ def _locked_run(
         items, resumed = _remaining(journal, items)
     batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
-    resolved = _ResolvedRequest(replace(request, batch=batch), bundle, choice, trusted, begin)
-    work = SegmentJob(items, journal, request.outputs, request.fail_fast, request.window)
+    resolved = _ResolvedRequest(replace(request, batch=batch), bundle, choice, begin)
+    work = SegmentJob(items, journal, request.outputs, request.fail_fast, request.window, size)
     run = _on_ray if request.ray else _here
     report, concurrency = run(resolved, work, progress, stop)
     if request.kind == "coco":
@@ -205,7 +156,10 @@ def _locked_run(
         assemble_nifti(request.out, journal.lines())
     if request.kind == "dicom-seg":
         assemble_seg(request.out, journal.lines(), bundle.spec)
-    return Outcome(report, choice, concurrency, resumed, journal.failures, request.out)
+    unfinished = items.unfinished() if isinstance(items, Watch) else ()
+    return Outcome(
+        report, bundle, choice, concurrency, resumed, unfinished, journal.failures, request.out
+    )
 
 
 def _remaining(journal: Journal, items: Items) -> tuple[Items, int]:
@@ -225,14 +179,12 @@ def _expected_count(items: Items) -> int:
 class _ResolvedRequest:
     """A request with bundle and engine resolved.
 
-    ``begin`` receives the concurrency before work starts; ``trusted`` are the keys that the bundle
-    was opened with.
+    ``begin`` receives the concurrency before work starts.
     """
 
     request: Request
     bundle: Bundle
     choice: Choice
-    trusted: tuple[bytes, ...] | None
     begin: Callable[[Plan], None]
 
 
@@ -282,11 +234,13 @@ def _on_ray(
             request.outputs,
             concurrency,
             folder,
-            resolved.trusted,
+            keys_in(request.trust),
             request.window,
+            job.pixel_size,
         )
         outcomes = ray_outcomes(ray, task, part, items, stop)
-        return record_outcomes(outcomes, job, part.actors * part.cores, progress, stop), concurrency
+        stages = StageTimes(part.actors * part.cores, None)  # their load is not known here
+        return record_outcomes(outcomes, job, stages, progress, stop), concurrency
 
 
 @contextmanager
@@ -299,7 +253,7 @@ def _remedy_for_full_folder() -> Iterator[None]:
             raise
         remedy = "make it writable" if error.errno == errno.EROFS else "make room"
         raise OutputError(
-            f"{error.filename}: {error.strerror}. What is written is kept; {remedy}, then go on "
+            f"{error.filename}: {error.strerror}. What is written is kept; {remedy}, then continue "
             "with --resume"
         ) from error
 

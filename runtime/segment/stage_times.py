@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 STAGES = ("decode", "engine", "encode")
+CPU_TIMES = Path("/proc/stat")
 
 
 @dataclass
@@ -35,11 +38,52 @@ class ImageTimes:
                 self.core_ms[name] = self.wall_ms[name] * self.engine_threads
 
 
-class StageTimes:
-    """The times of all images, on ``cores`` cores in total."""
+class OtherLoad:
+    """The load of other processes, from now on, on the cores that this process may use."""
 
-    def __init__(self, cores: int) -> None:
-        self._cores = cores
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._before = self._seconds()
+
+    def cores(self) -> float | None:
+        """Return how many cores they kept busy on average; None where the system does not say."""
+        passed, now = time.monotonic() - self._started, self._seconds()
+        if now is None or self._before is None or passed <= 0:
+            return None
+        return max(0.0, (now - self._before) / passed)
+
+    def _seconds(self) -> float | None:
+        if not hasattr(os, "sched_getaffinity"):
+            return None
+        busy = busy_seconds(os.sched_getaffinity(0))
+        return None if busy is None else busy - time.process_time()
+
+
+def busy_seconds(cores: Collection[int], times: Path = CPU_TIMES) -> float | None:
+    """Return the seconds that some cores have been busy since the system started.
+
+    None where it does not say.
+    """
+    ticks = 0
+    try:
+        for line in times.read_text(encoding="ascii").splitlines():
+            name, *values = line.split()
+            if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in cores:
+                counts = [int(value) for value in values[:8]]
+                ticks += sum(counts) - sum(counts[3:5])  # idle, and idle while a disk works
+    except (OSError, ValueError):
+        return None
+    return ticks / os.sysconf("SC_CLK_TCK") if ticks else None
+
+
+class StageTimes:
+    """The times of all images, on ``cores`` cores in total.
+
+    ``others`` measures what other processes take of them; None where that is not known.
+    """
+
+    def __init__(self, cores: int, others: OtherLoad | None) -> None:
+        self._cores, self._others = cores, others
         self._core_ms = dict.fromkeys(STAGES, 0.0)
         self._images = 0
 
@@ -59,20 +103,24 @@ class StageTimes:
     def summary(self, images_per_second: float) -> dict[str, Any]:
         """Return core milliseconds per image by stage, the throughput ceiling, the share reached.
 
-        ``utilisation``: each stage's share of the time of all cores. The stages share the cores, so
-        the ceiling is cores / (core-seconds per image). Core time is measured while all cores are
-        busy, so it includes what they cost each other.
+        ``other_cores``: how many cores other processes kept busy, None if unknown. The others are
+        left for the stages. ``utilisation``: each stage's share of their time. The stages share
+        them, so the ceiling is cores / (core-seconds per image). Core time is measured while all
+        cores are busy, so it includes what they cost each other.
         """
         count = max(self._images, 1)
         core_ms = {name: value / count for name, value in self._core_ms.items()}
         total = sum(core_ms.values())
-        ceiling = 1000 * self._cores / total if total else 0.0
+        others = self._others.cores() if self._others else None
+        used = total * images_per_second / 1000
+        cores = max(self._cores - (others or 0.0), used, 1e-9)
+        ceiling = 1000 * cores / total if total else 0.0
         return {
             "core_ms": {name: round(value, 3) for name, value in core_ms.items()},
             "utilisation": {
-                name: value * images_per_second / (1000 * self._cores)
-                for name, value in core_ms.items()
+                name: value * images_per_second / (1000 * cores) for name, value in core_ms.items()
             },
+            "other_cores": None if others is None else round(others, 2),
             "bottleneck": self.bottleneck,
             "ceiling_images_per_second": ceiling,
             "share_of_ceiling": images_per_second / ceiling if ceiling else 0.0,

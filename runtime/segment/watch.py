@@ -30,6 +30,7 @@ POLL_S = 0.5
 PAUSE_FACTOR = 20
 """A poll is followed by a pause of this many times its duration: at most 5% of one core."""
 
+INCOMPLETE = f"was not complete: it has to stay unchanged for {QUIET_S[0]:g} s"
 Mark = tuple[int, int]
 DANGLING = -1
 """The size recorded for a dangling link."""
@@ -58,6 +59,8 @@ class _Seen:
     since: float
     tries: int = 0
     waiting: bool = True
+    reason: str = ""
+    """Why the last attempt failed."""
     again: set[int] = field(default_factory=set)
     """Pages that failed and will be tried again; empty for all pages."""
 
@@ -74,7 +77,8 @@ class Watch:
         self.done: Callable[[Item], bool] = lambda item: False
         self._lock = threading.Lock()
         self._seen: dict[str, _Seen] = {}
-        self._unavailable: set[str] = set()
+        self._ready: deque[Item] = deque()
+        self._unavailable: dict[str, str] = {}
         self._device = _device(settings.folder)
         self._given = 0
 
@@ -82,7 +86,7 @@ class Watch:
         return self._given
 
     def __iter__(self) -> Iterator[Item]:
-        ready: deque[Item] = deque()
+        ready = self._ready
         while not self._stop.is_set():
             if not ready:
                 started = time.monotonic()
@@ -103,6 +107,16 @@ class Watch:
                     yield outcome
         finally:
             found.close()
+
+    def unfinished(self) -> list[Failure]:
+        """Return what was seen and has neither a mask nor failed for good, each with the reason."""
+        with self._lock:
+            found = dict(self._unavailable)
+            for path, seen in self._seen.items():
+                if seen.waiting:
+                    found[path] = seen.reason or INCOMPLETE
+        turn = (Failure(str(item.path), "its turn had not come", item.page) for item in self._ready)
+        return [*(Failure(path, reason) for path, reason in found.items()), *turn]
 
     def _poll(self, now: float) -> list[Item]:
         """Return the items of the files that have become complete."""
@@ -156,7 +170,7 @@ class Watch:
             if seen.tries == len(QUIET_S):
                 return False
             self._given -= 1
-            seen.waiting = True
+            seen.waiting, seen.reason = True, f"{failure.reason}; another attempt was to follow"
             seen.again.add(failure.page)
             return True
 
@@ -167,7 +181,7 @@ class Watch:
                 f"{path}: {unavailable[path]}. Waiting for it; other images are segmented meanwhile"
             )
             warnings.warn(UnavailableWarning(text), stacklevel=2)
-        self._unavailable = set(unavailable)
+        self._unavailable = dict(unavailable)
 
     def _forget(self, found: Sequence[InputFile], unavailable: Iterable[str]) -> None:
         """Forget files that are gone, so that memory stays proportional to the folder.

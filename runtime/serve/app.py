@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from html import escape
 from importlib.resources import files
 
 from starlette.applications import Starlette
@@ -13,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from foveate import __version__
 from foveate.runtime.errors import one_line
 from foveate.runtime.serve.metrics import MEDIA_TYPE, Metrics
 from foveate.runtime.serve.request_error import RequestError
@@ -41,6 +43,18 @@ class Service:
 
 def app_of(service: Service) -> ASGIApp:
     """Return the application; every request is counted and timed."""
+    cascade = service.queue.cascade
+    engine, precision = cascade.choice.engine, cascade.choice.precision
+    bundle = one_line(cascade.bundle.label)
+    service.metrics.info.info(
+        {"bundle": bundle, "engine": engine, "precision": precision, "version": __version__}
+    )
+
+    async def page(request: Request) -> Response:
+        content = files("foveate.runtime.serve").joinpath("page.html").read_text("utf-8")
+        text = content.replace("SERVED", escape(f"{bundle}, {cascade.choice.label}"))
+        headers = {**HEADERS, "Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
+        return Response(text, media_type="text/html", headers=headers)
 
     async def segment(request: Request) -> Response:
         kind = RESPONSES[request.url.path]
@@ -64,7 +78,7 @@ def app_of(service: Service) -> ASGIApp:
         service.metrics.rejected.labels(error.why).inc()
         return _refused(error)
 
-    gets = {"/": _page, "/metrics": metrics, "/health/live": live, "/health/ready": ready}
+    gets = {"/": page, "/metrics": metrics, "/health/live": live, "/health/ready": ready}
     routes = [Route(path, call, methods=["GET"]) for path, call in gets.items()]
     routes += [Route(path, segment, methods=["POST", "PUT"]) for path in RESPONSES]
     handlers = {RequestError: refused, HTTPException: _no_such, ClientDisconnect: _left}
@@ -104,12 +118,6 @@ class Counted:
 PATHS = ("/", "/metrics", "/health/live", "/health/ready", *RESPONSES)
 
 
-async def _page(request: Request) -> Response:
-    content = files("foveate.runtime.serve").joinpath("page.html").read_bytes()
-    headers = {**HEADERS, "Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
-    return Response(content, media_type="text/html", headers=headers)
-
-
 def _page_number(request: Request) -> int:
     """Return the TIFF page asked for, 0 for none; RequestError for another parameter."""
     given = request.query_params.multi_items()
@@ -131,7 +139,9 @@ def _refused(error: RequestError) -> Response:
 async def _no_such(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     expected = f"POST or PUT to {', '.join(RESPONSES)}; GET {', '.join(PATHS[:4])}"
-    said = "no such path" if error.status_code == 404 else f"not with {request.method[:20]}"
+    said = (
+        "no such path" if error.status_code == 404 else f"{request.method[:20]} is not allowed here"
+    )
     return _text(f"{said}; expected {expected}", error.status_code, dict(error.headers or {}))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -34,13 +34,17 @@ class Metrics:
             ("why",),
             registry=registry,
         )
-        self.queue = Gauge("foveate_queue_depth", "Images that wait.", registry=registry)
-        self.working = Gauge("foveate_images_at_work", "Images at work.", registry=registry)
+        self.queue = Gauge("foveate_queue_depth", "Images waiting.", registry=registry)
+        self.working = Gauge("foveate_images_at_work", "Images being segmented.", registry=registry)
         self.batch = Histogram(
             "foveate_batch_images",
-            "Images that were segmented together.",
+            "Images per engine call.",
             buckets=IMAGES,
             registry=registry,
+        )
+
+        self.info = Info(
+            "foveate", "The bundle with 12 digits of its hash, and what runs it.", registry=registry
         )
 
     def text(self) -> bytes:

@@ -45,7 +45,7 @@ class RequestQueue(Closeable):
         window: str = "",
     ) -> None:
         self.fault: EngineError | None = None
-        self._cascade, self._limits, self._metrics = cascade, limits, metrics
+        self.cascade, self._limits, self._metrics = cascade, limits, metrics
         self._window = chosen_window(window, cascade.spec)
         self._workers, self._in_flight, self._mean_s = concurrency.workers, 0, 0.1
         self._lock = threading.Lock()
@@ -81,13 +81,13 @@ class RequestQueue(Closeable):
             reason = f"the image was not segmented within {limit:g} s"
             raise RequestError(503, "timeout", reason, math.ceil(limit / 10)) from None
         except SizeError as error:
-            raise RequestError(413, "too_large", f"the image {error}") from None
+            raise RequestError(413, "too_large", f"the upload {error}") from None
         except PagesError as error:
             raise RequestError(
-                422, "image", f"the image {error}, or ask for ?page=N of a TIFF"
+                422, "image", f"the upload {error}, or ask for ?page=N of a TIFF"
             ) from None
         except ImageError as error:
-            raise RequestError(422, "image", f"the image {error}") from None
+            raise RequestError(422, "image", f"the upload {error}") from None
         except GraphError as error:
             raise RequestError(422, "image", str(error)) from None
         except (MemoryError, DeviceMemoryError) as error:
@@ -121,7 +121,7 @@ class RequestQueue(Closeable):
     def _respond(self, upload: bytes, page: int, make: Make) -> bytes:
         image = image_in_memory(upload, page, self._limits.max_pixels, self._window)
         with self._budget.room(image.size):
-            return make(image, self._segment(image), self._cascade.spec)
+            return make(image, self._segment(image), self.cascade.bundle)
 
     def _is_alone(self) -> bool:
         return self._in_flight <= 1

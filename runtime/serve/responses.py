@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.runtime.arrays import Pixels
+from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.io.outputs import encode_overlay
 from foveate.runtime.io.png import encode_mask
 from foveate.runtime.io.result_line import result_line
 from foveate.runtime.result import Result
-from foveate.runtime.spec import CascadeSpec
 
-Make = Callable[[Pixels, Result, CascadeSpec], bytes]
+Make = Callable[[Pixels, Result, Bundle], bytes]
 
 
 @dataclass(frozen=True)
@@ -27,35 +27,40 @@ class ResponseKind:
     make: Make
 
 
-def mask_png(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
+def mask_png(image: Pixels, result: Result, bundle: Bundle) -> bytes:
     """Return the mask, byte for byte as ``foveate segment`` writes it."""
-    return encode_mask(result.mask, len(spec.classes))
+    return encode_mask(result.mask, len(bundle.spec.classes))
 
 
-def result_json(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
+def overlay_jpeg(image: Pixels, result: Result, bundle: Bundle) -> bytes:
+    """Return the image with mask and box, byte for byte as ``foveate segment`` writes it."""
+    return encode_overlay(image, result, bundle.spec)
+
+
+def result_json(image: Pixels, result: Result, bundle: Bundle) -> bytes:
     """Return the figures of a line of ``results.jsonl``."""
-    return _as_json(_figures(image, result, spec, mask_png(image, result, spec)))
+    return _as_json(_figures(image, result, bundle, mask_png(image, result, bundle)))
 
 
-def everything_json(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
+def everything_json(image: Pixels, result: Result, bundle: Bundle) -> bytes:
     """Return the figures, with mask and overlay in base64."""
-    mask = mask_png(image, result, spec)
-    pictures = {"mask_png": mask, "overlay_jpeg": encode_overlay(image, result, spec)}
+    mask = mask_png(image, result, bundle)
+    pictures = {"mask_png": mask, "overlay_jpeg": overlay_jpeg(image, result, bundle)}
     coded = {name: base64.b64encode(data).decode() for name, data in pictures.items()}
-    return _as_json({**_figures(image, result, spec, mask), **coded})
+    return _as_json({**_figures(image, result, bundle, mask), **coded})
 
 
 RESPONSES = {
     "/mask": ResponseKind("image/png", mask_png),
-    "/overlay": ResponseKind("image/jpeg", encode_overlay),
+    "/overlay": ResponseKind("image/jpeg", overlay_jpeg),
     "/result": ResponseKind("application/json", result_json),
     "/all": ResponseKind("application/json", everything_json),
 }
 
 
-def _figures(image: Pixels, result: Result, spec: CascadeSpec, mask: bytes) -> dict[str, Any]:
+def _figures(image: Pixels, result: Result, bundle: Bundle, mask: bytes) -> dict[str, Any]:
     written = {"": hashlib.sha256(mask).hexdigest()}
-    line = result_line("", 0, written, image.shape, result, spec)
+    line = result_line("", 0, written, image, result, bundle.spec) | {"bundle": bundle.label}
     return {name: line[name] for name in line.keys() - {"input", "page", "mask"}}
 
 

@@ -55,9 +55,10 @@ class ServeRequest:
 
 @dataclass(frozen=True)
 class Listening:
-    """Where a server listens, and with which engine and concurrency."""
+    """Where a server listens, and with which bundle, engine and concurrency."""
 
     url: str
+    bundle: str
     engine: str
     concurrency: Concurrency
 
@@ -92,7 +93,8 @@ def serve_run(
         with RequestQueue(cascade, concurrency, limits, metrics, request.window) as queue:
             app = app_of(Service(queue, Uploads(limits), metrics))
             with Server(app, request.host, request.port, limits) as server:
-                listening(Listening(server.url, cascade.choice.label, concurrency))
+                bundle, engine = cascade.bundle.label, cascade.choice.label
+                listening(Listening(server.url, bundle, engine, concurrency))
                 while server.alive and queue.fault is None and not stop.wait(WAKE_S):
                     pass
                 end.enter_context(exit_after(limits.request_s + GRACE_S))

@@ -33,11 +33,12 @@ def exported(given: str, said: str, spoil: Callable[[Path], object]) -> Case:
 
 
 BUILDS = [
-    Case("build of nothing", "expected either a BUNDLE to build, or one of --list, …", 2,
+    Case("build without arguments", "expected either a BUNDLE to build, or one of --list, …", 2,
          lambda place: ["build"]),
     build("a bundle and --list", "expected either a BUNDLE to build, or one of …", "--list"),
     build("build without --size", "--size is missing; expected HEIGHTxWIDTH, for example …"),
-    build("a size that is no size", '--size is "big"; expected whole numbers …', "--size", "big"),
+    build("a size that is not a number",
+          '--size is "big"; expected whole numbers …', "--size", "big"),
     build("a size of one number", "--size is 512; expected HEIGHTxWIDTH, for example …",
           "--size", "512"),
     build("a batch of one number", "--batch is 8; expected MIN,OPT,MAX, for example 1,1,8",
@@ -47,7 +48,7 @@ BUILDS = [
     build("shapes too large for any engine",
           "batch 64 of 8192x8192 needs tensors of 8589934592 elements; the limit is …",
           "--size", "8192x8192", "--batch", "1,1,64"),
-    build("a target that is no compute capability", '--target "ampere"; expected compute …',
+    build("a target that is not a compute capability", '--target "ampere"; expected compute …',
           "--size", "64x64", "--target", "Ampere"),
     build("the GPU at hand among other targets", "--target sm86,current; current cannot be …",
           "--size", "64x64", "--target", "current,sm86"),

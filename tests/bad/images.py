@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from tests.bad.case import Case, Place
+from tests.runtime.io.tiffs import imagej, tiff_file
 
 GREY = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80)).astype(np.uint8))
 
@@ -20,6 +21,7 @@ OTHER = Image.eval(GREY, lambda value: 255 - value)
 
 
 NOT_FINITE = np.array([[0.5, np.nan], [np.inf, -np.inf]], np.float32)
+_FOUR = b"ImageJ=1.54f\nimages=4\n\0"
 TURNED = b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHII", 0x112, 3, 1, 6) + bytes(4)
 
 
@@ -147,7 +149,7 @@ IMAGES = [
             tiff_of({273: 0, 278: 8}, bytes(256))),
     holding("a WebP cut short", "is not an image in a supported format; …", "c.webp",
             cut(encoded("WEBP"))),
-    holding("one bit of a PNG turned over", _DAMAGED, "d.png", flipped(encoded("PNG"))),
+    holding("a PNG with one bit flipped", _DAMAGED, "d.png", flipped(encoded("PNG"))),
     holding("a TIFF of CIELab colours",
             'has pixels of mode "LAB"; expected grey, RGB, RGBA, palette or CMYK of 8 bits. …',
             "l.tif", encoded("TIFF", Image.new("LAB", (8, 8)))),
@@ -168,6 +170,12 @@ IMAGES = [
     holding("a TIFF of several pages cut short",
             "is damaged: its chain of pages leaves the file at page 2. Copy it again", "m.tif",
             _PAGES[: len(_PAGES) // 2]),
+    holding("a stack of ImageJ cut short",
+            "says that it has 9 planes, and has 4. Copy it again, or save each plane as its own …",
+            "m.tif", imagej(np.stack([np.asarray(GREY)] * 4), 9)),
+    holding("a stack of ImageJ whose directory is behind its planes",
+            "has one directory for 4 planes, and it is not before them. Save each plane as its …",
+            "m.tif", tiff_file([(np.asarray(GREY), {257: 15, 270: _FOUR, 278: 15, 279: 1200})])),
     holding("a TIFF whose pages go in a circle",
             "is damaged: its chain of pages is a circle after page 3. Write it again", "m.tif",
             tiff_of_pages([1, 2, 0])),

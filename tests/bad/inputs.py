@@ -41,6 +41,23 @@ def no_list(place: Place) -> list[object]:
     return given(place, "@gone.txt")
 
 
+def stems_for_paths(place: Place) -> list[object]:
+    (place.folder / "list.txt").write_text("one\ntwo\n")
+    return given(place, f"@{place.folder}/list.txt")
+
+
+def stems(place: Place, other: str) -> list[object]:
+    listed = place.folder / "list.txt"
+    listed.write_text(f"{place.image().stem}\n{other}\n")
+    return [*given(place, place.data / "images"), "--list", listed]
+
+
+def whole_and_shards(place: Place) -> list[object]:
+    (place.folder / "out").mkdir()
+    (place.folder / "out" / "job.json").write_text("{}")
+    return [*given(place, place.image()), "--shard", "1/2"]
+
+
 def empty_list(place: Place) -> list[object]:
     (place.folder / "list.txt").write_text("\n\n")
     return given(place, f"@{place.folder}/list.txt")
@@ -68,6 +85,17 @@ INPUTS = [
          "- is standard input, and it is empty; expected one path a line", 2, nothing_on_stdin),
     Case("a list that is not there",
          "@gone.txt: the list gone.txt cannot be read: No such file or directory; …", 2, no_list),
+    Case("a list of stems instead of paths",
+         "none of its 2 lines is the path of a file; they look like stems: give the folder of …", 2,
+         stems_for_paths),
+    Case("a stem without an image", "1 of 2 stems have no image: gone", 2,
+         lambda place: stems(place, "gone")),
+    Case("a list of paths instead of stems",
+         "stems have no image: …; a list of files is given as @…", 2,
+         lambda place: stems(place, "sound.png")),
+    Case("shards into the folder of a whole run",
+         "job.json: is of a run without --shard, and this one is in 2 shards; choose another …", 2,
+         whole_and_shards),
     Case("an empty list", "the list is empty; expected one path a line", 2, empty_list),
     Case("--out is the images' folder", "is the folder of the images …; masks would overwrite …",
          2, into_images),
@@ -76,21 +104,25 @@ INPUTS = [
     Case("two images of one name in two folders",
          "would both be written to scan.png.png; segment them into two folders, or …", 2,
          lambda place: given(place, *scan(place, "a", "b"))),
-    Case("two names that differ by case alone",
-         "their names differ by upper and lower case alone, …; rename one of them, or …", 2,
+    Case("two names that differ only in case",
+         "their names differ only in upper and lower case, …; rename one of them, or …", 2,
          lambda place: given(place, *copies(place, "x.png", "X.PNG"))),
-    Case("a share that is none", '--shard is "4/3"; expected I/N with I from 1 to N, …', 2,
+    Case("a shard that does not exist", '--shard is "4/3"; expected I/N with I from 1 to N, …', 2,
          lambda place: [*given(place, place.image()), "--shard", "4/3"]),
-    Case("a window that is none", 'window is "400"; expected LOW,HIGH: two numbers, …', 2,
+    Case("a window of one value", 'window is "400"; expected LOW,HIGH: two numbers, …', 2,
          lambda place: [*given(place, place.image()), "--window", "400"]),
+    Case("a pixel size without a unit",
+         'pixel size is "0.5"; expected a length with nm, um, mm, cm or m, such as 0.5um, or …', 2,
+         lambda place: [*given(place, place.image()), "--pixel-size", "0.5"]),
     Case("neither images nor --watch", "there is nothing to segment; expected INPUT..., or …", 2,
          lambda place: given(place)),
-    Case("--watch and images", "--watch cannot be combined with INPUT, --ray or --shard; …", 2,
+    Case("--watch and images",
+         "--watch cannot be combined with INPUT, --list, --ray or --shard; …", 2,
          lambda place: [*given(place, place.image()), "--watch", place.folder]),
-    Case("--watch of what is no folder", "missing is not an existing folder", 2,
+    Case("--watch of something that is not a folder", "missing is not an existing folder", 2,
          lambda place: [*given(place), "--watch", place.folder / "missing"]),
     Case("--watch of a folder in --out",
-         "lies in --out …, and what lies there is not an input; expected two folders, or …", 2,
+         "is inside --out …, whose files are never inputs; expected two folders, or …", 2,
          lambda place: [*given(place, out="."), "--watch", scan(place, "inbox")[0]]),
     Case("serve that waits for nan", "Invalid value for '--timeout': nan is not a number", 2,
          lambda place: ["serve", place.bundle, "--timeout", "nan"]),

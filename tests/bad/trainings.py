@@ -289,6 +289,8 @@ TRAININGS = [
          "change masks most, each alone in 8 bits: stage…", 2, other_masks, slow=True),
     stored("export over what is no bundle", "exists and is not a bundle; choose another --out",
            lambda folder: (folder.parent / "b").mkdir()),
+    Case("export over a bundle", "is a bundle already; --force replaces it", 2,
+         lambda place: ["export", place.run, "--out", place.copy(place.bundle)]),
     Case("masks of more classes than the model", "has masks of 3 classes …: lesion. …", 2,
          more_classes),
     Case("evaluate without model", "neither a bundle (manifest.json) nor a run (run.json)", 2,

@@ -97,7 +97,7 @@ VOLUMES = [
     holding("DICOM that is deflated as a whole",
             "is deflated as a whole; expected DICOM whose pixels alone are compressed", "d.dcm",
             dicom_of(syntax=DEFLATED)),
-    holding("DICOM of bits that are no pixels",
+    holding("DICOM of bits that are not pixels",
             "has 1 bits in 1, the highest 0 (CT Image Storage); …", "d.dcm", dicom_of(bits=1)),
     holding("DICOM of a broken header", "is damaged: its DICOM header makes no sense", "d.dcm",
             bytes(128) + b"DICM" + bytes(40)),

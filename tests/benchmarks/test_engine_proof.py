@@ -43,5 +43,8 @@ def test_bf16_is_admitted_by_what_was_measured(bundle: Path, data: Path) -> None
         pytest.skip("no bfloat16 arithmetic here")
     found = read_engine_parity(parity_path(opened, here, "openvino", "bf16"))
     assert found is not None and found.held == (done.return_value == 0)
+    path = parity_path(opened, here, "openvino", "bf16")
+    effect = "From now on auto may take it here: --engine onnxruntime --precision fp32 keeps"
+    assert (effect in done.output) == found.proves and f"{path}\n" in done.output
     allowed = cpu_candidates(opened, here).allowed
     assert (Candidate("openvino", "bf16") in allowed) == found.proves

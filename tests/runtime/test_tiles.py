@@ -110,7 +110,8 @@ def test_a_tile_at_the_border_is_no_mask_at_the_border() -> None:
     mask = np.zeros((60, 80), np.uint8)
     mask[5:9, 5:9] = 1
     found = Result(mask, np.array([[0, 0, 32, 60]], np.float32), 0.9)
-    lines = [result_line("a", 0, {"a.png": "0"}, mask.shape, found, spec)]
+    ramp = np.arange(60 * 80).reshape(60, 80).astype(np.uint8)
+    lines = [result_line("a", 0, {"a.png": "0"}, ramp, found, spec)]
     mask[0, 5] = 1
-    lines.append(result_line("a", 0, {"a.png": "0"}, mask.shape, found, spec))
+    lines.append(result_line("a", 0, {"a.png": "0"}, ramp, found, spec))
     assert [line["flags"] for line in lines] == [[], ["touches_border"]]

@@ -9,15 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
+from foveate.train.advice import advice
 from foveate.train.configure import configure
 from foveate.train.data.dataset import load_dataset
 from foveate.train.data.survey import Survey, survey
 from foveate.train.runs.run import read_run
+from foveate.train.settings.settings import Settings
 from tests.conftest import run
 
 SMALL_TARGETS = Survey(
-    images=200, groups=200, height=1000, width=2000, box_share=0.02, box=(120, 300), side=25.0,
-    is_upright=False,
+    images=200, groups=200, height=1000, width=2000, box_share=0.02, box=(120, 300), parts=0.03,
+    sides=(25.0, 40.0, 60.0), counts=(1, 2, 9), is_upright=False,
 )  # fmt: skip
 
 
@@ -43,7 +45,8 @@ def test_sizes_targets_and_orientation_are_measured(tmp_path: Path, upright: boo
     found = survey(load_dataset(tmp_path))
     assert (found.images, found.groups, found.height, found.width) == (20, 20, 200, 300)
     assert found.box == (40, 60) and found.box_share == pytest.approx(40 * 60 / 60_000)
-    assert found.side == pytest.approx(10)
+    assert found.sides == pytest.approx((10, 15, 20)) and found.counts == (2, 2, 2)
+    assert found.parts == 5 / 64  # 8 x 8 parts of 25 x 37.5 pixels
     assert found.is_upright == upright
 
 
@@ -103,6 +106,21 @@ def test_few_groups_are_enough_for_the_folds(groups: int, folds: int) -> None:
     assert short.settings.hint_folds == 0 and "2 minutes" in short.choices[-1].reason
 
 
+def test_what_suits_the_data_is_said_of_sizes_set_by_hand() -> None:
+    square, suited = Settings(image_height=256, image_width=256), Settings(region_mode="tiles")
+    small = " ".join(advice(SMALL_TARGETS, square, "both", "balanced"))
+    assert "1 to 9 in an image, median 2; a small one is 25 pixels wide" in small
+    assert "a cascade with a box, since the box around all targets is 2% of the image" in small
+    assert "2000 x 1000 pixels as 256 x 256: a small target keeps 4.5 of its 25 pixels" in small
+    assert "image_height=192 and image_width=352 keep it" in small and "--stages" not in small
+    spread = replace(SMALL_TARGETS, box_share=0.9, parts=0.4)
+    said = " ".join(advice(spread, square, "both", "balanced"))
+    assert "single" in said and "90% of the image" in said and "--stages single is a way" in said
+    assert "--set region_mode=tiles" in said and "lie in 40% of an image's 64 parts" in said
+    for settings, stages in ((suited, "both"), (square, "single")):
+        assert "is set to a cascade" not in " ".join(advice(spread, settings, stages, "balanced"))
+
+
 def test_the_choices_are_printed_and_kept_and_a_resumed_run_has_them(tmp_path: Path) -> None:
     write(tmp_path, 8, upright=True)
     out = tmp_path / "run"
@@ -112,5 +130,6 @@ def test_the_choices_are_printed_and_kept_and_a_resumed_run_has_them(tmp_path: P
     assert done.exception is None, done.output
     line = "augmentation=medical: the images have a top and a bottom"
     assert f"  {line}" in done.output and line in read_run(out)["chosen"]
+    assert "2 in an image, median 2" in done.output and "small enough for one" in done.output
     again = run("train", tmp_path, "--out", out, "--resume")
     assert again.exception is None, again.output

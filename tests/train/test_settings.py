@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from foveate.runtime.errors import SettingsError
+from foveate.train.settings.meanings import rows
 from foveate.train.settings.settings import Settings, load_settings
+from tests.conftest import run
+
+DOCS = Path(__file__).parents[2] / "docs" / "training.md"
 
 
 def test_assignments_go_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
@@ -40,3 +45,16 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     config.write_text("width = = 8")
     with pytest.raises(SettingsError, match=r"c\.toml: not valid TOML"):
         load_settings(config, [])
+
+
+def test_every_setting_is_printed_and_stands_in_the_docs() -> None:
+    said = " ".join(run("train", "--settings").output.split())
+    names = [name for names, _, _ in rows() for name in names.split(", ")]
+    assert names == list(Settings().as_dict())
+    for name, default, meaning in rows():
+        assert f"{name} = {default}" in said
+        assert " ".join(re.split(r"-?\s+|-", meaning)) in " ".join(re.split(r"-?\s+|-", said))
+    table = DOCS.read_text().partition("| setting | default | meaning |")[2].partition("\n\n")[0]
+    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", table).replace("`", "").splitlines()[2:]
+    expected = [" | ".join(("", *row)).replace("`", "").strip() + " |" for row in rows()]
+    assert plain == expected

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -46,10 +46,11 @@ def measure_boxes(
     region: Region,
     size: Size,
     margins: Sequence[float] = MARGINS,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Candidate]:
     """Return every way to draw the box with what it misses, truth pooled over the images."""
     rows: dict[Region, list[tuple[float, float, float]]] = {}
-    for stem, foreground in coarse.items():
+    for number, (stem, foreground) in enumerate(coarse.items(), 1):
         view, coarse_map = views[stem], foreground[None]
         truth = view.target().sum(axis=0)
         for opening in OPENINGS:
@@ -60,6 +61,7 @@ def measure_boxes(
                     trial = replace(region, threshold=threshold, margin=margin, opening=opening)
                     box = _xyxy(box_around(marked, view.height, view.width, trial, size))
                     rows.setdefault(trial, []).append(_missed(view, truth, box))
+        progress(number, len(coarse))
     return [_candidate(trial, found) for trial, found in rows.items()]
 
 

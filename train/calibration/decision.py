@@ -6,7 +6,7 @@ trained, the other ways to draw it are run, and so are thresholds of the mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,15 +16,13 @@ from torch import Tensor
 
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.calibration.boxes import Candidate, box_of
+from foveate.train.calibration.choosing import Choosing, Chosen
 from foveate.train.calibration.image_dice import class_dice, mean_dice_of
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.views import Box, RegionCrops
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.reference.geometry import paste_box
 
-Chosen = tuple[CascadeSpec, list[dict[str, Any]]]
-"""What a cascade is after a choice, and the table that the choice was made from."""
-Log = Callable[[str], None]
 SIDES = (0.75, 1.0, 1.5, 2.0)
 """Smallest boxes tried, in sides of stage 2's input: below 1 the image is enlarged."""
 MASK_THRESHOLDS = (0.5, 0.4, 0.45, 0.55, 0.6, 0.35, 0.65, 0.3, 0.7)
@@ -38,7 +36,10 @@ NEAR = 0.003
 
 @dataclass(frozen=True)
 class Decision:
-    """A way to decide and the mean Dice it gives, over images and classes, at the image's size."""
+    """A way to decide and the mean Dice it gives, over images and classes, at the image's size.
+
+    ``images`` is the number of images.
+    """
 
     threshold: float
     margin: float
@@ -47,11 +48,12 @@ class Decision:
     min_width: int
     mask_threshold: float
     dice: float
+    images: int = 0
 
     def applied(self, spec: CascadeSpec) -> CascadeSpec:
         """Return the cascade that decides so."""
         region = asdict(self)
-        del region["dice"], region["mask_threshold"]
+        del region["dice"], region["mask_threshold"], region["images"]
         return replace(_with(spec, **region), mask_threshold=self.mask_threshold)
 
 
@@ -75,15 +77,20 @@ def front(boxes: Sequence[Candidate]) -> list[Candidate]:
 
 
 def measure_boxes_by_dice(
-    cascade: TorchCascade, crops: RegionCrops, stems: Sequence[str], boxes: Sequence[Candidate]
+    cascade: TorchCascade,
+    crops: RegionCrops,
+    stems: Sequence[str],
+    boxes: Sequence[Candidate],
+    choosing: Choosing = Choosing(),  # noqa: B008
 ) -> list[Decision]:
     """Return what was tried of box and mask threshold, the cascade as it is first.
 
     ``crops`` has the images and stage 1's answers on them.
     """
-    judge = _BoxJudge(cascade, crops, some(stems))
+    ways = front(boxes)
+    judge = _BoxJudge(cascade, crops, some(stems), choosing, 1 + len(ways) + len(SIDES))
     table = judge.run(cascade.spec)
-    for row in front(boxes):
+    for row in ways:
         table += judge.run(
             _with(cascade.spec, threshold=row.threshold, margin=row.margin, opening=row.opening)
         )
@@ -95,17 +102,23 @@ def measure_boxes_by_dice(
 
 
 def measure_thresholds(
-    cascade: TorchCascade, full: FullImages, stems: Sequence[str]
+    cascade: TorchCascade,
+    full: FullImages,
+    stems: Sequence[str],
+    choosing: Choosing = Choosing(),  # noqa: B008
 ) -> list[Decision]:
     """Return the thresholds of a one-stage network's mask, the network as it is first."""
-    spec, rows = cascade.spec, []
-    for stem in some(stems):
+    spec, rows, chosen = cascade.spec, [], some(stems)
+    for number, stem in enumerate(chosen, 1):
         image, truth = full.get(stem)
         found = cascade.run(image)
         probability = paste_box(found.refined, found.box[:, 0], *image.shape)
         rows.append(
             [class_dice(mask, truth, len(spec.classes) - 1) for mask in _masks(spec, probability)]
         )
+        choosing.show(number, len(chosen))
+        if choosing.ends_after(number):
+            break
     return _decisions(spec, rows)
 
 
@@ -135,27 +148,46 @@ def _decisions(spec: CascadeSpec, rows: Sequence[Sequence[list[float]]]) -> list
     at = spec.region
     box = at.threshold, at.margin, at.opening, at.min_height, at.min_width
     return [
-        Decision(*box, value, mean_dice_of([row[index] for row in rows]))
+        Decision(*box, value, mean_dice_of([row[index] for row in rows]), len(rows))
         for index, value in enumerate(thresholds(spec))
     ]
 
 
 class _BoxJudge:
-    """Runs stage 2 in the boxes that ways to draw them give; equal boxes are run once."""
+    """Runs stage 2 in the boxes that ways to draw them give; equal boxes are run once.
 
-    def __init__(self, cascade: TorchCascade, crops: RegionCrops, stems: Sequence[str]) -> None:
+    When the time is up no further way is run, and the first one on fewer images.
+    """
+
+    def __init__(
+        self,
+        cascade: TorchCascade,
+        crops: RegionCrops,
+        stems: Sequence[str],
+        choosing: Choosing,
+        ways: int,
+    ) -> None:
         self.cascade, self.crops, self.stems = cascade, crops, stems
+        self.choosing, self.ways, self.tried = choosing, ways, 0
         self.known: dict[tuple[str, Box], list[list[float]]] = {}
 
     def run(self, spec: CascadeSpec) -> list[Decision]:
-        """Return one row for each mask threshold."""
-        rows = []
+        """Return one row for each mask threshold; none when the time is up."""
+        if self.tried and self.choosing.is_over:
+            return []
+        rows: list[list[list[float]]] = []
         for stem in self.stems:
             coarse = torch.from_numpy(self.crops.regions.foreground[stem][0].astype(np.float32))
             box = box_of(coarse, self.crops.source.views[stem], spec.region, self.crops.size)
             if (stem, box) not in self.known:
                 self.known[stem, box] = self._dice(stem, box)
             rows.append(self.known[stem, box])
+            done = self.tried * len(self.stems) + len(rows)
+            self.choosing.show(done, self.ways * len(self.stems))
+            if not self.tried and self.choosing.ends_after(len(rows)):
+                break
+        self.stems = self.stems[: len(rows)]
+        self.tried += 1
         return _decisions(spec, rows)
 
     def _dice(self, stem: str, box: Box) -> list[list[float]]:
@@ -180,34 +212,34 @@ def choose_decision(
     crops: RegionCrops,
     validation: Sequence[str],
     boxes: Sequence[Candidate],
-    log: Log,
+    choosing: Choosing,
 ) -> Chosen:
     """Choose box and mask threshold by the Dice that they give on validation images."""
-    log("Choosing box and thresholds by validation Dice.")
-    table = measure_boxes_by_dice(cascade, crops, validation, boxes)
-    return _chosen(cascade.spec, table, validation, log)
+    choosing.log("Choosing box and thresholds by validation Dice.")
+    table = measure_boxes_by_dice(cascade, crops, validation, boxes, choosing)
+    return _chosen(cascade.spec, table, validation, choosing)
 
 
 def choose_threshold(
-    cascade: TorchCascade, full: FullImages, validation: Sequence[str], log: Log
+    cascade: TorchCascade, full: FullImages, validation: Sequence[str], choosing: Choosing
 ) -> Chosen:
     """Choose the mask threshold of a one-stage network by its Dice on validation images."""
-    log("Choosing box and thresholds by validation Dice.")
-    table = measure_thresholds(cascade, full, validation)
-    return _chosen(cascade.spec, table, validation, log)
+    choosing.log("Choosing the mask threshold by validation Dice.")
+    table = measure_thresholds(cascade, full, validation, choosing)
+    return _chosen(cascade.spec, table, validation, choosing)
 
 
 def _chosen(
-    spec: CascadeSpec, table: Sequence[Decision], validation: Sequence[str], log: Log
+    spec: CascadeSpec, table: Sequence[Decision], validation: Sequence[str], choosing: Choosing
 ) -> Chosen:
     best = best_decision(table)
     box = (
         f"box by coarse threshold {best.threshold} and margin {best.margin}, at least "
         f"{best.min_height} x {best.min_width} pixels, "
     )
-    log(
-        f"Dice {best.dice:.4f} on {len(some(validation))} validation images at their own size "
-        f"({table[0].dice:.4f} before): {box if spec.stage2 else ''}mask threshold "
+    choosing.log(
+        f"Dice {best.dice:.4f} on {best.images} of {len(validation)} validation images at their "
+        f"own size ({table[0].dice:.4f} before): {box if spec.stage2 else ''}mask threshold "
         f"{best.mask_threshold}."
     )
     return best.applied(spec), [asdict(row) for row in table]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveate.runtime.agreement import IGNORED, Mask
+from foveate.runtime.agreement import IGNORED, Mask, without_ignored
 
 WHOLE = (slice(None), slice(None))
 
@@ -19,8 +19,10 @@ def class_dice(
     ``truth`` is (H, W); ``mask`` is what lies at ``place`` in it, and empty elsewhere. Pixels that
     are IGNORED in the truth do not count.
     """
-    found = np.bincount(mask[truth[place] != IGNORED], minlength=256)
     expected = np.bincount(truth.ravel(), minlength=256)
+    if expected[IGNORED]:
+        mask = without_ignored(mask, truth[place])
+    found = np.bincount(mask.ravel(), minlength=256)
     alike = np.bincount(mask[mask == truth[place]], minlength=256)
     totals = (found + expected)[1 : classes + 1]
     return [

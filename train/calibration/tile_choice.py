@@ -18,7 +18,7 @@ from foveate.runtime.agreement import Mask
 from foveate.runtime.arrays import Pixels, as_input_type
 from foveate.runtime.spec import OVERLAPS
 from foveate.runtime.tiles import tile_grid
-from foveate.train.calibration.decision import Chosen, Log
+from foveate.train.calibration.choosing import Choosing, Chosen
 from foveate.train.calibration.image_dice import class_dice, mean_dice_of
 from foveate.train.data.full_images import FullImages
 from foveate.train.reference.cascade import TorchCascade
@@ -37,13 +37,15 @@ BATCH = 4
 class TileCount:
     """A number of tiles (0: all of them) and an overlap, with the mean Dice they give.
 
-    ``run`` is the mean number of tiles that stage 2 ran on, at most ``tiles``.
+    ``run`` is the mean number of tiles that stage 2 ran on, at most ``tiles``; ``images`` the
+    number of images.
     """
 
     tiles: int
     overlap: float
     dice: float
     run: float
+    images: int = 0
 
 
 def judged(training: Sequence[str], validation: Sequence[str]) -> list[str]:
@@ -52,22 +54,30 @@ def judged(training: Sequence[str], validation: Sequence[str]) -> list[str]:
     return kept + list(training)[:: max(1, -(-len(training) // MEASURED))]
 
 
-def measure_tiles(cascade: TorchCascade, full: FullImages, stems: Sequence[str]) -> list[TileCount]:
+def measure_tiles(
+    cascade: TorchCascade,
+    full: FullImages,
+    stems: Sequence[str],
+    choosing: Choosing = Choosing(),  # noqa: B008
+) -> list[TileCount]:
     """Return every number of tiles and overlap with its mean Dice at the images' own size."""
-    classes, table = len(cascade.spec.classes) - 1, []
-    for overlap in OVERLAPS:
-        rows: dict[int, list[list[float]]] = {}
-        run: dict[int, list[int]] = {}
-        for stem in stems:
-            image, truth = full.get(stem)
+    classes = len(cascade.spec.classes) - 1
+    rows: dict[tuple[float, int], list[list[float]]] = {}
+    run: dict[tuple[float, int], list[int]] = {}
+    for number, stem in enumerate(stems, 1):
+        image, truth = full.get(stem)
+        for overlap in OVERLAPS:
             masks, total = _masks(cascade, image, overlap)
             for count, mask in masks.items():
-                rows.setdefault(count, []).append(class_dice(mask, truth, classes))
-                run.setdefault(count, []).append(min(count, total) if count else total)
-        for count, found in rows.items():
-            mean = mean_dice_of(found)
-            table.append(TileCount(count, overlap, mean, float(np.mean(run[count]))))
-    return table
+                rows.setdefault((overlap, count), []).append(class_dice(mask, truth, classes))
+                run.setdefault((overlap, count), []).append(min(count, total) if count else total)
+        choosing.show(number, len(stems))
+        if choosing.ends_after(number):
+            break
+    return [
+        TileCount(count, overlap, mean_dice_of(found), float(np.mean(ran)), len(found))
+        for ((overlap, count), found), ran in zip(rows.items(), run.values(), strict=True)
+    ]
 
 
 def choose_count(table: Sequence[TileCount]) -> TileCount:
@@ -126,17 +136,16 @@ def choose_tiling(
     full: FullImages,
     training: Sequence[str],
     validation: Sequence[str],
-    log: Log,
+    choosing: Choosing,
 ) -> Chosen:
     """Choose number and overlap of the tiles by the Dice they give."""
-    log("Choosing the tiles of stage 2.")
-    stems = judged(training, validation)
-    table = measure_tiles(cascade, full, stems)
+    choosing.log("Choosing the tiles of stage 2.")
+    table = measure_tiles(cascade, full, judged(training, validation), choosing)
     best, all_tiles = choose_count(table), ceiling(table)
-    log(
+    choosing.log(
         f"Tiles of stage 2: the best {best.tiles or 'of all'} with an overlap of "
         f"{best.overlap:.0%}, Dice {best.dice:.4f} by {best.run:.1f} tiles an image "
-        f"on average, on {len(stems)} validation and training images. All tiles: "
+        f"on average, on {best.images} validation and training images. All tiles: "
         f"{all_tiles.dice:.4f} by {all_tiles.run:.1f}, overlap {all_tiles.overlap:.0%}."
     )
     region = replace(cascade.spec.region, tiles=best.tiles, overlap=best.overlap)

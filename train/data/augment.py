@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -34,18 +35,17 @@ ZOOMS = {
 LIGHTS = ("linear", "corner", "gaussian")
 
 
-def augmentation(settings: Settings) -> Augmentation:
-    """Return a function of (image, layers, seed) that gives both back changed alike.
+@dataclass(frozen=True)
+class _Augment:
+    """Pipelines for views of any shape, and for square ones; can be sent to another process."""
 
-    ``image`` is (h, w) float32 in [0, 1]. ``layers`` is (h, w, L) float32 in [0, 1] and follows
-    the geometry only, interpolated linearly: area shares of the classes, and stage 1's hint.
-    """
-    geometry, intensity = _geometry(settings), INTENSITIES[settings.augmentation](settings)
-    pipeline = al.Compose([*geometry, *intensity])
-    square = al.Compose([*geometry, *_turns(settings), *intensity])
+    pipeline: al.Compose
+    square: al.Compose
 
-    def augment(image: FloatArray, layers: FloatArray, seed: int) -> tuple[FloatArray, FloatArray]:
-        chosen = square if image.shape[0] == image.shape[1] else pipeline
+    def __call__(
+        self, image: FloatArray, layers: FloatArray, seed: int
+    ) -> tuple[FloatArray, FloatArray]:
+        chosen = self.square if image.shape[0] == image.shape[1] else self.pipeline
         chosen.set_random_seed(seed)
         changed = chosen(image=image, mask=layers)
         return (
@@ -53,7 +53,18 @@ def augmentation(settings: Settings) -> Augmentation:
             np.asarray(changed["mask"], np.float32).reshape(layers.shape),
         )
 
-    return augment
+
+def augmentation(settings: Settings) -> Augmentation:
+    """Return a function of (image, layers, seed) that gives both back changed alike.
+
+    ``image`` is (h, w) float32 in [0, 1]. ``layers`` is (h, w, L) float32 in [0, 1] and follows
+    the geometry only, interpolated linearly: area shares of the classes, and stage 1's hint.
+    """
+    geometry, intensity = _geometry(settings), INTENSITIES[settings.augmentation](settings)
+    return _Augment(
+        al.Compose([*geometry, *intensity]),
+        al.Compose([*geometry, *_turns(settings), *intensity]),
+    )
 
 
 def augment_below(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from foveate.runtime.errors import DataError
+from foveate.runtime.io.formats.headers import may_have_slices
 from foveate.runtime.io.formats.volumes import frame_count
 from foveate.runtime.io.images import by_stem, image_paths
 
@@ -53,7 +54,7 @@ def _slices_of(files: Mapping[str, Path]) -> tuple[Files, Volumes]:
     images: Files = {}
     volumes: dict[str, list[str]] = {}
     for stem, path in files.items():
-        count = frame_count(path)
+        count = frame_count(path) if may_have_slices(path.name) else 1
         names = [stem] if count == 1 else [f"{stem}.p{page}" for page in range(1, count + 1)]
         if count > 1:
             volumes[stem] = names

@@ -37,9 +37,7 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
             image, mask = full.get(stem)
             self.statistics[stem] = full_statistics(image, source.spec.normalisation)
             thinned = image[:: image.shape[0] // 512 + 1, :: image.shape[1] // 512 + 1]
-            self.tops[stem] = top_of(
-                image.dtype, np.asarray(thinned / full_scale(image), np.float32)
-            )
+            self.tops[stem] = top_of(np.asarray(thinned / full_scale(image), np.float32))
             labels = [label for label in full.dataset.contents[stem].areas if label]
             self.places[stem] = {label: _ends(mask, label) for label in labels}
 

@@ -16,6 +16,7 @@ from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.exif import upright
 from foveate.runtime.io.formats.headers import Header, opened, read_header
 from foveate.runtime.io.formats.nifti import Nifti
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.formats.volumes import Volume
 from foveate.runtime.io.images import read_image
 
@@ -145,12 +146,16 @@ def foreground(mask: Mask) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Contents:
-    """Size in pixels and bits of an image (8 or 16), and pixels of each value in its mask."""
+    """Size in pixels and bits of an image (8 or 16), and pixels of each value in its mask.
+
+    ``pixel_size`` is what the file of the image states, None if nothing.
+    """
 
     height: int
     width: int
     bits: int
     areas: dict[int, int]
+    pixel_size: PixelSize | None = None
 
     @property
     def nbytes(self) -> int:
@@ -179,7 +184,8 @@ def contents_of(header: Header, counts: npt.NDArray[np.int64]) -> Contents:
     """Return the contents of an image by its header and what its mask has of each value."""
     wide = header.mode.startswith("I;16") or header.sample_bits > 8
     areas = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-    return Contents(header.height, header.width, 16 if wide else 8, areas)
+    bits = 16 if wide else 8
+    return Contents(header.height, header.width, bits, areas, header.pixel_size)
 
 
 def count_values(mask: Stored) -> npt.NDArray[np.int64]:

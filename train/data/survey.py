@@ -19,7 +19,9 @@ THUMBNAIL = 32
 UPRIGHT = 0.2
 """Least standard deviation of what turning upside down changes in the mean thumbnail."""
 SMALL, LARGE = 25, 90
-"""Percentiles: a small target's side, and the sides of a large box around all targets."""
+"""Percentiles: a small target's side, and those of a large one and of a large box around all."""
+PARTS = 8
+"""An image is divided into so many parts a side, to see how many of them hold targets."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class Survey:
 
     An image without a group is a group of its own. ``height`` and ``width`` are medians.
     ``box_share`` is the median share of an image that the box around all its targets has, ``box`` a
-    large one's height and width, ``side`` the square root of a small target's area; all over images
-    with a target. ``is_upright`` says whether images differ from their upside-down selves.
+    large one's height and width, ``parts`` the median share of its parts that hold any; ``sides``
+    the square root of a small, the median and a large target's area, ``counts`` the fewest, the
+    median and the most targets of an image; all over images with a target. ``is_upright`` says
+    whether images differ from their upside-down selves.
     """
 
     images: int
@@ -38,28 +42,37 @@ class Survey:
     width: int
     box_share: float
     box: tuple[int, int]
-    side: float
+    parts: float
+    sides: tuple[float, float, float]
+    counts: tuple[int, int, int]
     is_upright: bool
+
+    @property
+    def side(self) -> float:
+        """The square root of a small target's area."""
+        return self.sides[0]
 
 
 def survey(dataset: DataSet, progress: Callable[[int, int], None] = lambda a, b: None) -> Survey:
     """Return the measures of a data set that has some foreground."""
-    stems = dataset.stems[:: max(1, len(dataset.stems) // MOST)]
-    targets: list[tuple[float, int, int]] = []
+    holding = [stem for stem in dataset.stems if not dataset.contents[stem].empty]
+    stems = holding[:: max(1, len(holding) // MOST)]
+    targets: list[tuple[float, int, int, float, int]] = []
     sides: list[float] = []
     thumbnails: list[npt.NDArray[np.float32]] = []
     for number, stem in enumerate(stems, 1):
         thumbnails.append(_thumbnail(dataset.image(stem)))
         mask = foreground(dataset.mask(stem)).astype(np.uint8)
-        if mask.any():
-            _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
-            left, top, right, bottom = _extent(stats[1:])
-            targets.append(
-                ((right - left) * (bottom - top) / mask.size, bottom - top, right - left)
-            )
-            sides += np.sqrt(stats[1:, cv2.CC_STAT_AREA]).tolist()
+        _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
+        left, top, right, bottom = _extent(stats[1:])
+        height, width = bottom - top, right - left
+        held = cv2.resize(mask.astype(np.float32), (PARTS, PARTS), interpolation=cv2.INTER_AREA)
+        parts = float(np.mean(held > 0))
+        targets.append((height * width / mask.size, height, width, parts, len(stats) - 1))
+        sides += np.sqrt(stats[1:, cv2.CC_STAT_AREA]).tolist()
         progress(number, len(stems))
-    shares, heights, widths = np.array(targets).T
+    shares, heights, widths, parts_held, counts = np.array(targets).T
+    small, typical, large = np.percentile(sides, (SMALL, 50, LARGE))
     return Survey(
         images=len(dataset.stems),
         groups=len({dataset.groups.get(stem, stem) for stem in dataset.stems}),
@@ -67,7 +80,9 @@ def survey(dataset: DataSet, progress: Callable[[int, int], None] = lambda a, b:
         width=_median([item.width for item in dataset.contents.values()]),
         box_share=float(np.median(shares)),
         box=(int(np.percentile(heights, LARGE)), int(np.percentile(widths, LARGE))),
-        side=float(np.percentile(sides, SMALL)),
+        parts=float(np.median(parts_held)),
+        sides=(float(small), float(typical), float(large)),
+        counts=(int(counts.min()), int(np.median(counts)), int(counts.max())),
         is_upright=_is_upright(thumbnails),
     )
 

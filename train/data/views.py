@@ -83,7 +83,7 @@ def whole_views(
         shares = area_shares(mask, full.dataset.layers, box, size)
         kept = small.astype(np.float16) if image.dtype == np.uint8 else small
         bytes_ = np.rint(shares * 255).astype(np.uint8)
-        classes, top = full.dataset.classes, top_of(image.dtype, small)
+        classes, top = full.dataset.classes, top_of(small)
         ignored = bytes_[classes:] if len(bytes_) > classes else None
         views[stem] = WholeView(kept, bytes_[:classes], height, width, top, ignored)
         progress(number + 1, len(stems))
@@ -95,12 +95,12 @@ def full_scale(image: npt.NDArray[np.generic]) -> np.float32:
     return np.float32(INPUT_TYPES[str(image.dtype)])
 
 
-def top_of(stored: np.dtype[np.generic], values: FloatArray) -> float:
-    """Return the power of two that nearly all values in [0, 1] are below; 1 for 8-bit images.
+def top_of(values: FloatArray) -> float:
+    """Return the power of two that nearly all values in [0, 1] are below.
 
-    16-bit files may hold 12 bits, whose values end at a sixteenth.
+    16-bit files may hold 12 bits, whose values end at a sixteenth; so may dark images of 8 bits.
     """
-    high = float(np.percentile(values, TOP_PERCENT)) if stored == np.uint16 else 1.0
+    high = float(np.percentile(values, TOP_PERCENT))
     return float(np.exp2(np.ceil(np.log2(max(high, TOP_LEAST)))))
 
 

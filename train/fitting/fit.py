@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -15,10 +16,11 @@ from foveate.runtime.errors import FoveateError
 from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.calibration.decision import choose_threshold
 from foveate.train.data.augment import augmentation
-from foveate.train.data.doubts import doubts
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.full_views import FullCrops, WholeAtOwnSize
+from foveate.train.data.summary import describe
 from foveate.train.data.views import ViewSource, WholeImages, WholeView, whole_item, whole_views
+from foveate.train.fitting.busy import busy_note
 from foveate.train.fitting.distributed import Processes, join
 from foveate.train.fitting.stage2 import Stage2
 from foveate.train.fitting.steps import Items, Task, Views
@@ -47,13 +49,15 @@ def fit(job: TrainingJob) -> dict[str, Any]:
 
 
 def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:
+    if job.settings.threads:
+        torch.set_num_threads(job.settings.threads)
+        cv2.setNumThreads(job.settings.threads)
     torch.manual_seed(job.settings.seed)
     full = FullImages(job.dataset, job.settings.cache_gb)
     record = processes.from_first(start_record(job) if processes.first else {})
-    job.log(full.plan.words)
     spec = CascadeSpec.from_dict(record["spec"])
     training, validation = record["data"]["training"], record["data"]["validation"]
-    for line in doubts(job.dataset, training, validation, spec):
+    for line in (*describe(job.dataset, training, validation, spec), full.plan.words):
         job.log(line)
     views = whole_views(
         full,
@@ -69,6 +73,10 @@ def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:
         raise FoveateError(f"stage 1 of {job.folder} is not done; train it with --stages 1 first")
     initial = Initial(job, record)
     trainer = Trainer(job, record, processes)
+    if note := busy_note(torch.get_num_threads()):
+        job.log(note)
+    if job.settings.max_minutes:
+        job.log(trainer.plan())
     initial.into(stage1, "stage1")
     _fit_stage1(trainer, stage1, views, full)
     if stage2 is None:
@@ -107,9 +115,8 @@ def _decide_single(trainer: Trainer, network: Network, full: FullImages) -> None
     spec = CascadeSpec.from_dict(trainer.record["spec"])
     cascade = TorchCascade(spec, network.cpu(), None).eval()
     validation = trainer.record["data"]["validation"]
-    trainer.choose(
-        stage, "decisions", lambda: choose_threshold(cascade, full, validation, trainer.job.log)
-    )
+    choice = partial(choose_threshold, cascade, full, validation)
+    trainer.choose(stage, "decisions", choice)
 
 
 def _constants(views: Sequence[WholeView]) -> Normalisation:

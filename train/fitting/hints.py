@@ -28,14 +28,21 @@ Item = Callable[[str], tuple[Tensor, Tensor]]
 Forward = Callable[[Tensor], Tensor]
 
 
-def answers(forward: Forward, item: Item, stems: Sequence[str], mirrored: bool) -> Answers:
+def answers(
+    forward: Forward,
+    item: Item,
+    stems: Sequence[str],
+    mirrored: bool,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Answers:
     """Return a network's answers on whole views; ``mirrored`` adds those on mirrored ones."""
-    found = {}
+    found: Answers = {}
     for stem in stems:
         view = item(stem)[0][None]
         found[stem] = [_foreground(forward(view))]
         if mirrored:
             found[stem].append(_foreground(forward(view.flip(3))).flip(1))
+        progress(len(found), len(stems))
     return found
 
 

@@ -24,20 +24,13 @@ class Clock:
 
     def progress(self, epoch: int, step: int) -> float:
         if self.seconds:
-            return (time.monotonic() - self.started) / self.seconds
+            return self.spent / self.seconds
         return (epoch + step / self.batches) / self.num_epochs
 
-    def epochs(self, done: int) -> int:
-        """Return the number of epochs in all, estimated when the time decides."""
-        if not self.seconds:
-            return self.num_epochs
-        return max(done, round(done / max(self.progress(done, 0), 1e-9)))
-
-    def eta(self, done: int) -> float:
-        """Return the minutes left of this stage."""
-        elapsed = time.monotonic() - self.started
-        share = min(self.progress(done, 0), 1.0)
-        return elapsed * (1 - share) / max(share, 1e-9) / 60
+    @property
+    def spent(self) -> float:
+        """Seconds since the stage began."""
+        return time.monotonic() - self.started
 
 
 def rate_factor(progress: float) -> float:

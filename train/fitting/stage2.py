@@ -11,7 +11,8 @@ from torch import Tensor
 
 from foveate.runtime.spec import CascadeSpec
 from foveate.train.calibration.boxes import MARGINS, Candidate, choose_box, measure_boxes
-from foveate.train.calibration.decision import Chosen, choose_decision
+from foveate.train.calibration.choosing import Choosing, Chosen
+from foveate.train.calibration.decision import choose_decision
 from foveate.train.calibration.tile_choice import choose_tiling
 from foveate.train.data.augment import augmentation
 from foveate.train.data.dataset import split_folds
@@ -69,34 +70,31 @@ class Stage2:
             choose = self._tiles if tiles else self._decision
             self.trainer.choose(stage, key, partial(choose, cascade))
 
-    def _decision(self, cascade: TorchCascade) -> Chosen:
+    def _decision(self, cascade: TorchCascade, choosing: Choosing) -> Chosen:
         with torch.inference_mode():
             found = answers(cascade.stage1, self._item, self.validation, mirrored=False)
         boxes = [Candidate(**row) for row in self.record["stages"]["stage1"]["boxes"]]
-        crops, log = self._crops(found), self.job.log
-        return choose_decision(cascade, crops, self.validation, boxes, log)
+        return choose_decision(cascade, self._crops(found), self.validation, boxes, choosing)
 
-    def _tiles(self, cascade: TorchCascade) -> Chosen:
-        return choose_tiling(cascade, self.full, self.training, self.validation, self.job.log)
+    def _tiles(self, cascade: TorchCascade, choosing: Choosing) -> Chosen:
+        return choose_tiling(cascade, self.full, self.training, self.validation, choosing)
 
     def _answers(self, stage1: Network) -> Answers:
         """Return stage 1's answers: on validation images its own, on others those of the folds."""
-        item, trainer = self._item, self.trainer
-        own = partial(trainer.answer, stage1)
-        found = answers(own, item, self.validation, mirrored=False)
         mirrored = self.settings.horizontal_flip > 0
+        found = self._ask(stage1, self.validation)
         if not self.settings.hint_folds:
-            return found | answers(own, item, self.training, mirrored)
+            return found | self._ask(stage1, self.training, mirrored)
         data = replace(self.job.dataset, stems=tuple(self.training))
         folds = split_folds(data, self.settings.hint_folds, self.settings.seed)
         self.job.log(
-            f"Training {len(folds)} networks, each on the images of the other folds: their "
-            "predictions on unseen images are the hints of stage 2."
+            f"Training {len(folds)} hint networks, each without a part of the training images: "
+            "their predictions on those are the hints of stage 2."
         )
         for number, stems in enumerate(folds, 1):
             network = self._fold(number, len(folds), stems)
-            found |= answers(partial(trainer.answer, network), item, stems, mirrored)
-        known = answers(own, item, self.training, mirrored=False)
+            found |= self._ask(network, stems, mirrored)
+        known = self._ask(stage1, self.training)
         hints = {
             "dice": self._mean_dice(found, self.training),
             "training_dice": self._mean_dice(known, self.training),
@@ -110,6 +108,11 @@ class Stage2:
         )
         return found
 
+    def _ask(self, network: Network, stems: Sequence[str], mirrored: bool = False) -> Answers:
+        forward = partial(self.trainer.answer, network)
+        progress = partial(self.job.progress, "hints of stage 2")
+        return answers(forward, self._item, stems, mirrored, progress)
+
     def _fold(self, number: int, count: int, held_out: Sequence[str]) -> Network:
         """Return a stage 1 that was trained on the training images that are not held out."""
         settings, name = self.settings, f"fold{number}"
@@ -119,7 +122,7 @@ class Stage2:
         others = [stem for stem in self.training if stem not in held_out]
         views = WholeImages(self._source(others, settings.seed + number))
         items = [self._item(stem) for stem in self.validation]
-        label = f"Fold {number} of {count}"
+        label = f"Hint network {number} of {count}"
         task = Task(name, label, views, items, len(self.training), FOLD_SHARE)
         self.trainer.fit(task, network)
         self.record["stages"][name]["held_out"] = list(held_out)
@@ -167,7 +170,8 @@ class Stage2:
         assert size is not None
         coarse = sample(found, self.training, self.validation)
         margins = (margin,) if margin else MARGINS
-        table = measure_boxes(coarse, self.views, self.spec.region, size, margins)
+        progress = partial(self.job.progress, "choosing the box")
+        table = measure_boxes(coarse, self.views, self.spec.region, size, margins, progress)
         best = choose_box(table)
         self.job.log(
             f"Box of stage 2: {best.area:.0%} of the image on average, {best.missed:.1%} of the "
@@ -176,7 +180,8 @@ class Stage2:
         )
         if best.area > WIDE_BOX:
             self.job.log(
-                "A box this wide saves nothing: expect little more than --stages single gives."
+                "A box this wide saves nothing: --stages single trains one network, and --set "
+                "region_mode=tiles lets stage 2 see the best tiles."
             )
         region = replace(
             self.spec.region, threshold=best.threshold, margin=best.margin, opening=best.opening

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from foveate.runtime.bundle.bundle import file_sha256
-from foveate.train.calibration.decision import Chosen
+from foveate.train.calibration.choosing import Choosing, Chosen
 from foveate.train.fitting.distributed import Processes
 from foveate.train.fitting.losses import mean_dice, stage_loss, view_dice
 from foveate.train.fitting.schedule import Clock, shares
-from foveate.train.fitting.steps import Items, Steps, Task, autocast
+from foveate.train.fitting.steps import Steps, Task, autocast
 from foveate.train.runs.checkpoint import Checkpoint
 from foveate.train.runs.curves import curve_line
 from foveate.train.runs.job import TrainingJob
@@ -55,11 +56,11 @@ class Trainer:
         clock = Clock(started, self._seconds(task.name), epochs, running.batches)
         batches = running.stream(len(curve))
         for epoch in itertools.count(len(curve)):
-            if running.progress(clock, epoch, 0) >= 1:
+            if curve and running.progress(clock, epoch, 0) >= 1:
                 break
             loss = running.epoch(batches, epoch, clock)
             weights = running.checkpoint.averaged()
-            dice = self._judge(network, weights, task.validation)
+            dice = self._judge(network, weights, task)
             improved = dice > max((row["dice"] for row in curve), default=-1.0)
             curve.append(
                 {"epoch": epoch + 1, "loss": round(loss, 5), "dice": round(dice, 5),
@@ -68,10 +69,10 @@ class Trainer:
             if improved:
                 running.checkpoint.best = weights
             self._keep(task.name, running.checkpoint, improved)
+            eta = self.eta(task.name, clock, epoch + 1)
             self.job.log(
-                f"{task.label} Epoch [{epoch + 1}/{clock.epochs(epoch + 1)}], Loss: {loss:.4f}, "
-                f"Dice: {dice:.4f}, ETA {clock.eta(epoch + 1):.1f} min"
-                + (" Best model saved." if improved else "")
+                f"{task.label} {_place(clock, epoch + 1)}, Loss: {loss:.4f}, Dice: {dice:.4f}, "
+                f"ETA of the run {eta / 60:.1f} min" + " Best model saved." * improved
             )
             if self.processes.first:
                 self.job.watch(task.name, curve[-1])
@@ -87,23 +88,69 @@ class Trainer:
         """
         if not self.settings.max_minutes:
             return 0.0
-        parts, stages = self.parts, self.record["stages"]
-        own = stages[name]["curve"]
-        spent = time.monotonic() - self.job.started + self.earlier
-        left: float = self.settings.max_minutes * 60 * sum(parts.values()) - spent
+        own = self.record["stages"].get(name, {}).get("curve")
+        left = self.left() - self._kept * self.settings.max_minutes * 60
         if own:
             left += own[-1]["seconds"]
-        to_train = [other for other in parts if not stages.get(other, {}).get("done")]
-        return max(left * parts[name] / sum(parts[other] for other in to_train), 1.0)
+        to_train = self._to_train()
+        return max(left * to_train[name] / sum(to_train.values()), 1.0)
+
+    @property
+    def _kept(self) -> float:
+        """The share of ``max_minutes`` that no network gets."""
+        return 1 - sum(self.parts.values())
+
+    def _to_train(self) -> dict[str, float]:
+        """Return the shares of the networks that are not done."""
+        stages = self.record["stages"]
+        return {
+            name: share
+            for name, share in self.parts.items()
+            if not stages.get(name, {}).get("done")
+        }
+
+    def left(self) -> float:
+        """Return the seconds that are left of ``max_minutes``; infinite without a limit."""
+        if not self.settings.max_minutes:
+            return math.inf
+        spent: float = time.monotonic() - self.job.started + self.earlier
+        return max(self.settings.max_minutes * 60 - spent, 0.0)
+
+    def eta(self, name: str, clock: Clock, done: int) -> float:
+        """Return the seconds left of the run when a network has ``done`` epochs.
+
+        Without ``max_minutes`` they are estimated by the pixels of the views that are left.
+        """
+        if self.settings.max_minutes:
+            return self.left()
+        progress = min(clock.progress(done, 0), 1.0)
+        pace = clock.spent / max(progress * self.parts[name], 1e-9)
+        after = sum(self._to_train().values()) - progress * self.parts[name]
+        return pace * (after + self._kept)
+
+    def plan(self) -> str:
+        """Return what each part of the run gets of ``max_minutes``, in words."""
+        minutes = {name: self._seconds(name) / 60 for name in self._to_train()}
+        hints = [name for name in minutes if name.startswith("fold")]
+        words = [f"{name[:5]} {name[5]} {minutes[name]:.1f}" for name in minutes.keys() - hints]
+        words.sort()
+        if hints:
+            words.insert(-1, f"hint networks {len(hints)} x {minutes[hints[0]]:.1f}")
+        whole, left = self.settings.max_minutes, self.left() / 60
+        if self.job.stages != "1":
+            words.append(f"choosing {max(left - sum(minutes.values()), 0):.1f}")
+        return f"Of {whole:g} min: so far {whole - left:.1f}, {', '.join(words)}."
 
     def write(self) -> None:
         """Write ``run.json``; the first process alone does."""
         if self.processes.first:
             write_run(self.job.folder, self.record)
 
-    def choose(self, stage: dict[str, Any], key: str, choice: Callable[[], Chosen]) -> None:
+    def choose(self, stage: dict[str, Any], key: str, choice: Callable[[Choosing], Chosen]) -> None:
         """Let the first process choose; keep the table under ``key``, and what the cascade is."""
-        chosen = self.processes.from_first(choice() if self.processes.first else None)
+        until = time.monotonic() + self.left()
+        choosing = Choosing(self.job.log, self.job.progress, until)
+        chosen = self.processes.from_first(choice(choosing) if self.processes.first else None)
         assert chosen is not None
         self.record["spec"], stage[key] = chosen[0].as_dict(), chosen[1]
         self.write()
@@ -115,7 +162,7 @@ class Trainer:
             logits: Tensor = network(inputs.to(self.device)).float().cpu()
         return logits
 
-    def _judge(self, network: nn.Module, weights: dict[str, Tensor], items: Items) -> float:
+    def _judge(self, network: nn.Module, weights: dict[str, Tensor], task: Task) -> float:
         """Return the validation Dice of weights; the network has its own again afterwards.
 
         It is the mean over images and classes that have any truth or prediction.
@@ -124,10 +171,11 @@ class Trainer:
             return self.processes.from_first(0.0)
         own = {name: value.detach().clone() for name, value in network.state_dict().items()}
         network.load_state_dict(weights)
-        scores = []
-        for index in range(len(items)):
-            inputs, target = items[index]
+        scores, count = [], len(task.validation)
+        for index in range(count):
+            inputs, target = task.validation[index]
             scores.append(view_dice(self.answer(network, inputs[None]), target[None]))
+            self.job.progress(f"{task.label} validation", index + 1, count)
         network.load_state_dict(own)
         return self.processes.from_first(mean_dice(scores))
 
@@ -157,3 +205,10 @@ class Trainer:
                 self._state_path(epochs).unlink(missing_ok=True)
             for name in self.record["stages"].keys() - {"stage1", "stage2"}:
                 (self.job.folder / f"{name}.safetensors").unlink(missing_ok=True)
+
+
+def _place(clock: Clock, done: int) -> str:
+    """Return how far a network is after ``done`` epochs: in minutes where time decides."""
+    if clock.seconds:
+        return f"Epoch {done}, {clock.spent / 60:.1f} of {clock.seconds / 60:.1f} min"
+    return f"Epoch [{done}/{clock.num_epochs}]"

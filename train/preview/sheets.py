@@ -16,9 +16,9 @@ from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
 from foveate.train.calibration.boxes import box_of
 from foveate.train.data.augment import augmentation
 from foveate.train.data.dataset import DataSet
-from foveate.train.data.doubts import doubts
 from foveate.train.data.full_images import FullImages, plan_cache
 from foveate.train.data.full_views import FullCrops
+from foveate.train.data.summary import describe, percent
 from foveate.train.data.tile_views import TileCrops
 from foveate.train.data.views import (
     Box,
@@ -32,7 +32,6 @@ from foveate.train.data.views import (
     whole_views,
 )
 from foveate.train.preview.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
-from foveate.train.preview.summary import percent, summary
 from foveate.train.reference.tiles import tile_boxes
 from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.record import new_record
@@ -41,7 +40,7 @@ from foveate.train.settings.settings import OF_PRESETS
 SHOWN = 8
 VARIANTS = 4
 LOW, HIGH = 0.5, 99.5
-"""Percentiles that a 16-bit image is stretched between, to be looked at."""
+"""Percentiles that an image is stretched between, to be looked at."""
 DOUBT = 1e-3
 """No answer of stage 1 is sure of nothing everywhere, so the truth that stands in is not either."""
 
@@ -81,8 +80,8 @@ def choose(dataset: DataSet, training: Sequence[str], names: Sequence[str]) -> d
 
 
 STRETCHED = (
-    f"16-bit images are shown stretched from their {LOW}th to their {HIGH}th percentile; "
-    "training sees their values as they are."
+    f"Every image is shown stretched from its {LOW}th to its {HIGH}th percentile; training sees "
+    "its values as they are."
 )
 
 
@@ -92,11 +91,9 @@ def write_preview(job: TrainingJob) -> list[Path]:
     training, validation = record["data"]["training"], record["data"]["validation"]
     spec = CascadeSpec.from_dict(record["spec"])
     names = spec.classes[1:]
-    for line in summary(job.dataset, training, validation, names):
+    cache = plan_cache(job.dataset.contents, job.settings.cache_gb).words
+    for line in (*describe(job.dataset, training, validation, spec), cache):
         job.log(line)
-    for line in doubts(job.dataset, training, validation, spec):
-        job.log(line)
-    job.log(plan_cache(job.dataset.contents, job.settings.cache_gb).words)
     picks = choose(job.dataset, training, names)
     sheets = _Sheets(job, spec, picks)
     found = {"1-data.png": sheets.data(), "2-stage1.png": sheets.stage1()}
@@ -126,7 +123,6 @@ class _Sheets:
         progress = partial(job.progress, "preparing views")
         self.views = whole_views(self.full, stems, spec.stage1, progress)
         self.augment = augmentation(job.settings)
-        self.wide = any(item.bits > 8 for item in contents.values())
 
     def data(self) -> Sheet:
         tiles = [self._image(stem) for stem in self.picks]
@@ -226,16 +222,13 @@ class _Sheets:
             for label, name in enumerate(self.spec.classes[1:], 1)
             if label in content.areas
         ]
-        bits = "16 bit, stretched" if content.bits > 8 else "8 bit"
-        words = f"{content.width} x {content.height}, {bits}"
+        words = f"{content.width} x {content.height}, {content.bits} bit"
         tile = self._tile(stem, small, area_shares(mask, self.dataset.layers, box, size))
         return Tile(tile.picture, (stem, words, ", ".join(found) or "empty", self.picks[stem]))
 
     def _tile(self, stem: str, pixels: FloatArray, shares: FloatArray, *words: str) -> Tile:
         """Return pixels in [0, 1] and area shares as a tile, of one brightness for an image."""
-        low, high = 0.0, 1.0
-        if self.dataset.contents[stem].bits > 8:
-            low, high = np.percentile(self.views[stem].image.astype(np.float32), (LOW, HIGH))
+        low, high = np.percentile(self.views[stem].image.astype(np.float32), (LOW, HIGH))
         grey = np.clip((pixels - low) / max(high - low, 1e-6), 0, 1) * 255
         classes = shares[: self.dataset.classes]
         return Tile(outlined(np.rint(grey).astype(np.uint8), classes), words)
@@ -252,5 +245,4 @@ class _Sheets:
         ]
 
     def _sheet(self, title: str, notes: list[str], rows: list[Row]) -> Sheet:
-        more = [STRETCHED] if self.wide else []
-        return Sheet(title, [*notes, *more], self.spec.classes[1:], rows)
+        return Sheet(title, [*notes, STRETCHED], self.spec.classes[1:], rows)

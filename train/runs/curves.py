@@ -19,8 +19,8 @@ SCALARS = "tensorboard"
 """Folder in the run that TensorBoard is shown."""
 PICTURE = "curves.png"
 COLOURS = {"stage1": "tab:blue", "stage2": "tab:orange"}
-FOLD = {"color": "0.7", "lw": 0.8, "zorder": 0}
-"""Networks of the folds, which only answer for stage 2's training, stand back."""
+FOLD: dict[str, Any] = {"color": "0.7", "lw": 0.8, "zorder": 0}
+"""Hint networks, which only answer for stage 2's training, stand back."""
 BARS = "▁▂▃▄▅▆▇█"
 COLUMNS = 32
 
@@ -79,10 +79,10 @@ def _draw_curves(stages: Mapping[str, Mapping[str, Any]]) -> Figure:
         if not stage["curve"]:
             continue
         epochs = [row["epoch"] for row in stage["curve"]]
-        look = dict(FOLD)
-        if name in COLOURS:
-            look = {"color": COLOURS[name], "marker": "." if len(epochs) < 20 else ""}
-        loss.plot(epochs, [row["loss"] for row in stage["curve"]], label=name, **look)
+        look = {"color": COLOURS[name]} if name in COLOURS else dict(FOLD)
+        look["marker"] = "." if len(epochs) < 20 else ""
+        label = name.replace("fold", "hint network ")
+        loss.plot(epochs, [row["loss"] for row in stage["curve"]], label=label, **look)
         dice.plot(epochs, [row["dice"] for row in stage["curve"]], **look)
         if name not in COLOURS:
             continue

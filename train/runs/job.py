@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foveate.runtime.bundle.bundle import RUN_FILE
+from foveate.runtime.errors import FoveateError
 from foveate.train.data.dataset import DataSet
 from foveate.train.settings.settings import Settings
 
@@ -37,3 +39,9 @@ class TrainingJob:
     progress: Callable[[str, int, int], None] = lambda text, done, total: None
     choices: tuple[str, ...] = ()
     started: float = field(default_factory=time.monotonic)
+
+
+def check_unused(folder: Path) -> None:
+    """Raise FoveateError where a folder holds a run, or the runs of folds."""
+    if (folder / RUN_FILE).exists() or any(folder.glob(f"fold-*/{RUN_FILE}")):
+        raise FoveateError(f"{folder} already holds a run; add --resume, or choose another --out")

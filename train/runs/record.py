@@ -17,12 +17,12 @@ from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, FoveateError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size, names_problem
 from foveate.train.data.dataset import split_folds, split_validation
-from foveate.train.runs.job import TrainingJob
+from foveate.train.runs.job import TrainingJob, check_unused
 from foveate.train.runs.run import read_run, write_run
 from foveate.train.settings.settings import Settings, parse_weights
 
 SETTINGS_FILE = "settings.toml"
-OF_THE_MACHINE = ("cache_gb", "num_workers")
+OF_THE_MACHINE = ("cache_gb", "num_workers", "threads")
 """Settings that change no view: a run may continue with others."""
 
 
@@ -56,10 +56,7 @@ def start_record(job: TrainingJob) -> dict[str, Any]:
             f"{job.folder} holds no run to continue; start one without "
             f"{'--resume' if job.resume else '--stages 2'}"
         )
-    if exists:
-        raise FoveateError(
-            f"{job.folder} already holds a run; add --resume, or choose another --out"
-        )
+    check_unused(job.folder)
     record = new_record(job)
     job.folder.mkdir(parents=True, exist_ok=True)
     write_run(job.folder, record)

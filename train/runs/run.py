@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -180,11 +180,17 @@ def fold_runs(folder: Path) -> list[Path]:
     return [folder / row["run"] for row in content["folds"]]
 
 
-def validation_dice(folder: Path, dataset: DataSet) -> list[list[float]]:
+def validation_dice(
+    folder: Path,
+    dataset: DataSet,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[list[float]]:
     """Return for each validation image of a run the Dice of each foreground class."""
     cascade, record = load_run(folder)
-    classes = len(cascade.spec.classes) - 1
-    return [
-        class_dice(cascade.segment(dataset.image(stem))[0], dataset.mask(stem), classes)
-        for stem in record["data"]["validation"]
-    ]
+    classes, stems = len(cascade.spec.classes) - 1, record["data"]["validation"]
+    rows: list[list[float]] = []
+    for stem in stems:
+        mask = cascade.segment(dataset.image(stem))[0]
+        rows.append(class_dice(mask, dataset.mask(stem), classes))
+        progress(len(rows), len(stems))
+    return rows

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from foveate.runtime.errors import SettingsError
+from foveate.runtime.errors import BundleError, SettingsError
+from foveate.runtime.json_files import is_a
 
 WAYS = ("mask_threshold", "mask_values", "mask_colours", "mask_instances")
 """Ways to read a mask, of which one is set at most."""
@@ -48,8 +49,8 @@ class MaskRules:
 
         SettingsError for what is malformed, and names two that do not go together.
         """
-        given = {name: settings.get(name, unset) for name, unset in UNSET.items()}
-        said = [name for name, unset in UNSET.items() if given[name] != unset]
+        said = stated(settings)
+        given = UNSET | said
         ways = [name for name in said if name in WAYS]
         if len(ways) > 1:
             raise SettingsError(f"{ways[0]} and {ways[1]} do not go together; expected one of them")
@@ -74,6 +75,16 @@ class MaskRules:
             words=", ".join(f"{name}={given[name]}" for name in said),
         )
 
+    @classmethod
+    def of_manifest(cls, manifest: Mapping[str, Any]) -> MaskRules:
+        """Return the rules that a bundle was trained by; BundleError where they are malformed."""
+        found = manifest["data"].get("masks", {})
+        if not is_a(found, dict) or not all(
+            is_a(found.get(name, unset), type(unset)) for name, unset in UNSET.items()
+        ):
+            raise BundleError(f"data.masks of the manifest is {found!r:.80}; expected settings")
+        return cls.of_settings(found)
+
     def for_classes(self, classes: Sequence[str]) -> MaskRules:
         """Return the rules with the labels of a model that has these foreground classes.
 
@@ -94,6 +105,13 @@ class MaskRules:
             colours={colour: labels[label] for colour, label in self.colours.items()},
             names=tuple(classes),
         )
+
+
+def stated(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some settings that say how masks are read, where they are set."""
+    return {
+        name: settings[name] for name, unset in UNSET.items() if settings.get(name, unset) != unset
+    }
 
 
 def _parse(setting: str, text: str, ignore: int) -> tuple[tuple[str, ...], dict[int, int]]:

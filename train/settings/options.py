@@ -8,37 +8,47 @@ from typing import Any, TypeVar
 
 import click
 
+from foveate.train.settings.meanings import meaning_of, rows
 from foveate.train.settings.settings import Settings, read_values
 
-HELP = {
-    "image_dir_name": "Folder of the images in DATA.",
-    "mask_dir_name": "Folder of the masks in DATA.",
-    "image_height": "Height of stage 1's input in pixels.",
-    "image_width": "Width of stage 1's input in pixels.",
-    "batch_size": "Views per step.",
-    "learning_rate": "Peak learning rate of AdamW.",
-    "num_epochs": "Epochs of each stage.",
-    "max_minutes": "Total time instead of epochs; the schedule spans it.",
-    "device": "cpu, cuda or auto.",
-}
-"""The others are set by --set and --config."""
+OPTIONS = (
+    "image_dir_name", "mask_dir_name", "image_height", "image_width", "batch_size",
+    "learning_rate", "num_epochs", "max_minutes", "device", "threads",
+)  # fmt: skip
+"""Settings that have an option; --set and --config set the others too."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def setting_options(*without: str) -> Callable[[Command], Command]:
-    """Return what adds an option for each of these settings; one not given arrives as None."""
+    """Return what adds --set, and an option for each of OPTIONS; one not given arrives as None."""
 
     def add(command: Command) -> Command:
-        for name, text in reversed(HELP.items()):
-            if name not in without:
-                kind = type(getattr(Settings, name))
-                said = f"{text}  [default: {getattr(Settings, name)}]"
-                option = click.option(f"--{name.replace('_', '-')}", type=kind, help=said)
-                command = option(command)
-        return command
+        for name in reversed([name for name in OPTIONS if name not in without]):
+            kind = type(getattr(Settings, name))
+            said = f"{meaning_of(name)}  [default: {getattr(Settings, name)}]"
+            said = said[0].upper() + said[1:]
+            command = click.option(f"--{name.replace('_', '-')}", type=kind, help=said)(command)
+        return click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="One setting; foveate train --settings lists them.",
+        )(command)
 
     return add
+
+
+def show_settings(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    """Print every setting with its default and meaning, and end the command; if asked to."""
+    if not asked:
+        return
+    formatter = context.make_formatter()
+    formatter.write_text("What is not set is chosen from the data, or has its default:")
+    formatter.write_dl([(f"{names} = {default}", text) for names, default, text in rows()])
+    click.echo(formatter.getvalue(), nl=False)
+    context.exit()
 
 
 def given_values(

@@ -1,4 +1,4 @@
-"""Every setting of a training, with the reason for its default; from Python, TOML and ``--set``."""
+"""Every setting of a training and its default; from Python, TOML and ``--set``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ LIMITS = {
     "weight_decay": (0, 1), "seed": (0, 2**32 - 1),
     "cache_gb": (0, 10**6), "hint_folds": (0, 20), "focal_gamma": (0, 10),
     "tversky_alpha": (0.01, 10), "tversky_beta": (0.01, 10), "tversky_gamma": (1, 10),
-    "mask_threshold": (0, 65535), "ignore_value": (-1, 65535),
+    "mask_threshold": (0, 65535), "ignore_value": (-1, 65535), "threads": (0, 1024),
 }  # fmt: skip
 PRESET = math.nan
 """A setting that is not set: the augmentation preset has its value."""
@@ -54,7 +54,7 @@ PRESET = math.nan
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of one training; names are those people know from the notebook.
+    """Settings of one training; what each means is in ``meanings``.
 
     SettingsError names an unknown key with the nearest known one, a value of another type and one
     out of range, wherever they come from.
@@ -63,51 +63,52 @@ class Settings:
     data_dir: str = ""
     image_dir_name: str = "images"
     mask_dir_name: str = "masks"
-    mask_threshold: int = 0  # masks with soft edges: from this value on a pixel is foreground
-    mask_values: str = ""  # "lesion=1,vessel=7": names of the values that masks hold
-    mask_colours: str = ""  # "lesion=#c81e1e,vessel=#1ec81e": names of the colours of masks
-    mask_instances: bool = False  # masks number objects: every value over 0 is foreground
-    ignore_value: int = -1  # pixels that are not labelled, which count nowhere; -1: there are none
-    image_height: int = 256  # stage 1 and single see the whole image at this size
+    mask_threshold: int = 0
+    mask_values: str = ""
+    mask_colours: str = ""
+    mask_instances: bool = False
+    ignore_value: int = -1
+    image_height: int = 256
     image_width: int = 256
-    single_input: str = "resized"  # or full: the image's own size, trained on crops of this
-    crop_height: int = 0  # stage 2 sees its region at this size; 0 means as stage 1
+    single_input: str = "resized"
+    crop_height: int = 0
     crop_width: int = 0
-    region_mode: str = "box"  # or tiles: stage 2 sees the best tiles at the image's own resolution
-    width: int = 16  # channels at full size; 16 is the narrowest that fills a bf16 vector
-    depth: int = 4  # halvings; 4 lets a 256 px view see itself whole
-    network: str = "unet"  # or residual, attention, residual_attention, or an encoder's name
-    stage2_network: str = ""  # of stage 2 alone; here and below: "" and 0 mean as stage 1
+    region_mode: str = "box"
+    width: int = 16
+    depth: int = 4
+    network: str = "unet"
+    stage2_network: str = ""
     stage2_width: int = 0
     stage2_depth: int = 0
-    encoder_weights: str = ""  # imagenet, or a file with weights of an encoder; "": random ones
-    loss: str = "cross_entropy_dice"  # of LOSSES; where there is one class cross-entropy is binary
-    class_weights: str = ""  # of the loss: comma-separated, background first; or auto
-    focal_gamma: float = 2.0  # how little pixels count that are right already; Lin's value
-    tversky_alpha: float = 0.3  # weight of false positives; Salehi's value
-    tversky_beta: float = 0.7  # weight of false negatives
-    tversky_gamma: float = 4 / 3  # over 1: overlaps that are poor count more; Abraham's value
+    encoder_weights: str = ""
+    loss: str = "cross_entropy_dice"
+    class_weights: str = ""
+    focal_gamma: float = 2.0
+    tversky_alpha: float = 0.3
+    tversky_beta: float = 0.7
+    tversky_gamma: float = 4 / 3
     batch_size: int = 8
-    learning_rate: float = 2e-3  # AdamW peak, after a short warm-up, before the cosine
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     num_epochs: int = 40
-    max_minutes: float = 0.0  # when not 0, the schedule runs over this time, both stages together
-    device: str = "auto"  # cpu, cuda, or auto: cuda when there is one
-    num_workers: int = 1  # processes that make training views
-    cache_gb: float = 0.0  # full images kept in memory, 10^9 bytes; 0: half of what is available
+    max_minutes: float = 0.0
+    device: str = "auto"
+    threads: int = 0
+    num_workers: int = 1
+    cache_gb: float = 0.0
     seed: int = 0
     val_fraction: float = 0.15
-    window: str = ""  # LOW,HIGH: values that are black and white in signed, 32-bit and float images
-    normalisation: str = "zscore"  # or constants: mean and deviation of the training images
-    augmentation: str = "standard"  # none, light, medical, industrial: sets the next four
-    horizontal_flip: float = PRESET  # probability; here and below: unset, as the preset has it
-    vertical_flip: float = PRESET  # 0 where up and down differ, as in ultrasound
+    window: str = ""
+    normalisation: str = "zscore"
+    augmentation: str = "standard"
+    horizontal_flip: float = PRESET
+    vertical_flip: float = PRESET
     rotate_degrees: float = PRESET
     brightness_contrast: float = PRESET
-    hint_folds: int = 3  # networks whose answers on held-out images stage 2 learns from; 0: none
-    margin: float = 0.0  # of the box's side, added at each end; 0: chosen with the box
-    class_names: str = ""  # comma-separated, without background; "" means class 1, class 2, ...
-    data_licence: str = ""  # goes into the manifest of every bundle made from the run
+    hint_folds: int = 3
+    margin: float = 0.0
+    class_names: str = ""
+    data_licence: str = ""
 
     def __new__(cls, **values: Any) -> Settings:
         for key in values:

@@ -20,7 +20,6 @@ from foveate.train.settings.options import given_values, setting_options
 )
 @click.option("--space", type=click.Path(path_type=Path), help="Search space, in TOML.")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings of every trial, in TOML.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting.")
 @setting_options("max_minutes")
 @click.option("--list", "stem_list", type=click.Path(path_type=Path), help="File of stems.")
 def tune(

@@ -110,5 +110,9 @@ def _draw_setting(axes: Axes, item: Range, complete: Sequence[FrozenTrial]) -> N
     else:
         axes.set_xscale("log" if item.log else "linear")
         axes.set_xlim(item.low, item.high)
+        if item.log:  # Matplotlib's own labels overlap within a decade
+            ticks = np.geomspace(item.low, item.high, 3)
+            axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+            axes.set_xticks([], minor=True)
     axes.scatter(values, [trial.value or 0.0 for trial in complete], s=18, clip_on=False)
     axes.set(xlabel=item.name, ylabel="validation Dice")

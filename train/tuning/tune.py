@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from foveate.train.calibration.image_dice import mean_dice_of
 from foveate.train.data.dataset import DataSet
 from foveate.train.fitting.schedule import shares
 from foveate.train.runs.job import TrainingJob
+from foveate.train.runs.record import OF_THE_MACHINE
 from foveate.train.runs.run import validation_dice
 from foveate.train.settings.settings import Settings
 from foveate.train.training import train_on
@@ -83,7 +85,7 @@ def _try(study: Study, dataset: DataSet, plan: Plan) -> None:
     try:
         settings = Settings(**{**plan.fixed, **values})
         train_on(TrainingJob(dataset, settings, out, watch=_pruning(trial, settings)))
-        dice = mean_dice_of(validation_dice(out, dataset))
+        dice = mean_dice_of(validation_dice(out, dataset, partial(bar.update, "judging")))
     except optuna.TrialPruned:
         study.prune(trial)
         bar.log(f"Trial {trial.number}: ended early, below the median of the others.")
@@ -131,8 +133,7 @@ def _steps(settings: Settings) -> int:
 
 def _identity(dataset: DataSet, plan: Plan) -> dict[str, Any]:
     """Return what must not change while a study goes on."""
-    searched = {item.name for item in plan.space}
-    settings = plan.settings.as_dict()
-    kept = {name: value for name, value in settings.items() if name not in {"data_dir", *searched}}
+    free = {"data_dir", *OF_THE_MACHINE, *(item.name for item in plan.space)}
+    kept = {name: value for name, value in plan.settings.as_dict().items() if name not in free}
     space = {item.name: item.as_dict() for item in plan.space}
     return {"data": dataset.fingerprint, "space": space, **kept}

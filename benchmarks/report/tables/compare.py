@@ -32,7 +32,7 @@ def methods_table(results: Mapping[str, Any]) -> Table:
     batch, rounds = results.get("batch", 1), results.get("rounds")
     columns = (
         *text_columns("method"), *number_columns("time", "p99", unit="ms"),
-        *number_columns("images/s", "ratio to foveate", "Dice", "alarms", "disagreement"),
+        *number_columns("images/s", "ratio to foveate", "target Dice", "alarms", "disagreement"),
     )  # fmt: skip
     counted = f" in {units.count(rounds, 'round')}" if isinstance(rounds, int) else ""
     notes: list[str | Cell] = [

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 from foveate.benchmarks.evaluation.bootstrap import FEW_GROUPS, RESAMPLES, Interval
-from foveate.benchmarks.evaluation.metrics import NAMES
 from foveate.benchmarks.evaluation.summary import MEAN, Line, Summary
 from foveate.benchmarks.report.table import Cell, Table, number_columns, text_columns
 
@@ -18,6 +17,7 @@ HEADS = {
     "hd95": "HD95",
     "surface_dice": "sDice",
 }
+HD95_MM = "hd95_mm"
 """Name of a metric -> the heading of its column."""
 
 
@@ -45,14 +45,19 @@ def _worth_showing(lines: Sequence[Line]) -> list[Line]:
 
 def figure_table(summary: Summary, tolerance: float) -> Table:
     """Return every metric of each method and class."""
+    lengths = [line.figures[HD95_MM].value for line in summary.lines]
+    known = [length for length in lengths if not math.isnan(length)]
+    unit, factor = ("um", 1000) if max(known, default=0) < 1 else ("mm", 1)
+    physical = [f"HD95 {unit}"] if known else []
     columns = (
         *text_columns("method", "class"), *number_columns("Dice", "95% interval"),
-        *number_columns(*(HEADS[name] for name in NAMES[1:]), "images", "empty"),
+        *number_columns(*list(HEADS.values())[1:], *physical, "images", "empty"),
     )  # fmt: skip
     rows = []
     for line in _worth_showing(summary.lines):
-        figures = [number(line.figures[name].value, name) for name in NAMES]
+        figures = [number(line.figures[name].value, name) for name in HEADS]
         figures.insert(1, span(line.figures["dice"], "dice"))
+        figures += [number(factor * line.figures[HD95_MM].value, "hd95") for _ in physical]
         rows.append([line.method, line.name, *figures, str(line.images), str(line.both_empty)])
     notes: list[str | Cell] = [
         f"Means over images, then over classes. HD95 in pixels; sDice: surface Dice within "

@@ -12,7 +12,7 @@ HELD, LOST, UNKNOWN = "held", "NOT HELD", "NOT MEASURED"
 _COLUMNS = (
     *text_columns("variant", "parity"),
     *number_columns(
-        "disagreement", "bound", "Dice", "reference's Dice", "change", "empty", "moved"
+        "disagreement", "bound", "target Dice", "reference's", "change", "empty", "moved"
     ),
 )
 

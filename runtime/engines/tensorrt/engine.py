@@ -152,7 +152,7 @@ class TensorRTEngine(Closeable):
             except DeviceMemoryError as error:
                 if slots == 1:
                     raise
-                text = f"{error}. Trying {slots - 1} runs at a time in place of {slots}."
+                text = f"{error}. Trying {slots - 1} runs at a time instead of {slots}."
                 warnings.warn(SmallerBatchWarning(text), stacklevel=2)
         raise AssertionError("a ring has at least one slot")
 

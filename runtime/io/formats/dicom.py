@@ -19,19 +19,22 @@ import numpy as np
 from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.limits import CUT, DAMAGED, MAX_FRAMES
+from foveate.runtime.io.formats.pixel_size import PixelSize, plausible
 from foveate.runtime.io.window import Window, through
 
 _PIXEL_TAGS = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
                "BitsStored", "PixelRepresentation")  # fmt: skip
 _TAGS = (*_PIXEL_TAGS, "SOPClassUID", "HighBit", "NumberOfFrames", "RescaleSlope",
          "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
-         "VOILUTFunction", "DoseGridScaling", "SharedFunctionalGroupsSequence",
+         "VOILUTFunction", "DoseGridScaling", "PixelSpacing", "SharedFunctionalGroupsSequence",
          "PerFrameFunctionalGroupsSequence")  # fmt: skip
 _HEADER = "is damaged: its DICOM header makes no sense"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _META_AT, _META_GROUP, _PIXELS = 132, 0x0002, 0x7FE00010
 _SIZE_OF_J2K, _START_OF_JPEG = b"\xff\x4f\xff\x51", b"\xff\xd8"
-_END = b"\xff\xd9"
+_END, _PADDING = b"\xff\xd9", b"\0\xff"
+_PIXEL_DATA = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")
+"""The tag of the pixels in either byte order."""
 _JPEG_MARKER = re.compile(rb"\xff+([\xc0-\xfe])", re.DOTALL)
 _JPEG_SIZES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 
@@ -98,7 +101,10 @@ def _read(file: BinaryIO) -> Dicom:
         decoder = None
     if syntax.is_encapsulated and not (decoder and decoder.is_available):
         raise ImageError(f"is compressed as {syntax.name:.60}, which is not read. Convert it first")
-    place = file.tell() + 12 if syntax.is_encapsulated and syntax != RLELossless else 0
+    pixels = file.tell()
+    if file.read(4) not in _PIXEL_DATA:
+        raise ImageError(f"has no pixels ({kind.name:.60}); expected an image. Export it again")
+    place = pixels + 12 if syntax.is_encapsulated and syntax != RLELossless else 0
     deep_jpeg = syntax == JPEGExtended12Bit and stored > 8
     size, signed = (int(data.Rows), int(data.Columns)), bool(int(data.PixelRepresentation))
     return Dicom(data, size, frames, stored, signed, place, deep_jpeg)
@@ -125,6 +131,14 @@ class Dicom:
 
     def bits(self, page: int) -> int:
         return 8 if self._plain(page) and self.stored <= 8 else 16
+
+    def pixel_size(self, page: int) -> PixelSize | None:
+        """Return the size of a frame's pixels; None where it has none that makes sense."""
+        try:
+            down, across = self._value(page, "PixelMeasuresSequence", "PixelSpacing")
+            return plausible(float(across), float(down))
+        except (ImageError, TypeError, ValueError):
+            return None
 
     def pixels(self, file: BinaryIO, page: int, window: Window | None) -> Pixels:
         """Return frame ``page`` (from 1, 0 for the only one) as ``read_image`` does."""
@@ -217,7 +231,7 @@ class Dicom:
 
         file.seek(self.place)
         frame = get_frame(file, index, number_of_frames=self.frames)
-        if not frame.rstrip(b"\0").endswith(_END):  # JPEG 2000 decoders make half a picture of it
+        if not frame.rstrip(_PADDING).endswith(_END):  # decoders make half a picture of JPEG 2000
             raise ImageError(CUT)
         found = _coded_size(frame)
         if found != self.size:

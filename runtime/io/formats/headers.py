@@ -23,10 +23,11 @@ from foveate.runtime.errors import ImageError, PagesError, SizeError
 from foveate.runtime.io.formats.exif import SIDEWAYS, exif_orientation
 from foveate.runtime.io.formats.jpeg_segments import JPEG_START, jpeg_start
 from foveate.runtime.io.formats.limits import MAX_PIXELS, MAX_SIDE
+from foveate.runtime.io.formats.pixel_size import PixelSize, png_pixel_size
 from foveate.runtime.io.formats.png_chunks import PNG_START, png_start
 from foveate.runtime.io.formats.tiff import BITS, PLANES, read_directory
 from foveate.runtime.io.formats.tiff_grey import GreyPage, grey_page
-from foveate.runtime.io.formats.tiff_pages import open_page, several
+from foveate.runtime.io.formats.tiff_pages import open_page, page_pixel_size, several
 from foveate.runtime.io.formats.volumes import SUFFIXES as VOLUME_SUFFIXES
 from foveate.runtime.io.formats.volumes import (
     Volume,
@@ -59,7 +60,8 @@ class Header:
 
     ``sample_bits`` is the depth of a TIFF's samples, 16 for a PNG of 16 bits, else 0; ``grey`` is
     how a grey TIFF of other than 1 to 8 bits is decoded, ``orientation`` how pixels are turned
-    after decoding. ``volume`` is the header of DICOM or NIfTI.
+    after decoding. ``volume`` is the header of DICOM or NIfTI. ``pixel_size`` is that of the
+    upright image, None where the file states none.
     """
 
     height: int
@@ -70,6 +72,7 @@ class Header:
     grey: GreyPage | None = None
     orientation: int = 1
     volume: Volume | None = None
+    pixel_size: PixelSize | None = None
 
     @property
     def colour_16(self) -> bool:
@@ -87,6 +90,11 @@ class Header:
 def is_image_name(name: str) -> bool:
     """Say whether a file name ends like an image and is not hidden."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def may_have_slices(name: str) -> bool:
+    """Say whether a file is called as DICOM and NIfTI are, or by a name that says nothing."""
+    return name.lower().endswith(VOLUME_SUFFIXES) or not is_image_name(name)
 
 
 def is_image_file(path: Path) -> bool:
@@ -124,7 +132,7 @@ def opened(path: Path, page: int = 0) -> Iterator[BinaryIO]:
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
     with raw, _said_of(page):
-        yield raw if is_volume(raw) else open_page(raw, page, path)
+        yield raw if is_volume(raw) else open_page(raw, page)
 
 
 @contextmanager
@@ -177,11 +185,12 @@ def header_of(file: BinaryIO, page: int) -> Header:
     file.seek(0)
     directory = read_directory(file)
     grey = grey_page(directory) if directory else None
+    pixel_size = page_pixel_size(file, directory) if directory else None
     if grey:
         turned = grey.orientation in SIDEWAYS
         height, width = (grey.width, grey.height) if turned else (grey.height, grey.width)
         mode = "I;16" if grey.numbers is None else "F"
-        header = Header(height, width, mode, "TIFF", 16, grey, grey.orientation)
+        header = Header(height, width, mode, "TIFF", 16, grey, grey.orientation, None, pixel_size)
         _check_header(header, 1)
         return header
     try:
@@ -195,7 +204,7 @@ def header_of(file: BinaryIO, page: int) -> Header:
     height, width, kind = image.height, image.width, str(image.format)
     if directory is None:
         return _checked(height, width, image.mode, kind, 0, exif, pages)
-    header = _checked(height, width, image.mode, kind, directory[BITS], b"", 1)
+    header = _checked(height, width, image.mode, kind, directory[BITS], b"", 1, pixel_size)
     if directory[PLANES] != 1 and header.colour_16:  # OpenCV leaves memory as it was
         raise ImageError(
             "has colours of 16 bits in separate planes; expected them pixel by pixel. Convert it "
@@ -211,7 +220,8 @@ def _volume_header(file: BinaryIO, page: int) -> Header:
         raise ImageError(f"is not there: the file has {volume.frames}")
     height, width = volume.size
     mode = "L" if volume.bits(page) == 8 else "I;16"
-    header = Header(height, width, mode, volume.format, volume=volume)
+    size = volume.pixel_size(page)
+    header = Header(height, width, mode, volume.format, volume=volume, pixel_size=size)
     _check_header(header, 1 if page else volume.frames)
     return header
 
@@ -223,19 +233,28 @@ def _png_header(head: bytes, file: BinaryIO) -> Header:
         raise ImageError(_UNKNOWN)
     deep = start.bits == 16
     mode = "I;16" if deep and start.colour == 0 else _PNG_MODES[start.colour]
+    size = png_pixel_size(start.phys)
     return _checked(
-        start.height, start.width, mode, "PNG", 16 if deep else 0, start.exif, start.frames
+        start.height, start.width, mode, "PNG", 16 if deep else 0, start.exif, start.frames, size
     )
 
 
 def _checked(
-    height: int, width: int, mode: str, kind: str, bits: int, exif: bytes, pages: int
+    height: int,
+    width: int,
+    mode: str,
+    kind: str,
+    bits: int,
+    exif: bytes,
+    pages: int,
+    size: PixelSize | None = None,
 ) -> Header:
     """Return the header of an image as stored and its EXIF data, once it is within the limits."""
     orientation = exif_orientation(exif)
     if orientation in SIDEWAYS:
         height, width = width, height
-    header = Header(height, width, mode, kind, bits, None, orientation)
+        size = size and size.transposed
+    header = Header(height, width, mode, kind, bits, None, orientation, None, size)
     _check_header(header, pages)
     return header
 

@@ -7,15 +7,12 @@ patient's left to the right, posterior or inferior down. So a slice is one run o
 from __future__ import annotations
 
 import gzip
-import io
 import logging
 import math
 import os
-import threading
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, BinaryIO
 
@@ -25,13 +22,16 @@ import numpy.typing as npt
 from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.limits import CUT, MAX_BYTES, MAX_FRAMES, MAX_INFLATION
+from foveate.runtime.io.formats.once_per_file import once_per_file
+from foveate.runtime.io.formats.pixel_size import PixelSize, plausible
 from foveate.runtime.io.window import Window, through
 
 HEAD = 540
 """Bytes of the longer header."""
 _TAIL = 1 << 16
+_MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 1e-3}
+"""Codes of the units of length."""
 _SILENT = logging.Logger("nifti", logging.CRITICAL + 1)
-_inflating = threading.Lock()
 
 
 def is_nifti(head: bytes) -> bool:
@@ -115,6 +115,15 @@ class Nifti:
     def bits(self, page: int) -> int:
         return 16 if self.numbers or self.dtype.itemsize > 1 else 8
 
+    def pixel_size(self, page: int) -> PixelSize | None:
+        """Return the size of a slice's pixels as it is shown; None where the unit is unknown."""
+        unit = _MILLIMETRES.get(int(self.header["xyzt_units"]) & 7)
+        if unit is None:
+            return None
+        size = plausible(*(abs(float(zoom)) * unit for zoom in self.header["pixdim"][1:3]))
+        turned = self.shown(np.broadcast_to(0, (1, 2))).shape == (2, 1)
+        return size.transposed if size and turned else size
+
     def pixels(self, file: BinaryIO, page: int, window: Window | None) -> Pixels:
         """Return slice ``page`` (from 1, 0 for the only one) as ``read_image`` does."""
         values = self.shown(self._stored(file, page))
@@ -127,7 +136,7 @@ class Nifti:
         values = self.shown(self._stored(file, page)) * self.slope + self.intercept
         labels = np.clip(np.nan_to_num(values, nan=-1), 0, 65535).astype(np.uint16)
         if not np.array_equal(labels, values):
-            raise ImageError("has values that are no labels; expected whole numbers from 0 up")
+            raise ImageError("has values that are not labels; expected whole numbers from 0 up")
         return labels.astype(np.uint8) if labels.max() < 256 else labels
 
     def shown(self, plane: Array) -> Array:
@@ -177,22 +186,9 @@ class Nifti:
         return np.frombuffer(data, self.dtype).reshape(self.shape[1], self.shape[0])
 
 
+@once_per_file(2, alone=True)
 def _inflated(file: BinaryIO, size: int) -> bytes:
-    """Return the ``size`` bytes of a gzip file; those of the last two files are kept."""
-    if isinstance(file, io.BytesIO):
-        return _inflate(file, size)
-    status = os.fstat(file.fileno())
-    with _inflating:
-        return _inflate_once(os.fspath(file.name), status.st_mtime_ns, status.st_size, size)
-
-
-@lru_cache(2)
-def _inflate_once(path: str, modified_ns: int, packed: int, size: int) -> bytes:
-    with open(path, "rb") as file:
-        return _inflate(file, size)
-
-
-def _inflate(file: BinaryIO, size: int) -> bytes:
+    """Return the ``size`` bytes of a gzip file, and what little follows them."""
     packed = file.seek(0, os.SEEK_END)
     if packed * MAX_INFLATION < size:
         raise ImageError(CUT)

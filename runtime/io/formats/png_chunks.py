@@ -20,13 +20,17 @@ _PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2),
 
 @dataclass(frozen=True)
 class PngStart:
-    """What a PNG says before its pixels: size as stored, bits, colour type, EXIF data, frames."""
+    """What a PNG says before its pixels: size as stored, bits, colour type, frames.
+
+    ``exif`` and ``phys`` are the content of these chunks, empty where there is none.
+    """
 
     width: int
     height: int
     bits: int
     colour: int
     exif: bytes
+    phys: bytes
     frames: int
 
 
@@ -84,7 +88,7 @@ def png_start(data: bytes) -> PngStart | None:
 
     ImageError where they are over the limits.
     """
-    size, exif, frames, profiles = b"", b"", 1, 0
+    size, exif, phys, frames, profiles = b"", b"", b"", 1, 0
     for kind, place, end in _chunks(data):
         if not size and (kind != b"IHDR" or end != 33):
             return None
@@ -93,9 +97,11 @@ def png_start(data: bytes) -> PngStart | None:
             size = content
         elif kind in (b"IDAT", b"IEND"):
             width, height, bits, colour = struct.unpack(">IIBB", size[:10])
-            return PngStart(width, height, bits, colour, exif, frames)
+            return PngStart(width, height, bits, colour, exif, phys, frames)
         elif kind == b"eXIf":
             exif = content
+        elif kind == b"pHYs":
+            phys = content
         elif kind == b"acTL":
             count = int.from_bytes(content[:4], "big")
             frames = count if count <= _MAX_FRAMES else 1

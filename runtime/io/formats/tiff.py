@@ -22,12 +22,11 @@ from foveate.runtime.io.formats.limits import (
     MAX_TAGS,
     SPARE_PIECES,
 )
-from foveate.runtime.io.formats.tiff_pages import read_number
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_SIZES = 273, 274, 277, 278, 279
 PLANES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES = 284, 317, 322, 323, 324, 325
-SAMPLE_FORMAT = 339
+SAMPLE_FORMAT, DESCRIPTION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 339, 270, 282, 283, 296
 
 _OF_GREY = (WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_ROWS, PREDICTOR,
             TILE_WIDTH, TILE_HEIGHT, SAMPLE_FORMAT)  # fmt: skip
@@ -36,6 +35,9 @@ _YCBCR = 6
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
           16: 8, 17: 8, 18: 8}  # fmt: skip
 _NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
+_OF_LENGTHS = (DESCRIPTION, X_RESOLUTION, Y_RESOLUTION)
+"""Tags of other types, of which the directory keeps the place alone."""
+_TEXT, _RATIONAL, _LONGEST_TEXT = 2, 5, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,35 @@ class Directory:
         count = len(data) // size
         return list(struct.unpack_from(f"{self.order}{count}{_NUMBERS[tag.kind]}", data))
 
+    def run(self) -> tuple[int, int]:
+        """Return where the page's pixels are, first byte and count, if in one run; else 0, 0.
+
+        ``check_pieces`` must have been called; a page that is compressed or tiled has none.
+        """
+        ends = [start + size for start, size in self._pieces]
+        starts = [start for start, _ in self._pieces]
+        if self.tiled or self[COMPRESSION] != 1 or not starts or starts[1:] != ends[:-1]:
+            return 0, 0
+        return starts[0], ends[-1] - starts[0]
+
+    def text(self, file: BinaryIO, number: int) -> str:
+        """Return a tag of text as far as the first MiB, "" where it has none."""
+        tag = self.tags.get(number)
+        if tag is None or tag.kind != _TEXT or tag.place >= 1 << 62:
+            return ""
+        file.seek(tag.place)
+        return file.read(min(tag.count, _LONGEST_TEXT)).decode("utf-8", "replace").rstrip("\0")
+
+    def ratio(self, file: BinaryIO, number: int) -> float:
+        """Return a tag of one fraction; 0 where it has none."""
+        tag = self.tags.get(number)
+        if tag is None or tag.kind != _RATIONAL or tag.place >= 1 << 62:
+            return 0.0
+        file.seek(tag.place)
+        data = file.read(8)
+        over, under = struct.unpack(self.order + "II", data) if len(data) == 8 else (0, 0)
+        return over / under if under else 0.0
+
     def alone(self, file: BinaryIO, changes: dict[int, int]) -> bytes:
         """Return a grey page as a TIFF of its own, with some tags changed and no orientation."""
         sizes = [size for _, size in self._pieces]
@@ -156,6 +187,15 @@ class Directory:
             directory += struct.pack(self.order + "HHII", number, 4, len(values), value)
         head = (b"II*\0" if self.order == "<" else b"MM\0*") + struct.pack(self.order + "I", 8)
         return (head + directory + bytes(4) + arrays).ljust(begin, b"\0") + b"".join(pieces)
+
+
+def read_number(file: BinaryIO, place: int, kind: struct.Struct) -> int:
+    """Return the number at a place of a file; 0 where the file ends before it."""
+    if place >= 1 << 62:
+        return 0  # no file is as long, and no system seeks there
+    file.seek(place)
+    data = file.read(kind.size)
+    return int(kind.unpack(data)[0]) if len(data) == kind.size else 0
 
 
 _DEFAULTS = {BITS: 1, COMPRESSION: 1, SAMPLES: 1, PLANES: 1, PREDICTOR: 1, SAMPLE_FORMAT: 1,
@@ -214,6 +254,8 @@ def _tags(file: BinaryIO, head: bytes, order: str, big: bool) -> dict[int, Tag]:
             if name in tags and (tags[name].count, tags[name].value) != (many, value):
                 raise ImageError(f"has tag {name} twice, with other values. Save it again")
             tags[name] = tag
+        elif name in _OF_LENGTHS:
+            tags[name] = Tag(kind, many, 0, at)
     if promised > 2 * size:
         raise ImageError(
             f"has tags of {promised} bytes in a file of {size}; at most twice as many are "

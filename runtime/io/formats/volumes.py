@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.dicom import Dicom, read_dicom
 from foveate.runtime.io.formats.nifti import HEAD, Nifti, is_nifti, read_nifti
+from foveate.runtime.io.formats.once_per_file import once_per_file
 
 Volume = Dicom | Nifti
 DICOM_SUFFIXES = (".dcm", ".dicom")
@@ -37,25 +36,12 @@ def begins_volume(head: bytes) -> bool:
     return head.startswith(_GZIP) or is_nifti(head) or _is_dicom(head)
 
 
+@once_per_file(16)
 def volume_of(file: BinaryIO) -> Volume:
     """Return the header of an open file for which ``is_volume`` holds.
 
-    ImageError where its library is not installed, or names what is wrong with the file. Headers of
-    the last files are kept: the frames of one are read each by itself.
+    ImageError where its library is not installed, or names what is wrong with the file.
     """
-    if isinstance(file, io.BytesIO):
-        return _read(file)
-    status = os.fstat(file.fileno())
-    return _read_once(os.fspath(file.name), status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(16)
-def _read_once(path: str, modified_ns: int, size: int) -> Volume:
-    with open(path, "rb") as file:
-        return _read(file)
-
-
-def _read(file: BinaryIO) -> Volume:
     file.seek(0)
     head = file.read(HEAD)
     if _is_dicom(head):

@@ -18,6 +18,7 @@ import cv2
 from foveate.runtime.auto.choose import Choice
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import EngineError
+from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.outputs import OutputSettings
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.item_worker import Failure, ItemWorker, Written
@@ -32,8 +33,8 @@ ARRIVAL_S = 0.2
 class ActorJob:
     """The work of every actor. Paths are as the user gave them, relative to ``folder``.
 
-    ``folder`` is empty if all are absolute. ``trusted``: as for ``Cascade.load``; ``window``: as
-    for ``SegmentJob``.
+    ``folder`` is empty if all are absolute. ``trusted``: as for ``Cascade.load``; ``window`` and
+    ``pixel_size``: as for ``SegmentJob``.
     """
 
     bundle: Path
@@ -44,6 +45,7 @@ class ActorJob:
     folder: str
     trusted: tuple[bytes, ...] | None
     window: str = ""
+    pixel_size: PixelSize | None = None
 
 
 class Coordinator:
@@ -152,7 +154,7 @@ def _worker(job: ActorJob) -> ItemWorker:
     cascade = Cascade.load(
         job.bundle, choice.engine, choice.precision, job.concurrency.threads, trusted=job.trusted
     )
-    return ItemWorker(cascade, job.outputs, job.out, job.concurrency, job.window)
+    return ItemWorker(cascade, job.outputs, job.out, job.concurrency, job.window, job.pixel_size)
 
 
 def _change_folder(folder: str) -> None:

@@ -160,6 +160,13 @@ def test_masks_are_read_by_options_or_as_the_run_read_its_own(
     by_run = figures(own, root, "--list", tmp_path / "all.txt")
     for ours, theirs in zip(by_run["figures"], found["figures"], strict=True):
         assert ours["dice"]["value"] == pytest.approx(theirs["dice"]["value"], abs=5e-4)
+    kept, again = tmp_path / "kept.bundle", tmp_path / "again.bundle"
+    for source, target in ((own, kept), (kept, again)):  # a bundle keeps the settings, a copy too
+        result = run("export", source, "--out", target, "--data", root)
+        assert result.exception is None, result.exception
+    assert figures(again, root)["figures"] == found["figures"]
+    result = run("benchmark", "parity", again, root, "--engines", "onnxruntime")
+    assert result.return_value == 0, result.output
     kind, text = mistake(bundle, root, "--mask-values", "vessel=9", "--ignore-value", "7")
     assert kind is SettingsError and 'does not know "vessel"; it knows lesion' in text
 

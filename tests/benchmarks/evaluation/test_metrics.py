@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from foveate.benchmarks.evaluation.metrics import measure
+from foveate.runtime.io.formats.pixel_size import PixelSize
 
 
 def square(top: int, left: int, side: int = 20) -> npt.NDArray[np.bool_]:
@@ -68,3 +69,21 @@ def test_masks_that_reach_the_edges_are_equal_to_themselves() -> None:
     whole = np.ones((5, 7), bool)
     found = measure(whole, whole, 0.0)
     assert (found.dice, found.hd95, found.surface_dice) == (1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(("top", "left", "expected"), [(13, 10, 6.0), (10, 13, 1.5), (13, 14, 6.0)])
+def test_pixels_that_are_not_square(top: int, left: int, expected: float) -> None:
+    """Two millimetres high and half a one wide: 3 down are 6 mm, 3 across are 1.5 mm."""
+    size = PixelSize(0.5, 2.0)
+    found = measure(square(top, left), square(10, 10), 2.0, size)
+    assert found.hd95_mm == pytest.approx(expected)
+    assert found.hd95 == measure(square(top, left), square(10, 10), 2.0).hd95
+    alone = measure(square(top, left), square(0, 0, 0), 2.0, size)
+    assert alone.hd95_mm == math.hypot(64 * 2, 48 * 0.5)
+
+
+def test_square_pixels_and_pixels_of_unknown_size() -> None:
+    moved, truth = square(13, 14), square(10, 10)
+    found = measure(moved, truth, 2.0, PixelSize(0.25, 0.25))
+    assert found.hd95_mm == pytest.approx(found.hd95 / 4)
+    assert math.isnan(measure(moved, truth, 2.0).hd95_mm)

@@ -120,12 +120,17 @@ def test_an_issue_stands_on_the_page_and_exits_1(tmp_path: Path) -> None:
     assert cells(page).count("NOT HELD") == 3 + 1 + 1 + 1 + 1 and "Parity NOT HELD." in page
 
 
-def test_results_are_grouped_by_model(tmp_path: Path) -> None:
+def test_results_are_grouped_by_model_and_data(tmp_path: Path) -> None:
     other = made.parity_result()
     other["model"] = {**other["model"], "name": "nerve.bundle", "sha256": "12" * 32}
-    _, page = report(tmp_path, made.parity_result(), other, made.compare_result())
+    phantoms = made.latency_result()
+    phantoms["data"] = {**phantoms["data"], "name": "phantoms 1024x1024"}
+    _, page = report(tmp_path, made.parity_result(), other, phantoms, made.compare_result())
     headings = re.findall(r"<h2>(.*?)</h2>", page)
-    assert headings == ["lung.bundle", "nerve.bundle", "Measured on", "Glossary"]
+    assert headings == [
+        "lung.bundle on scans", "nerve.bundle on scans", "lung.bundle on phantoms 1024x1024",
+        "Measured on", "Glossary",
+    ]  # fmt: skip
     assert page.index("<h3>Compared with others") < page.index("<h2>nerve.bundle")
 
 

@@ -69,17 +69,21 @@ def test_without_a_plan_it_is_onnx_runtime_and_no_gpu_is_asked_for(
     assert f"the cache {cache.folder} has no plan" in choose(opened, "tensorrt").why
 
 
-def test_with_a_plan_and_no_gpu_the_reason_is_what_is_missing(
-    opened: Bundle, cache: PlanCache, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("problem", ["", "the NVIDIA driver finds no GPU"])
+def test_a_plan_that_cannot_run_is_told_where_there_is_a_gpu(
+    opened: Bundle, cache: PlanCache, monkeypatch: pytest.MonkeyPatch, problem: str
 ) -> None:
     def nothing(gpu: int) -> GpuEnvironment:
         raise EngineError("pycuda cannot be loaded")
 
     monkeypatch.setattr(choice_module, "_gpu_environment", nothing)
+    monkeypatch.setattr(choice_module, "driver_problem", lambda: problem)
     prove(cache, plan(cache, opened, "fp16"))
     found = choose(opened)
     assert found.label == "onnxruntime fp32"
-    assert found.why.endswith("cannot run here: pycuda cannot be loaded")
+    reason = "it has TensorRT plans that cannot run here: pycuda cannot be loaded"
+    assert found.left_out["tensorrt"] == reason
+    assert ("TensorRT" in found.why) == (not problem)
 
 
 @pytest.mark.usefixtures("on_a10")

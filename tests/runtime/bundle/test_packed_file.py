@@ -91,7 +91,7 @@ def test_verify_names_each_file_and_what_is_not_of_the_bundle(tmp_path: Path) ->
     (copy / "notes\x1b.txt").touch()
     lines = run("bundle", "verify", copy).output.splitlines()
     assert f"cascade.fp32.onnx: {(copy / 'cascade.fp32.onnx').stat().st_size} bytes, sound" in lines
-    assert lines[-1] == "notes\\x1b.txt: not of the bundle, never read" and len(lines) == 4
+    assert lines[-1] == "notes\\x1b.txt: not part of the bundle, never read" and len(lines) == 4
 
 
 def test_pack_does_not_write_over_another_file(packed: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("gdcm")
 
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import apply_modality_lut, apply_windowing
 from pydicom.uid import (
     MPEG2MPML,
@@ -25,6 +26,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLSLossless,
+    JPEGLSNearLossless,
     RLELossless,
     generate_uid,
 )
@@ -81,6 +83,63 @@ def test_lossy_jpeg_and_twelve_bits_without_a_window(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(path), pydicom.dcmread(path).pixel_array)
     deep = write(tmp_path / "b.dcm", dicom(SMOOTH.astype(np.uint16), BitsStored=12))
     np.testing.assert_array_equal(read_image(deep), SMOOTH << 4)
+
+
+def by_gdcm(path: Path, syntax: str) -> Path:
+    """Return a copy of a file as GDCM compresses it."""
+    gdcm = pytest.importorskip("gdcm")
+    reader, change, writer = (
+        gdcm.ImageReader(),
+        gdcm.ImageChangeTransferSyntax(),
+        gdcm.ImageWriter(),
+    )
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    copy = path.with_name(f"{syntax}.dcm")
+    writer.SetFileName(str(copy))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    return copy
+
+
+@pytest.mark.parametrize("syntax", ["JPEGLosslessProcess14", "JPEGLosslessProcess14_1",
+                                    "JPEGLSLossless", "JPEG2000Lossless"])  # fmt: skip
+def test_what_gdcm_compresses_without_loss(tmp_path: Path, syntax: str) -> None:
+    deep = (SMOOTH * 17).astype(np.uint16)
+    kinds: list[tuple[np.ndarray, dict[str, Any]]] = [
+        ((SMOOTH // 16).astype(np.uint8), {}),
+        (SMOOTH.astype(np.uint16), {"BitsStored": 12}),
+        (np.stack([deep, deep[::-1]]), {}),
+        ((SMOOTH - 2000).astype(np.int16), {}),
+    ]
+    for number, (values, more) in enumerate(kinds):
+        plain = write(tmp_path / f"{number}.dcm", dicom(values, **more))
+        packed = by_gdcm(plain, syntax)
+        assert pydicom.dcmread(packed).file_meta.TransferSyntaxUID.is_compressed
+        window = Window(-2000, 1800) if values.dtype.kind == "i" else None
+        for page in (1, 2) if values.ndim == 3 else (0,):
+            found = read_image(packed, page, window=window)
+            np.testing.assert_array_equal(found, read_image(plain, page, window=window))
+
+
+def test_jpeg_ls_with_loss(tmp_path: Path) -> None:
+    data = dicom(SMOOTH.astype(np.uint16))
+    data.compress(JPEGLSNearLossless, jls_error=3)
+    found = read_image(write(tmp_path / "a.dcm", data))
+    np.testing.assert_array_equal(found, data.pixel_array)
+    assert 0 < np.abs(found.astype(int) - SMOOTH).max() <= 3
+
+
+def test_frames_that_are_filled_up_with_ones(tmp_path: Path) -> None:
+    data = dicom((SMOOTH // 16).astype(np.uint8), JPEGBaseline8Bit)
+    expected = read_image(write(tmp_path / "a.dcm", data))
+    frame = get_frame(data.PixelData, 0, number_of_frames=1)
+    data.PixelData = encapsulate([frame.rstrip(b"\0") + b"\xff"])
+    np.testing.assert_array_equal(read_image(write(tmp_path / "b.dcm", data)), expected)
 
 
 def test_monochrome1_is_turned_over(tmp_path: Path) -> None:
@@ -178,6 +237,10 @@ def test_other_objects_and_syntaxes_are_refused_by_name(tmp_path: Path) -> None:
     data = dicom(SMOOTH.astype(np.uint16), SOPClassUID=UID("1.2.840.10008.5.1.4.1.1.481.3"))
     del data.Rows, data.Columns, data.PixelData
     with pytest.raises(ImageError, match="another kind: RT Structure Set Storage"):
+        read_image(write(tmp_path / "a.dcm", data))
+    data = dicom(SMOOTH.astype(np.uint16))
+    del data.PixelData
+    with pytest.raises(ImageError, match=r"has no pixels \(CT Image Storage\)"):
         read_image(write(tmp_path / "a.dcm", data))
     for syntax, said in ((MPEG2MPML, "is compressed as MPEG2"), (DeflatedExplicitVRLittleEndian,
                          "is deflated as a whole")):  # fmt: skip

@@ -147,7 +147,7 @@ def test_what_lies_in_out_is_never_read_again(tmp_path: Path, tree: bool) -> Non
         if expected:
             assert names(tmp_path, tmp_path / "in" / pattern, **out) == expected
         else:
-            with pytest.raises(SettingsError, match="What lies in --out .* is passed over"):
+            with pytest.raises(SettingsError, match="Files in --out .* are skipped"):
                 names(tmp_path, tmp_path / "in" / pattern, **out)
     items = find_items(["-"], tmp_path / "in" / "masks", listed=lambda: every)
     assert sorted(item.name for item in items) == ["a", "b"]
@@ -199,3 +199,25 @@ def test_a_path_that_does_not_exist_leaves_no_folder(bundle: Path, tmp_path: Pat
     assert isinstance(result.exception, SettingsError)
     assert "gone.png: no such file or folder" in str(result.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_list_of_stems_takes_those_images_and_pages(tmp_path: Path) -> None:
+    folder, listed = tmp_path / "in", tmp_path / "test.txt"
+    touch(folder, "a.png", "b.v2.jpg", "c.png", *ODD[:4])
+    pages = [Image.fromarray(GREY + page) for page in range(3)]
+    pages[0].save(folder / "stack.tif", save_all=True, append_images=pages[1:])
+    touch(folder, "sub/a.png")
+
+    def found(*stems: str, **more: bool) -> list[str]:
+        listed.write_text("\ufeff" + "".join(f"{stem} \r\n" for stem in stems))
+        items = find_items([str(folder)], tmp_path / "out", stem_list=listed, **more)
+        return [item.name for item in items]
+
+    assert found("b.v2", "", "a", "a") == ["a", "b.v2"]
+    assert found("stack.p2", "stack.p3") == ["stack.p2", "stack.p3"]
+    assert found("stack") == ["stack.p1", "stack.p2", "stack.p3"]
+    assert found("a", recursive=True) == ["a", "sub/a"]
+    assert found("größe") == ["größe"] and found("gro\u0308ße") == ["gro\u0308ße"]
+    for stems in (("a", "gone"), ("a", "stack.p4"), ("a", "a.png")):
+        with pytest.raises(SettingsError, match=f"1 of 2 stems have no image: {stems[1]}"):
+            found(*stems)

@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from foveate.runtime.io.result_line import low_score, result_line
+from foveate.runtime.arrays import Pixels
+from foveate.runtime.io.result_line import low_range, low_score, result_line
 from foveate.runtime.result import Result, Timings
 from foveate.runtime.spec import CascadeSpec
 from tests.drawing import small_spec
 
 SHAPE = (60, 80)
+RAMP = np.arange(60 * 80).reshape(SHAPE).astype(np.uint8)
 
 
 def result(mask_rows: slice, box: tuple[float, ...], score: float = 0.9) -> Result:
@@ -24,13 +26,13 @@ def result(mask_rows: slice, box: tuple[float, ...], score: float = 0.9) -> Resu
 
 
 def flags(found: Result, spec: CascadeSpec) -> list[str]:
-    return list(result_line("a.png", 0, {"a.png": "0"}, SHAPE, found, spec)["flags"])
+    return list(result_line("a.png", 0, {"a.png": "0"}, RAMP, found, spec)["flags"])
 
 
 def test_a_line_is_json_with_every_field() -> None:
     found = result(slice(5, 15), (10, 0, 50, 40.5), 0.912345678)
     written = {"sub/a.png": "abc", "overlays/sub/a.jpg": "def"}
-    line = result_line("in/a\n.tif", 3, written, SHAPE, found, small_spec())
+    line = result_line("in/a\n.tif", 3, written, RAMP, found, small_spec())
     assert json.loads(json.dumps(line)) == {
         "input": "in/a\n.tif",
         "page": 3,
@@ -38,6 +40,7 @@ def test_a_line_is_json_with_every_field() -> None:
         "mask_sha256": "abc",
         "height": 60,
         "width": 80,
+        "image_type": "uint8",
         "box_xyxy": [[10, 0, 50, 40.5]],
         "score": 0.912346,
         "area": {"class 1": 100},
@@ -50,7 +53,7 @@ def test_a_line_is_json_with_every_field() -> None:
 def test_areas_of_a_mask_of_several_bands() -> None:
     mask = np.random.default_rng(0).integers(0, 4, (1300, 1701)).astype(np.uint8)
     found = Result(mask, np.array([[0, 0, 1701, 1300]], np.float32), 0.9)
-    line = result_line("a", 0, {"a.png": "0"}, mask.shape, found, small_spec(classes=3))
+    line = result_line("a", 0, {"a.png": "0"}, mask, found, small_spec(classes=3))
     assert list(line["area"].values()) == np.bincount(mask.ravel())[1:].tolist()
 
 
@@ -91,3 +94,46 @@ def test_a_score_is_low_in_the_lower_half_of_what_it_can_be() -> None:
         assert low_score(spec) == pytest.approx(low)
         assert flags(result(slice(5, 15), inside, low - 0.001), spec) == ["low_score"]
         assert flags(result(slice(5, 15), inside, low + 0.001), spec) == []
+
+
+def levels(count: int, dtype: type, step: int = 1, start: int = 0) -> Pixels:
+    """An image of 400 x 300 pixels that uses so many values, each about as often."""
+    values = start + step * np.random.default_rng(0).integers(0, count, (400, 300))
+    return values.astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("image", "input_type", "few"),
+    [
+        (levels(256, np.uint8), "uint8", False),
+        (levels(16, np.uint8), "uint8", False),
+        (levels(15, np.uint8), "uint8", True),
+        (levels(15, np.uint8), "uint16", True),
+        (levels(600, np.uint16), "uint8", True),
+        (levels(600, np.uint16), "uint16", False),
+        (levels(16, np.uint16, 257), "uint8", False),
+        (levels(15, np.uint16, 257, 9), "uint8", True),
+        (levels(60_000, np.uint16), "uint16", False),
+    ],
+)
+def test_few_grey_levels_are_counted_in_the_type_of_the_bundle(
+    image: Pixels, input_type: str, few: bool
+) -> None:
+    assert low_range(image, input_type) == few
+    spec = replace(small_spec(), input_type=input_type)
+    found = Result(np.zeros(image.shape, np.uint8), np.array([[0, 0, 300, 400]], np.float32), 0.0)
+    line = result_line("a", 0, {"a.png": "0"}, image, found, spec)
+    assert line["flags"] == ["empty"] + ["low_range"] * few
+
+
+def test_hot_pixels_are_not_grey_levels() -> None:
+    image = levels(10, np.uint16)
+    image.ravel()[::1200] = np.arange(0, 60_000, 600)
+    assert low_range(image, "uint16")
+    image.ravel()[::400] = np.arange(0, 60_000, 200)
+    assert not low_range(image, "uint16")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (63, 65)])
+def test_an_image_of_any_shape_has_levels(shape: tuple[int, int]) -> None:
+    assert low_range(np.zeros(shape, np.uint8), "uint8")

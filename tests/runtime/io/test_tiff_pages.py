@@ -13,9 +13,10 @@ from PIL import Image
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.headers import read_header
 from foveate.runtime.io.formats.tiff_pages import page_count
-from foveate.runtime.io.images import read_image
+from foveate.runtime.io.images import image_in_memory, read_image
 from foveate.runtime.io.inputs import find_items
 from tests.conftest import run
+from tests.runtime.io.tiffs import imagej
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 
@@ -96,3 +97,31 @@ def test_a_damaged_page_fails_alone(bundle: Path, tmp_path: Path) -> None:
     assert result.return_value == 1 and "a.tif page 2 is damaged: its header" in result.output
     masks = sorted(mask.name for mask in (tmp_path / "out").glob("*.png"))
     assert masks == ["a.p1.png", "a.p3.png"]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_planes_of_a_stack_of_imagej(tmp_path: Path, dtype: type, order: str) -> None:
+    planes = np.stack([GREY.astype(dtype) + shift for shift in range(5)])
+    path = tmp_path / "a.tif"
+    path.write_bytes(imagej(planes, order=order))
+    items = find_items([str(path)], tmp_path / "out")
+    assert [item.name for item in items] == [f"a.p{page}" for page in range(1, 6)]
+    for item, plane in zip(items, planes, strict=True):
+        np.testing.assert_array_equal(read_image(item.path, item.page), plane)
+        assert str(read_header(item.path, item.page).pixel_size) == "0.5x0.25um"
+    np.testing.assert_array_equal(image_in_memory(path.read_bytes(), 3), planes[2])
+    with pytest.raises(ImageError, match="has 5 pages"):
+        read_image(path)
+    with pytest.raises(ImageError, match="page 6 is not there"):
+        read_image(path, 6)
+
+
+def test_a_page_that_was_saved_by_itself_is_no_stack(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(imagej(GREY[None], stated=30))
+    assert page_count(path) == 1
+    np.testing.assert_array_equal(read_image(path), GREY)
+    packed = Image.fromarray(GREY)
+    packed.save(path, compression="tiff_lzw", description="ImageJ=1.54f\nimages=30\n")
+    np.testing.assert_array_equal(read_image(path), GREY)

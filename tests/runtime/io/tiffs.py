@@ -50,3 +50,21 @@ def tiff_file(
         link = len(data)
         data += bytes(4)
     return bytes(data)
+
+
+def imagej(planes: npt.NDArray[Any], stated: int = 0, order: str = "<") -> bytes:
+    """Return what ImageJ writes of a large stack: a directory, its texts, then all planes."""
+    count, height, width = planes.shape
+    text = f"ImageJ=1.54f\nimages={stated or count}\nslices={count}\nunit=micron\n\0".encode()
+    number = {256: width, 257: height, 258: 8 * planes.itemsize, 259: 1, 262: 1, 277: 1,
+              278: height, 279: height * width * planes.itemsize, 296: 1}  # fmt: skip
+    end = 8 + 2 + 12 * (len(number) + 4) + 4
+    fields = {tag: (4, 1, value) for tag, value in number.items()}
+    fields |= {270: (2, len(text), end), 273: (4, 1, end + len(text) + 16)}
+    fields |= {282: (5, 1, end + len(text)), 283: (5, 1, end + len(text) + 8)}
+    entries = [struct.pack(order + "HHII", tag, *fields[tag]) for tag in sorted(fields)]
+    return b"".join((
+        b"II*\0" if order == "<" else b"MM\0*", struct.pack(order + "IH", 8, len(entries)),
+        *entries, bytes(4), text, struct.pack(order + "IIII", 2, 1, 4, 1),
+        planes.astype(planes.dtype.newbyteorder(order)).tobytes(), b"trailing",
+    ))  # fmt: skip

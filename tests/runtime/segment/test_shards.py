@@ -87,6 +87,19 @@ def test_a_shard_resumes_its_own_share(thresholds: Path, data: Path, tmp_path: P
     assert {name for name in after if after[name] != before[name]} == {second[0]}
 
 
+def test_runs_that_are_split_otherwise_do_not_mix(
+    thresholds: Path, data: Path, tmp_path: Path
+) -> None:
+    command = ("segment", thresholds, data / "images", "--out")
+    run(*command, tmp_path / "whole")
+    run(*command, tmp_path / "shards", "--shard", "1/2")
+    for folder, part, was in (("whole", "1/2", "without"), ("shards", "1/3", "in 2 shards")):
+        refused = run(*command, tmp_path / folder, "--shard", part).exception
+        assert isinstance(refused, SettingsError) and f"is of a run {was}" in str(refused)
+    refused = run(*command, tmp_path / "shards").exception
+    assert isinstance(refused, SettingsError) and "this one is without --shard" in str(refused)
+
+
 def test_a_share_may_be_empty(thresholds: Path, data: Path, tmp_path: Path) -> None:
     image = sorted((data / "images").iterdir())[0]
     arguments = ("segment", thresholds, image, "--out", tmp_path, "--shard")

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -116,8 +117,29 @@ def test_a_stalled_copy_is_tried_again_and_a_broken_file_listed_once(inbox: Inbo
     assert inbox.outcome is not None and inbox.outcome.report.failures == []
 
 
+def test_what_is_seen_and_not_finished_is_listed_at_the_end(inbox: Inbox) -> None:
+    sizes = count()
+
+    def done() -> bool:
+        (inbox.watch / "growing.png").write_bytes(bytes(next(sizes)))
+        return inbox.inputs() == ["done.png"]
+
+    with inbox.running():
+        (inbox.watch / "text.png").write_text("no image")
+        (inbox.watch / "done.png").write_bytes(png(4))
+        wait_for(done)
+    assert inbox.outcome is not None
+    reasons = {Path(one.input).name: one.reason for one in inbox.outcome.unfinished}
+    failed = {Path(one.input).name for one in inbox.outcome.report.failures}
+    assert "growing.png" in reasons and failed | reasons.keys() == {"growing.png", "text.png"}
+    for name in reasons.keys() - {"growing.png"}:
+        assert reasons[name].startswith(("is not an image", "was not complete"))
+
+
 def test_what_is_removed_stops_nothing(inbox: Inbox) -> None:
     with inbox.running():
+        (inbox.watch / "before.png").write_bytes(png(6))
+        wait_for(lambda: inbox.inputs() == ["before.png"])
         (inbox.watch / "gone.png").write_bytes(png(5)[:50])
         (inbox.watch / "folder.png").mkdir()
         os.mkfifo(inbox.watch / "pipe.png")
@@ -127,11 +149,11 @@ def test_what_is_removed_stops_nothing(inbox: Inbox) -> None:
             UnavailableWarning, match="No such file or directory. Waiting for it"
         ) as said:
             os.rename(inbox.watch, inbox.watch.with_name("away"))
-            time.sleep(0.3)
+            wait_for(lambda: len(said) > 0)
             os.rename(inbox.watch.with_name("away"), inbox.watch)
         assert len(said) == 1
         (inbox.watch / "after.png").write_bytes(png(6))
-        wait_for(lambda: inbox.inputs() == ["after.png"])
+        wait_for(lambda: inbox.inputs() == ["before.png", "after.png"])
     assert inbox.outcome is not None and not inbox.outcome.report.failures
 
 

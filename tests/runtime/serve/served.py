@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from foveate.runtime.arrays import Pixels
+from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.result import Result
 from foveate.runtime.segment.concurrency import Concurrency
@@ -28,7 +29,6 @@ from foveate.runtime.serve.responses import RESPONSES, ResponseKind, mask_png
 from foveate.runtime.serve.server import Server
 from foveate.runtime.serve.settings import Limits
 from foveate.runtime.serve.uploads import Uploads
-from foveate.runtime.spec import CascadeSpec
 from tests.soak.folders import spot
 
 LONGEST_S = 20.0
@@ -100,10 +100,10 @@ class Held:
         self.release, self.begun = threading.Event(), threading.Semaphore(0)
         patch.setitem(RESPONSES, "/mask", ResponseKind("image/png", self._make))
 
-    def _make(self, image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
+    def _make(self, image: Pixels, result: Result, bundle: Bundle) -> bytes:
         self.begun.release()
         assert self.release.wait(LONGEST_S)
-        return mask_png(image, result, spec)
+        return mask_png(image, result, bundle)
 
 
 def together(pool: ThreadPoolExecutor, there: Served, images: list[bytes]) -> list[Future[Reply]]:

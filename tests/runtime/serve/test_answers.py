@@ -70,7 +70,7 @@ def test_all_formats_as_segment_writes_them(
         for found in (figures, whole):
             assert set(found.pop("ms")) == {"h2d", "execute", "d2h"}
         assert figures == {name: line[name] for name in figures}
-        assert {"area", "box_xyxy", "score", "mask_sha256", "flags"} < set(figures)
+        assert {"area", "bundle", "engine", "mask_sha256", "flags"} < set(figures)
         assert base64.b64decode(whole.pop("mask_png")) == mask
         assert base64.b64decode(whole.pop("overlay_jpeg")) == overlay
         assert whole == figures
@@ -93,6 +93,10 @@ def test_the_page_needs_nothing_from_elsewhere(there: Served) -> None:
     assert "default-src 'none'" in reply.headers["content-security-policy"]
     assert not re.findall(r"(?:src|href)=\"?(?!data:)\w|https?://|@import|url\(", reply.text)
     assert 'type="file"' in reply.text and 'fetch("all"' in reply.text
+    bundle = there.queue.cascade.bundle.label
+    assert f"<title>foveate: {bundle}, onnxruntime fp32</title>" in reply.text
+    labels = f'bundle="{bundle}",engine="onnxruntime",precision="fp32",version="'
+    assert f"foveate_info{{{labels}" in there.ask("/metrics").text
 
 
 def test_health_and_metrics(there: Served, images: Path) -> None:

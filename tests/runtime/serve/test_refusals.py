@@ -25,13 +25,13 @@ FLOATS = encoded("TIFF", Image.new("F", (30, 20)))
 STACK = encoded("TIFF", save_all=True, append_images=[Image.new("L", (9, 9))])
 
 BAD = [
-    ("empty", b"", "/mask", 422, "the image is empty (0 bytes); expected .png"),
-    ("cut short", PNG[:-5], "/mask", 422, "the image is cut short: its end is missing"),
-    ("text", b"no image", "/overlay", 422, "the image is not an image in a supported format"),
-    ("floats", FLOATS, "/all", 422, "the image has float32 values from 0 to 0"),
+    ("empty", b"", "/mask", 422, "the upload is empty (0 bytes); expected .png"),
+    ("cut short", PNG[:-5], "/mask", 422, "the upload is cut short: its end is missing"),
+    ("text", b"no image", "/overlay", 422, "the upload is not an image in a supported format"),
+    ("floats", FLOATS, "/all", 422, "the upload has float32 values from 0 to 0"),
     ("two pages", STACK, "/result", 422, "its own file, or ask for ?page=N"),
     ("no such page", STACK, "/mask?page=3", 422, "the image page 3 is not there"),
-    ("a bomb", png_of_size(60000, 60000), "/mask", 413, "the image is 60000x60000 pixels"),
+    ("a bomb", png_of_size(60000, 60000), "/mask", 413, "the upload is 60000x60000 pixels"),
     ("too many pixels", png_of_size(1001, 1000), "/mask", 413, "the limit is 1000000 in all"),
     ("too many bytes", PNG + bytes(20_000), "/mask", 413, "more than 20000 bytes"),
     ("another parameter", PNG, "/mask?pgae=2", 400, "no parameter but page=N"),
@@ -69,7 +69,7 @@ def test_a_body_that_says_it_is_no_image(there: Served, kind: str) -> None:
 @pytest.mark.parametrize("method, path", [("GET", "/mask"), ("DELETE", "/mask"), ("POST", "/")])
 def test_a_method_that_a_path_has_not(there: Served, method: str, path: str) -> None:
     reply = there.ask(path, method=method)
-    assert reply.status == 405 and f"not with {method}; expected" in reply.text
+    assert reply.status == 405 and f"{method} is not allowed here; expected" in reply.text
     assert reply.headers["allow"]
 
 

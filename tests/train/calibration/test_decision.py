@@ -13,8 +13,10 @@ from torch import nn
 
 from foveate.runtime.spec import Size
 from foveate.train.calibration.boxes import Candidate
+from foveate.train.calibration.choosing import LEAST, Choosing
 from foveate.train.calibration.decision import (
     BOXES,
+    MASK_THRESHOLDS,
     Decision,
     best_decision,
     front,
@@ -83,6 +85,7 @@ def test_the_box_grows_and_the_threshold_falls_where_dice_says_so(full: FullImag
     assert table[0].threshold == 0.8 and table[0].mask_threshold == 0.5 and table[0].dice < 0.7
     best = best_decision(table)
     assert best.dice > 0.9 and best.threshold == 0.3 and best.mask_threshold < 0.46
+    assert best.images == 1
     spec = best.applied(start.spec)
     assert (spec.region.threshold, spec.mask_threshold) == (0.3, best.mask_threshold)
     spec.check()
@@ -96,6 +99,15 @@ def test_the_threshold_of_one_network_falls_where_dice_says_so(full: FullImages)
     network = TorchCascade(spec, linear(1, 20.0, -10.35), None).eval()
     best = best_decision(measure_thresholds(network, full, ["a"]))
     assert best.dice == 1 and best.mask_threshold < 0.46
+
+
+def test_no_further_box_is_tried_when_the_time_is_up(full: FullImages) -> None:
+    boxes = [Candidate(0.8, 0.0, 2, 0.5, 0.2), Candidate(0.3, 0.0, 2, 0.0, 0.8)]
+    start, shown = cascade(), list[int]()
+    late = Choosing(progress=lambda text, done, total: shown.append(done), until=0.0)
+    table = measure_boxes_by_dice(start, crops_of(full, start), ["a"] * 20, boxes, late)
+    assert {row.threshold for row in table} == {0.8} and len(table) == len(MASK_THRESHOLDS)
+    assert {row.images for row in table} == {LEAST} and shown == list(range(1, LEAST + 1))
 
 
 def test_dice_of_a_part_counts_the_truth_outside() -> None:

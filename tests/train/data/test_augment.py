@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import cv2
@@ -113,6 +115,38 @@ def test_twelve_bits_in_sixteen_are_trained_like_sixteen(
         assert {view.top for view in views.values()} == ({1.0} if root == twins[0] else {1 / 16})
     for one, other in zip(*found, strict=True):
         assert np.abs(one - other).mean() < 0.04  # JPEG rounds to 256 steps
+
+
+def test_no_variant_of_a_dark_image_is_black_or_white(
+    twins: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Fluorescence of 8 bits that uses the lowest 32 values keeps its contrast."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").symlink_to(twins[0] / "masks")
+    for path in (twins[0] / "images").iterdir():
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) >> 11
+        cv2.imwrite(str(tmp_path / "images" / path.name), image.astype(np.uint8))
+    dataset = load_dataset(tmp_path)
+    full = FullImages(dataset)
+    spec = CascadeSpec("uint8", Size(64, 64), None, ("background", "lesion"))
+    views = whole_views(full, dataset.stems, spec.stage1, lambda done, total: None)
+    source = ViewSource(full, views, dataset.stems, spec, augmentation(Settings()), 0)
+    items = WholeImages(source)
+    contrast = [float(items[index][0].std()) for index in range(48)]
+    assert 0.5 < min(contrast) and max(contrast) < 2
+
+
+def test_views_can_be_sent_to_a_process_that_is_not_forked(twins: tuple[Path, Path]) -> None:
+    spec = CascadeSpec("uint16", Size(64, 64), Size(64, 64), ("background", "lesion"))
+    dataset = load_dataset(twins[0])
+    full = FullImages(dataset)
+    views = whole_views(full, dataset.stems, spec.stage1, lambda done, total: None)
+    augment = augmentation(Settings(augmentation="medical"))
+    for kind, own in ((WholeImages, spec), (FullCrops, FULL_SPEC)):
+        here = kind(ViewSource(full, views, dataset.stems, own, augment, 0))
+        there = pickle.loads(bytes(ForkingPickler.dumps(here)))
+        for one, other in zip(here[5], there[5], strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_pixels_above_the_rest_keep_their_height() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from foveate.runtime.errors import DataError
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.data.dataset import load_dataset, split_validation
-from foveate.train.data.doubts import doubts
+from foveate.train.data.summary import doubts
 
 
 def make(root: Path, values: Sequence[int], count: int = 4, size: int = 16) -> Path:

@@ -16,7 +16,7 @@ from foveate.runtime.agreement import IGNORED
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.data.dataset import DataSet, load_dataset
-from foveate.train.data.doubts import doubts
+from foveate.train.data.summary import doubts
 from foveate.train.settings.mask_rules import MaskRules
 from foveate.train.settings.settings import Settings
 from foveate.train.training import open_data

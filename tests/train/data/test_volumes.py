@@ -65,7 +65,7 @@ def test_what_a_volume_lacks_is_said(volumes: Path) -> None:
         load_dataset(volumes)
     path = volumes / "masks" / "v1.nii"
     nibabel.save(nibabel.Nifti1Image(np.full((24, 20, 4), 0.5), AFFINE), path)
-    with pytest.raises(DataError, match="v1.nii page 1 has values that are no labels"):
+    with pytest.raises(DataError, match="v1.nii page 1 has values that are not labels"):
         load_dataset(volumes, window=Window(0, 200))
     (volumes / "images" / "v2.p3.png").touch()
     with pytest.raises(DataError, match="more than one image for the stem v2.p3"):

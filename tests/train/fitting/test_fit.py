@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from foveate.runtime.cli import progress
 from foveate.runtime.errors import BundleError, DataError, FoveateError, SettingsError
-from foveate.train.fitting.schedule import shares
+from foveate.train.data.dataset import load_dataset
+from foveate.train.fitting.distributed import Processes
+from foveate.train.fitting.schedule import Clock, shares
+from foveate.train.fitting.trainer import Trainer
+from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.run import load_run, read_run
 from foveate.train.settings.settings import Settings
 from tests.conftest import run, train
@@ -164,3 +172,31 @@ def test_the_time_of_each_network_goes_by_its_pixels() -> None:
     assert whole["fold1"] == pytest.approx(whole["stage1"] / 2)
     assert shares(settings, "single") == {"stage1": pytest.approx(0.95)}
     assert "stage1" not in shares(settings, "2")
+
+
+@pytest.mark.usefixtures("short_epochs")
+def test_what_each_part_gets_of_the_time_is_said(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_S", 1e-9)
+    words = ("--max-minutes", "0.05", "--threads", "1", "--set", "val_fraction=0.3")
+    said = train(data, tmp_path / "r", *words)
+    assert said.exception is None, said.exception
+    for label in ("measuring the targets", "Hint network 2 of 2 epoch 1", "Stage 2 validation"):
+        assert f"\n{label} " in said.stderr
+    assert re.search(r"^choosing \d+/\d+, [\d.]+/s", said.stderr, re.M)
+    plan = next(line for line in said.output.splitlines() if line.startswith("Of 0.05 min: so far"))
+    assert re.search(r"stage 1 0\.\d, hint networks 2 x 0\.\d, stage 2 0\.\d, choosing 0\.0", plan)
+    assert re.search(
+        r"Stage 1 Epoch 1, [\d.]+ of 0\.\d min, Loss: .* ETA of the run 0\.", said.output
+    )
+
+
+def test_the_time_left_is_that_of_the_run(data: Path, tmp_path: Path) -> None:
+    """A third of stage 1 took ten seconds; the others and the choice take their shares."""
+    settings = Settings(hint_folds=2, num_epochs=3)
+    job = TrainingJob(load_dataset(data), settings, tmp_path)
+    trainer = Trainer(job, {"stages": {}}, Processes(0, 1, torch.device("cpu")))
+    clock = Clock(time.monotonic() - 10, 0, 3, 1)
+    expected = 30 * (1 + 0.5 + 0.5 + 1) / 0.95 - 10
+    assert trainer.eta("stage1", clock, 1) == pytest.approx(expected, rel=0.01)

@@ -12,9 +12,9 @@ from PIL import Image
 from foveate.runtime.errors import OutputError
 from foveate.train.data.dataset import load_dataset
 from foveate.train.data.phantom import PhantomSettings, write_phantoms
+from foveate.train.data.summary import percent, summary
 from foveate.train.preview.sheet import EDGE, GAP, SIDE
 from foveate.train.preview.sheets import SHOWN, choose
-from foveate.train.preview.summary import percent, summary
 from tests.conftest import TINY, run
 
 TITLE_HEIGHT = 150
@@ -23,12 +23,12 @@ TITLE_HEIGHT = 150
 
 @pytest.fixture(scope="module")
 def few_bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phantoms of two classes; those of 16 bits hold 12, and one image in three is empty."""
+    """Phantoms of two classes, a sixteenth as bright; one image in three is empty."""
     root = tmp_path_factory.mktemp("few")
     list(write_phantoms(root, PhantomSettings(14, 160, seed=6, classes=2, empty_fraction=0.3)))
     for path in (root / "images").iterdir():
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        cv2.imwrite(str(path), image >> 4 if image.dtype == np.uint16 else image)
+        cv2.imwrite(str(path), image >> 4)
     return root
 
 
@@ -57,6 +57,7 @@ def test_sheets_are_written_and_nothing_is_trained(
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "sheets", *sorted(paths)]
     assert [columns(path) for path in paths] == across
     assert "12 images: training" in said and "no groups.tsv" in said
+    assert "Targets: " in said and "What suits them: " in said
     assert "the bundle will take uint16" in said and "are kept in memory" in said
 
 

@@ -11,7 +11,9 @@ from tests.conftest import train
 from tests.train.forked import kill_at
 
 SETTINGS = ("--set", "num_epochs=2", "--set", "batch_size=2", "--set", "horizontal_flip=0")
-MOMENTS = ("Stage 1 Epoch [1/2]", "Fold 2 of 2 Epoch [1/1]", "Stage 2 Epoch [1/2]", "Choosing box")
+MOMENTS = (
+    "Stage 1 Epoch [1/2]", "Hint network 2 of 2 Epoch [1/1]", "Stage 2 Epoch [1/2]", "Choosing box",
+)  # fmt: skip
 
 
 @pytest.mark.usefixtures("short_epochs")

@@ -202,7 +202,7 @@ def test_no_room_for_three_slots_means_two_and_is_said(
     place.build(LARGE)
     image = images((64, 64))[0]
     place.most_contexts = 2
-    with pytest.warns(SmallerBatchWarning, match="Trying 2 runs at a time in place of 3"):
+    with pytest.warns(SmallerBatchWarning, match="Trying 2 runs at a time instead of 3"):
         cascade = place.cascade()
     with cascade:
         assert cascade.max_in_flight == 2

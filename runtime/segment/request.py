@@ -1,0 +1,86 @@
+"""The request and the outcome of ``foveate segment``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from foveate.runtime.auto.choose import AUTO, Choice
+from foveate.runtime.bundle.bundle import Bundle
+from foveate.runtime.io.output_settings import OutputSettings
+from foveate.runtime.segment.concurrency import Concurrency
+from foveate.runtime.segment.item_worker import Failure
+from foveate.runtime.segment.pipeline import Report
+
+SCHEMA = 1
+"""The version of the summary's fields."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of ``foveate segment``."""
+
+    bundle: Path
+    inputs: Sequence[str]
+    out: Path
+    recursive: bool = False
+    kind: str = "png"
+    overlay: bool = False
+    probability: bool = False
+    resume: bool = False
+    fail_fast: bool = False
+    shard: str = ""
+    engine: str = AUTO
+    precision: str = AUTO
+    workers: int = 0
+    batch: int = 0
+    threads: int = 0
+    gpu: int = 0
+    ray: str = ""
+    trust: Sequence[Path] = ()
+    watch: Path | None = None
+    window: str = ""
+    pixel_size: str = ""
+    stem_list: Path | None = None
+
+    @property
+    def outputs(self) -> OutputSettings:
+        return OutputSettings(self.kind, self.overlay, self.probability)
+
+
+@dataclass
+class Outcome:
+    """The outcome of a run. ``resumed``: inputs that an earlier run had done.
+
+    ``unfinished``: what was seen in a watched folder and has neither a mask nor failed for good.
+    """
+
+    report: Report
+    bundle: Bundle
+    choice: Choice
+    concurrency: Concurrency
+    resumed: int
+    unfinished: Sequence[Failure]
+    failures_file: Path
+    out: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON values; docs/outputs.md says what each field means."""
+        values = asdict(self.report)
+        stages = values.pop("stages")
+        return {
+            "schema": SCHEMA,
+            "bundle": self.bundle.label,
+            "input_type": self.bundle.spec.input_type,
+            **values,
+            **asdict(self.choice),
+            **stages,
+            "failures": [failure.line for failure in self.report.failures],
+            "unfinished": [failure.line for failure in self.unfinished],
+            "images_per_second": self.report.images_per_second,
+            "resumed": self.resumed,
+            "plan": self.concurrency.as_dict(),
+            "out": str(self.out),
+        }
