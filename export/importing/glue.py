@@ -122,7 +122,9 @@ def segment_by_hand(cascade: TorchCascade, image: Pixels) -> Mask:
         padded = cv2.copyMakeBorder(
             (pixels - mean) / std, 0, down, 0, right, cv2.BORDER_CONSTANT, value=0.0
         )
-        return _decide(_run(cascade, cascade.stage1, padded[None])[:, :height, :width])
+        return _decide(
+            _run(cascade, cascade.stage1, np.asarray(padded, np.float32)[None])[:, :height, :width]
+        )
     small = _resized(pixels, spec.stage1)
     mean, std = _statistics(spec, small)
     coarse = _run(cascade, cascade.stage1, ((small - mean) / std)[None])
@@ -163,8 +165,8 @@ def _run(cascade: TorchCascade, network: torch.nn.Module, given: FloatArray) -> 
 
 def _decide(probability: FloatArray) -> Mask:
     if len(probability) == 1:
-        return (probability[0] > 0.5).astype(np.uint8)
-    return probability.argmax(axis=0).astype(np.uint8)
+        return np.asarray(probability[0] > 0.5, np.uint8)
+    return np.asarray(probability.argmax(axis=0), np.uint8)
 
 
 def _maps(maps: FloatArray, size: Size) -> FloatArray:

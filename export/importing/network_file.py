@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from foveate.export.onnx_graph.cascade import OPSET
@@ -52,7 +51,7 @@ def read_network(path: Path) -> NetworkFile:
         )
     try:
         model = onnx.load_from_string(data) if data else onnx.ModelProto()
-    except DecodeError:
+    except Exception:  # protobuf's own, which has no types
         raise BundleError(f"{path}: is not an ONNX file, or is cut short. Copy it again") from None
     outside = sorted({_location(item) for item in model.graph.initializer if item.external_data})
     size = path.stat().st_size + sum(_size(path.parent / name) for name in outside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import warnings
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ import torch
 from torch import nn
 
 from foveate.export.importing.network_file import NetworkFile, network_file
-from foveate.export.importing.stage import Run
 from foveate.export.onnx_graph.cascade import OPSET
 from foveate.runtime.arrays import Array
 from foveate.runtime.errors import BundleError, SettingsError
@@ -39,7 +39,7 @@ def read_program(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
 
 def network_of_module(
     module: nn.Module, name: str, shape: tuple[int, ...], sha256: str = ""
-) -> tuple[NetworkFile, Run]:
+) -> tuple[NetworkFile, Callable[[Array], dict[str, Array]]]:
     """Return the ONNX file of a module in evaluation mode, and the module as a function of arrays.
 
     ``shape`` is that of its input, (1, c, h, w). Without ``sha256`` that of its weights is stated.

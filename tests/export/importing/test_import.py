@@ -168,11 +168,12 @@ def test_channels_last_and_a_softmax_of_its_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.mask, expected[0].argmax(axis=2))
 
 
-def test_a_network_at_the_images_own_size(tmp_path: Path) -> None:
+def test_a_network_at_the_images_own_size(tmp_path: Path, data: Path) -> None:
     module = network("plain", nn.Sigmoid())
     path = export_onnx(module, tmp_path / "net.onnx", 1, dynamic=True)
     out = tmp_path / "own.bundle"
-    result = run("import", path, "--normalise", "0.5,0.25", "--pad-multiple", 2, "--out", out)
+    how = ("--normalise", "0.5,0.25", "--pad-multiple", 2, "--data", data)
+    result = run("import", path, *how, "--out", out)
     assert result.exception is None, result.exception
     assert "sigmoid in the network" in result.output
     with Cascade.load(out, "openvino") as cascade:
