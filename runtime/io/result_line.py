@@ -81,7 +81,8 @@ def low_range(image: Pixels, input_type: str) -> bool:
     grid = as_input_type(image[::down, ::across], input_type)
     if np.count_nonzero(np.bincount(grid.ravel())) >= _MANY_LEVELS:
         return False
-    values = np.arange(np.iinfo(image.dtype).max + 1).astype(image.dtype)
+    deep = image.dtype == np.uint16
+    values: Pixels = np.arange(1 << 16, dtype=np.uint16) if deep else np.arange(256, dtype=np.uint8)
     limits = (0.0, float(len(values)))
     pixels = cv2.calcHist([np.ascontiguousarray(image)], [0], None, [len(values)], limits).ravel()
     levels = np.bincount(as_input_type(values[None], input_type)[0], pixels)
