@@ -7,18 +7,17 @@ import time
 
 import click
 
-PLAIN_S = 10.0
+PLAIN_S = 30.0
 """Seconds between lines of progress where stderr is not a terminal."""
 
 
 class Bar:
     """One line on stderr that counts up.
 
-    Where stderr is not a terminal there are plain lines, one in ``plain_s`` seconds (PLAIN_S).
+    Where stderr is not a terminal there are plain lines, one in ``PLAIN_S`` seconds.
     """
 
-    def __init__(self, plain_s: float | None = None) -> None:
-        self._plain_s = PLAIN_S if plain_s is None else plain_s
+    def __init__(self) -> None:
         self.live = sys.stderr.isatty()
         self.label = ""
         self.started = 0.0
@@ -29,7 +28,7 @@ class Bar:
         now = time.monotonic()
         if label != self.label:
             self.label, self.started, self.shown = label, now, 0.0 if self.live else now
-        pause = 0.1 if self.live else self._plain_s
+        pause = 0.1 if self.live else PLAIN_S
         if now - self.shown < pause and (done < total or not self.live):
             return
         self.shown = now

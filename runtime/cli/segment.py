@@ -35,8 +35,6 @@ FEW_IMAGES = 64
 BUSY_CORES = 0.2
 """Cores of other processes that are worth a word."""
 KEPT = "what was written is kept, --resume continues from there."
-PLAIN_S = 10.0
-"""Seconds between lines of progress where there is no terminal."""
 
 
 class WithRay(click.Command):
@@ -142,7 +140,7 @@ def segment(as_json: bool, verbose: bool, **options: Any) -> int:
     from foveate.runtime.segment.run import segment_run
 
     cv2.setNumThreads(1)  # every core has a worker
-    bar, request = Bar(PLAIN_S), Request(**options)
+    bar, request = Bar(), Request(**options)
     with library_messages_dropped(), stopping() as stop:
         try:
             outcome = segment_run(

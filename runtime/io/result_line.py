@@ -81,8 +81,9 @@ def low_range(image: Pixels, input_type: str) -> bool:
     grid = as_input_type(image[::down, ::across], input_type)
     if np.count_nonzero(np.bincount(grid.ravel())) >= _MANY_LEVELS:
         return False
-    deep = image.dtype == np.uint16
-    values: Pixels = np.arange(1 << 16, dtype=np.uint16) if deep else np.arange(256, dtype=np.uint8)
+    values: Pixels = np.arange(1 << 8, dtype=np.uint8)
+    if image.dtype == np.uint16:
+        values = np.arange(1 << 16, dtype=np.uint16)
     limits = (0.0, float(len(values)))
     pixels = cv2.calcHist([np.ascontiguousarray(image)], [0], None, [len(values)], limits).ravel()
     levels = np.bincount(as_input_type(values[None], input_type)[0], pixels)

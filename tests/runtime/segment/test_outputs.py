@@ -103,9 +103,9 @@ def test_masks_do_not_depend_on_workers_batch_or_threads(
 def test_progress_is_plain_lines_without_a_terminal(
     bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from foveate.runtime.cli import segment as segment_cli
+    from foveate.runtime.cli import progress
 
-    monkeypatch.setattr(segment_cli, "PLAIN_S", 1e-9)
+    monkeypatch.setattr(progress, "PLAIN_S", 1e-9)
     done = run("segment", bundle, data / "images", data / "no.png", "--out", tmp_path)
     said = [line for line in done.stderr.splitlines() if line.startswith("segmenting ")]
     assert len(said) == 13 and said[-1].startswith("segmenting 13/13, ")
