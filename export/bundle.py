@@ -96,7 +96,7 @@ def _graphs(
     if "int8" in names:
         graphs["int8"], parity["int8"] = _int8(job, cascade, graphs["int8"])
     for name, model in graphs.items():
-        findings = lint(model)
+        findings = lint(model, bool(job.source.networks))
         if findings:
             raise BundleError(f"the {name} graph does not pass the lint: {'; '.join(findings)}")
     return graphs, parity
@@ -139,6 +139,8 @@ def _write(
         (folder / WEIGHTS).write_bytes(save(weights))
     kept = {name: parity[name] for name in parity if name in job.precisions}
     content = {"schema": SCHEMA, "measured_on": job.images.parity.source, "precisions": kept}
+    if job.source.networks:
+        content["networks"] = job.source.networks
     (folder / PARITY).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (folder / PREVIEW).write_bytes(_preview(cascade, job.images.parity.cases[0]))
     _write_manifest(folder, job)

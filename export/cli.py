@@ -75,7 +75,7 @@ def export(
       foveate export lung.bundle --triton models
     """
     _check_options(models, out, triton, force, options)
-    names = _names(options.pop("precision"))
+    names = precision_names(options.pop("precision"))
     try:
         if out is not None:
             _export_bundle(models, out, names, **options)
@@ -85,7 +85,7 @@ def export(
         raise EngineError(f"export needs {error.name}: pip install 'foveate[train]'") from None
 
 
-def _names(precision: str) -> tuple[str, ...]:
+def precision_names(precision: str) -> tuple[str, ...]:
     """Return the precisions of an option; SettingsError where it names none, or one unknown."""
     from foveate.runtime.bundle.bundle import PRECISIONS
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from foveate.export.onnx_graph.onnx_network import OnnxNetwork
 from foveate.train.networks.base import Network
 from foveate.train.reference.cascade import TorchCascade
 
@@ -27,6 +28,8 @@ def fold_cascade(cascade: TorchCascade, rounded: bool = False) -> TorchCascade:
 
 def folded(network: nn.Module) -> nn.Module:
     """Return a copy in evaluation mode with every BatchNorm folded into its convolution."""
+    if isinstance(network, OnnxNetwork):
+        return network.folded()
     network = copy.deepcopy(network).eval()
     if not isinstance(network, Network):
         return network
@@ -71,6 +74,8 @@ def _put(network: nn.Module, name: str, module: nn.Module) -> None:
 
 def rounded_to_half(network: nn.Module) -> nn.Module:
     """Return a copy whose weights are rounded to float16 and kept as float32."""
+    if isinstance(network, OnnxNetwork):
+        return network.rounded()
     network = copy.deepcopy(network)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -10,6 +10,9 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from foveate.export.folding import fold_cascade
+from foveate.export.onnx_graph.cascade import stage_model
+from foveate.export.onnx_graph.networks import STAGES
+from foveate.export.onnx_graph.onnx_network import OnnxNetwork
 from foveate.runtime.bundle.bundle import MANIFEST, WEIGHTS, Bundle, ensemble_of, graph_name
 from foveate.runtime.errors import BundleError
 from foveate.train.networks.build import networks
@@ -25,8 +28,11 @@ PREFIXES = ("stage1.", "stage2.")
 def torch_cascade(bundle: Bundle) -> TorchCascade:
     """Return the cascade in float32 on the CPU, in evaluation mode, its BatchNorm folded.
 
+    Imported networks are cut out of the fp32 graph and run by ONNX Runtime.
     BundleError when the weights are not those of the networks that the manifest describes.
     """
+    if "imported" in bundle.manifest["network"]:
+        return _imported(bundle)
     choices = Networks.of_manifest(bundle.manifest["network"])
     if choices.problem():
         raise BundleError(f"{bundle.path / MANIFEST}: {choices.problem()}")
@@ -37,6 +43,14 @@ def torch_cascade(bundle: Bundle) -> TorchCascade:
     cascade = fold_cascade(TorchCascade(bundle.spec, stage1, stage2))
     load_weights(cascade, *_weights(bundle))
     return cascade
+
+
+def _imported(bundle: Bundle) -> TorchCascade:
+    model = onnx.load_from_string(bundle.graph("fp32"))
+    stages = STAGES[: 1 if bundle.spec.stage2 is None else 2]
+    stage1, stage2 = [*(OnnxNetwork(stage_model(model, stage)) for stage in stages), None][:2]
+    assert stage1 is not None
+    return TorchCascade(bundle.spec, stage1, stage2).eval()
 
 
 def _weights(bundle: Bundle) -> tuple[dict[str, Tensor], Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ class Source:
     ``image_dir``, ``mask_dir``, ``masks`` and ``data_dir`` are those of its training.
     ``unfinished`` names the stages whose training did not finish. ``mirrored`` says whether it was
     trained on images mirrored horizontally, which a bundle does not tell. ``alone`` are the
-    cascades of the runs of an average (``export.ensemble``).
+    cascades of the runs of an average (``export.ensemble``). ``networks`` is, by stage, how far
+    imported networks are from the originals (``export.importer``).
     """
 
     cascade: TorchCascade
@@ -37,6 +38,7 @@ class Source:
     unfinished: tuple[str, ...] = ()
     mirrored: bool = False
     alone: tuple[TorchCascade, ...] = ()
+    networks: dict[str, Any] = field(default_factory=dict)
 
 
 def read_source(folder: Path) -> Source:

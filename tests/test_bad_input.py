@@ -15,12 +15,13 @@ from tests.bad.calls import CALLS, Mistake
 from tests.bad.case import Case, Place
 from tests.bad.engines import ENGINES
 from tests.bad.images import IMAGES
+from tests.bad.imports import IMPORTS
 from tests.bad.inputs import INPUTS
 from tests.bad.packed import PACKED
 from tests.bad.trainings import TRAININGS
 from tests.bad.volumes import VOLUMES
 
-CASES = [*IMAGES, *VOLUMES, *INPUTS, *BUNDLES, *PACKED, *ENGINES, *BUILDS, *TRAININGS]
+CASES = [*IMAGES, *VOLUMES, *INPUTS, *BUNDLES, *PACKED, *ENGINES, *BUILDS, *TRAININGS, *IMPORTS]
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
 
 

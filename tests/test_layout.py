@@ -21,7 +21,7 @@ MAY_IMPORT = {
 FOLDERS = {
     "runtime": "cli serve segment cascade auto engines bundle io .",
     "train": "tuning . preview fitting runs calibration data networks reference settings",
-    "export": ". int8 onnx_graph tensorrt",
+    "export": ". importing int8 onnx_graph tensorrt",
     "benchmarks": "scripts . report evaluation compare measure schema",
 }
 """The folders of a package from top to bottom, "." for its own modules: imports point down."""

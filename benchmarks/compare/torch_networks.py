@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from foveate.benchmarks.compare.handwritten_cascade import Network
+from foveate.export.onnx_graph.onnx_network import OnnxNetwork
 from foveate.runtime.errors import EngineError
 
 FloatArray = npt.NDArray[np.float32]
@@ -31,8 +32,10 @@ class TorchWay:
 def torch_network(module: nn.Module, way: TorchWay, shape: Sequence[int]) -> Network:
     """Return a network as a function of numpy arrays, run once on ``shape``.
 
-    The module is changed. EngineError when torch.compile finds no compiler here.
+    The module is changed. EngineError when torch.compile finds no compiler here, and for a network
+    that was imported as ONNX.
     """
+    refuse_imported(module)
     layout = torch.channels_last if way.channels_last else torch.contiguous_format
     module = module.to(way.device).eval()
     module = module.to(memory_format=layout)  # type: ignore[call-overload]
@@ -45,6 +48,12 @@ def torch_network(module: nn.Module, way: TorchWay, shape: Sequence[int]) -> Net
         line = " ".join(str(error).split())[:200]
         raise EngineError(f"PyTorch cannot run it here: {line}") from error
     return network
+
+
+def refuse_imported(module: nn.Module) -> None:
+    """Raise EngineError for a network that ONNX Runtime runs: its speed is not PyTorch's."""
+    if isinstance(module, OnnxNetwork):
+        raise EngineError("the network was imported as ONNX and has no PyTorch form")
 
 
 def _network(module: Callable[[Tensor], Tensor], way: TorchWay, layout: Any) -> Network:

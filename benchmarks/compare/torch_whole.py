@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foveate.benchmarks.compare.torch_networks import TorchWay
+from foveate.benchmarks.compare.torch_networks import TorchWay, refuse_imported
 from foveate.runtime.arrays import Pixels, as_input_type
 from foveate.runtime.errors import EngineError
 from foveate.train.reference.cascade import TorchCascade
@@ -41,6 +41,7 @@ def whole_cascade(cascade: TorchCascade, way: TorchWay, images: Sequence[Pixels]
     """
     if way.device == "cuda" and not torch.cuda.is_available():
         raise EngineError("PyTorch sees no CUDA device here")
+    refuse_imported(cascade.stage1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
     cascade.stage1 = Lowered(cascade.stage1, way)

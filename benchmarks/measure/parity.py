@@ -75,6 +75,8 @@ def find_reference(found: Variants) -> Reference:
         return Reference(f"{name} (PyTorch is not here)", cascade_segment(cascade))
     reference = torch_cascade(found.bundle)
     name = f"PyTorch {version('torch').split('+')[0]} fp32"
+    if "imported" in found.bundle.manifest["network"]:
+        name += " around the imported networks in ONNX Runtime"
     return Reference(name, reference.segment)
 
 

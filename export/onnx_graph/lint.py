@@ -5,7 +5,7 @@ Each rule names where it was met. ``lint`` returns every finding; an exported bu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
@@ -26,6 +26,13 @@ FORBIDDEN = {
     "NonMaxSuppression": "a data-dependent shape breaks CUDA graphs",
     "Resize": "engines differ in its modes; use the matrix products",
 }
+IMPORTED = {"InstanceNormalization", "BatchNormalization", "Resize"}
+"""What imported networks may have: in float32 also where the graph is fp16."""
+RESIZES = {
+    ("nearest", "asymmetric"), ("nearest", "half_pixel"), ("linear", "asymmetric"),
+    ("linear", "half_pixel"), ("linear", "pytorch_half_pixel"), ("linear", "align_corners"),
+}  # fmt: skip
+"""Modes of Resize, with their coordinates, in which ONNX Runtime and OpenVINO agree."""
 NARROW = (TensorProto.BOOL, TensorProto.UINT8)
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 CARRIERS = {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice"}
@@ -33,12 +40,13 @@ CARRIERS = {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice
 OPSET = 18
 
 
-def lint(model: onnx.ModelProto) -> list[str]:
+def lint(model: onnx.ModelProto, imported: bool = False) -> list[str]:
     """Return what is wrong with a graph, one line a finding; an empty list is a clean graph.
 
+    ``imported`` networks may have more operators than our own.
     Element types are looked at only where the operators themselves are sound: they are inferred.
     """
-    findings = [*_files(model), *_operators(model)]
+    findings = [*_files(model), *_operators(model, IMPORTED if imported else set())]
     return findings or [*_element_types(model), *_quantised(model)]
 
 
@@ -51,10 +59,14 @@ def _files(model: onnx.ModelProto) -> Iterator[str]:
             yield f"{tensor.name} is kept outside the file"
 
 
-def _operators(model: onnx.ModelProto) -> Iterator[str]:
+def _operators(model: onnx.ModelProto, allowed: Collection[str]) -> Iterator[str]:
     axes = {item.name for item in model.graph.initializer if item.dims}
     for node in model.graph.node:
-        if node.op_type in FORBIDDEN and not _repeats_pixels(node):
+        if node.op_type == "Resize" and allowed:
+            yield from _resize(node)
+        elif (
+            node.op_type in FORBIDDEN and node.op_type not in allowed and not _repeats_pixels(node)
+        ):
             yield f"{node.op_type} ({node.name}): {FORBIDDEN[node.op_type]}"
         # ONNX Runtime takes bounds of shape (1,) for scalars
         if node.op_type == "Range" and axes & set(node.input):
@@ -65,6 +77,16 @@ def _repeats_pixels(node: NodeProto) -> bool:
     """Say whether a node is the one form of Resize that engines agree on."""
     form = {item.name: item.s.decode() for item in node.attribute}
     return node.op_type == "Resize" and form == NEAREST
+
+
+def _resize(node: NodeProto) -> Iterator[str]:
+    """Yield what is wrong with a Resize of an imported network."""
+    found = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    mode = found.get("mode", b"nearest").decode()
+    place = found.get("coordinate_transformation_mode", b"half_pixel").decode()
+    if (mode, place) not in RESIZES or found.get("antialias"):
+        plain = "" if not found.get("antialias") else ", antialias"
+        yield f"Resize ({node.name}) of {mode}, {place}{plain}: engines differ in it"
 
 
 def _types(model: onnx.ModelProto) -> dict[str, int]:

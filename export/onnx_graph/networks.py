@@ -14,12 +14,14 @@ import torch
 from onnx import NodeProto, TensorProto
 from torch import Tensor, fx, nn
 
+from foveate.export.onnx_graph.half import half_graph
 from foveate.export.onnx_graph.network_operators import (
     SAME,
     Int8Operators,
     NetworkOperators,
     Weight,
 )
+from foveate.export.onnx_graph.onnx_network import OnnxNetwork, copy_graph
 from foveate.export.onnx_graph.writer import GraphWriter, Value
 from foveate.train.networks.base import Network
 
@@ -42,6 +44,9 @@ def write_stage(w: GraphWriter, network: nn.Module, stage: str, precision: str) 
         x = x.op("Cast", to=TensorProto.FLOAT16)
     if isinstance(network, Network):
         x = _write_network(network, operators, x, stage)
+    elif isinstance(network, OnnxNetwork):
+        model = half_graph(network.model) if half else network.model
+        x = copy_graph(w, model, x, f"{stage}.")
     elif isinstance(network, nn.Conv2d):
         assert network.bias is not None
         weight = Weight(f"{stage}.head.weight", _values(network.weight))
@@ -124,4 +129,4 @@ def network_nodes(model: onnx.ModelProto) -> list[NodeProto]:
             if name in makers and name != f"{stage}_input" and name not in found:
                 found.add(name)
                 waiting += makers[name].input
-    return [node for node in model.graph.node if node.output[0] in found]
+    return [node for node in model.graph.node if found.intersection(node.output)]

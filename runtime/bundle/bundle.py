@@ -38,6 +38,7 @@ _SHAPE = {
     "files": dict,
     "data": {"name": str, "licence": str},
 }
+_IMPORTED = {"file": str, "sha256": str, "producer": str, "licence": str}
 _INITIAL = {"name": str, "licence": str}
 MAX_MEMBERS = 32
 """Most runs that one bundle averages."""
@@ -258,7 +259,11 @@ def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
         raise BundleError(
             f"{path}: network.members is {network['members']}; expected 1 to {MAX_MEMBERS}"
         )
-    check_shape(path, network.get("stage2", network), _NETWORK, "network.stage2")
+    stage2 = network.get("stage2", network)
+    check_shape(path, stage2, _NETWORK, "network.stage2")
+    for one in (network, stage2):
+        if "imported" in one:
+            check_shape(path, one["imported"], _IMPORTED, "network.imported")
     check_shape(path, manifest["data"].get("initial", []), [_INITIAL], "data.initial")
     for name, entry in manifest["files"].items():
         if name in (MANIFEST, SIGNATURE):

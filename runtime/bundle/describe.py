@@ -80,12 +80,18 @@ def _stage2(bundle: Bundle) -> str:
 
 def _networks(network: Mapping[str, Any]) -> str:
     """Return the network of both stages, or of each where stage 2 has its own."""
-    named = [
-        f"{one['name']}, width {one['width']}, depth {one['depth']}"
-        for one in (network, network.get("stage2"))
-        if one
-    ]
-    return "; stage 2: ".join(named)
+    return "; stage 2: ".join(_network(one) for one in (network, network.get("stage2")) if one)
+
+
+def _network(one: Mapping[str, Any]) -> str:
+    if "imported" not in one:
+        return f"{one['name']}, width {one['width']}, depth {one['depth']}"
+    origin = one["imported"]
+    return (
+        f"imported from {origin['file']}, sha256 {origin['sha256'][:SHOWN]}, made by "
+        f"{origin['producer'] or 'an unnamed producer'}, licence: "
+        f"{origin['licence'] or 'not stated'}"
+    )
 
 
 def _averaged(bundle: Bundle) -> str:

@@ -22,6 +22,7 @@ COMMANDS = {
     "tune": ("foveate.train.tuning.cli", "Search settings: trainings judged by validation Dice."),
     "evaluate": ("foveate.benchmarks.cli", "Compare masks of a run or a bundle with the truth."),
     "export": ("foveate.export.cli", "Turn a trained run into a bundle."),
+    "import": ("foveate.export.import_cli", "Turn trained networks of any maker into a bundle."),
     "build": (
         "foveate.export.build_cli",
         "Build a TensorRT plan for this device into the cache.",
@@ -47,7 +48,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(COMMANDS[cmd_name][0])
-        command = getattr(module, cmd_name)
+        command = getattr(module, "import_" if cmd_name == "import" else cmd_name)
         assert isinstance(command, click.Command)
         return command
 

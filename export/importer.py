@@ -1,0 +1,314 @@
+"""Make a bundle of trained networks of other makers: what is found, chosen, compared, written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from foveate.export.bundle import ExportJob, export
+from foveate.export.image_sets import ImageSets, image_sets
+from foveate.export.importing.glue import Dice, choose_on, labelled, measure_dice
+from foveate.export.importing.interface import find_interface
+from foveate.export.importing.network_file import NetworkFile, read_network
+from foveate.export.importing.pytorch import input_shape, network_of_module, read_program
+from foveate.export.importing.stage import (
+    ImportedNetwork,
+    StagePlan,
+    onnx_run,
+    stage_network,
+    widest,
+)
+from foveate.export.source import Source
+from foveate.runtime.errors import BundleError, SettingsError
+from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
+from foveate.train.reference.cascade import TorchCascade
+
+MOST_DIFFERENCE = 1e-3
+"""Largest difference of a probability from the original network's."""
+COMPARED = 8
+"""Images on which each network is compared."""
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """What no file says of a network; ``foveate import --help`` has the words for it.
+
+    ``sizes`` are those of the stages, for networks that take any. ``classes`` are the names of the
+    foreground classes, "" where they are numbered.
+    """
+
+    normalise: str
+    activation: str = ""
+    classes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    sizes: tuple[Size, ...] = ()
+    hint: bool = False
+    pad_multiple: int = 0
+    licence: str = ""
+
+    def size(self, stage: int) -> Size | None:
+        return self.sizes[min(stage, len(self.sizes) - 1)] if self.sizes else None
+
+    def output(self, stage: int) -> str:
+        return self.outputs[min(stage, len(self.outputs) - 1)] if self.outputs else ""
+
+
+def _log(text: str) -> None:
+    pass
+
+
+def _progress(label: str, done: int, total: int) -> None:
+    pass
+
+
+def import_network(
+    net: Path | nn.Module,
+    stage2: Path | nn.Module | None = None,
+    *,
+    out: Path,
+    settings: ImportSettings,
+    precisions: Sequence[str] = ("fp32", "fp16"),
+    data: Path | None = None,
+    log: Callable[[str], None] = _log,
+    progress: Callable[[str, int, int], None] = _progress,
+) -> dict[str, Any]:
+    """Write the bundle of one network, or of two, and return its parity record.
+
+    A network is the path of an ONNX or .pt2 file, or an nn.Module in evaluation mode. Thresholds
+    and box are chosen on ``data``, its val.txt or else its train.txt; without it they are the
+    defaults. SettingsError for what has to be said of a network and was not, BundleError for a
+    network that cannot be imported, or whose graph gives other values.
+    """
+    nets = [net] if stage2 is None else [net, stage2]
+    if settings.pad_multiple and stage2 is not None:
+        raise SettingsError("--pad-multiple goes with one network, without --stage2")
+    if settings.hint and stage2 is None:
+        raise SettingsError("--hint goes with --stage2: it is stage 1's probability")
+    found = [_stage(item, number, settings, log) for number, item in enumerate(nets)]
+    spec = _spec([network for network, _, _ in found], [size for _, _, size in found], settings)
+    networks = [network for network, _, _ in found]
+    cascade = TorchCascade(spec, networks[0], networks[1] if stage2 is not None else None).eval()
+    dice: Dice | None = None
+    if data is None:
+        log("Without --data box and mask threshold are the defaults, and Dice is not measured.")
+    else:
+        full, words = labelled(data, spec)
+        spec = replace(spec, input_type=full.dataset.input_type)
+        cascade = TorchCascade(spec, cascade.stage1, cascade.stage2).eval()
+        spec = choose_on(cascade, full, log, progress)
+        cascade = TorchCascade(spec, cascade.stage1, cascade.stage2).eval()
+        dice = measure_dice(cascade, full, words)
+        log(
+            f"Dice on {words}: the network(s) by hand with OpenCV {dice.by_hand:.4f}, the bundle "
+            f"{dice.cascade:.4f}."
+        )
+    source = Source(cascade, _facts(found, settings, dice), {})
+    images = image_sets(source, data, "int8" in precisions, partial(progress, "reading the images"))
+    source = replace(source, networks=_compare(cascade, images, log))
+    names = tuple(dict.fromkeys(("fp32", *precisions)))
+    return export(ExportJob(source, out, names, images, False, progress))
+
+
+def _stage(
+    net: Path | nn.Module, number: int, settings: ImportSettings, log: Callable[[str], None]
+) -> tuple[ImportedNetwork, NetworkFile, Size | None]:
+    """Return a network in its stage, its file, and the size of the stage."""
+    size, hint = settings.size(number), settings.hint and number == 1
+    imagenet = settings.normalise == "imagenet"
+    run = None
+    if isinstance(net, nn.Module):
+        colours = 3 if imagenet else _first_channels(net) - hint
+        file, run = network_of_module(
+            net.eval(), type(net).__name__, input_shape(colours + hint, size)
+        )
+    elif net.suffix == ".pt2":
+        module, shape = read_program(net)
+        sha256 = hashlib.sha256(net.read_bytes()).hexdigest()
+        file, run = network_of_module(module, net.name, (1, *shape[1:]), sha256)
+    else:
+        file = read_network(net)
+    face = find_interface(file, size, hint, settings.output(number), settings.activation)
+    log(f"Stage {number + 1}, {file.name}: {face.words()}.")
+    if imagenet and face.channels - hint != 3:
+        raise SettingsError(
+            f"--normalise imagenet: {file.name} takes {face.channels} channel(s); expected 3"
+        )
+    size = _stage_size(file, face.size, size, settings.pad_multiple)
+    plan = StagePlan(face, imagenet, hint, number == 1)
+    stage_size = None if settings.pad_multiple else size
+    if run is None:
+        original = onnx_run(file.model, face)
+        return stage_network(file, plan, original, "ONNX Runtime", stage_size), file, size
+    by_name = run
+    return (
+        stage_network(file, plan, lambda x: by_name(x)[face.output], "PyTorch", stage_size),
+        file,
+        size,
+    )
+
+
+def _stage_size(file: NetworkFile, own: Size | None, given: Size | None, multiple: int) -> Size:
+    if multiple and own is not None:
+        raise SettingsError(
+            f"--pad-multiple: {file.name} takes {own.height}x{own.width} alone; export it with "
+            "dynamic height and width, or leave the option out"
+        )
+    if own is None and given is None and not multiple:
+        raise SettingsError(
+            f"{file.name}: takes any size; say which one with --size HxW, or --pad-multiple N for "
+            "the image's own"
+        )
+    if own is not None and given not in (None, own):
+        raise SettingsError(
+            f"--size: {file.name} takes {own.height}x{own.width} alone; leave the option out"
+        )
+    return own or given or Size(256, 256)
+
+
+def _first_channels(module: nn.Module) -> int:
+    """Return the channels that the first convolution of a module takes."""
+    first = next((item for item in module.modules() if isinstance(item, nn.Conv2d)), None)
+    if first is None:
+        raise BundleError(f"{type(module).__name__}: has no Conv2d; import it as an ONNX file")
+    return first.in_channels
+
+
+def _spec(
+    networks: Sequence[ImportedNetwork], sizes: Sequence[Size | None], settings: ImportSettings
+) -> CascadeSpec:
+    """Return the cascade; SettingsError where classes or normalisation do not fit."""
+    counts = [network.plan.interface.maps for network in networks]
+    labels = [max(1, count - 1) for count in counts]
+    if len(set(labels)) > 1:
+        raise BundleError(
+            f"stage 1 gives {counts[0]} map(s) and stage 2 {counts[1]}; expected as many classes"
+        )
+    numbered = (
+        ("foreground",) if labels[0] == 1 else tuple(f"class {n + 1}" for n in range(labels[0]))
+    )
+    classes = settings.classes or numbered
+    if len(classes) != labels[0]:
+        raise SettingsError(
+            f"--classes: {len(classes)} name(s) for {labels[0]} foreground class(es); the "
+            "background is not named"
+        )
+    stage1, stage2 = (*sizes, None)[:2]
+    assert stage1 is not None
+    region = Region(mode="none")
+    if stage2 is not None:
+        region = Region(min_height=stage2.height, min_width=stage2.width)
+    spec = CascadeSpec(
+        input_type="uint8",
+        stage1=stage1,
+        stage2=stage2,
+        classes=("background", *classes),
+        normalisation=_normalisation(settings.normalise),
+        region=region,
+        pad_multiple=settings.pad_multiple,
+    )
+    try:
+        spec.check()
+    except BundleError as error:
+        raise SettingsError(str(error)) from None
+    return spec
+
+
+def _normalisation(text: str) -> Normalisation:
+    """Return what the spec does to pixels; ImageNet's constants are applied in front of a net."""
+    known = {
+        "zscore": Normalisation(),
+        "0-1": Normalisation("constants", 0.0, 1.0),
+        "imagenet": Normalisation("constants", 0.0, 1.0),
+        "0-255": Normalisation("constants", 0.0, 1 / 255),
+    }
+    if text in known:
+        return known[text]
+    try:
+        mean, std = map(float, text.split(","))
+        if not (0 <= mean <= 1 and 0 < std <= 1):
+            raise ValueError
+    except ValueError:
+        raise SettingsError(
+            f'--normalise "{text}": expected zscore, 0-1, 0-255, imagenet, or MEAN,STD of pixels '
+            "from 0 to 1, such as 0.5,0.25: as in the network's training"
+        ) from None
+    return Normalisation("constants", mean, std)
+
+
+def _facts(
+    found: Sequence[tuple[ImportedNetwork, NetworkFile, Size | None]],
+    settings: ImportSettings,
+    dice: Dice | None,
+) -> dict[str, Any]:
+    """Return what the manifest says of the networks and of Dice."""
+    stages = [
+        {
+            "name": "imported",
+            "width": widest(network.model, size or Size(256, 256)),
+            "depth": 0,
+            "imported": {
+                **file.record,
+                "licence": settings.licence,
+                "normalise": settings.normalise,
+                "interface": network.plan.interface.words(),
+            },
+        }
+        for network, file, size in found
+    ]
+    network: dict[str, Any] = stages[0]
+    if len(stages) > 1:
+        network["stage2"] = stages[1]
+    return {
+        "kind": "cascade" if len(stages) > 1 else "single",
+        "network": network,
+        "data": {"name": "not stated", "licence": "", "fingerprint": ""},
+        "training": {} if dice is None else {"chosen_on": dice.record()},
+    }
+
+
+def _compare(
+    cascade: TorchCascade, images: ImageSets, log: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return the difference of each network's probabilities from the original's.
+
+    BundleError where it is too large. Both are run on what the stages see of the images.
+    """
+    rows: dict[str, Any] = {}
+    outputs = [cascade.run(case.image) for case in images.parity.cases[:COMPARED]]
+    for stage in ("stage1", "stage2"):
+        network = getattr(cascade, stage)
+        if network is None:
+            continue
+        graph, apart = network.folded(), []
+        for output in outputs:
+            seen = getattr(output, f"{stage}_input")
+            two = torch.cat([seen, seen.flip(3)])
+            with torch.inference_mode():
+                pair = [cascade.probabilities(one(two)) for one in (graph, network)]
+            apart.append((pair[0] - pair[1]).abs().numpy())
+        largest = float(max(part.max() for part in apart))
+        rows[stage] = {
+            "original": network.runtime,
+            "images": len(outputs),
+            "largest_difference": largest,
+            "mean_difference": float(np.mean([part.mean() for part in apart])),
+        }
+        if not largest <= MOST_DIFFERENCE:
+            raise BundleError(
+                f"{stage}: the graph made of the network gives other probabilities than the "
+                f"original, by up to {largest:.5f}, expected at most {MOST_DIFFERENCE}: it may "
+                "hold for a batch of one alone; export it with a dynamic batch axis"
+            )
+        log(
+            f"{stage}: probabilities differ from the original's by at most {largest:.2g} on "
+            f"{len(outputs)} images."
+        )
+    return rows

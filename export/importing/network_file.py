@@ -1,0 +1,174 @@
+"""Read a network's ONNX file: what cannot be imported is refused, the rest becomes opset 18."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper, version_converter
+
+from foveate.export.onnx_graph.cascade import OPSET
+from foveate.runtime.engines.onnxruntime import short
+from foveate.runtime.errors import BundleError
+
+OLDEST, NEWEST = 10, 23
+"""Operator sets that onnx converts to ours."""
+MOST_BYTES = 1 << 30
+"""A cascade of two networks has to fit into one ONNX file of 2 GB."""
+HOW = "torch.onnx.export(model.eval(), example, FILE, opset_version=18, external_data=False)"
+LEGACY = {b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"}
+"""How pickles and the zip files of torch.save begin."""
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """An ONNX model as it was read, its weights inside, and what the manifest says of it."""
+
+    name: str
+    model: onnx.ModelProto
+    record: dict[str, object]
+
+
+def read_network(path: Path) -> NetworkFile:
+    """Return the model of an ONNX file, weights in files next to it included.
+
+    BundleError for what is not such a file, for more than 1 GB, and for an operator set that is
+    not known.
+    """
+    try:
+        data = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    if data[:2] in LEGACY:
+        raise BundleError(
+            f"{path}: is a pickle of PyTorch, which could run any code; export it as ONNX where "
+            f"the network's Python code is: {HOW}; or as .pt2: torch.export.save"
+        )
+    try:
+        model = onnx.load_from_string(data) if data else onnx.ModelProto()
+    except Exception:  # protobuf's own, which has no types
+        raise BundleError(f"{path}: is not an ONNX file, or is cut short. Copy it again") from None
+    outside = sorted({_location(item) for item in model.graph.initializer if item.external_data})
+    size = path.stat().st_size + sum(_size(path.parent / name) for name in outside)
+    if size > MOST_BYTES:
+        raise BundleError(
+            f"{path}: has {size / 1e9:.1f} GB with the files of its weights; expected at most "
+            f"{MOST_BYTES / 1e9:.1f} GB"
+        )
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:
+        raise BundleError(f"{path}: its weights cannot be read: {short(error)}") from None
+    return network_file(path.name, model, hashlib.sha256(data).hexdigest())
+
+
+def network_file(name: str, model: onnx.ModelProto, sha256: str) -> NetworkFile:
+    """Return a model with its record; BundleError for an operator set that is not known."""
+    versions = {item.domain or "ai.onnx": item.version for item in model.opset_import}
+    opset = versions.pop("ai.onnx", 0)
+    used = {node.domain for node in model.graph.node} - {"", "ai.onnx"}
+    if used or model.functions:
+        raise BundleError(
+            f"{name}: has operators of {', '.join(sorted(used)) or 'functions of its own'}; "
+            "expected ONNX's own. Export it without them"
+        )
+    if not OLDEST <= opset <= NEWEST:
+        raise BundleError(
+            f"{name}: is of operator set {opset}; expected {OLDEST} to {NEWEST}. Export it again "
+            "with opset_version=18"
+        )
+    producer = f"{model.producer_name} {model.producer_version}".strip()
+    record: dict[str, object] = {"file": name, "sha256": sha256, "producer": producer}
+    return NetworkFile(name, model, record | {"opset": opset})
+
+
+def prepared(file: NetworkFile, sides: list[int | str], output: str) -> onnx.ModelProto:
+    """Return a network in opset 18 with one input of ``sides``, one output, constants folded.
+
+    ONNX Runtime folds constants and BatchNorm. A batch of one that is written into shapes becomes
+    a batch of any number. BundleError names what stands in the way.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(file.model)
+    (given,) = inputs(model)
+    _keep_output(model, output)
+    if {item.domain: item.version for item in model.opset_import}.get("", 0) != OPSET:
+        try:
+            model = version_converter.convert_version(model, OPSET)
+        except Exception as error:
+            raise BundleError(
+                f"{file.name}: cannot be converted to operator set {OPSET}: {short(error)}. Export "
+                "it again with opset_version=18"
+            ) from None
+    _free_batch(model)
+    del model.graph.input[:], model.graph.value_info[:]
+    model.graph.input.append(helper.make_tensor_value_info(given.name, TensorProto.FLOAT, sides))
+    return _simplified(file.name, model)
+
+
+def inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Return the inputs that are not weights."""
+    weights = {item.name for item in model.graph.initializer}
+    return [item for item in model.graph.input if item.name not in weights]
+
+
+def _keep_output(model: onnx.ModelProto, output: str) -> None:
+    del model.graph.output[:]
+    value = onnx.ValueInfoProto(name=output)
+    value.type.tensor_type.elem_type = TensorProto.FLOAT
+    model.graph.output.append(value)
+
+
+def _free_batch(model: onnx.ModelProto) -> None:
+    """Let shapes that are constants, made for a batch of one, hold for any batch."""
+    constants = {item.name: item for item in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    for number, node in enumerate(model.graph.node):
+        place = {"Reshape": 1, "Resize": 3}.get(node.op_type, 9)
+        tensor = constants.get(node.input[place]) if len(node.input) > place else None
+        sides = [] if tensor is None else numpy_helper.to_array(tensor).ravel().tolist()
+        if len(sides) < 2 or sides[0] != 1:
+            continue
+        if node.op_type == "Reshape":
+            sides[0] = 0
+        elif not any(item.name == "axes" for item in node.attribute):
+            node.attribute.append(helper.make_attribute("axes", list(range(1, len(sides)))))
+            del sides[0]
+        name = f"{node.output[0]}.sides.{number}"
+        model.graph.initializer.append(numpy_helper.from_array(np.array(sides, np.int64), name))
+        node.input[place] = name
+
+
+def _simplified(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        options.optimized_model_filepath = str(path)
+        try:
+            onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise BundleError(f"{name}: ONNX Runtime refuses it: {short(error)}") from None
+        simple = onnx.load(path)
+    foreign = {node.op_type for node in simple.graph.node if node.domain not in ("", "ai.onnx")}
+    if foreign:
+        raise BundleError(f"{name}: ONNX Runtime made {', '.join(foreign)} of it, not ONNX's own")
+    return simple
+
+
+def _location(tensor: TensorProto) -> str:
+    return next((item.value for item in tensor.external_data if item.key == "location"), "")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
