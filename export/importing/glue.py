@@ -20,6 +20,7 @@ from foveate.runtime.io.window import chosen_window
 from foveate.runtime.result import Mask
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.calibration.boxes import choose_box, measure_boxes
+from foveate.train.calibration.choosing import Choosing
 from foveate.train.calibration.decision import choose_decision, choose_threshold
 from foveate.train.calibration.image_dice import class_dice, mean_dice_of
 from foveate.train.data.dataset import load_dataset, read_stems
@@ -75,9 +76,9 @@ def choose_on(
     cascade: TorchCascade, full: FullImages, log: Log, progress: Callable[[str, int, int], None]
 ) -> CascadeSpec:
     """Return the cascade's description with box and thresholds chosen, as after a training."""
-    spec, stems = cascade.spec, full.dataset.stems
+    spec, stems, choosing = cascade.spec, full.dataset.stems, Choosing(log, progress)
     if spec.stage2 is None:
-        return choose_threshold(cascade, full, stems, log)[0]
+        return choose_threshold(cascade, full, stems, choosing)[0]
     views = whole_views(full, stems, spec.stage1, partial(progress, "preparing views"))
     with torch.inference_mode():
         found = answers(
@@ -94,7 +95,7 @@ def choose_on(
         full, views, stems, cascade.spec, lambda image, layers, _: (image, layers), 0
     )
     crops = RegionCrops(source, regions(found, views, region, spec.stage2))
-    return choose_decision(cascade, crops, stems, table, log)[0]
+    return choose_decision(cascade, crops, stems, table, choosing)[0]
 
 
 def measure_dice(cascade: TorchCascade, full: FullImages, words: str) -> Dice:
