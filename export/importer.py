@@ -29,6 +29,7 @@ from foveate.export.importing.stage import (
 from foveate.export.source import Source
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
+from foveate.train.calibration.choosing import Choosing
 from foveate.train.reference.cascade import TorchCascade
 
 MOST_DIFFERENCE = 1e-3
@@ -103,7 +104,7 @@ def import_network(
         full, words = labelled(data, spec)
         spec = replace(spec, input_type=full.dataset.input_type)
         cascade = TorchCascade(spec, cascade.stage1, cascade.stage2).eval()
-        spec = choose_on(cascade, full, log, progress)
+        spec = choose_on(cascade, full, Choosing(log, progress))
         cascade = TorchCascade(spec, cascade.stage1, cascade.stage2).eval()
         dice = measure_dice(cascade, full, words)
         log(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,6 @@ from foveate.train.reference.cascade import TorchCascade
 
 LISTS = ("val.txt", "train.txt")
 """The list of a data set that is chosen on: the first that is there."""
-Log = Callable[[str], None]
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -72,14 +70,12 @@ def labelled(root: Path, spec: CascadeSpec) -> tuple[FullImages, str]:
     return FullImages(dataset), f"{words}, {name}" if name else words
 
 
-def choose_on(
-    cascade: TorchCascade, full: FullImages, log: Log, progress: Callable[[str, int, int], None]
-) -> CascadeSpec:
+def choose_on(cascade: TorchCascade, full: FullImages, choosing: Choosing) -> CascadeSpec:
     """Return the cascade's description with box and thresholds chosen, as after a training."""
-    spec, stems, choosing = cascade.spec, full.dataset.stems, Choosing(log, progress)
+    spec, stems = cascade.spec, full.dataset.stems
     if spec.stage2 is None:
         return choose_threshold(cascade, full, stems, choosing)[0]
-    views = whole_views(full, stems, spec.stage1, partial(progress, "preparing views"))
+    views = whole_views(full, stems, spec.stage1, partial(choosing.progress, "preparing views"))
     with torch.inference_mode():
         found = answers(
             cascade.stage1, lambda stem: whole_item(views[stem], spec), stems, mirrored=False

@@ -118,6 +118,14 @@ def inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 
 def _keep_output(model: onnx.ModelProto, output: str) -> None:
+    """Make a tensor the only output, and leave out the nodes that it does not need."""
+    needed, kept = {output}, []
+    for node in reversed(model.graph.node):  # sorted: makers before users
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(kept))
     del model.graph.output[:]
     value = onnx.ValueInfoProto(name=output)
     value.type.tensor_type.elem_type = TensorProto.FLOAT

@@ -29,7 +29,10 @@ def read_program(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
         (name,) = program.graph_signature.user_inputs
         (node,) = [node for node in program.graph.nodes if node.name == name]
         shape = tuple(int(side) for side in node.meta["val"].shape)
-        return program.module(check_guards=False), shape
+        module = program.module(check_guards=False)
+        # it refuses train(), and PyTorch's exporter calls it
+        module.train = lambda mode=True: module  # type: ignore[method-assign]
+        return module, shape
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise BundleError(
