@@ -32,6 +32,8 @@ from foveate.train.runs.run import load_stage
 
 WIDE_BOX = 0.8
 """A box of more than this share of the image saves nothing; the log says so."""
+LEARNED = 0.3
+"""Below this validation Dice of stage 1 a wide box says nothing about the data."""
 
 
 class Stage2:
@@ -178,7 +180,13 @@ class Stage2:
             f"truth outside (coarse probability over {best.threshold} in patches of "
             f"{best.opening} cells, margin {best.margin})."
         )
-        if best.area > WIDE_BOX:
+        curve = self.record["stages"]["stage1"]["curve"]
+        learned = max((row["dice"] for row in curve), default=1.0)
+        if best.area > WIDE_BOX and learned < LEARNED:
+            self.job.log(
+                f"Stage 1 has learned too little to find a box (Dice {learned:.2f}): train longer."
+            )
+        elif best.area > WIDE_BOX:
             self.job.log(
                 "A box this wide saves nothing: --stages single trains one network, and --set "
                 "region_mode=tiles lets stage 2 see the best tiles."
