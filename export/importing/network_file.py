@@ -108,7 +108,7 @@ def prepared(file: NetworkFile, sides: list[int | str], output: str) -> onnx.Mod
     _free_batch(model)
     del model.graph.input[:], model.graph.value_info[:]
     model.graph.input.append(helper.make_tensor_value_info(given.name, TensorProto.FLOAT, sides))
-    return _simplified(file.name, model)
+    return _multiplying(_simplified(file.name, model))
 
 
 def inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
@@ -172,6 +172,22 @@ def _simplified(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
     if foreign:
         raise BundleError(f"{name}: ONNX Runtime made {', '.join(foreign)} of it, not ONNX's own")
     return simple
+
+
+def _multiplying(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with products in place of divisions by constants.
+
+    TensorRT-RTX 1.7.1 crashes where a product follows such a division.
+    """
+    stored = {item.name: item for item in model.graph.initializer}
+    for node in model.graph.node:
+        divisor = stored.get(node.input[1]) if node.op_type == "Div" else None
+        if divisor is not None and divisor.data_type == TensorProto.FLOAT:
+            name = f"{node.output[0]}.factor"
+            factor = np.float32(1) / numpy_helper.to_array(divisor)
+            model.graph.initializer.append(numpy_helper.from_array(factor, name))
+            node.op_type, node.input[1] = "Mul", name
+    return model
 
 
 def _location(tensor: TensorProto) -> str:

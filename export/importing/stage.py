@@ -127,8 +127,8 @@ def _given(w: GraphWriter, plan: StagePlan) -> Value:
     face, x = plan.interface, Value(w, "input")
     image = x.slice(0, 1, 1) if plan.stage2 else x
     if plan.imagenet:
-        mean, std = (w.array(np.array(part, np.float32).reshape(1, 3, 1, 1)) for part in IMAGENET)
-        image = (image - mean) / std
+        mean, std = (np.array(part, np.float32).reshape(1, 3, 1, 1) for part in IMAGENET)
+        image = (image - w.array(mean)) * w.array(np.float32(1) / std)
     elif face.channels - plan.hint == 3:
         image = concat(image, image, image, axis=1)
     if plan.hint:

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from foveate.export.onnx_graph.onnx_network import FLOAT32_MARK, HALF_MOST
+from foveate.export.onnx_graph.onnx_network import HALF_MOST
 from foveate.runtime.errors import BundleError
 
 FLOAT32 = {
-    "LayerNormalization", "LpNormalization", "ReduceMean", "ReduceSum",
+    "InstanceNormalization", "LayerNormalization", "LpNormalization", "ReduceMean", "ReduceSum",
     "ReduceL2", "ReduceSumSquare", "Softmax", "LogSoftmax", "Exp", "Log", "Pow", "Sqrt",
     "Reciprocal", "Erf", "Resize", "CumSum",
 }  # fmt: skip
@@ -36,7 +36,7 @@ def half_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     }
     stored = {item.name for item in model.graph.initializer} | {""}
     nodes: list[NodeProto] = []
-    wide, widened = set[str](), set[str]()
+    wide: set[str] = set()
     sides: set[str] = set()  # what is computed from shapes alone: float16 is exact up to 2048
     for node in model.graph.node:
         of_sides = node.op_type != "ConstantOfShape" and sides.issuperset({*node.input} - stored)
@@ -45,9 +45,9 @@ def half_graph(model: onnx.ModelProto) -> onnx.ModelProto:
             wide |= weights.keys() & set(node.input)
             nodes.append(node)
             continue
-        if node.op_type in FLOAT32 or FLOAT32_MARK in node.output[0]:
+        if node.op_type in FLOAT32:
             wide |= weights.keys() & set(node.input)
-            nodes += _in_float32(node, floats - sides, widened)
+            nodes += _in_float32(node, floats - sides)
             continue
         for attribute in node.attribute:
             if (node.op_type, attribute.name, attribute.i) == ("Cast", "to", TensorProto.FLOAT):
@@ -74,23 +74,18 @@ def half_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _in_float32(node: NodeProto, floats: set[str], widened: set[str]) -> list[NodeProto]:
-    """Return a node with a cast before each input and after each output that is a float.
-
-    ``widened`` are the tensors that such a node made: others of its kind take them uncast.
-    """
+def _in_float32(node: NodeProto, floats: set[str]) -> list[NodeProto]:
+    """Return a node with a cast before each input and after each output that is a float."""
     before, after = [], []
     for index, name in enumerate(node.input):
         if name in floats:
-            if name not in widened:
-                before.append(_cast(name, f"{name}.wide", TensorProto.FLOAT))
-                widened.add(name)
-            node.input[index] = f"{name}.wide"
+            wide = f"{node.output[0]}.{index}.wide"
+            before.append(_cast(name, wide, TensorProto.FLOAT))
+            node.input[index] = wide
     for index, name in enumerate(node.output):
         if name in floats:
             node.output[index] = f"{name}.wide"
             after.append(_cast(f"{name}.wide", name, TensorProto.FLOAT16))
-            widened.add(name)
     return [*before, node, *after]
 
 

@@ -26,8 +26,8 @@ FORBIDDEN = {
     "NonMaxSuppression": "a data-dependent shape breaks CUDA graphs",
     "Resize": "engines differ in its modes; use the matrix products",
 }
-IMPORTED = {"BatchNormalization", "Resize"}
-"""What imported networks may have; their Resize is in float32 also where the graph is fp16."""
+IMPORTED = {"InstanceNormalization", "BatchNormalization", "Resize"}
+"""What imported networks may have: in float32 also where the graph is fp16."""
 RESIZES = {
     ("nearest", "asymmetric"), ("nearest", "half_pixel"), ("linear", "asymmetric"),
     ("linear", "half_pixel"), ("linear", "pytorch_half_pixel"), ("linear", "align_corners"),

@@ -8,15 +8,13 @@ from functools import cached_property
 import numpy as np
 import onnx
 import torch
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
 from foveate.export.onnx_graph.writer import GraphWriter, Value
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
 HALF_MOST = 65504
-FLOAT32_MARK = ".float32."
-"""In the names of nodes that stay in float32 where a network becomes float16."""
 
 
 class OnnxNetwork(nn.Module):
@@ -56,14 +54,8 @@ class OnnxNetwork(nn.Module):
 def copy_graph(w: GraphWriter, model: onnx.ModelProto, x: Value, prefix: str) -> Value:
     """Copy the nodes and weights of a graph, its input being ``x``; return its output.
 
-    Every name gets ``prefix``, unless it has it already. InstanceNormalization is written as means:
-    TensorRT-RTX 1.7.1 crashes on it without a GPU.
+    Every name gets ``prefix``, unless it has it already.
     """
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    ranks = {
-        item.name: len(item.type.tensor_type.shape.dim)
-        for item in (*inferred.value_info, *inferred.input)
-    }
     names = {"": "", model.graph.input[0].name: x.name}
 
     def renamed(name: str) -> str:
@@ -76,29 +68,5 @@ def copy_graph(w: GraphWriter, model: onnx.ModelProto, x: Value, prefix: str) ->
         copied.input[:] = [renamed(name) for name in node.input]
         copied.output[:] = [renamed(name) for name in node.output]
         copied.name = copied.output[0]
-        if node.op_type == "InstanceNormalization":
-            _write_instance_norm(w, copied, ranks[node.input[0]])
-        else:
-            w.nodes.append(copied)
+        w.nodes.append(copied)
     return Value(w, renamed(model.graph.output[0].name))
-
-
-def _write_instance_norm(w: GraphWriter, node: NodeProto, rank: int) -> None:
-    """Write an InstanceNormalization of (N, C, ...) by its parts, the means axis after axis."""
-    x, scale, shift = (Value(w, name) for name in node.input)
-    epsilon = next((item.f for item in node.attribute if item.name == "epsilon"), 1e-5)
-    (made,) = node.output
-
-    def op(kind: str, *inputs: Value, **attributes: int) -> Value:
-        return w.op(kind, *inputs, name=f"{made}{FLOAT32_MARK}{len(w.nodes)}", **attributes)
-
-    def mean(values: Value) -> Value:
-        for axis in range(rank - 1, 1, -1):
-            values = op("ReduceMean", values, w.ints(axis), keepdims=1)
-        return values
-
-    apart = op("Sub", x, mean(x))
-    deviation = op("Sqrt", op("Add", mean(op("Mul", apart, apart)), w.constant(epsilon)))
-    sides = w.ints(*range(1, rank - 1))
-    scaled = op("Mul", op("Div", apart, deviation), op("Unsqueeze", scale, sides))
-    w.op("Add", scaled, op("Unsqueeze", shift, sides), name=made)

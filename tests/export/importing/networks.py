@@ -51,13 +51,11 @@ class Centred(nn.Module):
         self.network, self.end = network.eval(), end or nn.Identity()
         with torch.no_grad():
             made = self._maps(torch.randn(2, channels, SIDE, SIDE))
-        scale, mean = 3 / made.std(dim=(0, 2, 3)), made.mean(dim=(0, 2, 3))
-        self.spread = nn.Conv2d(len(mean), len(mean), 1)
-        self.spread.weight.data = torch.diag(scale)[:, :, None, None]
-        self.spread.bias.data = -scale * mean
+        self.mean = made.mean(dim=(0, 2, 3), keepdim=True)
+        self.deviation = made.std(dim=(0, 2, 3), keepdim=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = self.end(self.spread(self._maps(x)))
+        made: Tensor = self.end((self._maps(x) - self.mean) / self.deviation * 3)
         return made
 
     def _maps(self, x: Tensor) -> Tensor:
