@@ -30,7 +30,7 @@ def build_plan(
     log, stop = logger(kit.module), threading.Event()
     try:
         with interruptible(stop):
-            network, builder, _parser = _network(kit, graph, log, log_path)
+            network, builder = _network(kit, graph, log, log_path)
             config = _config(kit, builder, options, log_path)
             index = config.add_optimization_profile(_profile(builder, network, options))
             _accepted(kit, index >= 0, "the shapes of --batch and --size", log_path)
@@ -44,8 +44,8 @@ def build_plan(
         log_path.write_text("".join(f"{line}\n" for line in log.lines), encoding="utf-8")
 
 
-def _network(kit: Toolkit, graph: bytes, log: Any, log_path: Path) -> tuple[Any, Any, Any]:
-    """Return the parsed network, its builder, and the parser, which holds weights of it."""
+def _network(kit: Toolkit, graph: bytes, log: Any, log_path: Path) -> tuple[Any, Any]:
+    """Return the parsed network and its builder."""
     trt = kit.module
     try:
         builder = trt.Builder(log)
@@ -59,7 +59,7 @@ def _network(kit: Toolkit, graph: bytes, log: Any, log_path: Path) -> tuple[Any,
             f"{error.node_operator()} ({error.node_name()}): {error.desc()}" for error in found
         ]
         raise GraphError(_refused(kit, errors, log_path))
-    return network, builder, parser
+    return network, builder
 
 
 def check_options(kit: Toolkit, options: BuildOptions) -> None:
