@@ -83,7 +83,7 @@ class Stage2:
 
     def _answers(self, stage1: Network) -> Answers:
         """Return stage 1's answers: on validation images its own, on others those of the folds."""
-        mirrored = self.settings.horizontal_flip > 0
+        mirrored = self.settings.horizontal_flip > 0 and self.trainer.left() > 0
         found = self._ask(stage1, self.validation)
         if not self.settings.hint_folds:
             return found | self._ask(stage1, self.training, mirrored)
