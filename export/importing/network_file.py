@@ -187,6 +187,10 @@ def _multiplying(model: onnx.ModelProto) -> onnx.ModelProto:
             factor = np.float32(1) / numpy_helper.to_array(divisor)
             model.graph.initializer.append(numpy_helper.from_array(factor, name))
             node.op_type, node.input[1] = "Mul", name
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [item for item in model.graph.initializer if item.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
     return model
 
 

@@ -75,13 +75,11 @@ def check_masks(bundle: Path, reference: TorchCascade, engine: str) -> None:
 
 
 def check_fp16(graph: bytes, reference: TorchCascade) -> None:
-    """Compare the masks of the fp16 graph, computed in float32 by OpenVINO."""
-    total = Disagreement()
+    """Compare the probabilities of the fp16 graph in OpenVINO: random networks magnify rounding."""
     with engine_from_onnx("openvino", graph) as engine:
-        for number, image in enumerate(images()):
-            found = engine.run({"image": image[None]}, ("mask",))["mask"][0]
-            total.add(compare_masks(str(number), found, reference.segment(image)[0], False, None))
-    assert total.value <= BOUNDS["fp16"][0]
+        for image in images():
+            found = engine.run({"image": image[None]}, ("coarse",))["coarse"]
+            np.testing.assert_allclose(found, reference.run(image).coarse.numpy(), atol=0.05)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FEW else SLOW) for n in ZOO])
