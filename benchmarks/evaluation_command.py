@@ -84,6 +84,18 @@ def _seen(request: Request, job: EvaluationJob) -> str:
     )
 
 
+def _absent(job: EvaluationJob) -> str:
+    """Return a warning about the model's classes that no mask holds."""
+    held = {label for content in job.dataset.contents.values() for label in content.areas}
+    absent = [name for label, name in enumerate(job.classes, 1) if label not in held]
+    if not absent:
+        return ""
+    return (
+        f"\nNo mask holds {', '.join(absent)}: what is found of that counts as false. Are these "
+        "masks of other classes?"
+    )
+
+
 def run_evaluation(request: Request, progress: Progress) -> Report:
     """Evaluate, write the files asked for, and return the report.
 
@@ -93,7 +105,7 @@ def run_evaluation(request: Request, progress: Progress) -> Report:
     """
     _check_request(request)
     job = _job(request, partial(progress, "checking the data"))
-    seen = _seen(request, job)
+    seen = _seen(request, job) + _absent(job)
     found = evaluate(job, progress)
     report = Report(request, job, found, summarise(found), seen)
     if request.csv_path is not None:

@@ -98,5 +98,6 @@ def test_it_is_small_and_has_what_the_demo_wants(wheel: dict[str, bytes]) -> Non
         "foveate/runtime/serve/page.html",
         "foveate/benchmarks/demo_bundle/manifest.json",
         "foveate/benchmarks/demo_bundle/cascade.fp32.onnx",
+        "foveate/benchmarks/demo_bundle/parity.json",
         *(f"foveate/benchmarks/page/{path.name}" for path in (ROOT / "benchmarks/page").iterdir()),
     }

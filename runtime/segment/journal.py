@@ -57,9 +57,10 @@ class Journal:
         return self.out / f"{stem}{self.part}.{suffix}"
 
     def begin(self, job: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
-        """Start a new journal; the lines of an earlier run are removed."""
-        for path in (self.results, self.failures):
-            path.unlink(missing_ok=True)
+        """Start a new journal; the results of an earlier run stay as ``results.jsonl.old``."""
+        if self.results.exists():
+            self.results.replace(self.results.with_suffix(".jsonl.old"))
+        self.failures.unlink(missing_ok=True)
         text = json.dumps({**job, "plan": plan}, indent=1) + "\n"
         write_atomically(self.job, text.encode())
 

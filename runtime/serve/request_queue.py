@@ -87,7 +87,9 @@ class RequestQueue(Closeable):
                 422, "image", f"the upload {error}, or ask for ?page=N of a TIFF"
             ) from None
         except ImageError as error:
-            raise RequestError(422, "image", f"the upload {error}") from None
+            unknown = str(error).startswith("is not an image")
+            hint = "; curl sends a file unchanged by --data-binary, not by -d" * unknown
+            raise RequestError(422, "image", f"the upload {error}{hint}") from None
         except GraphError as error:
             raise RequestError(422, "image", str(error)) from None
         except (MemoryError, DeviceMemoryError) as error:

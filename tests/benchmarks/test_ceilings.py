@@ -103,6 +103,7 @@ def test_what_cannot_be_is_named() -> None:
         "of_ceiling": {"median": 1.3, "low": 1.2, "high": 1.4},
     }  # fmt: skip
     results = {"grid": [], "files": {}, "roofline": None, "ceilings": [row]}
-    result = {"kind": "throughput", "parity": {"tensorrt fp16": {"held": True}}, "results": results}
+    parity = {"tensorrt fp16": {"held": True}}
+    result = {"kind": "throughput", "parity": parity, "results": results, "warnings": []}
     first, second = find_issues(result)
     assert "disagreement 0.5000" in first and "1.20 times the ceiling" in second

@@ -32,6 +32,8 @@ from foveate.train.runs.run import load_stage
 
 WIDE_BOX = 0.8
 """A box of more than this share of the image saves nothing; the log says so."""
+LEARNED = 0.3
+"""Below this validation Dice of stage 1 a wide box says nothing about the data."""
 
 
 class Stage2:
@@ -81,7 +83,7 @@ class Stage2:
 
     def _answers(self, stage1: Network) -> Answers:
         """Return stage 1's answers: on validation images its own, on others those of the folds."""
-        mirrored = self.settings.horizontal_flip > 0
+        mirrored = self.settings.horizontal_flip > 0 and self.trainer.left() > 0
         found = self._ask(stage1, self.validation)
         if not self.settings.hint_folds:
             return found | self._ask(stage1, self.training, mirrored)
@@ -178,7 +180,13 @@ class Stage2:
             f"truth outside (coarse probability over {best.threshold} in patches of "
             f"{best.opening} cells, margin {best.margin})."
         )
-        if best.area > WIDE_BOX:
+        curve = self.record["stages"]["stage1"]["curve"]
+        learned = max((row["dice"] for row in curve), default=1.0)
+        if best.area > WIDE_BOX and learned < LEARNED:
+            self.job.log(
+                f"Stage 1 has learned too little to find a box (Dice {learned:.2f}): train longer."
+            )
+        elif best.area > WIDE_BOX:
             self.job.log(
                 "A box this wide saves nothing: --stages single trains one network, and --set "
                 "region_mode=tiles lets stage 2 see the best tiles."

@@ -16,6 +16,8 @@ OPTIONS = (
     "learning_rate", "num_epochs", "max_minutes", "device", "threads",
 )  # fmt: skip
 """Settings that have an option; --set and --config set the others too."""
+CHOSEN = ("image_height", "image_width")
+"""Those of them that ``foveate train`` chooses; ``configure`` has the others."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,7 +28,8 @@ def setting_options(*without: str) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
         for name in reversed([name for name in OPTIONS if name not in without]):
             kind = type(getattr(Settings, name))
-            said = f"{meaning_of(name)}  [default: {getattr(Settings, name)}]"
+            default = str(getattr(Settings, name)) + "; train chooses it" * (name in CHOSEN)
+            said = f"{meaning_of(name)}  [default: {default}]"
             said = said[0].upper() + said[1:]
             command = click.option(f"--{name.replace('_', '-')}", type=kind, help=said)(command)
         return click.option(

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from foveate.benchmarks.evaluation.models import EvaluationJob
 from foveate.runtime import Cascade
 from foveate.runtime.agreement import dice
 from foveate.runtime.errors import BundleError, DataError, EngineError, SettingsError
@@ -217,6 +218,15 @@ def test_a_wrong_single_is_named(
     assert kind is BundleError and "class 1" in text and "lesion" in text
     kind, text = mistake(single, data, "--single", single)
     assert kind is BundleError and "single network itself" in text
+
+
+def test_classes_that_no_mask_holds_are_named(
+    bundle: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "No mask holds" not in run("evaluate", bundle, data).output
+    classes = property(lambda job: ("lesion", "vessel"))
+    monkeypatch.setattr(EvaluationJob, "classes", classes)
+    assert "No mask holds vessel: " in run("evaluate", bundle, data).output
 
 
 def test_a_path_that_is_not_a_model_is_named(data: Path, bundle: Path, tmp_path: Path) -> None:

@@ -178,9 +178,9 @@ def test_openssl_checks_it_and_its_keys_sign(signed: Path, maker: Path, tmp_path
 def test_keys_are_private_and_never_written_over(maker: Path) -> None:
     before = maker.read_bytes()
     assert stat.S_IMODE(maker.stat().st_mode) == 0o600
-    assert "no key is written over" in str(run("bundle", "keys", "--out", maker).exception)
+    assert "a key is never overwritten" in str(run("bundle", "keys", "--out", maker).exception)
     maker.rename(maker.with_name("moved.pem"))
-    assert "no key is written over" in str(run("bundle", "keys", "--out", maker).exception)
+    assert "a key is never overwritten" in str(run("bundle", "keys", "--out", maker).exception)
     assert not maker.exists() and maker.with_name("moved.pem").read_bytes() == before
 
 
@@ -192,7 +192,7 @@ def test_an_encrypted_key_wants_its_password(
     assert run("bundle", "keys", "--out", key, "--encrypt").exit_code == 0
     assert key.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
     monkeypatch.setenv("FOVEATE_KEY_PASSWORD", "open barley")
-    assert "another password" in str(run("bundle", "sign", signed, "--key", key).exception)
+    assert "a different password" in str(run("bundle", "sign", signed, "--key", key).exception)
     monkeypatch.setenv("FOVEATE_KEY_PASSWORD", "open sesame")
     assert run("bundle", "sign", signed, "--key", key).exit_code == 0
     open_bundle(signed, [public(key)])
@@ -216,7 +216,7 @@ def test_keys_of_another_kind() -> None:
             read(pem)
     with pytest.raises(SettingsError, match="a private key was given"):
         public_key(secret)
-    with pytest.raises(SettingsError, match="not one in PEM"):
+    with pytest.raises(SettingsError, match="not in PEM"):
         public_key(b"ssh-ed25519 AAAA")
 
 

@@ -42,9 +42,9 @@ def test_sound_outputs_pass() -> None:
         ("box", np.array([[[0, 0, 40, 30]], [[5, 4, 5, 6]]], np.float32), "the box"),
         ("box", np.full((2, 1, 4), np.nan, np.float32), "the box"),
         ("box", np.zeros((2, 0, 4), np.float32), "boxes of"),
-        ("coarse", np.full((2, 3, 48, 64), 0.5, np.float32), "coarse that holds"),
-        ("refined", np.full((2, 1, 64, 32), np.nan, np.float32), "refined that holds"),
-        ("refined", np.full((3, 1, 64, 32), 0.5, np.float32), "refined that holds"),
+        ("coarse", np.full((2, 3, 48, 64), 0.5, np.float32), "coarse without"),
+        ("refined", np.full((2, 1, 64, 32), np.nan, np.float32), "refined without"),
+        ("refined", np.full((3, 1, 64, 32), 0.5, np.float32), "refined without"),
     ],
 )
 def test_what_cannot_be_is_refused(name: str, value: np.ndarray[Any, Any], words: str) -> None:

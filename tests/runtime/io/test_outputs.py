@@ -204,7 +204,7 @@ def test_the_probability_over_the_threshold_is_the_mask(bundle: Path, data: Path
 def test_what_cannot_be_encoded_leaves_nothing(tmp_path: Path) -> None:
     no_probabilities = replace(result_of(1), refined=None)
     settings = OutputSettings(overlay=True, probability=True)
-    with pytest.raises(ValueError, match="holds no probabilities"):
+    with pytest.raises(ValueError, match="has no probabilities"):
         write_outputs(settings, tmp_path, "sub/a", GREY, no_probabilities, small_spec())
     assert not list(tmp_path.iterdir())
 

@@ -94,7 +94,7 @@ def test_a_damaged_page_fails_alone(bundle: Path, tmp_path: Path) -> None:
     data[place + 4] ^= 0xFF
     path.write_bytes(data)
     result = run("segment", bundle, path, "--out", tmp_path / "out")
-    assert result.return_value == 1 and "a.tif page 2 is damaged: its header" in result.output
+    assert result.return_value == 1 and "a.tif: page 2 is damaged: its header" in result.output
     masks = sorted(mask.name for mask in (tmp_path / "out").glob("*.png"))
     assert masks == ["a.p1.png", "a.p3.png"]
 

@@ -123,3 +123,14 @@ def test_bad_files_stop_no_other(thresholds: Path, data: Path, tmp_path: Path) -
     assert set(failures) == {"bad.png", "heat.tif", "nowhere.png"}
     assert failures["nowhere.png"] == "no such file or folder" and "float32" in failures["heat.tif"]
     assert len(list((tmp_path / "out").glob("*.png"))) == 12
+
+
+def test_a_run_without_resume_keeps_the_journal_before_it(thresholds: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((64, 64), 99, np.uint8))
+    out = tmp_path / "out"
+    assert run("segment", thresholds, tmp_path, "--out", out).return_value == 0
+    earlier = (out / "results.jsonl").read_bytes()
+    assert run("segment", thresholds, tmp_path / "a.png", "--out", out).return_value == 0
+    assert (out / "results.jsonl.old").read_bytes() == earlier
+    assert len((out / "results.jsonl").read_text().splitlines()) == 1

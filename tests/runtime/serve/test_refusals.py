@@ -27,10 +27,10 @@ STACK = encoded("TIFF", save_all=True, append_images=[Image.new("L", (9, 9))])
 BAD = [
     ("empty", b"", "/mask", 422, "the upload is empty (0 bytes); expected .png"),
     ("cut short", PNG[:-5], "/mask", 422, "the upload is cut short: its end is missing"),
-    ("text", b"no image", "/overlay", 422, "the upload is not an image in a supported format"),
+    ("text", b"no image", "/overlay", 422, "sends a file unchanged by --data-binary"),
     ("floats", FLOATS, "/all", 422, "the upload has float32 values from 0 to 0"),
     ("two pages", STACK, "/result", 422, "its own file, or ask for ?page=N"),
-    ("no such page", STACK, "/mask?page=3", 422, "the image page 3 is not there"),
+    ("no such page", STACK, "/mask?page=3", 422, "the upload page 3 is not there"),
     ("a bomb", png_of_size(60000, 60000), "/mask", 413, "the upload is 60000x60000 pixels"),
     ("too many pixels", png_of_size(1001, 1000), "/mask", 413, "the limit is 1000000 in all"),
     ("too many bytes", PNG + bytes(20_000), "/mask", 413, "more than 20000 bytes"),

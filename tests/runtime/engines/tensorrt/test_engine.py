@@ -187,7 +187,7 @@ def test_no_room_for_a_batch_means_a_smaller_one_and_is_said(
         cascade(given[0])
         place.device.faults.allocation = place.device.faults.count("allocation") + 1
         with pytest.warns(
-            SmallerBatchWarning, match="no room for .* Trying 4 images at a time in place"
+            SmallerBatchWarning, match="no room for .* Trying 4 images at a time instead"
         ):
             found = cascade.batch(given)
         again = cascade.batch(given)
