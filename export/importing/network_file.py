@@ -13,6 +13,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from foveate.export.onnx_graph.cascade import OPSET
+from foveate.runtime.bundle.bundle import file_sha256
 from foveate.runtime.engines.onnxruntime import short
 from foveate.runtime.errors import BundleError
 
@@ -64,7 +65,10 @@ def read_network(path: Path) -> NetworkFile:
         onnx.load_external_data_for_model(model, str(path.parent))
     except Exception as error:
         raise BundleError(f"{path}: its weights cannot be read: {short(error)}") from None
-    return network_file(path.name, model, hashlib.sha256(data).hexdigest())
+    file = network_file(path.name, model, hashlib.sha256(data).hexdigest())
+    if outside:
+        file.record["weights"] = {name: file_sha256(path.parent / name) for name in outside}
+    return file
 
 
 def network_file(name: str, model: onnx.ModelProto, sha256: str) -> NetworkFile:
