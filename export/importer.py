@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +26,7 @@ from foveate.export.importing.stage import (
     widest,
 )
 from foveate.export.source import Source
+from foveate.runtime.bundle.bundle import file_sha256
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
 from foveate.train.calibration.choosing import Choosing
@@ -132,8 +132,7 @@ def _stage(
         )
     elif net.suffix == ".pt2":
         module, shape = read_program(net)
-        sha256 = hashlib.sha256(net.read_bytes()).hexdigest()
-        file, run = network_of_module(module, net.name, (1, *shape[1:]), sha256)
+        file, run = network_of_module(module, net.name, (1, *shape[1:]), file_sha256(net))
     else:
         file = read_network(net)
     face = find_interface(file, size, hint, settings.output(number), settings.activation)

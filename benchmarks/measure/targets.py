@@ -82,7 +82,7 @@ def open_variants(
     EngineError or BundleError, and so does having none at all. A precision that only another of
     the engines named can have is skipped.
     """
-    found = Variants(open_bundle(path))
+    found, no_gpu = Variants(open_bundle(path)), not engines and not nvidia_gpus()
     with ExitStack() as stack:
         for engine in engines or engine_names():
             for precision in precisions or _precisions(found.bundle, engine):
@@ -93,7 +93,7 @@ def open_variants(
                     named = bool(engines and precisions)
                     if named and not _is_anothers(engine, precision, engines):
                         raise
-                    needless = variant.on_gpu and not engines and not nvidia_gpus()
+                    needless = no_gpu and variant.on_gpu
                     found.skipped[variant.name] = NO_GPU if needless else str(error)
                     continue
                 found.cascades[variant] = stack.enter_context(cascade)

@@ -128,11 +128,12 @@ def segment_by_hand(cascade: TorchCascade, image: Pixels) -> Mask:
     if spec.stage2 is None or cascade.stage2 is None:
         return _decide(_maps(coarse, Size(height, width)))
     foreground = coarse[0] if len(coarse) == 1 else 1 - coarse[0]
-    rows, columns = np.nonzero(_resized(foreground, Size(height, width)) > 0.5)
+    whole = _resized(foreground, Size(height, width))
+    rows, columns = np.nonzero(whole > 0.5)
     y0, y1 = _widened(rows, height)
     x0, x1 = _widened(columns, width)
     crop = (_resized(pixels[y0:y1, x0:x1], spec.stage2) - mean) / std
-    hint = _resized(_resized(foreground, Size(height, width))[y0:y1, x0:x1], spec.stage2)
+    hint = _resized(whole[y0:y1, x0:x1], spec.stage2)
     refined = _run(cascade, cascade.stage2, np.stack([crop, hint]))
     mask = np.zeros(image.shape, np.uint8)
     mask[y0:y1, x0:x1] = _decide(_maps(refined, Size(y1 - y0, x1 - x0)))
