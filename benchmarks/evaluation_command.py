@@ -75,12 +75,13 @@ def _seen(request: Request, job: EvaluationJob) -> str:
     path = request.data / "train.txt"
     if request.stem_list or job.model.validation or not path.is_file():
         return ""
+    test = request.data / "test.txt"
     known = len(set(read_stems(path)) & set(job.dataset.stems))
     if not known:
         return ""
     return (
         f"\n{known} of them stand in its train.txt; figures of a model trained on those are kind."
-        "\nName others with --list."
+        f"\nName others with --list{f' {test}' if test.is_file() else ''}."
     )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from foveate.runtime.bundle.bundle import RUN_FILE
@@ -126,15 +130,21 @@ def _continued(folder: Path, stages: str | None, resume: bool) -> dict[str, Any]
 
 @contextmanager
 def explain_resume_on_interrupt(out: Path) -> Iterator[None]:
-    """Say on Ctrl-C what is kept, where something is."""
+    """Say on Ctrl-C and SIGTERM what is kept, where something is."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _exit)
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         if any(out.glob(f"**/{RUN_FILE}")):
             Bar().log(
                 f"Whole epochs are kept. Continue with the same command and --resume, --out {out}"
             )
         raise
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 class _Mute(Bar):
@@ -175,8 +185,9 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
     if not dataset.rules.names:
         check_classes(dataset.contents, dataset.mask, root / settings.mask_dir_name)
     bar.log(
-        f"{len(dataset.stems)} images, {dataset.classes} foreground class(es), masks stored as "
-        f"{dataset.encoding}, {dataset.input_type}" + (f", from {stem_list}" if stem_list else "")
+        f"{len(dataset.stems)} {dataset.input_type} images, {dataset.classes} foreground "
+        f"class(es), masks read as {dataset.encoding}"
+        + (f", from {stem_list}" if stem_list else "")
     )
     if dataset.unpaired:
         shown = ", ".join(dataset.unpaired[:5])

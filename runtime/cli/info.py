@@ -34,9 +34,9 @@ from foveate.runtime.errors import one_line
 def info(bundle: Path | None, gpu: int, as_json: bool) -> None:
     """Show the engines here, what is missing and the line that installs it.
 
-    With BUNDLE also what it holds, and what runs it here: the engine that auto takes, timed, plans
-    looked for on the GPU of --gpu, and the plans in the cache. What it is on any machine is foveate
-    bundle show.
+    With BUNDLE, what it holds and what runs it here, each engine in a line: the engine that auto
+    takes, timed, plans looked for on the GPU of --gpu, and the plans in the cache. What it is on
+    any machine is foveate bundle show.
 
     \b
     Example:
@@ -49,10 +49,10 @@ def info(bundle: Path | None, gpu: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
-    for line in machine_lines(facts):
-        click.echo(one_line(line))
     for name, value in facts.get("bundle", {}).items():
         click.echo(one_line(f"{name}: {value}"))
+    for line in machine_lines(facts, install=bundle is None):
+        click.echo(one_line(line))
 
 
 def facts_here(bundle: Bundle, gpu: int = 0) -> dict[str, str]:
@@ -106,8 +106,8 @@ def machine_facts(root: Path = ROOT, architecture: str = "") -> dict[str, Any]:
     }
 
 
-def machine_lines(facts: dict[str, Any]) -> Iterator[str]:
-    """Yield the facts as lines; what is missing is followed by the line to type."""
+def machine_lines(facts: dict[str, Any], install: bool = True) -> Iterator[str]:
+    """Yield the facts as lines; ``install``: with the line to type for what is missing."""
     yield f"foveate {facts['foveate']}, Python {facts['python']}, {facts['machine']}"
     if facts["jetson"]:
         yield facts["jetson"]["name"]
@@ -118,9 +118,19 @@ def machine_lines(facts: dict[str, Any]) -> Iterator[str]:
     if facts["driver_cuda"]:
         yield f"NVIDIA driver: runs CUDA {facts['driver_cuda']} and older"
     for name, engine in facts["engines"].items():
-        yield f"engine {name}: {'ready' if engine['ready'] else 'not ready'}"
-        for piece in engine["pieces"]:
-            yield from _lines(Piece(**piece))
+        pieces = [Piece(**piece) for piece in engine["pieces"]]
+        if install:
+            yield f"engine {name}: {'ready' if engine['ready'] else 'not ready'}"
+            for piece in pieces:
+                yield from _lines(piece)
+        elif engine["ready"]:
+            found = (f"{piece.name} {piece.found}" for piece in pieces if piece.found)
+            yield f"engine {name}: {', '.join(found)}"
+        else:
+            lacking = ", ".join(piece.name for piece in pieces if not piece.found)
+            yield f"engine {name}: not ready, without {lacking}"
+    if not install:
+        yield "foveate info, without a bundle, says how to install what is missing"
 
 
 def _gpus() -> tuple[list[GpuFacts], str]:

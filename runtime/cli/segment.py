@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 SHOWN_FAILURES = 10
 FEW_IMAGES = 64
 """With fewer images what the cores could give says little."""
+STAGES = {"decode": "Reading", "engine": "Inference", "encode": "Writing"}
 BUSY_CORES = 0.2
 """Cores of other processes that are worth a word."""
 KEPT = "what was written is kept, --resume continues from there."
@@ -172,7 +173,7 @@ def _show(bar: Bar, at: Progress, watched: Path | None, verbose: bool) -> None:
         bar.clear()
         click.echo(one_line(_line(at.outcome)), err=True)
     notes = [f"{at.failed} failed"] if at.failed else []
-    notes += [f"{at.bottleneck}-bound"] if at.bottleneck else []
+    notes += [f"limited by {STAGES[at.bottleneck].lower()}"] if at.bottleneck else []
     if watched is None:
         bar.update("segmenting", at.done, at.total, ", ".join(notes))
         return
@@ -224,8 +225,9 @@ def _limit(outcome: Outcome) -> Iterator[str]:
         return
     held = f", other processes held {others:.1f}" if others > BUSY_CORES else ""
     yield (
-        f"{stages['bottleneck']}-bound, {100 * stages['share_of_ceiling']:.0f}% of what the cores "
-        f"could give{held} (workers: {at.workers}, images a call: {at.batch})"
+        f"{STAGES[stages['bottleneck']]} limits the speed, "
+        f"{100 * stages['share_of_ceiling']:.0f}% of what the cores could give{held} "
+        f"(workers: {at.workers}, images a call: {at.batch})"
     )
 
 

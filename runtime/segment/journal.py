@@ -60,6 +60,7 @@ class Journal:
         """Start a new journal; the results of an earlier run stay as ``results.jsonl.old``."""
         if self.results.exists():
             self.results.replace(self.results.with_suffix(".jsonl.old"))
+        write_atomically(self.results, b"")
         self.failures.unlink(missing_ok=True)
         text = json.dumps({**job, "plan": plan}, indent=1) + "\n"
         write_atomically(self.job, text.encode())
@@ -106,7 +107,7 @@ class Journal:
 
 
 class Writer(Closeable):
-    """Append lines to a file, which the first line creates."""
+    """Append lines to a file, which the first line creates where there is none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

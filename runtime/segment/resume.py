@@ -62,7 +62,7 @@ def _flat(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     """Return a value for a message, a sha256 by its first digits."""
-    text = str(value)
+    text = "not given" if value is None else str(value)
     return text if len(text) < 40 else f"{text[:12]}…"
 
 

@@ -72,10 +72,10 @@ class DataSet:
 
     @property
     def encoding(self) -> str:
-        """How masks are stored: ``255`` ({0, 255}), ``1`` ({0, 1}), ``index``, or by settings."""
+        """How masks are read, in words: by the settings, or by the values they hold."""
         if self.rules.words or self.classes > 1:
-            return self.rules.words or "index"
-        return str(max(self.labels))
+            return self.rules.words or "class indices"
+        return f"0 and {max(self.labels)}"
 
     @property
     def layers(self) -> tuple[int, ...]:

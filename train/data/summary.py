@@ -30,6 +30,7 @@ def summary(
         _split(dataset, training, validation),
         _sizes(dataset),
         *(_class(dataset, label, name) for label, name in enumerate(names, 1)),
+        *(["Class names: --set class_names=A,B"] if names[0] == "class 1" else []),
         _empty(dataset),
     ]
 

@@ -19,7 +19,7 @@ from foveate.train.data.dataset import split_folds
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.tile_views import TileCrops
 from foveate.train.data.views import RegionCrops, ViewSource, WholeImages, WholeView, whole_item
-from foveate.train.fitting.hints import Answers, answers, regions, sample
+from foveate.train.fitting.hints import Answers, answers, evenly, regions, sample
 from foveate.train.fitting.losses import mean_dice, view_dice
 from foveate.train.fitting.schedule import FOLD_SHARE
 from foveate.train.fitting.steps import Task
@@ -96,10 +96,10 @@ class Stage2:
         for number, stems in enumerate(folds, 1):
             network = self._fold(number, len(folds), stems)
             found |= self._ask(network, stems, mirrored)
-        known = self._ask(stage1, self.training)
+        some = evenly(self.training)
         hints = {
-            "dice": self._mean_dice(found, self.training),
-            "training_dice": self._mean_dice(known, self.training),
+            "dice": self._mean_dice(found, some),
+            "training_dice": self._mean_dice(self._ask(stage1, some), some),
             "validation": self._mean_dice(found, self.validation),
         }
         self.record["stages"]["stage2"]["hints"] = hints

@@ -141,7 +141,8 @@ def _draw_row(canvas: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int
         )
         for line, words in enumerate(tile.words):
             place = left, top + row.tall + 6 + LINE * line
-            draw.text(place, _cut(words, SMALL, SIDE), INK if line == 0 else DIM, _font(SMALL))
+            short = _cut(words, SMALL, SIDE) if line else _middle_cut(words, SMALL, SIDE)
+            draw.text(place, short, DIM if line else INK, _font(SMALL))
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
@@ -158,3 +159,13 @@ def _cut(words: str, size: int, width: int) -> str:
     while words and font.getlength(words + " ...") > width:
         words = words[:-1]
     return words + " ..."
+
+
+def _middle_cut(name: str, size: int, width: int) -> str:
+    """Return a name that fits into a width in pixels; names of a series differ at their ends."""
+    font, kept = _font(size), len(name)
+    short = name
+    while kept > 2 and font.getlength(short) > width:
+        kept -= 1
+        short = f"{name[: kept // 2]}...{name[len(name) - (kept - kept // 2) :]}"
+    return short

@@ -81,7 +81,7 @@ def test_a_resumed_run_keeps_its_window(with_window: Path, signed: Path, tmp_pat
     given = ("segment", with_window, signed / "images", "--out", tmp_path, "--resume")
     assert run(*given, "--window", str(OTHER)).return_value == 0
     assert "2 done before" in run(*given, "--window", str(OTHER)).output
-    with pytest.raises(SettingsError, match="window -1000,-700, now None"):
+    with pytest.raises(SettingsError, match="window -1000,-700, now not given"):
         raise run(*given).exception or AssertionError
 
 

@@ -34,7 +34,12 @@ def make(root: Path, values: Sequence[int], count: int = 4, size: int = 16) -> P
 
 @pytest.mark.parametrize(
     ("values", "encoding", "classes"),
-    [((0, 255), "255", 1), ((0, 1), "1", 1), ((0, 1, 2), "index", 2), ((0, 1, 2, 3), "index", 3)],
+    [
+        ((0, 255), "0 and 255", 1),
+        ((0, 1), "0 and 1", 1),
+        ((0, 1, 2), "class indices", 2),
+        ((0, 1, 2, 3), "class indices", 3),
+    ],
 )
 def test_masks_are_understood(
     tmp_path: Path, values: Sequence[int], encoding: str, classes: int
