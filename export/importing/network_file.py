@@ -138,6 +138,10 @@ def _keep_output(model: onnx.ModelProto, output: str) -> None:
 
 def _free_batch(model: onnx.ModelProto) -> None:
     """Let shapes that are constants, made for a batch of one, hold for any batch."""
+    shapes = {
+        item.name: [side.dim_value for side in item.type.tensor_type.shape.dim]
+        for item in onnx.shape_inference.infer_shapes(model).graph.value_info
+    }
     constants = {item.name: item for item in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
@@ -148,14 +152,21 @@ def _free_batch(model: onnx.ModelProto) -> None:
         sides = [] if tensor is None else numpy_helper.to_array(tensor).ravel().tolist()
         if len(sides) < 2 or sides[0] != 1:
             continue
+        name, was = f"{node.output[0]}.sides.{number}", shapes.get(node.input[0], [])
+        values = np.array(sides, np.int64)
         if node.op_type == "Reshape":
-            sides[0] = 0
-        elif not any(item.name == "axes" for item in node.attribute):
+            values[0] = 0
+            node.input[place] = name
+        elif any(item.name == "axes" for item in node.attribute):
+            continue
+        elif len(was) == len(sides) and all(was) and not (values % was).any():
+            # of whole factors every engine takes an int8 Resize, of sizes ONNX Runtime does not
+            node.input[:] = [node.input[0], "", name]
+            values = (values // was).astype(np.float32)
+        else:
             node.attribute.append(helper.make_attribute("axes", list(range(1, len(sides)))))
-            del sides[0]
-        name = f"{node.output[0]}.sides.{number}"
-        model.graph.initializer.append(numpy_helper.from_array(np.array(sides, np.int64), name))
-        node.input[place] = name
+            node.input[place], values = name, values[1:]
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
 
 
 def _simplified(name: str, model: onnx.ModelProto) -> onnx.ModelProto:

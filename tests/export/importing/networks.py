@@ -107,14 +107,19 @@ def network(name: str, end: nn.Module | None = None) -> Centred:
 
 
 def export_onnx(
-    module: nn.Module, path: Path, channels: int, opset: int = 18, dynamic: bool = False
+    module: nn.Module,
+    path: Path,
+    channels: int,
+    opset: int = 18,
+    dynamic: bool = False,
+    dynamo: bool = False,
 ) -> Path:
-    """Write a module as ONNX by PyTorch's exporter that needs no other package."""
+    """Write a module as ONNX by PyTorch's exporter of today, or the one before it."""
     axes = {"image": {0: "n", 2: "h", 3: "w"}} if dynamic else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module, (torch.zeros(1, channels, SIDE, SIDE),), path, dynamo=False,
+            module, (torch.zeros(1, channels, SIDE, SIDE),), path, dynamo=dynamo,
             opset_version=opset, input_names=["image"], dynamic_axes=axes,
         )  # fmt: skip
     return path

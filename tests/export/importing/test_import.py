@@ -139,6 +139,18 @@ def test_two_stages_with_a_hint(tmp_path: Path, data: Path) -> None:
     assert "coarse.onnx" in shown and "fine.onnx" in shown and "MIT" in shown
 
 
+def test_pytorchs_exporter_of_today_in_int8(tmp_path: Path, data: Path) -> None:
+    """It keeps weights in a second file, and names the sides of what it resizes, not factors."""
+    module = network("smp Unet")
+    path = export_onnx(module, tmp_path / "net.onnx", 1, dynamo=True)
+    assert path.with_name("net.onnx.data").is_file()
+    out = tmp_path / "net.bundle"
+    how = ("--normalise", "zscore", "--precision", "int8", "--data", data)
+    result = run("import", path, *how, "--out", out)
+    assert result.exception is None, result.exception
+    check_masks(out, TorchCascade(open_bundle(out).spec, module, None).eval(), "openvino")
+
+
 def test_the_networks_of_a_bundle_can_be_exported_again(tmp_path: Path) -> None:
     path = keras_like(tmp_path / "keras.onnx")
     out, again = tmp_path / "a.bundle", tmp_path / "b.bundle"
