@@ -40,7 +40,7 @@ class Peer:
 
     def open(self, stages: Stages, images: Sequence[Pixels]) -> Batch:
         """Return the peer's cascade, ready to run; EngineError where it cannot."""
-        return HandwrittenCascade(stages.spec, self.network("stage1"), self.network("stage2")).batch
+        return HandwrittenCascade(stages.spec, *map(self.network, stages.graphs)).batch
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def cpu_peers(stages: Stages, threads: int, batch: int = 1) -> list[Peer]:
             TorchWay(dtype=torch.bfloat16, channels_last=True, compiled=True),
             "channels_last, torch.compile, autocast bfloat16",
         ),
-        _onnxruntime(stages, "c", "two ONNX Runtime sessions", threads, CPU),
+        _onnxruntime(stages, "c", "", threads, CPU),
         _openvino(shapes, "d-fp32", "f32", threads),
         _openvino(shapes, "d-bf16", "bf16", threads),
     ]  # fmt: skip
@@ -99,7 +99,7 @@ def gpu_peers(stages: Stages, threads: int) -> list[Peer | WholePeer]:
             "gpu-torch-compiled", "PyTorch compiled fp16, GPU",
             f"{words}, channels_last, torch.compile with CUDA graphs", replace(half, compiled=True),
         ),
-        _onnxruntime(stages, "gpu-ort", "two ONNX Runtime sessions, GPU", threads, CUDA),
+        _onnxruntime(stages, "gpu-ort", ", GPU", threads, CUDA),
     ]  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def _torch(batch: _Batch, key: str, name: str, way: TorchWay, words: str) -> Pee
     return Peer(key, name, f"PyTorch {_version('torch')}, {words}, {GLUE}", network)
 
 
-def _onnxruntime(stages: Stages, key: str, name: str, threads: int, provider: str) -> Peer:
+def _onnxruntime(stages: Stages, key: str, place: str, threads: int, provider: str) -> Peer:
     def network(stage: str) -> Network:
         if provider == CUDA and not has_cuda():
             raise EngineError("this ONNX Runtime has no CUDA provider: pip install 'foveate[gpu]'")
@@ -123,7 +123,8 @@ def _onnxruntime(stages: Stages, key: str, name: str, threads: int, provider: st
 
     where = "CUDA" if provider == CUDA else "CPU"
     how = f"ONNX Runtime {onnxruntime.__version__} fp32 on the {where}, {GLUE}"
-    return Peer(key, name, how, network)
+    one = "one ONNX Runtime session" if len(stages.graphs) == 1 else "two ONNX Runtime sessions"
+    return Peer(key, f"{one}{place}", how, network)
 
 
 def _openvino(batch: _Batch, key: str, precision: str, threads: int) -> Peer:
@@ -137,7 +138,8 @@ def _openvino(batch: _Batch, key: str, precision: str, threads: int) -> Peer:
         return openvino_network(batch.stages.graphs[stage], threads, precision, batch.shape(stage))
 
     how = f"OpenVINO {_version('openvino')} {precision}, latency hint, {GLUE}"
-    return Peer(key, f"two OpenVINO models {precision}", how, network)
+    one = "one OpenVINO model" if len(batch.stages.graphs) == 1 else "two OpenVINO models"
+    return Peer(key, f"{one} {precision}", how, network)
 
 
 def _version(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The cascade's geometry as one writes it by hand: numpy and OpenCV around two networks.
+"""The cascade's geometry as one writes it by hand: numpy and OpenCV around one or two networks.
 
 The same steps and the same box rule as the fused graph, with OpenCV's resampling, which is faster
 on a CPU and not the same filter: INTER_AREA to shrink, INTER_LINEAR to enlarge. Only the box is
@@ -27,11 +27,11 @@ Network = Callable[[FloatArray], FloatArray]
 
 @dataclass(frozen=True)
 class HandwrittenCascade:
-    """Two networks and the glue between them; called with an image, returns mask and box."""
+    """One or two networks and the glue; called with an image, returns mask and box."""
 
     spec: CascadeSpec
     stage1: Network
-    stage2: Network
+    stage2: Network | None = None
 
     def __call__(self, image: Pixels) -> tuple[Mask, FloatArray]:
         """Return (H, W) uint8 classes and the box (4,) xyxy of an (H, W) image."""
@@ -40,7 +40,6 @@ class HandwrittenCascade:
     def batch(self, images: Sequence[Pixels]) -> list[tuple[Mask, FloatArray]]:
         """Return classes and box of every image; each network is called once, with all of them."""
         spec, crop = self.spec, self.spec.stage2
-        assert crop is not None
         pixels = [as_input_type(image, spec.input_type) for image in images]
         small = [resize(plane, spec.stage1) / np.float32(spec.full_scale) for plane in pixels]
         scales = [self._statistics(plane) for plane in small]
@@ -48,6 +47,8 @@ class HandwrittenCascade:
             ((plane - mean) / std)[None] for plane, (mean, std) in zip(small, scales, strict=True)
         ]
         coarse = [self._probabilities(logits) for logits in self.stage1(np.stack(inputs))]
+        if crop is None or self.stage2 is None:
+            return [self._whole(plane, found) for plane, found in zip(pixels, coarse, strict=True)]
         boxes, inputs = [], []
         for plane, found, (mean, std) in zip(pixels, coarse, scales, strict=True):
             foreground = found[0] if spec.binary else 1 - found[0]
@@ -65,6 +66,13 @@ class HandwrittenCascade:
             mask[y0:y1, x0:x1] = self._decide(self._probabilities(logits), size)
             masks.append((mask, np.array(box, np.float32)))
         return masks
+
+    def _whole(self, plane: Pixels, coarse: FloatArray) -> tuple[Mask, FloatArray]:
+        """Return classes and box of an image whose network sees all of it."""
+        height, width = plane.shape
+        return self._decide(coarse, Size(height, width)), np.array(
+            [0, 0, width, height], np.float32
+        )
 
     def _statistics(self, small: FloatArray) -> tuple[np.float32, np.float32]:
         constants = self.spec.normalisation

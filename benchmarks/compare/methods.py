@@ -74,9 +74,10 @@ def compare(
     Each image is segmented at least once, and there are 40 rounds or as many as asked for. What
     the time is made of is measured on the CPU, where foveate runs on it.
     """
-    if found.bundle.spec.stage2 is None:
+    if found.bundle.spec.pad_multiple:
         raise BundleError(
-            f"{found.bundle.path} is one network; compare a cascade, with --single for this one"
+            f"{found.bundle.path} is one network that sees whole images; compare a cascade with "
+            "--single for this one"
         )
     stages = open_stages(found.bundle)
     if found.bundle.spec.region.mode == "tiles":
@@ -95,7 +96,7 @@ def compare(
         first = [case.image for case in cases[: opponents.batch]]
         methods = [*_ours(found), *_peers(stages, opponents, found.on_cpu, first)]
         bundles, parts = [cascade.bundle for _, cascade in singles], []
-        if singles or found.on_cpu:
+        if stages.spec.stage2 is not None and (singles or found.on_cpu):
             methods += _singles(stages, singles, threads)
         if opponents.batch == 1 and found.on_cpu:
             parts = _parts(stages, bundles, cases, threads)
@@ -197,16 +198,14 @@ def _parts(
     """Return what the time is made of: geometry and networks, each alone."""
     fused = BaselineSession(geometry_graph(stages), threads)
     feeds = [ready([case.image], stages.spec.input_type) for case in cases]
-    networks = {
-        name: onnxruntime_network(stages.graphs[name], threads) for name in ("stage1", "stage2")
-    }
+    networks = {name: onnxruntime_network(graph, threads) for name, graph in stages.graphs.items()}
     inputs = {name: _noise(stages.shape(name)) for name in networks}
     replay = _replayed(stages, networks, cases)
     parts = [
         Part("geometry inside the graph, alone", lambda index: fused.run(feeds[index], OUTPUTS)),
         Part("geometry by numpy + OpenCV, alone", replay),
         Part(
-            "both networks, alone",
+            "the networks, alone",
             lambda index: [networks[name](inputs[name]) for name in networks],
         ),
     ]
@@ -227,15 +226,17 @@ def _replayed(stages: Stages, networks: dict[str, Any], cases: Sequence[Case]) -
 
         return network
 
-    recording = HandwrittenCascade(stages.spec, keep("stage1"), keep("stage2"))
+    two = "stage2" in networks
+    recording = HandwrittenCascade(stages.spec, keep("stage1"), keep("stage2") if two else None)
     for case in cases:
         kept.append({})
         recording(case.image)
 
     def run(index: int) -> object:
         outputs = kept[index]
-        networks = (lambda _: outputs["stage1"], lambda _: outputs["stage2"])
-        return HandwrittenCascade(stages.spec, *networks)(cases[index].image)
+        stage2 = (lambda _: outputs["stage2"]) if two else None
+        cascade = HandwrittenCascade(stages.spec, lambda _: outputs["stage1"], stage2)
+        return cascade(cases[index].image)
 
     return run
 

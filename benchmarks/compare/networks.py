@@ -31,9 +31,10 @@ class Stages:
 
 
 def open_stages(bundle: Bundle) -> Stages:
-    """Return the stages of a cascade's fp32 graph and weights."""
+    """Return the stages of a bundle's fp32 graph and weights."""
     fused = onnx.load_from_string(bundle.graph("fp32"))
-    graphs = {name: stage_model(fused, name).SerializeToString() for name in ("stage1", "stage2")}
+    names = ("stage1",) if bundle.spec.stage2 is None else ("stage1", "stage2")
+    graphs = {name: stage_model(fused, name).SerializeToString() for name in names}
     return Stages(bundle.spec, torch_cascade(bundle), graphs)
 
 
@@ -55,7 +56,7 @@ def geometry_graph(stages: Stages) -> bytes:
     """Return the fused graph with each network replaced by one 1x1 convolution."""
     channels = stages.spec.channels
     stage1, stage2 = (_threshold(inputs, channels) for inputs in (1, 2))
-    graph = cascade_model(stages.spec, stage1, stage2, "fp32")
+    graph = cascade_model(stages.spec, stage1, stage2 if stages.spec.stage2 else None, "fp32")
     return bytes(graph.SerializeToString())
 
 

@@ -6,8 +6,10 @@ all pixels would hide blank masks. Without PyTorch the reference is ONNX Runtime
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import version
 from itertools import chain
@@ -33,6 +35,7 @@ from foveate.runtime.auto.parity_records import (
     write_parity,
 )
 from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.engines.base import FixedShapeEngine
 from foveate.runtime.engines.hardware import cpu_environment
 from foveate.runtime.engines.tensorrt.engine import TensorRTEngine
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
@@ -44,6 +47,8 @@ Box = npt.NDArray[np.float32]
 Segment = Callable[[Pixels], tuple[Mask, Box]]
 """An image (H, W) to its mask (H, W) uint8 and its boxes (R, 4) xyxy, or one alone (4,)."""
 PICTURES = 4
+FIXED_SIZES = 4
+"""Sizes of which the masks are compared again, by engines that are compiled for them."""
 
 
 @dataclass(frozen=True)
@@ -82,22 +87,41 @@ def find_reference(found: Variants) -> Reference:
 
 @dataclass
 class Parity:
-    """Every variant's disagreement with the reference on the same images."""
+    """Every variant's disagreement with the reference on the same images.
+
+    ``fixed``: that of engines compiled for the most frequent sizes, on the images of those.
+    """
 
     reference: Reference
     totals: dict[str, Disagreement] = field(default_factory=dict)
     precisions: dict[str, str] = field(default_factory=dict)
+    fixed: dict[str, Disagreement] = field(default_factory=dict)
 
     @property
     def held(self) -> bool:
-        return all(total.held(self.precisions[name]) for name, total in self.totals.items())
+        return all(self.variant_held(name) for name in self.totals)
+
+    def variant_held(self, name: str) -> bool:
+        """Say whether a variant's masks hold, also those of a shape compiled for apart."""
+        totals = [self.totals[name], *([self.fixed[name]] if name in self.fixed else [])]
+        return all(total.held(self.precisions[name]) for total in totals)
 
     def as_json(self) -> dict[str, Any]:
         """Return the parity of each variant as the result file has it."""
         return {
             name: parity_row(self.reference.name, self.precisions[name], total)
+            | {"held": self.variant_held(name)}
+            | ({"fixed": _fixed_row(self.fixed[name])} if name in self.fixed else {})
             for name, total in self.totals.items()
         }
+
+
+def _fixed_row(total: Disagreement) -> dict[str, Any]:
+    return {
+        "images": len(total.pairs),
+        "disagreement": total.value,
+        "dice_change": total.dice_change,
+    }
 
 
 def parity_row(reference: str, precision: str, total: Disagreement) -> dict[str, Any]:
@@ -152,10 +176,29 @@ def measure_parity(
     precisions = {item.name: item.precision for item in found.cascades}
     parity = Parity(reference, {name: Disagreement() for name in segments}, precisions)
     count = sum(len(part) for part in images)
-    for number, case in enumerate(chain.from_iterable(images)):
-        add_case(parity.totals, parity.reference.segment(case.image), case, segments)
-        progress("comparing masks", number + 1, count)
+    sizes = Counter(size for part in images for size in part.sizes)
+    frequent = [size for size, _ in sizes.most_common(FIXED_SIZES)]
+    with ExitStack() as stack:
+        fixed = {
+            item.name: cascade_segment(stack.enter_context(_fixed(found, item, frequent)))
+            for item, loaded in found.cascades.items()
+            if isinstance(loaded.engine, FixedShapeEngine)
+        }
+        parity.fixed = {name: Disagreement() for name in fixed}
+        for number, case in enumerate(chain.from_iterable(images)):
+            expected = parity.reference.segment(case.image)
+            add_case(parity.totals, expected, case, segments)
+            if case.image.shape in frequent:
+                add_case(parity.fixed, expected, case, fixed)
+            progress("comparing masks", number + 1, count)
     return parity
+
+
+def _fixed(found: Variants, item: Variant, sizes: Sequence[tuple[int, int]]) -> Cascade:
+    """Return a variant compiled for some sizes, as ``segment`` has it for large folders."""
+    cascade = Cascade.load(found.bundle.path, item.engine, item.precision)
+    cascade.warm_up(sizes)
+    return cascade
 
 
 def add_case(
@@ -249,6 +292,7 @@ def write_engine_proofs(found: Variants, parity: Parity, data: str) -> list[str]
         path = parity_path(found.bundle, here, variant.engine, variant.precision)
         total = parity.totals[variant.name]
         proof = EngineParity.of(total, variant.precision, data, parity.reference.name)
+        proof = replace(proof, held=parity.variant_held(variant.name))
         write_engine_parity(path, proof)
         allowed = proof.proves and variant.precision == "fp32"  # as without a record
         effect = "" if allowed else _effect(proof, path)

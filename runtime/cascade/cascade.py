@@ -147,15 +147,19 @@ class Cascade(Closeable):
         self._guard.check()
         return self._queue()(image, probabilities)
 
-    def warm_up(self, shapes: Sequence[Shape]) -> list[Refused]:
+    def warm_up(self, shapes: Sequence[Shape], fixed: bool = True) -> list[Refused]:
         """Run every shape, (H, W) or (N, H, W), until further runs cost the same.
 
         Returns the shapes that are refused, each with the reason. Only the calling thread's run is
         warm: each further thread that calls at the same time allocates its own memory first.
+
+        ``fixed``: OpenVINO compiles the graph for each of the first 8 shapes: calls of that shape
+        take less time, masks stay within the bounds of parity, and each shape takes as much memory
+        as the weights.
         """
         from foveate.runtime.cascade.warm_up import warm_up
 
-        return warm_up(self._session, shapes)
+        return warm_up(self._session, shapes, fixed)
 
     def batch(self, images: Sequence[Image], probabilities: bool = False) -> list[Result]:
         """Return one result per image, in order; the images may have any sizes.

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foveate.runtime.arrays import Pixels, feed
 from foveate.runtime.cascade.session import Session
+from foveate.runtime.engines.base import FixedShapeEngine
 from foveate.runtime.engines.registry import is_whole
 from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError, SettingsError
 
@@ -26,12 +28,19 @@ class Refused:
     reason: str
 
 
-def warm_up(session: Session, shapes: Sequence[Shape]) -> list[Refused]:
-    """Run every shape, (H, W) or (N, H, W), until its runs cost the same; return those refused."""
+def warm_up(session: Session, shapes: Sequence[Shape], fixed: bool) -> list[Refused]:
+    """Run every shape, (H, W) or (N, H, W), until its runs cost the same; return those refused.
+
+    ``fixed``: an engine that gains by it compiles for each shape first.
+    """
     refused = []
     for shape in [_checked(shape) for shape in shapes]:
         try:
-            _run(session, shape)
+            images = _images(session, shape)
+            if fixed and isinstance(session.engine, FixedShapeEngine):
+                session.run_batch(images)  # a size that is refused is not compiled for
+                session.engine.fix_shape((len(images), *feed(images[0][None]).shape[1:]))
+            _run(session, images)
         except (ImageError, GraphError, DeviceMemoryError) as error:
             refused.append(Refused(shape, str(error)))
     return refused
@@ -47,9 +56,12 @@ def _checked(shape: Shape) -> Shape:
     return sides
 
 
-def _run(session: Session, shape: Shape) -> None:
+def _images(session: Session, shape: Shape) -> list[Pixels]:
     count = shape[0] if len(shape) == 3 else 1
-    images = [np.zeros(shape[-2:], session.spec.input_type) for _ in range(count)]
+    return [np.zeros(shape[-2:], session.spec.input_type) for _ in range(count)]
+
+
+def _run(session: Session, images: Sequence[Pixels]) -> None:
     slots = session.max_in_flight
     for _ in range(RUNS if slots == 1 else SLOT_RUNS * slots):
         session.run_batch(images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -28,6 +29,17 @@ def _number(context: click.Context, option: click.Parameter, value: float) -> fl
     if math.isnan(value):
         raise click.BadParameter("nan is not a number")
     return value
+
+
+def _sizes(context: click.Context, option: click.Parameter, text: str) -> list[tuple[int, int]]:
+    """Return (height, width) of ``1024x1024,768x1024``."""
+    sizes = []
+    for word in filter(None, text.split(",")):
+        sides = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", word.strip())
+        if sides is None:
+            raise click.BadParameter(f'"{word}": expected HxW, such as 1024x1024')
+        sizes.append((int(sides[1]), int(sides[2])))
+    return sizes
 
 
 @click.command()
@@ -86,12 +98,21 @@ def _number(context: click.Context, option: click.Parameter, value: float) -> fl
     default=0,
     help="Engine threads; 0: one a worker, most images a second. More: one image sooner.",
 )
+@click.option(
+    "--sizes",
+    default="",
+    callback=_sizes,
+    metavar="HxW[,HxW]",
+    help="Sizes that will come, such as 1024x1024: OpenVINO is faster for sizes it knows, within "
+    "the bounds of parity.",
+)
 def serve(bundle: Path, **options: Any) -> int:
     """Segment images over HTTP with BUNDLE.
 
     POST an image file to /mask (PNG), /overlay (JPEG), /result (JSON) or /all (JSON with both
     pictures); GET / is a page to drop an image on, /metrics is for Prometheus, /health/live and
-    /health/ready for a supervisor. The masks are those of foveate segment, byte for byte.
+    /health/ready for a supervisor. The masks are those of foveate segment, byte for byte, but
+    where an engine was compiled for a size (--sizes; segment: of 500 images or more).
 
     It listens on this machine only unless --host says otherwise, and has neither TLS nor
     passwords: put a proxy in front. SIGTERM and Ctrl-C answer the requests in flight and exit

@@ -81,6 +81,15 @@ class Run(Protocol):
 
 
 @runtime_checkable
+class FixedShapeEngine(Protocol):
+    """An engine that is faster for shapes that it was compiled for apart."""
+
+    def fix_shape(self, shape: tuple[int, ...]) -> None:
+        """Compile for one shape of the input; it costs a second or two, and memory."""
+        ...
+
+
+@runtime_checkable
 class AsyncEngine(Protocol):
     """An engine that keeps up to ``max_in_flight`` runs in flight."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,18 @@ KEEP_TYPES = {"INFERENCE_PRECISION_HINT": "f32"}
 """Without this hint OpenVINO lowers the geometry where the device has quicker arithmetic."""
 _SINK = "/sink_port_"
 """What OpenVINO puts behind the name of a graph's output."""
-MOST = 16
+MOST = 32
 """Files that are kept: each is one or two times as large as its graph. The oldest goes first."""
 
 
-def compiled_model(graph: bytes, device: str, threads: int, bf16: bool) -> Any:
+def compiled_model(
+    graph: bytes, device: str, threads: int, bf16: bool, shape: Sequence[int] = ()
+) -> Any:
     """Return OpenVINO's compiled model of a graph; GraphError and EngineError say why not.
 
-    ``device``: CPU or GPU, that of an Intel GPU. What was compiled is kept for the next process,
-    which then neither reads nor compiles the graph.
+    ``device``: CPU or GPU, that of an Intel GPU. ``shape``: the only one that the input will have;
+    empty for any. What was compiled is kept for the next process, which then neither reads nor
+    compiles the graph.
     """
     core = openvino.Core()
     if device != CPU:
@@ -46,6 +50,7 @@ def compiled_model(graph: bytes, device: str, threads: int, bf16: bool) -> Any:
         "openvino": openvino.__version__,
         "device": [core.get_property(device, "FULL_DEVICE_NAME"), *able],
         "bf16": bf16,
+        "shape": list(shape),
     }
     key = canonical_sha256(facts)
     settings = _settings(threads) if device == CPU else dict(KEEP_TYPES)
@@ -56,7 +61,10 @@ def compiled_model(graph: bytes, device: str, threads: int, bf16: bool) -> Any:
         except RuntimeError:
             pass  # another build of the same version wrote it; the graph itself is there
     try:
-        compiled = core.compile_model(_model(core, graph, bf16), device, settings)
+        model = _model(core, graph, bf16)
+        if shape:
+            model.reshape({model.input(0): list(shape)})
+        compiled = core.compile_model(model, device, settings)
     except RuntimeError as error:
         raise GraphError(f"OpenVINO refuses the graph: {short(error)}") from error
     content = compiled.export_model()

@@ -8,12 +8,18 @@ as well.
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import AsyncEngine, available_cores
+from foveate.runtime.errors import ImageError
+from foveate.runtime.io.formats.headers import read_header
+from foveate.runtime.io.inputs import Item
 
 BATCHES = (1, 2, 4, 8)
 ROUNDS = 3
@@ -21,6 +27,11 @@ LONGEST_S = 2.0
 """About how long measuring the batch sizes may take."""
 MIN_GAIN = 1.1
 """A larger batch must make an image cheaper by this factor."""
+PAYS = 500
+"""With so many images of a size, compiling for it takes less time than it saves."""
+SAMPLED = 64
+"""Headers that are read to know the sizes of a folder's images."""
+MOST_SIZES = 4
 FEW = 64
 """With fewer images than this, measuring costs more than it gains."""
 
@@ -30,7 +41,8 @@ class Concurrency:
     """``workers`` threads process images, ``batch`` images share an engine call of ``threads``.
 
     ``measured_ms``: engine milliseconds per image by batch size, if measured. ``actors``: processes
-    of a Ray cluster that each have these workers; 0 without Ray.
+    of a Ray cluster that each have these workers; 0 without Ray. ``sizes``: (H, W) that the engine
+    was compiled for apart.
     """
 
     workers: int
@@ -38,6 +50,7 @@ class Concurrency:
     threads: int = 1
     measured_ms: dict[str, float] = field(default_factory=dict)
     actors: int = 0
+    sizes: Sequence[Sequence[int]] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,6 +91,18 @@ def choose_concurrency(
     workers = calls * batch + (cores if in_flight else 0)
     workers = options.workers or max(1, min(workers, items))
     return Concurrency(workers, batch, options.threads, measured)
+
+
+def frequent_sizes(items: Sequence[Item]) -> list[tuple[int, int]]:
+    """Return (H, W) of which there are ``PAYS`` images or more, by a sample of the headers."""
+    step = max(1, len(items) // SAMPLED)
+    sizes: Counter[tuple[int, int]] = Counter()
+    for item in items[::step]:
+        with suppress(ImageError):
+            header = read_header(item.path, item.page)
+            sizes[header.height, header.width] += 1
+    frequent = [size for size, count in sizes.most_common() if count * step >= PAYS]
+    return frequent[:MOST_SIZES]
 
 
 def _measure(cascade: Cascade, image: Pixels) -> dict[str, float]:

@@ -20,7 +20,7 @@ from foveate.runtime.auto.timing import idle_timer
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.bundle.signing import keys_in
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import available_cores
+from foveate.runtime.engines.base import FixedShapeEngine, available_cores
 from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import ImageError, OutputError, SettingsError
 from foveate.runtime.io.formats.pixel_size import PixelSize
@@ -35,6 +35,7 @@ from foveate.runtime.segment.concurrency import (
     WorkerOptions,
     choose_concurrency,
     engine_threads,
+    frequent_sizes,
 )
 from foveate.runtime.segment.item_worker import NO_ROOM
 from foveate.runtime.segment.journal import Journal
@@ -146,7 +147,8 @@ def _locked_run(
         items, resumed = _remaining(journal, items)
     batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
-    resolved = _ResolvedRequest(replace(request, batch=batch), bundle, choice, begin)
+    sizes = earlier["plan"].get("sizes", []) if earlier else None
+    resolved = _ResolvedRequest(replace(request, batch=batch), bundle, choice, begin, sizes)
     work = SegmentJob(items, journal, request.outputs, request.fail_fast, request.window, size)
     run = _on_ray if request.ray else _here
     report, concurrency = run(resolved, work, progress, stop)
@@ -179,13 +181,15 @@ def _expected_count(items: Items) -> int:
 class _ResolvedRequest:
     """A request with bundle and engine resolved.
 
-    ``begin`` receives the concurrency before work starts.
+    ``begin`` receives the concurrency before work starts. ``sizes``: those that an earlier run
+    compiled for; None: to be found.
     """
 
     request: Request
     bundle: Bundle
     choice: Choice
     begin: Callable[[Plan], None]
+    sizes: Sequence[Sequence[int]] | None
 
 
 def _here(
@@ -203,6 +207,12 @@ def _here(
         window = chosen_window(request.window, cascade.spec)
         sample = None if request.batch else _sample(job.items, window)
         concurrency = choose_concurrency(cascade, options, count, cores, sample)
+        if isinstance(cascade.engine, FixedShapeEngine) and not isinstance(job.items, Watch):
+            sizes = resolved.sizes
+            concurrency = replace(
+                concurrency, sizes=frequent_sizes(job.items) if sizes is None else sizes
+            )
+            cascade.warm_up([(concurrency.batch, *size) for size in concurrency.sizes])
         resolved.begin(concurrency.as_dict())
         return segment_files(cascade, job, concurrency, progress, stop), concurrency
 

@@ -18,7 +18,7 @@ from foveate.runtime.bundle.signing import keys_in
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import available_cores
 from foveate.runtime.engines.registry import LoadSettings
-from foveate.runtime.errors import EngineError
+from foveate.runtime.errors import EngineError, SettingsError
 from foveate.runtime.io.window import Window
 from foveate.runtime.segment.concurrency import (
     FEW,
@@ -37,7 +37,7 @@ GIVEN_UP = 1
 
 @dataclass(frozen=True)
 class ServeRequest:
-    """The options of ``foveate serve``."""
+    """The options of ``foveate serve``; ``sizes`` are (H, W)."""
 
     bundle: Path
     host: str = "127.0.0.1"
@@ -48,6 +48,7 @@ class ServeRequest:
     workers: int = 0
     batch: int = 1
     threads: int = 0
+    sizes: Sequence[tuple[int, int]] = ()
     gpu: int = 0
     trust: Sequence[Path] = ()
     window: str = ""
@@ -112,7 +113,11 @@ def _cascade(request: ServeRequest, threads: int) -> Cascade:
     choice = choose(bundle, request.engine, request.precision, speeds, request.gpu)
     cascade = Cascade.chosen(bundle, choice, settings, request.engine == AUTO)
     size = cascade.spec.stage1
-    cascade.warm_up([(size.height, size.width)])  # a plan need not cover this size
+    cascade.warm_up([(size.height, size.width)], fixed=False)  # a plan need not cover this size
+    batches = sorted({1, request.batch})
+    shapes = [(batch, *item) for item in request.sizes for batch in batches]
+    for refused in cascade.warm_up(shapes):
+        raise SettingsError(f"--sizes {refused.shape[1]}x{refused.shape[2]}: {refused.reason}")
     return cascade
 
 

@@ -17,6 +17,7 @@ from foveate.benchmarks.schema.result_files import read_result
 from foveate.runtime.arrays import Pixels
 from foveate.train.data.dataset import Case
 from tests.conftest import run, train
+from tests.export.importing.networks import export_onnx, network
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_what_the_time_is_made_of(found: dict[str, Any]) -> None:
     assert names == [
         "geometry inside the graph, alone",
         "geometry by numpy + OpenCV, alone",
-        "both networks, alone",
+        "the networks, alone",
         "the network of one.bundle at full size, alone",
     ]
     counts = found["results"]["multiply_adds"]
@@ -97,8 +98,26 @@ def test_batches_are_judged_image_by_image_and_have_no_parts(bundle: Path, tmp_p
     assert find_issues(found) == []
 
 
+def test_one_imported_network_is_compared_with_its_network_by_hand(
+    data: Path, tmp_path: Path
+) -> None:
+    path = export_onnx(network("plain"), tmp_path / "net.onnx", 1)
+    imported, out = tmp_path / "net.bundle", tmp_path / "compare.json"
+    for command in (
+        ("import", path, "--normalise", "zscore", "--precision", "fp32", "--out", imported),
+        ("benchmark", "compare", imported, data, "--rounds", 2, "--threads", 1, "--out", out),
+    ):
+        result = run(*command)
+        assert result.exception is None, result.exception
+    methods = {item["key"]: item for item in read_result(out)["results"]["methods"]}
+    assert methods["c"]["name"] == "one ONNX Runtime session"
+    assert methods["foveate"]["disagreement"] <= 0.001 < methods["c"]["disagreement"] < 0.3
+    assert not {"e", "f"} & set(methods)
+
+
 @pytest.mark.parametrize(
-    ("which", "said"), [("cascade", "is a cascade; expected"), ("one", "is one network; compare")]
+    ("which", "said"),
+    [("cascade", "is a cascade; expected"), ("one", "sees whole images; compare")],
 )
 def test_models_of_the_wrong_kind_are_refused(
     bundle: Path, single: Path, which: str, said: str

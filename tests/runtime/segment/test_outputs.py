@@ -18,6 +18,7 @@ from foveate.benchmarks.evaluation.views import CASCADE, views
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.io.images import image_paths, read_image
+from foveate.runtime.segment import concurrency
 from tests.conftest import run
 
 
@@ -74,12 +75,32 @@ def test_the_summary_says_where_the_time_went(bundle: Path, data: Path, tmp_path
     options = ("--workers", 3, "--batch", 2, "--threads", 1, "--json")
     done = run("segment", bundle, data / "images", "--out", tmp_path, *options)
     summary = json.loads(done.output)
-    plan = {"workers": 3, "batch": 2, "threads": 1, "measured_ms": {}, "actors": 0}
+    plan = {"workers": 3, "batch": 2, "threads": 1, "measured_ms": {}, "actors": 0, "sizes": []}
     assert summary["plan"] == plan
     assert summary["bottleneck"] in ("decode", "engine", "encode")
     assert all(summary["core_ms"][stage] > 0 for stage in ("decode", "engine", "encode"))
     assert sum(summary["utilisation"].values()) == pytest.approx(summary["share_of_ceiling"])
     assert 0 < summary["share_of_ceiling"] < 3 and summary["ceiling_images_per_second"] > 0
+
+
+def test_openvino_is_compiled_for_the_size_that_most_images_have(
+    bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ("--engine", "openvino", "--precision", "fp32")
+    folders = {8: tmp_path / "fixed", 500: tmp_path / "any"}
+    for pays, out in folders.items():
+        monkeypatch.setattr(concurrency, "PAYS", pays)
+        assert run("segment", bundle, data / "images", "--out", out, *engine).return_value == 0
+        plan = json.loads((out / "job.json").read_text())["plan"]
+        assert plan["sizes"] == ([[160, 160]] if pays == 8 else [])
+    fixed, other = (lines(out) for out in folders.values())
+    assert {name: row["mask_sha256"] for name, row in fixed.items()} == {
+        name: row["mask_sha256"] for name, row in other.items()
+    }
+    (folders[8] / next(iter(fixed.values()))["mask"]).unlink()
+    again = ("--out", folders[8], *engine, "--resume", "--json")
+    done = run("segment", bundle, data / "images", *again)
+    assert json.loads(done.output)["plan"]["sizes"] == [[160, 160]]
 
 
 def test_masks_do_not_depend_on_workers_batch_or_threads(
