@@ -36,7 +36,7 @@ from foveate.benchmarks.measure.targets import Variants, open_variants
 from foveate.benchmarks.measure.throughput import best_cell, grid
 from foveate.benchmarks.schema.machine import disturbances
 from foveate.benchmarks.schema.result_files import new_result
-from foveate.runtime.engines.base import available_cores
+from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.engines.registry import TENSORRT
 
 Progress = Callable[[str, int, int], None]

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from foveate.runtime.auto.cpu_candidates import DEFAULT, Candidate, Candidates, cpu_candidates
 from foveate.runtime.auto.timing import SIDE, Timer, Times, load_times, store_times, times_path
 from foveate.runtime.bundle.bundle import Bundle
-from foveate.runtime.engines.base import available_cores
-from foveate.runtime.engines.hardware import CpuEnvironment, cpu_environment
+from foveate.runtime.engines.hardware import CpuEnvironment, available_cores, cpu_environment
 
 MAX_SHARE = 0.9
 """A candidate replaces a more exact one if it takes at most this share of its time."""

@@ -18,9 +18,8 @@ from foveate.runtime.auto.timing import idle_timer
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.bundle.describe import bundle_facts
 from foveate.runtime.cli.options import gpu_option
-from foveate.runtime.engines.base import available_cores
 from foveate.runtime.engines.cuda.query import GpuFacts, NoGpu, driver_cuda, gpus
-from foveate.runtime.engines.hardware import ROOT, jetson
+from foveate.runtime.engines.hardware import ROOT, available_cores, cpu_quota, jetson
 from foveate.runtime.engines.install_lines import install_lines
 from foveate.runtime.engines.installed import EngineFacts, Piece, engine_facts
 from foveate.runtime.engines.tensorrt.plan_cache import plan_cache
@@ -97,6 +96,8 @@ def machine_facts(root: Path = ROOT, architecture: str = "") -> dict[str, Any]:
     return {
         "foveate": __version__,
         "python": platform.python_version(),
+        "cores": available_cores(),
+        "cpu_quota": cpu_quota(root),
         "machine": f"{platform.system()} {architecture or platform.machine()}",
         "jetson": asdict(here) | {"jetpack": here.jetpack, "name": str(here)} if here else None,
         "gpus": [asdict(item) | {"text": str(item)} for item in found],
@@ -108,7 +109,9 @@ def machine_facts(root: Path = ROOT, architecture: str = "") -> dict[str, Any]:
 
 def machine_lines(facts: dict[str, Any], install: bool = True) -> Iterator[str]:
     """Yield the facts as lines; ``install``: with the line to type for what is missing."""
+    quota = f" by the CPU quota of {facts['cpu_quota']:g}" if facts["cpu_quota"] else ""
     yield f"foveate {facts['foveate']}, Python {facts['python']}, {facts['machine']}"
+    yield f"cores: {facts['cores']}{quota}"
     if facts["jetson"]:
         yield facts["jetson"]["name"]
     for item in facts["gpus"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -109,10 +108,3 @@ class AsyncEngine(Protocol):
     def most_images(self, count: int, height: int, width: int) -> int:
         """Return how many of ``count`` images of a size one run may have; 0: no plan covers one."""
         ...
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,17 +1,16 @@
-"""Identify this machine: a Jetson or not, its processor, and the CPU engines installed on it."""
+"""Identify this machine: a Jetson or not, its processor and cores, the CPU engines on it."""
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-
-from foveate.runtime.engines.base import available_cores
 
 ROOT = Path("/")
 JETPACKS = {36: 6, 38: 7, 39: 7}
@@ -143,3 +142,54 @@ def _version(engine: str) -> str:
     named = re.compile(rf"((?:{'|'.join(PACKAGES[engine])})-[^-]+)\.dist-info")
     found = [match[1] for name in os.listdir(module.parents[1]) if (match := named.fullmatch(name))]
     return ", ".join(sorted(found)) or f"of {module.stat().st_mtime_ns}"
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use; a part of one counts as one.
+
+    So 2 under a quota of 1.5: with one, a third of the quota would be idle.
+    """
+    quota = cpu_quota()
+    cores = affine_cores()
+    return cores if quota is None else min(cores, max(1, math.ceil(quota - 0.05)))
+
+
+def affine_cores() -> int:
+    """Return how many cores the scheduler may give to this process."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_quota(root: Path = ROOT) -> float | None:
+    """Return the least CPU quota, in cores, of this process's control groups; None without one.
+
+    Of version 1 and 2, and of their parents. ``root`` is where /proc and /sys are.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    quotas = [quota for line in lines for quota in _quotas(root / "sys/fs/cgroup", line)]
+    return min(quotas, default=None)
+
+
+def _quotas(mount: Path, line: str) -> Iterator[float]:
+    """Yield the quotas of a group, as a line of /proc/self/cgroup names it, and of its parents."""
+    _, controllers, name = line.split(":", 2)
+    if controllers and "cpu" not in controllers.split(","):
+        return
+    base = mount / controllers  # of version 2 the controllers are empty
+    group = PurePosixPath(name.lstrip("/"))
+    for part in (group, *group.parents):  # within a container a group's parents may be hidden
+        folder = base / part
+        try:
+            if controllers:
+                quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+                period = (folder / "cpu.cfs_period_us").read_text().strip()
+            else:
+                quota, period = (folder / "cpu.max").read_text().split()
+            if quota not in ("max", "-1"):
+                yield int(quota) / int(period)
+        except (OSError, ValueError, ZeroDivisionError):
+            continue

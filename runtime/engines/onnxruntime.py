@@ -10,7 +10,8 @@ import onnxruntime
 
 from foveate.runtime.arrays import Array
 from foveate.runtime.closeable import Closeable
-from foveate.runtime.engines.base import TensorSpec, available_cores
+from foveate.runtime.engines.base import TensorSpec
+from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.engines.host_memory import HostMemory, PlainMemory
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.runtime.limits import LARGE

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.cache import cache_folder, read_checked, write_checked
-from foveate.runtime.engines.base import TensorSpec, available_cores
+from foveate.runtime.engines.base import TensorSpec
+from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.engines.openvino_bf16 import lower_networks
 from foveate.runtime.engines.openvino_import import openvino
 from foveate.runtime.errors import EngineError, GraphError

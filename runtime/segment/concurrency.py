@@ -16,7 +16,8 @@ from typing import Any
 
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import AsyncEngine, available_cores
+from foveate.runtime.engines.base import AsyncEngine
+from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.headers import read_header
 from foveate.runtime.io.inputs import Item

@@ -15,7 +15,7 @@ from typing import Any
 
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.closeable import Closeable
-from foveate.runtime.engines.base import available_cores
+from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.io.outputs import OutputSettings

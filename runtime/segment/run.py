@@ -20,7 +20,8 @@ from foveate.runtime.auto.timing import idle_timer
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.bundle.signing import keys_in
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import FixedShapeEngine, available_cores
+from foveate.runtime.engines.base import FixedShapeEngine
+from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import ImageError, OutputError, SettingsError
 from foveate.runtime.io.formats.pixel_size import PixelSize

@@ -16,7 +16,7 @@ from foveate.runtime.auto.timing import idle_timer
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.bundle.signing import keys_in
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.engines.base import available_cores
+from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import EngineError, SettingsError
 from foveate.runtime.io.window import Window

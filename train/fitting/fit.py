@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 
+from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.errors import FoveateError
 from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.calibration.decision import choose_threshold
@@ -49,9 +50,9 @@ def fit(job: TrainingJob) -> dict[str, Any]:
 
 
 def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:
-    if job.settings.threads:
-        torch.set_num_threads(job.settings.threads)
-        cv2.setNumThreads(job.settings.threads)
+    threads = job.settings.threads or min(torch.get_num_threads(), available_cores())
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
     torch.manual_seed(job.settings.seed)
     full = FullImages(job.dataset, job.settings.cache_gb)
     record = processes.from_first(start_record(job) if processes.first else {})

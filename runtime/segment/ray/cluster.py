@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
-from foveate.runtime.engines.base import available_cores
+from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.errors import EngineError
 from foveate.runtime.segment.ray.address import LOCAL, host_and_port
 
