@@ -60,8 +60,7 @@ def export(job: ExportJob) -> dict[str, Any]:
     BundleError when ``out`` exists and is not a bundle, when the graph does not pass the lint, or
     when fp32 or int8 does not give PyTorch's masks.
     """
-    if job.out.exists() and not (job.out / MANIFEST).exists():
-        raise BundleError(f"{job.out} exists and is not a bundle; choose another --out")
+    check_out(job.out)
     cascade = fold_cascade(job.source.cascade)
     graphs, parity = _graphs(job, cascade)
     if not parity["fp32"]["held"]:
@@ -82,6 +81,12 @@ def export(job: ExportJob) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return parity
+
+
+def check_out(out: Path) -> None:
+    """Raise BundleError when a bundle's folder exists and is not a bundle."""
+    if out.exists() and not (out / MANIFEST).exists():
+        raise BundleError(f"{out} exists and is not a bundle; choose another --out")
 
 
 def _graphs(

@@ -55,7 +55,10 @@ from foveate.runtime.spec import Size
     "its train.txt, else all but its test.txt.",
 )
 @click.option(
-    "--precision", default="fp32,fp16", show_default=True, help="Graphs to write: fp32, fp16, int8."
+    "--precision",
+    default="fp32,fp16",
+    show_default=True,
+    help="Graphs to write: fp32, which is always written, fp16, int8.",
 )
 @click.option("--force", is_flag=True, help="Replace the bundle in --out.")
 @click.option("--licence", default="", help="Licence of the network, for the manifest.")
@@ -66,7 +69,8 @@ def import_(
 
     NET is an ONNX file, or a .pt2 file of torch.export.save. Its own nodes go into the cascade's
     graph; resizing, box, paste and decision around them are foveate's, so Dice may differ from that
-    of other resizing: --data measures it. What the network takes and gives is found and printed.
+    of other resizing: --data measures it. Colour images are read as grey, which is repeated where a
+    network has three channels. What the network takes and gives is found and printed.
     With --stage2 NET sees the whole image and NET2 the region that it finds.
 
     \b

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from foveate.export.bundle import ExportJob, export
+from foveate.export.bundle import ExportJob, check_out, export
 from foveate.export.image_sets import ImageSets, image_sets
 from foveate.export.importing.glue import Dice, choose_on, labelled, measure_dice
 from foveate.export.importing.interface import find_interface
@@ -83,11 +84,14 @@ def import_network(
 ) -> dict[str, Any]:
     """Write the bundle of one network, or of two, and return its parity record.
 
-    A network is the path of an ONNX or .pt2 file, or an nn.Module in evaluation mode. Thresholds
+    A network is the path of an ONNX or .pt2 file, or an nn.Module, taken as in evaluation mode and
+    left as it is. Options that messages name are fields of ``settings``. Thresholds
     and box are chosen on ``data``, its val.txt or else its train.txt; without it they are the
     defaults. SettingsError for what has to be said of a network and was not, BundleError for a
     network that cannot be imported, or whose graph gives other values.
     """
+    check_out(out)
+    _normalisation(settings.normalise)
     nets = [net] if stage2 is None else [net, stage2]
     if settings.pad_multiple and stage2 is not None:
         raise SettingsError("--pad-multiple goes with one network, without --stage2")
@@ -109,7 +113,7 @@ def import_network(
         dice = measure_dice(cascade, full, words)
         log(
             f"Dice on {words}: the network(s) by hand with OpenCV {dice.by_hand:.4f}, the bundle "
-            f"{dice.cascade:.4f}."
+            f"{dice.cascade:.4f}. If the network was trained on these images, both are too high."
         )
     source = Source(cascade, _facts(found, settings, dice), {})
     images = image_sets(source, data, "int8" in precisions, partial(progress, "reading the images"))
@@ -123,27 +127,35 @@ def _stage(
 ) -> tuple[ImportedNetwork, NetworkFile, Size | None]:
     """Return a network in its stage, its file, and the size of the stage."""
     size, hint = settings.size(number), settings.hint and number == 1
+    multiple = settings.pad_multiple
     imagenet = settings.normalise == "imagenet"
     run = None
     if isinstance(net, nn.Module):
         colours = 3 if imagenet else _first_channels(net) - hint
         file, run = network_of_module(
-            net.eval(), type(net).__name__, input_shape(colours + hint, size)
+            deepcopy(net).eval(), type(net).__name__, input_shape(colours + hint, size)
         )
     elif net.suffix == ".pt2":
         module, shape = read_program(net)
         file, run = network_of_module(module, net.name, (1, *shape[1:]), file_sha256(net))
     else:
         file = read_network(net)
-    face = find_interface(file, size, hint, settings.output(number), settings.activation)
-    log(f"Stage {number + 1}, {file.name}: {face.words()}.")
+    side = multiple * (256 // multiple | 1) if multiple else 256  # that no larger power divides
+    tried = size or Size(side, side)
+    face = find_interface(file, tried, hint, settings.output(number), settings.activation)
+    log(f"{file.name}: {face.words()}.")
+    if face.channels - hint == 3:
+        log(
+            "Note: foveate reads every image as grey, and repeats it in the three channels. If the "
+            "network was trained on colour images, it gets other pixels than in its training."
+        )
     if imagenet and face.channels - hint != 3:
         raise SettingsError(
             f"--normalise imagenet: {file.name} takes {face.channels} channel(s); expected 3"
         )
-    size = _stage_size(file, face.size, size, settings.pad_multiple)
+    size = _stage_size(file, face.size, size, multiple)
     plan = StagePlan(face, imagenet, hint, number == 1)
-    stage_size = None if settings.pad_multiple else size
+    stage_size = None if multiple else size
     if run is None:
         original = onnx_run(file.model, face)
         return stage_network(file, plan, original, "ONNX Runtime", stage_size), file, size
@@ -217,7 +229,7 @@ def _spec(
     try:
         spec.check()
     except BundleError as error:
-        raise SettingsError(str(error)) from None
+        raise SettingsError(f"--classes, --size or --pad-multiple: {error}") from None
     return spec
 
 

@@ -100,15 +100,15 @@ def _hint_words(hint: bool) -> str:
 
 
 def find_interface(
-    file: NetworkFile, size: Size | None, hint: bool, output: str, activation: str
+    file: NetworkFile, tried: Size, hint: bool, output: str, activation: str
 ) -> Interface:
-    """Return the interface of a network, tried on noise of ``size`` where it takes any.
+    """Return the interface of a network, tried on noise of a size where it takes any.
 
     ``output`` and ``activation`` are the user's, "" where not given: SettingsError says which one
     has to be.
     """
     name, last, channels, own = find_input(file, hint)
-    tried = own or size or Size(256, 256)
+    tried = own or tried
     sides = (1, channels, tried.height, tried.width)
     noise = np.random.default_rng(0).normal(0, PROBE, sides).astype(np.float32)
     feed = np.ascontiguousarray(noise.transpose(0, 2, 3, 1)) if last else noise
@@ -116,7 +116,9 @@ def find_interface(
         with OnnxRuntimeEngine(file.model.SerializeToString()) as engine:
             made = engine.run({name: feed}, [item.name for item in engine.outputs])
     except GraphError as error:
-        raise BundleError(f"{file.name}: {error}") from None
+        sizes = f" cannot run at {tried.height}x{tried.width}; its sides may have to be multiples"
+        sizes = "" if own else f"{sizes} of 8, 16 or 32 (--size, --pad-multiple):"
+        raise BundleError(f"{file.name}:{sizes} {error}") from None
     chosen = _choose_output(file.name, made, tried, output)
     values = made[chosen]
     maps_last = values.shape[2:] != (tried.height, tried.width)
@@ -159,15 +161,20 @@ def _choose_output(name: str, made: dict[str, Array], size: Size, output: str) -
             f"{sides[0]}x{sides[1]}; {name} gives {shapes[:300]}"
         )
     if not fitting:
+        labels = any(values.dtype.kind in "iu" for values in made.values())
+        flat = any(values.ndim == 3 and values.shape[1:] == sides for values in made.values())
+        advice = "A classifier or detector cannot be imported; of a network that gives smaller "
+        advice += "maps, export it with the upsampling"
+        if flat or labels:
+            advice = "Export it without the ArgMax" if labels else "Export it with the channel axis"
         raise BundleError(
-            f"{name}: gives no float32 map as large as its input, {sides[0]}x{sides[1]}, but "
-            f"{shapes[:300]}. A classifier or detector cannot be imported; of a network that "
-            "gives smaller maps, export it with the upsampling"
+            f"{name}: gives no float32 map N C H W or N H W C as large as its input, "
+            f"{sides[0]}x{sides[1]}, but {shapes[:300]}. {advice}"
         )
     if not output and len(fitting) > 1:
         raise SettingsError(
             f"{name}: several outputs are as large as the input ({shapes[:300]}); say which one "
-            f"with --output: {', '.join(fitting)}"
+            f"with --output: {', '.join(fitting)}. The first is usually the main one"
         )
     return output or fitting[0]
 

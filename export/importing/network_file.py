@@ -45,16 +45,20 @@ def read_network(path: Path) -> NetworkFile:
         data = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    if path.stat().st_size == 0:
+        raise BundleError(f"{path}: is empty (0 bytes). Copy it again")
     if data[:2] in LEGACY:
         raise BundleError(
-            f"{path}: is a pickle of PyTorch, which could run any code; export it as ONNX where "
-            f"the network's Python code is: {HOW}; or as .pt2: torch.export.save"
+            f"{path}: is a pickle of PyTorch, which could run any code, or TorchScript; export it "
+            f"as ONNX where the network's Python code is: {HOW}; or as .pt2: torch.export.save"
         )
     try:
         model = onnx.load_from_string(data) if data else onnx.ModelProto()
     except Exception:  # protobuf's own, which has no types
         raise BundleError(f"{path}: is not an ONNX file, or is cut short. Copy it again") from None
     outside = sorted({_location(item) for item in model.graph.initializer if item.external_data})
+    if missing := [name for name in outside if not (path.parent / name).is_file()]:
+        raise BundleError(f"{path}: its weights are in {missing[0]}; copy that file next to it")
     size = path.stat().st_size + sum(_size(path.parent / name) for name in outside)
     if size > MOST_BYTES:
         raise BundleError(

@@ -24,6 +24,7 @@ def bundle_facts(bundle: Bundle) -> dict[str, str]:
         else f"{spec.stage1.height}x{spec.stage1.width}, the whole image",
         "stage 2": _stage2(bundle),
         "networks": _networks(bundle.manifest["network"]) + _averaged(bundle),
+        "mask": _decision(spec),
         "precisions": ", ".join(bundle.precisions),
         "files": ", ".join(f"{name} {_size(size)}" for name, size in sizes.items()),
         "data": _data(bundle.manifest["data"]),
@@ -78,6 +79,11 @@ def _stage2(bundle: Bundle) -> str:
     )
 
 
+def _decision(spec: CascadeSpec) -> str:
+    """Return how a pixel gets its class."""
+    return f"probability over {spec.mask_threshold:g}" if spec.binary else "the most probable class"
+
+
 def _networks(network: Mapping[str, Any]) -> str:
     """Return the network of both stages, or of each where stage 2 has its own."""
     return "; stage 2: ".join(_network(one) for one in (network, network.get("stage2")) if one)
@@ -90,7 +96,8 @@ def _network(one: Mapping[str, Any]) -> str:
     return (
         f"imported from {origin['file']}, sha256 {origin['sha256'][:SHOWN]}, made by "
         f"{origin['producer'] or 'an unnamed producer'}, licence: "
-        f"{origin['licence'] or 'not stated'}"
+        f"{origin['licence'] or 'not stated'}, images normalised by {origin['normalise']}, "
+        f"{origin['interface']}"
     )
 
 

@@ -86,6 +86,39 @@ def _two_gigabytes(path: Path) -> Path:
     return path
 
 
+def _without_weights(path: Path) -> Path:
+    _two_gigabytes(path)
+    (path.parent / "net.data").unlink()
+    return path
+
+
+def _empty(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def _argmax(path: Path) -> Path:
+    model = onnx.load(one_node("ArgMax")(path))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    onnx.save(model, path)
+    return path
+
+
+def _squeezed(path: Path) -> Path:
+    return one_node("Squeeze", [numpy_helper.from_array(np.array([1]), "axes")])(path)
+
+
+def _halving(path: Path) -> Path:
+    """Write a network that halves, doubles and adds: even sides only."""
+    nodes = [
+        helper.make_node("MaxPool", ["image"], ["low"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Resize", ["low", "", "twice"], ["up"], mode="nearest"),
+        helper.make_node("Add", ["image", "up"], ["out"]),
+    ]
+    twice = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice")
+    return write_model(path, nodes, ["N", 1, "H", "W"], [twice])
+
+
 def _not_finite(path: Path) -> Path:
     return write_model(
         path, [conv()], SIDES, [numpy_helper.from_array(np.full((1, 1, 1, 1), np.nan, "f4"), "w")]
@@ -114,7 +147,7 @@ def _grid(path: Path) -> Path:
 
 
 IMPORTS = [
-    case("import of a classifier", "gives no float32 map as large as its input, …",
+    case("import of a classifier", "gives no float32 map N C H W or N H W C as large as its …",
          one_node("GlobalAveragePool")),
     case("import of a detector", "A classifier or detector cannot be imported; …", _detector),
     case("import of a network of two inputs", "has 2 inputs (image, age); expected one, …",
@@ -128,13 +161,20 @@ IMPORTS = [
     case("import of 2 GB in two files", "has 2.1 GB with the files of its weights; …",
          _two_gigabytes),
     case("import of a file cut short", "is not an ONNX file, or is cut short. Copy it again", _cut),
-    case("import of a pickle", "is a pickle of PyTorch, which could run any code; …", _pickle),
+    case("import of a pickle", "is a pickle of PyTorch, which could run any code, or …", _pickle),
+    case("import of an empty file", "is empty (0 bytes). Copy it again", _empty),
+    case("import without the file of the weights", "its weights are in net.data; copy that file …",
+         _without_weights),
+    case("import of classes, not values", "Export it without the ArgMax", _argmax),
+    case("import of maps without an axis", "Export it with the channel axis", _squeezed),
+    case("import at a size that the network cannot take", "cannot run at 33x33; its sides may …",
+         _halving, "--size", "33x33"),
     case("import of operator set 9", "is of operator set 9; expected 10 to 23. …",
          one_node("Conv", weight(), opset=9)),
     case("import of operator set 24", "is of operator set 24; expected 10 to 23. …",
          one_node("Conv", weight(), opset=24)),
     case("import of weights that are not finite", "has weights that are not finite", _not_finite),
-    case("import of several maps", "say which one with --output: out, aux", _two_maps),
+    case("import of several maps", "say which one with --output: out, aux. The first …", _two_maps),
     case("import without --normalise", "say how images were normalised in …", _sound,
          "--normalise", ""),
     case("import of a normalisation of 8 bits", 'normalise "127,58": expected zscore, 0-1, …',

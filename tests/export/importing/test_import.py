@@ -203,7 +203,10 @@ def test_a_module_and_a_saved_program(tmp_path: Path, saved: bool) -> None:
         net = tmp_path / "net.pt2"
         torch.export.save(torch.export.export(module, (torch.zeros(1, 1, SIDE, SIDE),)), net)
     settings = ImportSettings("zscore", sizes=() if saved else (Size(SIDE, SIDE),))
+    module.train(not saved)
     import_network(net, out=tmp_path / "b", settings=settings, precisions=("fp32",))
+    assert module.training is not saved  # it is the caller's
+    module.eval()
     spec = open_bundle(tmp_path / "b").spec
     check_masks(tmp_path / "b", TorchCascade(spec, module, None).eval(), "onnxruntime")
     record = json.loads((tmp_path / "b" / "parity.json").read_text())
