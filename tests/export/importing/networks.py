@@ -84,6 +84,7 @@ ZOO: dict[str, tuple[int, int, Callable[[], nn.Module]]] = {
     "smp Unet": (1, 1, lambda: _smp("Unet", "resnet18", 1, 1)),
     "smp FPN": (3, 3, lambda: _smp("FPN", "efficientnet-b0", 3, 3)),
     "smp DeepLabV3Plus": (3, 2, lambda: _smp("DeepLabV3Plus", "mobilenet_v2", 3, 2)),
+    "torchvision FCN": (3, 2, lambda: _torchvision("fcn_resnet50", num_classes=2)),
     "torchvision LR-ASPP": (
         3, 2, lambda: _torchvision("lraspp_mobilenet_v3_large", num_classes=2)
     ),

@@ -195,6 +195,26 @@ def test_a_network_at_the_images_own_size(tmp_path: Path, data: Path) -> None:
     np.testing.assert_allclose(found.coarse, expected[0].numpy(), atol=1e-4)
 
 
+class Supervised(nn.Module):
+    """A network that also gives a map of half the size, for its training alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network("plain")
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.network(x)
+        return nn.functional.avg_pool2d(maps, 2), maps
+
+
+def test_of_deep_supervision_the_largest_map_is_taken(tmp_path: Path) -> None:
+    module = Supervised().eval()
+    path, out = export_onnx(module, tmp_path / "net.onnx", 1), tmp_path / "net.bundle"
+    assert run("import", path, "--normalise", "zscore", "--out", out).exception is None
+    reference = TorchCascade(open_bundle(out).spec, module.network, None).eval()
+    check_masks(out, reference, "onnxruntime")
+
+
 @pytest.mark.parametrize("saved", [False, True])
 def test_a_module_and_a_saved_program(tmp_path: Path, saved: bool) -> None:
     module = network("plain")
