@@ -102,8 +102,9 @@ def train(
 ) -> None:
     """Train on DATA (images/ and masks/, paired by name) and write the run to --out.
 
-    DATA/train.txt is used when it exists; validation images are split off it, whole groups of
-    DATA/groups.tsv at a time. What is not set is chosen from the data and printed with its reason.
+    DATA/train.txt is used when it exists, otherwise all images but those of DATA/test.txt;
+    validation images are split off, whole groups of DATA/groups.tsv at a time. What is not set is
+    chosen from the data and printed with its reason.
 
     \b
     Example:

@@ -165,7 +165,8 @@ def progress_bar() -> Bar:
 def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
     """Return the data set that the settings name, after looking at every mask of it.
 
-    ``stem_list`` limits it; without, ``train.txt`` does when there is one.
+    ``stem_list`` limits it; without, ``train.txt`` does when there is one, or else the images of
+    ``test.txt`` are left out.
     """
     if not settings.data_dir:
         raise DataError("no data set given: foveate train DATA --out RUN, or data_dir in --config")
@@ -173,6 +174,8 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
     bar = progress_bar()
     if stem_list is None and (root / "train.txt").exists():
         stem_list = root / "train.txt"
+    test_list = root / "test.txt"
+    holds_out = stem_list is None and test_list.exists()
     dataset = load_dataset(
         root,
         settings.image_dir_name,
@@ -181,6 +184,7 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
         partial(bar.update, "checking the data"),
         Window.parse(settings.window) if settings.window else None,
         settings.masks,
+        test_list if holds_out else None,
     )
     if not dataset.rules.names:
         check_classes(dataset.contents, dataset.mask, root / settings.mask_dir_name)
@@ -189,6 +193,8 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
         f"class(es), masks read as {dataset.encoding}"
         + (f", from {stem_list}" if stem_list else "")
     )
+    if holds_out:
+        bar.log(f"{len(dataset.held_out)} images of {test_list} are left out")
     if dataset.unpaired:
         shown = ", ".join(dataset.unpaired[:5])
         bar.log(f"{len(dataset.unpaired)} masks have no image and are left out: {shown}")

@@ -32,7 +32,8 @@ def data(given: str, said: str, spoil: Callable[[Path], object], *assignments: s
 
     def make(place: Place) -> list[object]:
         folder = place.copy(place.data)
-        (folder / "train.txt").unlink()
+        for name in ("train.txt", "test.txt"):
+            (folder / name).unlink()
         spoil(folder)
         return ["train", folder, "--out", place.folder / "run", *options(*assignments)]
 
@@ -203,6 +204,9 @@ TRAININGS = [
          written("train.txt", b"a\na\n")),
     data("train.txt that is no text", "train.txt: is not UTF-8 text (byte 1)",
          written("train.txt", b"a\xff\n")),
+    data("every image in test.txt", "every image is in …test.txt; name those to train on in …",
+         lambda folder: (folder / "test.txt").write_text(
+             "\n".join(path.stem for path in (folder / "images").iterdir()))),
     data("one image, or one group", "expected at least two groups, one to train on and one …",
          lambda folder: (folder / "train.txt").write_text(first(folder / "images").stem)),
     setting("a window of one number", 'window is "400"; expected LOW,HIGH: two numbers, …',

@@ -41,7 +41,8 @@ class DataSet:
 
     ``labels`` is the label of each value that masks store, ``rules`` what the settings say of it.
     ``classes`` counts the foreground classes; ``fingerprint`` is a sha256 over stems, file sizes
-    and mask contents. ``unpaired`` are the masks that have no image; they are left out.
+    and mask contents. ``unpaired`` are the masks that have no image, ``held_out`` the images that
+    a list of test images names; both are left out.
     ``contents`` says how large every image is and what its mask holds.
     """
 
@@ -55,6 +56,7 @@ class DataSet:
     input_type: str
     fingerprint: str
     unpaired: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
     contents: dict[str, Contents] = field(default_factory=dict)
     window: Window | None = None
     rules: MaskRules = MaskRules()
@@ -108,18 +110,27 @@ def load_dataset(
     progress: Callable[[int, int], None] = lambda done, total: None,
     window: Window | None = None,
     rules: MaskRules = MaskRules(),  # noqa: B008
+    test_list: Path | None = None,
 ) -> DataSet:
     """Return a data set after looking at every mask of it; DataError names what is wrong.
 
-    ``stems`` limits it to those (a list file); without it all images are taken. ``progress`` is
-    called with how many masks have been read, and how many there are. ``window``: as for
-    ``read_image``; images that need one are read whole. ``rules`` say how masks are read.
+    ``stems`` limits it to those (a list file); without it all images are taken. Those that the
+    file ``test_list`` names are left out. ``progress`` is called with how many masks have been
+    read, and how many there are. ``window``: as for ``read_image``; images that need one are read
+    whole. ``rules`` say how masks are read.
     """
     images, volumes = find_files(root / image_dir_name)
     masks, _ = find_files(root / mask_dir_name)
     chosen = with_slices(sorted(images) if stems is None else stems, volumes)
     if not chosen:
         raise DataError(f"{root / image_dir_name} has no images; expected at least two with masks")
+    tests = set(with_slices(read_stems(test_list), volumes)) if test_list else set()
+    held_out = tuple(stem for stem in chosen if stem in tests)
+    chosen = tuple(stem for stem in chosen if stem not in tests)
+    if not chosen:
+        raise DataError(
+            f"every image is in {test_list}; name those to train on in {root / 'train.txt'}"
+        )
     _check_pairs(root, chosen, images, masks)
     digest = hashlib.sha256()
     contents: dict[str, Contents] = {}
@@ -144,6 +155,7 @@ def load_dataset(
         input_type="uint16" if any(item.bits > 8 for item in contents.values()) else "uint8",
         fingerprint=digest.hexdigest(),
         unpaired=tuple(sorted(set(masks) - set(images))),
+        held_out=held_out,
         contents=contents,
         window=window,
         rules=rules,

@@ -15,6 +15,8 @@ from foveate.runtime.errors import DataError
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.data.dataset import load_dataset, split_validation
 from foveate.train.data.summary import doubts
+from foveate.train.settings.settings import Settings
+from foveate.train.training import open_data
 
 
 def make(root: Path, values: Sequence[int], count: int = 4, size: int = 16) -> Path:
@@ -47,6 +49,20 @@ def test_masks_are_understood(
     dataset = load_dataset(make(tmp_path / "d", values))
     assert (dataset.encoding, dataset.classes) == (encoding, classes)
     assert set(np.unique(dataset.mask("i0"))) == set(range(classes + 1))
+
+
+def test_images_of_the_test_list_are_not_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make(tmp_path / "d", (0, 255))
+    settings = Settings(data_dir=str(root))
+    (root / "test.txt").write_text("i1\ni3\nelsewhere\n")
+    (root / "masks" / "i3.png").unlink()
+    assert open_data(settings).stems == ("i0", "i2")
+    assert f"2 images of {root / 'test.txt'} are left out" in capsys.readouterr().out
+    (root / "train.txt").write_text("i0\ni1\n")
+    assert open_data(settings).stems == ("i0", "i1")
+    assert "left out" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("values", [(0, 7), (0, 1, 255), (0, 2), (0,), (1, 2)])
