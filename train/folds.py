@@ -15,7 +15,7 @@ from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import SettingsError
 from foveate.train.data.dataset import split_folds
-from foveate.train.runs.job import TrainingJob
+from foveate.train.runs.job import TrainingJob, lock_run
 from foveate.train.runs.run import FOLDS_FILE
 from foveate.train.training import progress_bar, train_on
 
@@ -32,9 +32,16 @@ def train_folds(job: TrainingJob, count: int) -> str:
         raise SettingsError(f"--folds goes with --stages both or single; got {job.stages}")
     if count < 2:
         raise SettingsError(f"--folds is {count}; expected 2 or more")
+    folds = split_folds(job.dataset, count, job.settings.seed)
+    with lock_run(job.folder):
+        return _train_folds(job, folds)
+
+
+def _train_folds(job: TrainingJob, folds: Sequence[tuple[str, ...]]) -> str:
+    count = len(folds)
     shared = replace(job.settings, max_minutes=job.settings.max_minutes / count)
     bar, names, rows = progress_bar(), [""], []
-    for number, stems in enumerate(split_folds(job.dataset, count, job.settings.seed), 1):
+    for number, stems in enumerate(folds, 1):
         out = job.folder / f"fold-{number}"
         resume = job.resume and (out / RUN_FILE).exists()
         due = job.started + (number - 1) * shared.max_minutes * 60

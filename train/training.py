@@ -137,13 +137,15 @@ def explain_resume_on_interrupt(out: Path) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit):
         if any(out.glob(f"**/{RUN_FILE}")):
-            Bar().log(
+            progress_bar().log(
                 f"Whole epochs are kept. Continue with the same command and --resume, --out {out}"
             )
         raise
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
+    # A signal to the process group ends the view workers too, which torch would raise errors for.
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
     sys.exit(128 + number)
 
 

@@ -16,14 +16,14 @@ PROBE_S = 1.0
 
 
 @contextmanager
-def locked(out: Path, part: str = "") -> Iterator[None]:
-    """Lock the folder for this run; SettingsError if another run holds it.
+def locked(out: Path, part: str = "", wait_s: float = 0.0) -> Iterator[None]:
+    """Lock the folder for this run; SettingsError if another run holds it after ``wait_s``.
 
     Runs that each have a ``part`` share a folder; a run without one needs it alone. The lock ends
-    with its process.
+    with its process and those that it forked.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with _held(out, NAME.format(part=part), 0.0):
+    with _held(out, NAME.format(part=part), wait_s):
         whole, parts = NAME.format(part=""), NAME.format(part=".*")
         others = [whole] if part else [path.name for path in out.glob(parts)]
         for name in others:

@@ -30,7 +30,7 @@ from foveate.train.networks.base import Network
 from foveate.train.networks.build import networks
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.runs.initial import Initial
-from foveate.train.runs.job import TrainingJob
+from foveate.train.runs.job import TrainingJob, lock_run
 from foveate.train.runs.record import is_finished, start_record
 
 
@@ -44,17 +44,18 @@ def fit(job: TrainingJob) -> dict[str, Any]:
         Initial(job, record)  # refuses what training on would refuse
         return record
     processes = join(job.settings.device, job.settings.batch_size)
-    record = _fit(job, processes)
+    full = FullImages(job.dataset, job.settings.cache_gb)
+    with lock_run(job.folder):
+        record = _fit(job, full, processes)
     processes.leave()
     return record
 
 
-def _fit(job: TrainingJob, processes: Processes) -> dict[str, Any]:
+def _fit(job: TrainingJob, full: FullImages, processes: Processes) -> dict[str, Any]:
     threads = job.settings.threads or min(torch.get_num_threads(), available_cores())
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     torch.manual_seed(job.settings.seed)
-    full = FullImages(job.dataset, job.settings.cache_gb)
     record = processes.from_first(start_record(job) if processes.first else {})
     spec = CascadeSpec.from_dict(record["spec"])
     training, validation = record["data"]["training"], record["data"]["validation"]

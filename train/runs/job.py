@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import FoveateError
+from foveate.runtime.segment.run_lock import locked
 from foveate.train.data.dataset import DataSet
 from foveate.train.settings.settings import Settings
 
@@ -39,6 +42,19 @@ class TrainingJob:
     progress: Callable[[str, int, int], None] = lambda text, done, total: None
     choices: tuple[str, ...] = ()
     started: float = field(default_factory=time.monotonic)
+
+
+ORPHANS_S = 8.0
+"""The workers of a training that was killed hold its lock until they notice, within 5 s."""
+
+
+def lock_run(folder: Path) -> AbstractContextManager[None]:
+    """Lock a run's folder, made if it is missing; SettingsError where another training holds it.
+
+    Of the processes that ``torchrun`` starts only the first locks it.
+    """
+    first = os.environ.get("RANK", "0") == "0"
+    return locked(folder, wait_s=ORPHANS_S) if first else nullcontext()
 
 
 def check_unused(folder: Path) -> None:
