@@ -56,7 +56,7 @@ def _first_view(data: Survey, settings: Settings, stages: str) -> list[str]:
     who = "The network" if stages == "single" else "Stage 1"
     found = [
         f"{who} sees {data.width} x {data.height} pixels as {width} x {height}: a small target "
-        f"keeps {kept:.1f} of its {data.side:.0f} pixels ({CELLS} are enough)."
+        f"keeps {kept:.1f} of its {data.side:.0f} pixels; about {CELLS} suffice."
     ]
     if max(down / across, across / down) >= SQUEEZED:
         rows, columns = fitted(data.height, data.width, height * width)

@@ -136,6 +136,7 @@ def train(
     with explain_resume_on_interrupt(folder):
         if folds is not None:
             click.echo(train_folds(job, folds))
+            click.echo(f"Next: foveate export {folder} --out {folder}.bundle")
             return
         train_on(job)
     click.echo(f"Run in {folder}. Next: foveate export {folder} --out {folder}.bundle")

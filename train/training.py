@@ -17,7 +17,7 @@ from typing import Any
 
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.cli.progress import Bar
-from foveate.runtime.errors import DataError, EngineError
+from foveate.runtime.errors import DataError, EngineError, FoveateError, SettingsError
 from foveate.runtime.io.window import Window
 from foveate.train.advice import advice
 from foveate.train.configure import configure
@@ -34,6 +34,10 @@ class Run:
 
     folder: Path
     record: dict[str, Any]
+
+    def __repr__(self) -> str:
+        dice = ", ".join(f"{name} {value:.4f}" for name, value in self.best.items())
+        return f"Run({str(self.folder)!r}, {self.record['kind']}, best Dice: {dice})"
 
     def curve(self, stage: str) -> list[dict[str, Any]]:
         """Return a row an epoch of ``stage1`` or ``stage2``: epoch, loss, dice, rate, seconds."""
@@ -95,6 +99,7 @@ def prepare(
     started = time.monotonic()
     record = _continued(folder, stages, resume)
     settings = Settings(**{**record.get("settings", {}), **given})
+    _check_folder(folder, settings)
     dataset = open_data(settings, stem_list)
     whole = "single" if record.get("kind") == "single" else "both"
     job = TrainingJob(dataset, settings, folder, stages or whole, resume, init, started=started)
@@ -122,10 +127,27 @@ def _continued(folder: Path, stages: str | None, resume: bool) -> dict[str, Any]
         check_unused(folder)
         return {}
     if not (folder / RUN_FILE).exists():
+        if stages == "2" or not any(folder.glob(f"fold-*/{RUN_FILE}")):
+            raise FoveateError(
+                f"{folder} holds no run to continue; start one without "
+                f"{'--resume' if resume else '--stages 2'}"
+            )
         return {}
     from foveate.train.runs.run import read_run
 
     return read_run(folder)
+
+
+def _check_folder(folder: Path, settings: Settings) -> None:
+    """Raise SettingsError where the folder to write is a data set, or a part of one."""
+    names = (settings.image_dir_name, settings.mask_dir_name)
+    root, out = Path(settings.data_dir).resolve(), folder.resolve()
+    own = [root, *(root / name for name in names)] if settings.data_dir else []
+    if out in own or any((out / name).is_dir() for name in names):
+        raise SettingsError(
+            f"{folder} is a data set, and would be written into; expected a folder of its own: "
+            "foveate train DATA --out RUN, or foveate train DATA --preview DIR"
+        )
 
 
 @contextmanager

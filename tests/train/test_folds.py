@@ -74,6 +74,7 @@ def test_folds_are_runs_and_a_killed_one_goes_on(
     assert "fold-2" in result.output and "deviation" in result.output
     assert f"Fold 2 of 2, validated on {len(folds[1])} images: {out / 'fold-2'}" in result.output
     assert "on all validation images of each fold" in result.output
+    assert f"Next: foveate export {out} --out {out}.bundle" in result.output
     again = train(data, out, "--folds", "2", "--stages", "single", *ONE)
     assert "already holds a run" in str(again.exception) and "images" not in again.output
 

@@ -29,6 +29,7 @@ def test_assignments_go_over_the_file_and_the_file_over_the_defaults(tmp_path: P
         ("width=0", "width is 0; expected 1 to 256"),
         ("normalisation=minmax", "Expected one of zscore, constants"),
         ("width", "expected key=value"),
+        ("mask_instances=maybe", "mask_instances is 'maybe'; expected true or false"),
         ("stage2_network=resnet19", "there is no stage2_network .* the nearest is .resnet18"),
         ("image_height=112 stage2_depth=5", r"crop_height is 112; .* 2\*\*stage2_depth = 32"),
         ("stage2_network=resnet18 stage2_depth=6", "stage 2: network resnet18 with depth 6; exp"),

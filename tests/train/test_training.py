@@ -32,6 +32,8 @@ def test_python_and_the_command_line_make_the_same_run(data: Path, tmp_path: Pat
     assert made.record["settings"] == record["settings"]
     assert made.curve("stage1")[0]["loss"] == record["stages"]["stage1"]["curve"][0]["loss"]
     assert made.best == {"stage1": made.curve("stage1")[0]["dice"]}
+    said = f"Run({str(tmp_path / 'py')!r}, single, best Dice: stage1 {made.best['stage1']:.4f})"
+    assert repr(made) == said
 
 
 def test_a_run_keeps_settings_that_make_it_again(trained: Path) -> None:
@@ -117,6 +119,16 @@ def test_a_refused_training_writes_nothing_into_the_run(trained: Path, data: Pat
     refused = train_by_command(data, trained)
     assert "already holds a run" in str(refused.exception) and refused.output == ""
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+
+
+@pytest.mark.parametrize("option", ["--out", "--preview"])
+def test_a_data_set_is_not_written_into(data: Path, option: str) -> None:
+    before = sorted(data.rglob("*"))
+    for words in ([data, option, data], [option, data], [data, option, data / "masks"]):
+        result = run("train", *words)
+        assert isinstance(result.exception, SettingsError), result.exception
+        assert "is a data set, and would be written into" in str(result.exception)
+    assert sorted(data.rglob("*")) == before
 
 
 def test_importing_the_folder_loads_nothing_heavy() -> None:

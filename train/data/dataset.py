@@ -255,7 +255,8 @@ def _check_pairs(root: Path, chosen: Sequence[str], images: Files, masks: Files)
         missing = [stem for stem in chosen if stem not in files]
         if missing:
             raise DataError(
-                f"{root}: {len(missing)} of {len(chosen)} stems have no {kind}: {some_of(missing)}"
+                f"{root}: {len(missing)} of {len(chosen)} stems have no {kind}: "
+                f"{some_of(missing)}. Add them, or list only the others in train.txt or --list"
             )
 
 

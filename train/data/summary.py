@@ -26,11 +26,12 @@ def summary(
     dataset: DataSet, training: Sequence[str], validation: Sequence[str], names: Sequence[str]
 ) -> list[str]:
     """Return lines on sizes, bits, classes (``names``, without background), groups and split."""
+    example = "NAME" if len(names) == 1 else "A,B"
     return [
         _split(dataset, training, validation),
         _sizes(dataset),
         *(_class(dataset, label, name) for label, name in enumerate(names, 1)),
-        *(["Class names: --set class_names=A,B"] if names[0] == "class 1" else []),
+        *([f"Class names: --set class_names={example}"] if names[0] == "class 1" else []),
         _empty(dataset),
     ]
 

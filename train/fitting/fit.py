@@ -31,7 +31,7 @@ from foveate.train.networks.build import networks
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.runs.initial import Initial
 from foveate.train.runs.job import TrainingJob, lock_run
-from foveate.train.runs.record import is_finished, start_record
+from foveate.train.runs.record import is_finished, new_record, start_record
 
 
 def fit(job: TrainingJob) -> dict[str, Any]:
@@ -45,6 +45,8 @@ def fit(job: TrainingJob) -> dict[str, Any]:
         return record
     processes = join(job.settings.device, job.settings.batch_size)
     full = FullImages(job.dataset, job.settings.cache_gb)
+    if not job.resume and job.stages != "2":
+        Initial(job, new_record(job))  # what cannot begin is refused before its folder is made
     with lock_run(job.folder):
         record = _fit(job, full, processes)
     processes.leave()

@@ -71,8 +71,8 @@ def choose(dataset: DataSet, training: Sequence[str], names: Sequence[str]) -> d
     add("nothing to find", lambda stem: 0, [stem for stem in training if contents[stem].empty])
     size = {stem: contents[stem].height * contents[stem].width for stem in training}
     if len(set(size.values())) > 1:
-        add("the largest", size.__getitem__, training)
-        add("the smallest", lambda stem: -size[stem], training)
+        add("the largest image", size.__getitem__, training)
+        add("the smallest image", lambda stem: -size[stem], training)
     step = max(1, len(training) // SHOWN)
     for stem in [*training[::step], *training]:
         add("one of the others", lambda stem: 0, [stem])

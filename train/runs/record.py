@@ -40,8 +40,11 @@ def start_record(job: TrainingJob) -> dict[str, Any]:
         kept = [key for key in new if key not in OF_THE_MACHINE]
         changed = [f"{key} {old[key]} -> {new[key]}" for key in kept if old[key] != new[key]]
         if changed:
+            advice = "leave them out, or train into a new folder"
+            if is_finished(job):
+                advice = "it is finished and cannot be trained on; train into a new folder"
             raise SettingsError(
-                f"{job.folder} was started with other settings: {', '.join(changed)}"
+                f"{job.folder} was started with other settings: {', '.join(changed)}; {advice}"
             )
         if job.validation is not None and set(job.validation) != set(record["data"]["validation"]):
             raise SettingsError(f"{job.folder} was started with other validation images")
@@ -88,7 +91,7 @@ def new_record(job: TrainingJob) -> dict[str, Any]:
     names = [name.strip() for name in settings.class_names.split(",") if name.strip()]
     if names and len(names) != dataset.classes:
         raise SettingsError(
-            f"class_names has {len(names)} names; the masks have {dataset.classes} classes"
+            f"class_names has {len(names)} name(s); the masks have {dataset.classes} class(es)"
         )
     names = names or list(dataset.rules.names)
     names = names or [f"class {label}" for label in range(1, dataset.classes + 1)]

@@ -268,7 +268,8 @@ def _typed(key: str, value: Any) -> Any:
             return {"true": True, "false": False}[str(value).lower()]
         return expected(value)
     except (KeyError, TypeError, ValueError):
-        raise SettingsError(f"{key} is {value!r}; expected {expected.__name__}") from None
+        words = "true or false" if expected is bool else expected.__name__
+        raise SettingsError(f"{key} is {value!r}; expected {words}") from None
 
 
 def parse_weights(text: str, classes: int) -> tuple[float, ...]:

@@ -52,6 +52,7 @@ def test_a_run_begins_with_another_runs_weights(
 def test_a_run_on_the_same_images_is_refused(data: Path, trained: Path, tmp_path: Path) -> None:
     result = train(data, tmp_path / "r", "--init", str(trained))
     assert isinstance(result.exception, DataError) and "these same images" in str(result.exception)
+    assert not (tmp_path / "r").exists()  # so the corrected command may write there
 
 
 def test_other_networks_are_refused(others: Path, trained: Path, tmp_path: Path) -> None:

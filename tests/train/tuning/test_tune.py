@@ -72,7 +72,7 @@ def test_a_trial_that_cannot_be_trained_is_listed(data: Path, tmp_path: Path) ->
     given = arguments(data, out, "--trials", "1", "--set", "class_names=a,b")
     result = run(*given)
     assert result.exception is None and "No trial is complete" in result.output
-    assert rows(out)[0]["state"] == "failed" and "2 names" in rows(out)[0]["reason"]
+    assert rows(out)[0]["state"] == "failed" and "2 name(s)" in rows(out)[0]["reason"]
 
 
 def test_what_does_worse_than_the_median_is_ended(tmp_path: Path) -> None:
