@@ -12,7 +12,9 @@ SQUEEZED = 1.25
 
 def advice(data: Survey, settings: Settings, stages: str, budget: str) -> list[str]:
     """Return what the targets are, what suits them, and what the settings do to them."""
+    weights = settings.encoder_weights or "random"
     return [
+        f"Network: {settings.networks.stage1}, {weights} weights.",
         _targets(data),
         *_verdict(data, settings, stages, budget),
         *_first_view(data, settings, stages),

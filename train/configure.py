@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.train.data.survey import Survey
-from foveate.train.settings.network_choice import IMAGENET
+from foveate.train.settings.network_choice import IMAGENET, Networks
 from foveate.train.settings.settings import Settings
 
 STEP = 32
@@ -41,14 +41,10 @@ BUDGETS = {
 GEOMETRY = (
     "image_height", "image_width", "crop_height", "crop_width", "region_mode", "single_input",
 )  # fmt: skip
-NETWORK = (
-    "network", "width", "depth", "stage2_network", "stage2_width", "stage2_depth",
-    "encoder_weights",
-)  # fmt: skip
 AUGMENTATION = (
     "augmentation", "horizontal_flip", "vertical_flip", "rotate_degrees", "brightness_contrast",
 )  # fmt: skip
-"""A given setting of GEOMETRY, NETWORK or AUGMENTATION takes the others out of the choice."""
+"""A given setting of GEOMETRY or AUGMENTATION takes the others out of the choice."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +78,7 @@ def configure(
     ``stages`` is what the command asks for, None to have it chosen.
     """
     bounds, choices = BUDGETS[budget], []
-    if given.keys().isdisjoint(NETWORK):
-        choices.append(_network(bounds))
+    choices += _network(given, bounds)
     chosen_stages = stages or "both"
     if given.keys().isdisjoint(GEOMETRY):
         reason = against_cascade(data, bounds)
@@ -119,10 +114,22 @@ def fitted(height: float, width: float, pixels: float) -> tuple[int, int]:
     return _rounded(height * scale), _rounded(width * scale)
 
 
-def _network(bounds: Budget) -> Choice:
+def _network(given: Mapping[str, Any], bounds: Budget) -> list[Choice]:
+    """Return the network where it is not given: a width or depth that is goes with it.
+
+    A depth that the pretrained encoder cannot have leaves the default network.
+    """
+    if not given.keys().isdisjoint(("network", "encoder_weights")):
+        return []
     name = next(iter(IMAGENET))
     values = {"network": name, "encoder_weights": "imagenet", "depth": 4, "width": bounds.width}
-    return Choice(values, "an encoder that has seen ImageNet needs fewer images and epochs")
+    values = {key: value for key, value in values.items() if key not in given}
+    set_by_hand = Settings(**given).as_dict()
+    problem = Networks.of_settings({**set_by_hand, **values}).problem()
+    if problem:
+        reason = f"{name} with ImageNet weights would be chosen, but not for {problem}"
+        return [Choice({"network": Settings.network}, reason)]
+    return [Choice(values, "an encoder that has seen ImageNet needs fewer images and epochs")]
 
 
 def _whole(data: Survey, bounds: Budget, reason: str) -> Choice:

@@ -239,7 +239,7 @@ def train_on(job: TrainingJob) -> Run:
     """Train on a data set in memory; draw its curves."""
     try:
         from foveate.train.fitting.fit import fit
-        from foveate.train.runs.curves import Curves
+        from foveate.train.runs.curves import Curves, too_short
     except ImportError as error:
         raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
     bar, curves = progress_bar(), Curves(job.folder)
@@ -252,4 +252,6 @@ def train_on(job: TrainingJob) -> Run:
         record = fit(replace(job, log=bar.log, progress=bar.update, watch=watch))
     finally:
         curves.close()
+    if note := too_short(record):
+        bar.log(note)
     return Run(job.folder, record)

@@ -87,8 +87,23 @@ def test_what_is_given_stays_and_so_does_what_goes_with_it() -> None:
     found = configure(SMALL_TARGETS, given, None, "balanced")
     settings = found.settings
     assert (settings.image_height, settings.crop_size) == (64, (64, 96))
-    assert (settings.network, settings.depth, settings.encoder_weights) == ("unet", 3, "")
-    assert settings.rotate_degrees == 0 and found.choices == ()
+    assert settings.rotate_degrees == 0 and len(found.choices) == 1
+    network = (settings.network, settings.depth, settings.encoder_weights, settings.width)
+    assert network == ("efficientnet_lite0", 3, "imagenet", 16)
+
+
+def test_a_depth_that_the_pretrained_encoder_cannot_have_leaves_the_default_network() -> None:
+    found = configure(SMALL_TARGETS, {"depth": "2", "width": "8"}, None, "balanced")
+    settings = found.settings
+    assert (settings.network, settings.depth, settings.width) == ("unet", 2, 8)
+    assert found.choices[0].words == (
+        "network=unet: efficientnet_lite0 with ImageNet weights would be chosen, but not for "
+        "network efficientnet_lite0 with depth 2; expected depth 3 to 5"
+    )
+    assert not any(
+        "network" in choice.values
+        for choice in configure(SMALL_TARGETS, {"network": "unet"}, None, "fast").choices
+    )
 
 
 def test_few_images_validate_on_a_fourth_and_upright_ones_are_not_turned_over() -> None:

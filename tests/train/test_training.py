@@ -12,7 +12,7 @@ import pytest
 
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train import Settings, load_settings, train
-from foveate.train.runs.curves import PICTURE, bars, curve_line
+from foveate.train.runs.curves import PICTURE, bars, curve_line, too_short
 from foveate.train.runs.run import read_run
 from tests.conftest import run
 from tests.conftest import train as train_by_command
@@ -112,6 +112,17 @@ def test_the_line_of_a_curve_shows_where_it_was_best() -> None:
         "Stage 1: loss 1.000 █▆▃▁ 0.250, Dice 0.000 ▁▅█▁ 0.000, best 1.0000 in epoch 3 of 4"
     )
     assert len(bars(list(range(1000)))) == 32 and bars([2.0]) == "▁"
+
+
+def test_a_training_that_was_too_short_is_named() -> None:
+    def note(*loss: float, minutes: float = 7.0) -> str:
+        stage = {"curve": [{"loss": value} for value in loss]}
+        return too_short({"settings": {"max_minutes": minutes}, "stages": {"stage2": stage}})
+
+    said = "Only 2 epoch(s) of stage2 fitted into 7 minutes and the loss was still falling: "
+    assert note(1.0, 0.8) == said + "give it more (--max-minutes)."
+    assert "(--num-epochs)" in note(1.0, minutes=0.0)
+    assert note(1.0, 0.8, 0.9) == "" and note(1.0, 0.9, 0.8, 0.7, 0.6) == ""
 
 
 def test_a_refused_training_writes_nothing_into_the_run(trained: Path, data: Path) -> None:

@@ -21,6 +21,8 @@ PICTURE = "curves.png"
 COLOURS = {"stage1": "tab:blue", "stage2": "tab:orange"}
 FOLD: dict[str, Any] = {"color": "0.7", "lw": 0.8, "zorder": 0}
 """Hint networks, which only answer for stage 2's training, stand back."""
+FEW_EPOCHS = 5
+"""Fewer epochs than this are too short a training, where the loss still falls."""
 BARS = "▁▂▃▄▅▆▇█"
 COLUMNS = 32
 
@@ -109,6 +111,20 @@ def curve_line(stage: str, curve: Sequence[Mapping[str, Any]]) -> str:
         f"{bars([row['dice'] for row in curve])} {curve[-1]['dice']:.3f}, "
         f"best {best['dice']:.4f} in epoch {best['epoch']} of {len(curve)}"
     )
+
+
+def too_short(record: Mapping[str, Any]) -> str:
+    """Return what to do where a stage had few epochs and its loss still fell; "" elsewhere."""
+    settings = record["settings"]
+    for name in ("stage1", "stage2"):
+        loss = [row["loss"] for row in record["stages"].get(name, {}).get("curve", [])]
+        if not 0 < len(loss) < FEW_EPOCHS or loss[-1] > min(loss):
+            continue
+        falling = " and the loss was still falling" if len(loss) > 1 else ""
+        more = "--max-minutes" if settings["max_minutes"] else "--num-epochs"
+        limit = f" fitted into {settings['max_minutes']:g} minutes" * bool(settings["max_minutes"])
+        return f"Only {len(loss)} epoch(s) of {name}{limit}{falling}: give it more ({more})."
+    return ""
 
 
 def bars(values: Sequence[float]) -> str:
