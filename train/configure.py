@@ -87,6 +87,8 @@ def configure(
             choices.append(_whole(data, bounds, reason))
         else:
             choices += [_stage1(data, bounds), _stage2(data, bounds)]
+    elif chosen_stages != "single" and not given.keys() & set(GEOMETRY[2:]):
+        choices.append(_as_stage1(data, given, bounds))
     if given.keys().isdisjoint(AUGMENTATION):
         choices.append(_augmentation(data))
     if "val_fraction" not in given and data.images < FEW:
@@ -160,6 +162,16 @@ def _stage2(data: Survey, bounds: Budget) -> Choice:
     return Choice(
         {"crop_height": height, "crop_width": width},
         f"the targets of nine images in ten lie within {data.box[1]} x {data.box[0]} pixels",
+    )
+
+
+def _as_stage1(data: Survey, given: Mapping[str, Any], bounds: Budget) -> Choice:
+    """Return stage 2's size where only stage 1's is given: the same, next to what would suit."""
+    height, width = Settings(**given).crop_size
+    suits = " ".join(f"{name}={side}" for name, side in _stage2(data, bounds).values.items())
+    return Choice(
+        {"crop_height": height, "crop_width": width},
+        f"as stage 1, whose size was set; by the targets it would be {suits}",
     )
 
 

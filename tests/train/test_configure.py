@@ -87,7 +87,11 @@ def test_what_is_given_stays_and_so_does_what_goes_with_it() -> None:
     found = configure(SMALL_TARGETS, given, None, "balanced")
     settings = found.settings
     assert (settings.image_height, settings.crop_size) == (64, (64, 96))
-    assert settings.rotate_degrees == 0 and len(found.choices) == 1
+    assert settings.rotate_degrees == 0 and len(found.choices) == 2
+    assert found.choices[1].words == (
+        "crop_height=64, crop_width=96: as stage 1, whose size was set; by the targets it would be "
+        "crop_height=160 crop_width=384"
+    )
     network = (settings.network, settings.depth, settings.encoder_weights, settings.width)
     assert network == ("efficientnet_lite0", 3, "imagenet", 16)
 
