@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from foveate.runtime.auto.other_load import BUSY_CORES
 from foveate.runtime.cli.options import (
     engine_option,
     gpu_option,
@@ -33,8 +34,6 @@ SHOWN_FAILURES = 10
 FEW_IMAGES = 64
 """With fewer images what the cores could give says little."""
 STAGES = {"decode": "Reading", "engine": "Inference", "encode": "Writing"}
-BUSY_CORES = 0.2
-"""Cores of other processes that are worth a word."""
 KEPT = "what was written is kept, --resume continues from there."
 
 

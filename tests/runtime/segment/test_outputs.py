@@ -129,7 +129,7 @@ def test_progress_is_plain_lines_without_a_terminal(
     monkeypatch.setattr(progress, "PLAIN_S", 1e-9)
     done = run("segment", bundle, data / "images", data / "no.png", "--out", tmp_path)
     said = [line for line in done.stderr.splitlines() if line.startswith("segmenting ")]
-    assert len(said) == 13 and said[-1].startswith("segmenting 13/13, ")
+    assert len(said) == 14 and said[-1].startswith("segmenting 13/13, ")
     assert "1 failed" in said[-1] and "limited by " in said[-1]
 
 
