@@ -81,7 +81,9 @@ def _seen(request: Request, job: EvaluationJob) -> str:
     if chosen:
         notes.append(f"{chosen} are its validation images: box and thresholds were chosen by them.")
     if not model.training and path.is_file():
-        known = len(stems.intersection(read_stems(path)))
+        held = request.data / "val.txt"
+        listed = set(read_stems(path)) - set(read_stems(held) if held.is_file() else ())
+        known = len(stems & listed)
         if known:
             notes.append(f"{known} of them stand in {path}.")
     if not notes:
