@@ -268,20 +268,26 @@ def _words(context: click.Context) -> str:
 def _finish(result: dict[str, Any], out: Path | None, as_json: bool) -> int:
     """Write and print a result; 1 when its masks differ or its figures contradict each other."""
     from foveate.benchmarks.report.result_text import result_text
-    from foveate.benchmarks.schema.consistency import find_inconclusive, find_issues
+    from foveate.benchmarks.schema.consistency import (
+        fails,
+        find_inconclusive,
+        find_issues,
+        find_lost,
+    )
     from foveate.benchmarks.schema.result_files import write_result
 
     if out is not None:
         write_result(out, result)
     click.echo(json.dumps(result, allow_nan=False) if as_json else result_text(result))
-    issues = find_issues(result)
-    for issue in issues:
+    for issue in find_issues(result):
         click.echo(f"NOT TO BE BELIEVED: {issue}", err=True)
+    for text in find_lost(result).values():
+        click.echo(f"MASKS DIFFER: {text}", err=True)
     for issue in find_inconclusive(result):
         click.echo(f"INCONCLUSIVE, the machine was busy: {issue}", err=True)
     if out is not None and not as_json:
         click.echo(f"Result in {out}. Next: foveate benchmark report {out}")
-    return 1 if issues else 0
+    return int(fails(result))
 
 
 @benchmark.command()
@@ -310,7 +316,9 @@ def report(files: tuple[Path, ...], out: Path) -> int:
     made = write_report(files, out)
     for issue in made.issues:
         click.echo(one_line(f"NOT TO BE BELIEVED: {issue}"), err=True)
+    for text in made.lost:
+        click.echo(one_line(f"MASKS DIFFER: {text}"), err=True)
     for issue in made.inconclusive:
         click.echo(one_line(f"INCONCLUSIVE, the machine was busy: {issue}"), err=True)
     click.echo(f"Page: {made.page.resolve()}")
-    return 1 if made.issues else 0
+    return int(made.fails)

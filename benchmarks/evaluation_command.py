@@ -71,18 +71,27 @@ class Report:
 
 
 def _seen(request: Request, job: EvaluationJob) -> str:
-    """Return a warning when a bundle is evaluated on a whole data set that has a train.txt."""
-    path = request.data / "train.txt"
-    if request.stem_list or job.model.validation or not path.is_file():
+    """Return a warning about images that the model was trained on, or that it was chosen by."""
+    path, test = request.data / "train.txt", request.data / "test.txt"
+    stems, model = set(job.dataset.stems), job.model
+    trained, chosen = (len(stems.intersection(part)) for part in (model.training, model.validation))
+    notes = []
+    if trained:
+        notes.append(f"{trained} of them are training images of this run.")
+    if chosen:
+        notes.append(f"{chosen} are its validation images: box and thresholds were chosen by them.")
+    if not model.training and path.is_file():
+        held = request.data / "val.txt"
+        listed = set(read_stems(path)) - set(read_stems(held) if held.is_file() else ())
+        known = len(stems & listed)
+        if known:
+            notes.append(f"{known} of them stand in {path}.")
+    if not notes:
         return ""
-    test = request.data / "test.txt"
-    known = len(set(read_stems(path)) & set(job.dataset.stems))
-    if not known:
-        return ""
-    return (
-        f"\n{known} of them stand in its train.txt; figures of a model trained on those are kind."
-        f"\nName others with --list{f' {test}' if test.is_file() else ''}."
-    )
+    others = f"--list {test}" if test.is_file() else "name others with --list"
+    notes.append("Figures of images that a model was made with are too high.")
+    notes.append(f"For a test: {others}")
+    return "".join(f"\n{note}" for note in notes)
 
 
 def _absent(job: EvaluationJob) -> str:

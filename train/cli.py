@@ -29,9 +29,10 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
     Example:
       foveate phantom data/phantoms --count 100 --size 1024 --seed 1
     """
-    from foveate.train.data.phantom import PhantomSettings, write_phantoms
+    from foveate.train.data.phantom import PhantomSettings, check_free, write_phantoms
 
     settings = PhantomSettings(count, size, seed, classes, bits)
+    check_free(out, settings)
     bar = Bar()
     area = []
     for number, item in enumerate(write_phantoms(out, settings), 1):

@@ -86,10 +86,11 @@ def run_comparison(
         **{part.name: partial(_run_part, part, len(cases)) for part in comparison.parts},
     }
     for done, (key, call) in enumerate(calls.items()):
+        name = methods[key].name if key in methods else key
+        progress(f"warming up {name}", done, len(calls))
         found = warm_up(partial(call, 0))
         if key in methods:
             methods[key].warm_up = found
-        progress("warming up", done + 1, len(calls))
 
     def judge(key: str, number: int, found: Any) -> None:
         if key in methods:

@@ -6,6 +6,7 @@ foveate's in the same round; Dice and disagreement are those of the masks that w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from foveate.benchmarks.compare.networks import (
 from foveate.benchmarks.compare.onnxruntime_networks import onnxruntime_network
 from foveate.benchmarks.measure.baseline import OUTPUTS, BaselineSession, ready
 from foveate.benchmarks.measure.images import Images
-from foveate.benchmarks.measure.parity import Reference
+from foveate.benchmarks.measure.parity import FIXED_SIZES, Reference
 from foveate.benchmarks.measure.roofline import multiply_adds
 from foveate.benchmarks.measure.targets import Variants
 from foveate.benchmarks.measure.timing import PAUSE_SECONDS
@@ -94,7 +95,10 @@ def compare(
     with ExitStack() as stack:
         singles = [(path, _single(path, found, threads, stack)) for path in opponents.singles]
         first = [case.image for case in cases[: opponents.batch]]
-        methods = [*_ours(found), *_peers(stages, opponents, found.on_cpu, first)]
+        methods = [
+            *_ours(found, cases, opponents.batch),
+            *_peers(stages, opponents, found.on_cpu, first),
+        ]
         bundles, parts = [cascade.bundle for _, cascade in singles], []
         if stages.spec.stage2 is not None and (singles or found.on_cpu):
             methods += _singles(stages, singles, threads)
@@ -108,10 +112,12 @@ def compare(
     return results, methods
 
 
-def _ours(found: Variants) -> list[Method]:
-    """Return foveate's variants; the first is what everything is compared with."""
+def _ours(found: Variants, cases: Sequence[Case], batch: int) -> list[Method]:
+    """Return foveate's variants, warmed up; the first is what everything is compared with."""
     methods: list[Method] = []
+    sizes = Counter(case.image.shape for case in cases).most_common(FIXED_SIZES)
     for variant, cascade in found.cascades.items():
+        cascade.warm_up([(batch, *size) for size, _ in sizes])
         key = f"{OURS} {variant.name}" if methods else OURS
         how = "one fused graph, geometry inside, masks checked"
         methods.append(Method(key, f"foveate, {variant.name}", how, _segment(cascade)))

@@ -31,11 +31,13 @@ class Identity:
 class Model(Protocol):
     """A run or a bundle, ready to segment.
 
-    ``validation`` is empty when it names no stems; ``masks`` is how its training read masks.
+    ``training`` and ``validation`` are empty when it names no stems; ``masks`` is how its training
+    read masks.
     """
 
     spec: CascadeSpec
     identity: Identity
+    training: tuple[str, ...]
     validation: tuple[str, ...]
     masks: MaskRules
 
@@ -46,6 +48,7 @@ class Model(Protocol):
 class BundleModel:
     """A bundle in ONNX Runtime."""
 
+    training: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:

@@ -21,6 +21,7 @@ class TorchModel:
     def __init__(self, path: Path) -> None:
         self.cascade, record = load_run(path)
         self.spec = self.cascade.spec
+        self.training: tuple[str, ...] = tuple(record["data"]["training"])
         self.validation: tuple[str, ...] = tuple(record["data"]["validation"])
         self.masks = MaskRules.of_settings(record["settings"])
         engine = f"torch {torch.__version__} fp32"

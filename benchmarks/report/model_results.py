@@ -10,20 +10,24 @@ from typing import Any
 
 from foveate.benchmarks.report.result_text import result_parity, result_tables
 from foveate.benchmarks.report.table import Table
-from foveate.benchmarks.schema.consistency import find_inconclusive, find_issues
+from foveate.benchmarks.schema.consistency import find_inconclusive, find_issues, find_lost
 from foveate.benchmarks.schema.result_files import read_result
 from foveate.runtime.errors import DataError, one_line
 
 
 @dataclass(frozen=True)
 class ResultFile:
-    """One result, the name of its file, its tables, what not to believe and what is open."""
+    """One result, the name of its file, its tables, what not to believe and what is open.
+
+    ``lost``: variants whose masks differ, with the words for it.
+    """
 
     name: str
     result: dict[str, Any]
     tables: tuple[Table, ...]
     issues: tuple[str, ...]
     inconclusive: tuple[str, ...]
+    lost: dict[str, str]
 
     @property
     def kind(self) -> str:
@@ -56,7 +60,8 @@ def read_file(path: Path) -> ResultFile:
     with complete(path.name, result):
         issues = tuple(map(one_line, find_issues(result)))
         inconclusive = tuple(map(one_line, find_inconclusive(result)))
-        return ResultFile(path.name, result, tuple(result_tables(result)), issues, inconclusive)
+        tables, lost = tuple(result_tables(result)), find_lost(result)
+        return ResultFile(path.name, result, tables, issues, inconclusive, lost)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from foveate.benchmarks.report.provenance import provenance
 from foveate.benchmarks.report.result_text import TABLES
 from foveate.benchmarks.report.table import Table
 from foveate.benchmarks.report.tables.compare import how_table
+from foveate.benchmarks.schema.consistency import fails
 from foveate.runtime.atomic_files import write_atomically
 
 INCONCLUSIVE = "Inconclusive: the machine was busy; measure again when it is not"
@@ -30,11 +31,16 @@ INCONCLUSIVE = "Inconclusive: the machine was busy; measure again when it is not
 
 @dataclass(frozen=True)
 class Report:
-    """The page that was written, and by file what not to believe of it and what is open."""
+    """The page that was written, and by file what not to believe of it and what is open.
+
+    ``lost``: variants whose masks differ; ``fails``: whether the command exits with 1.
+    """
 
     page: Path
     issues: tuple[str, ...]
     inconclusive: tuple[str, ...]
+    lost: tuple[str, ...]
+    fails: bool
 
 
 def write_report(paths: Sequence[Path], out: Path) -> Report:
@@ -46,6 +52,8 @@ def write_report(paths: Sequence[Path], out: Path) -> Report:
     models = by_model(files)
     doubted = ", ".join(file.name for file in files if file.issues)
     issues = [f"{file.name}: {text}" for file in files for text in file.issues]
+    lost = [f"{file.name}: {text}" for file in files for text in file.lost.values()]
+    variants = ", ".join(dict.fromkeys(name for file in files for name in file.lost))
     inconclusive = [f"{file.name}: {text}" for file in files for text in file.inconclusive]
     warnings = [f"{file.name}: {text}" for file in files for text in file.result["warnings"]]
     plots: list[tuple[str, bytes]] = []
@@ -54,6 +62,7 @@ def write_report(paths: Sequence[Path], out: Path) -> Report:
             "Benchmarks of " + ", ".join(dict.fromkeys(model.name for model in models))
         ),
         "issues": _box("issues", f"Do not believe the figures of {doubted}", issues),
+        "lost": _box("issues", f"Masks differ: do not use {variants}", lost),
         "inconclusive": _box("warnings", INCONCLUSIVE, inconclusive),
         "warnings": _box("warnings", "What may disturb or limit the figures", warnings),
         "models": "".join(_model(model, plots) for model in models),
@@ -65,7 +74,8 @@ def write_report(paths: Sequence[Path], out: Path) -> Report:
     for name, png in plots:
         write_atomically(out / name, png)
     page.write_page(out / "index.html", "benchmarks.html", values)
-    return Report(out / "index.html", tuple(issues), tuple(inconclusive))
+    failed = any(fails(file.result) for file in files)
+    return Report(out / "index.html", tuple(issues), tuple(inconclusive), tuple(lost), failed)
 
 
 def _box(style: str, title: str, lines: Sequence[str]) -> str:
@@ -102,7 +112,8 @@ def _with_plots(table: Table, figures: Sequence[Figure], plots: list[tuple[str, 
 def _source(file: ResultFile) -> str:
     """Return which file the figures beneath come from, and what it was measured on."""
     result = file.result
-    doubted = '<span class="poor">Doubted, see the top of the page.</span>' if file.issues else ""
+    doubt = file.issues or file.lost
+    doubted = '<span class="poor">Doubted, see the top of the page.</span>' if doubt else ""
     text = (
         f"{file.name}: {result['data']['images']} images of {result['data']['name']}, "
         f"{result['machine']['cpu']}, {result['machine']['cores']} cores, {result['created'][:10]}."

@@ -1,4 +1,4 @@
-"""Find what a reader must not believe of a result: masks that differ, units, sums.
+"""Find what a reader must not believe of a result: units, sums, and variants whose masks differ.
 
 Nothing here knows what speed to expect. A rule compares two figures that were taken by different
 means and must agree. Where other processes held the cores, times that do not agree are
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,9 +28,8 @@ _PERCENTILES = {
 
 def find_issues(result: Mapping[str, Any]) -> list[str]:
     """Return what a reader must not believe of a result, and why; empty for a sound one."""
-    kind, results = result["kind"], result["results"]
-    parity = results["variants"] if kind == "parity" else result["parity"]
-    found = [*_parity(parity), *_unproven(results, parity), *_all_times(results, "")]
+    kind, results, parity = result["kind"], result["results"], _parity_of(result)
+    found = [*_unproven(results, parity), *_all_times(results, "")]
     for row in results["rows"] if kind == "latency" else ():
         found += _latency_row(row)
     if kind == "compare":
@@ -38,6 +37,21 @@ def find_issues(result: Mapping[str, Any]) -> list[str]:
     if kind == "throughput":
         found += _throughput(results)
     return found if _disturbed(result) else [*found, *_noisy(kind, results)]
+
+
+def find_lost(result: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variants whose masks are not the reference's, and by how much, in words."""
+    return dict(_lost(_parity_of(result)))
+
+
+def fails(result: Mapping[str, Any]) -> bool:
+    """Say whether a command exits with 1: figures contradict each other, or masks differ.
+
+    OpenVINO's bf16 counts only where it was asked for: it is measured so that ``auto`` may know.
+    """
+    lost = [name for name in find_lost(result) if not name.endswith(" bf16")]
+    asked = "bf16" in str(result["command"])
+    return bool(find_issues(result) or lost or (asked and find_lost(result)))
 
 
 def find_inconclusive(result: Mapping[str, Any]) -> list[str]:
@@ -57,24 +71,30 @@ def _noisy(kind: str, results: Mapping[str, Any]) -> Iterator[str]:
         yield from _over_ceilings(results)
 
 
-def _parity(parity: Mapping[str, Any]) -> Iterator[str]:
-    if not parity:
-        yield "no parity was measured: a speed without the masks' parity says nothing"
+def _parity_of(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = result["results"]["variants"] if result["kind"] == "parity" else result["parity"]
+    return cast("Mapping[str, Any]", found)
+
+
+def _lost(parity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, row in parity.items():
-        if not row["held"]:
-            change = row["dice_change"]
-            dice = "" if change is None else f", Dice change {change:+.4f}"
-            flips = f", {len(row['emptiness_flips'])} masks empty on one side only"
-            yield (
-                f"{name} gives other masks than {row['reference']}: disagreement "
-                f"{row['disagreement']:.4f}, expected at most {row['disagreement_bound']}{dice}"
-                f"{flips if row['emptiness_flips'] else ''}; its speed is the speed of something "
-                "else"
-            )
+        if row["held"]:
+            continue
+        change = row["dice_change"]
+        dice = "" if change is None else f", Dice change {change:+.4f}"
+        flips = f", {len(row['emptiness_flips'])} masks empty on one side only"
+        yield (
+            name,
+            f"{name} gives other masks than {row['reference']}: disagreement "
+            f"{row['disagreement']:.4f}, expected at most {row['disagreement_bound']}{dice}"
+            f"{flips if row['emptiness_flips'] else ''}; its speed says nothing",
+        )
 
 
 def _unproven(results: Mapping[str, Any], parity: Mapping[str, Any]) -> Iterator[str]:
     """Name the variants whose speed is shown and whose masks were compared with nothing."""
+    if not parity:
+        yield "no parity was measured: a speed without the masks' parity says nothing"
     measured = [row for name in ("rows", "grid", "files") for row in listed(results.get(name))]
     for variant in dict.fromkeys(row["variant"] for row in measured):
         if parity and variant not in parity:

@@ -101,7 +101,7 @@ def read(path: Path) -> Pixels:
     try:
         return read_image(path)
     except FoveateError as error:
-        raise click.UsageError(f"{path} {error}") from None
+        raise click.UsageError(str(error)) from None
 
 
 @click.command()

@@ -65,7 +65,7 @@ def _timed(bundle: Bundle, found: Candidates, speeds: Speeds, here: CpuEnvironme
     times = load_times(path)
     if times is None and speeds.timer is not None:
         times = speeds.timer(bundle, found.allowed, threads)
-        if not times.failed:
+        if not times.failed and not times.disturbed:
             store_times(path, times)
     if times is None:
         others = ", ".join(item.label for item in found.allowed[1:])
@@ -100,7 +100,10 @@ def _why(candidates: Sequence[Candidate], times: Times, threads: int) -> str:
     base = times.ms[timed[0]]
     parts = [f"{timed[0]} {base:.1f} ms"]
     parts += [f"{name} {times.ms[name]:.1f} ms ({times.ms[name] / base:.2f})" for name in timed[1:]]
-    return f"timed on this machine, {SIDE}x{SIDE}, {_threads(threads)}: {', '.join(parts)}"
+    held = f"other processes held {times.others:.1f} cores, so these times are not kept"
+    disturbed = f" ({held})" if times.disturbed else ""
+    place = f"timed on this machine, {SIDE}x{SIDE}, {_threads(threads)}"
+    return f"{place}: {', '.join(parts)}{disturbed}"
 
 
 def _threads(count: int) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 from foveate.runtime.arrays import Array, feed
 from foveate.runtime.auto.cpu_candidates import Candidate
+from foveate.runtime.auto.other_load import BUSY_CORES, OtherLoad
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cache import cache_folder
 from foveate.runtime.engines.base import Engine
@@ -41,11 +42,20 @@ _SHAPE = {"ms": dict, "failed": dict, "rounds": int}
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds per image by label, and by label why a candidate could not be timed."""
+    """Milliseconds per image by label, and by label why a candidate could not be timed.
+
+    ``others``: the cores that other processes held meanwhile.
+    """
 
     ms: Mapping[str, float]
     failed: Mapping[str, str] = field(default_factory=dict)
     rounds: int = 0
+    others: float = 0.0
+
+    @property
+    def disturbed(self) -> bool:
+        """Say whether the times reflect the load of the machine rather than the engines."""
+        return self.others > BUSY_CORES
 
 
 Timer = Callable[[Bundle, Sequence[Candidate], int], Times]
@@ -73,14 +83,15 @@ def time_candidates(bundle: Bundle, candidates: Sequence[Candidate], threads: in
                 failed[item.label] = str(error)
                 engines.pop(item.label, None)
         spent: dict[str, list[float]] = {label: [] for label in engines}
-        rounds = 0
+        rounds, load = 0, OtherLoad()
         while rounds < MIN_ROUNDS or (
             rounds < MAX_ROUNDS and time.perf_counter() - started < BUDGET_S
         ):
             rounds += 1
             for label, engine in engines.items():
                 spent[label].append(_run_ms(engine, feeds, threads))
-    return Times({label: round(min(ms), 3) for label, ms in spent.items()}, failed, rounds)
+    fastest = {label: round(min(ms), 3) for label, ms in spent.items()}
+    return Times(fastest, failed, rounds, round(load.cores() or 0.0, 2))
 
 
 def idle_timer() -> Timer | None:

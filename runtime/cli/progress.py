@@ -7,8 +7,12 @@ import time
 
 import click
 
-PLAIN_S = 30.0
+PLAIN_S = 10.0
 """Seconds between lines of progress where stderr is not a terminal."""
+
+
+KNOWN_S = 0.5
+"""Seconds after which a rate means something."""
 
 
 class Bar:
@@ -21,20 +25,24 @@ class Bar:
         self.live = sys.stderr.isatty()
         self.label = ""
         self.started = 0.0
-        self.shown = 0.0
+        self.shown = 0.0 if self.live else time.monotonic()
 
     def update(self, label: str, done: int, total: int, note: str = "") -> None:
         """Show ``done`` of ``total``, at most ten times a second, with a rate and a note."""
         now = time.monotonic()
         if label != self.label:
-            self.label, self.started, self.shown = label, now, 0.0 if self.live else now
+            self.label, self.started = label, now
+            self.shown = 0.0 if self.live else self.shown
         pause = 0.1 if self.live else PLAIN_S
         if now - self.shown < pause and (done < total or not self.live):
             return
         self.shown = now
         spent = now - self.started
-        left = f", {spent / max(done, 1) * (total - done):.0f} s left" if done < total else ""
-        rate = f"{done}/{total}, {done / max(spent, 1e-9):.1f}/s{left}{', ' * bool(note)}{note}"
+        rate = f"{done}/{total}"
+        if done and spent > KNOWN_S:
+            left = f", {spent / done * (total - done):.0f} s left" if done < total else ""
+            rate += f", {done / spent:.1f}/s{left}"
+        rate += f"{', ' * bool(note)}{note}"
         if not self.live:
             click.echo(f"{label} {rate}", err=True)
             return

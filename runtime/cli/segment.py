@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from foveate.runtime.auto.other_load import BUSY_CORES
 from foveate.runtime.cli.options import (
     engine_option,
     gpu_option,
@@ -22,6 +24,7 @@ from foveate.runtime.cli.options import (
 )
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import one_line
+from foveate.runtime.io.paths import skipped_in
 from foveate.runtime.segment.ray.address import address_filled_in
 
 if TYPE_CHECKING:
@@ -30,11 +33,10 @@ if TYPE_CHECKING:
     from foveate.runtime.segment.request import Outcome, Request
 
 SHOWN_FAILURES = 10
+SHOWN_KINDS = 5
 FEW_IMAGES = 64
 """With fewer images what the cores could give says little."""
 STAGES = {"decode": "Reading", "engine": "Inference", "encode": "Writing"}
-BUSY_CORES = 0.2
-"""Cores of other processes that are worth a word."""
 KEPT = "what was written is kept, --resume continues from there."
 
 
@@ -154,6 +156,7 @@ def segment(as_json: bool, verbose: bool, **options: Any) -> int:
         click.echo(json.dumps(outcome.as_dict()))
     else:
         _tell(outcome, request)
+        _tell_skipped(request)
     if stop.signal:
         how = "Interrupted" if stop.signal == signal.SIGINT else "Terminated"
         click.echo(f"{how}; {KEPT}", err=True)
@@ -215,6 +218,17 @@ def _tell(outcome: Outcome, request: Request) -> None:
         click.echo(f"{len(outcome.unfinished)} not finished", err=True)
     if report.failures:
         click.echo(f"{len(report.failures)} failed, listed in {outcome.failures_file}", err=True)
+
+
+def _tell_skipped(request: Request) -> None:
+    """Say which files of the folders were taken for no image."""
+    skipped: Counter[str] = Counter()
+    for text in request.inputs:
+        if os.path.isdir(text):
+            skipped += skipped_in(text, request.out, request.recursive)
+    if skipped:
+        kinds = ", ".join(kind for kind, _ in skipped.most_common(SHOWN_KINDS))
+        click.echo(one_line(f"{skipped.total()} other files there are no images: {kinds}"))
 
 
 def _limit(outcome: Outcome) -> Iterator[str]:

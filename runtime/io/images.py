@@ -57,10 +57,13 @@ def read_image(
     a file of a single image. ``header`` is what ``read_header`` returned for it, if known.
     ``window`` says which values become 0 and 65535 where pixels are signed, of 32 or 64 bits, or
     float; others do not change by it. Raises ImageError for a file that is missing, damaged,
-    unsupported or too large, with the reason.
+    unsupported or too large, with its path and the reason.
     """
-    with opened(Path(path), page) as file:
-        return _pixels(file, page, header or header_of(file, page), window)
+    try:
+        with opened(Path(path), page) as file:
+            return _pixels(file, page, header or header_of(file, page), window)
+    except ImageError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def read_image_and_size(

@@ -101,7 +101,11 @@ def _of_stems(items: Iterable[Item], stems: Sequence[str], source: Path) -> list
     missing = sorted(listed - met)
     if missing:
         named = ", ".join(missing[:SHOWN]) + (", …" if len(missing) > SHOWN else "")
-        hint = f"; a list of files is given as @{source}" if is_image_name(missing[0]) else ""
+        hint = ""
+        if os.path.dirname(missing[0]):
+            hint = f"; a list of files is given as @{source}"
+        elif is_image_name(missing[0]):
+            hint = f". Stems have no suffix: {stem_of(Path(missing[0]))}"
         raise SettingsError(
             f"--list {source}: {len(missing)} of {len(listed)} stems have no image: {named}{hint}"
         )

@@ -10,7 +10,7 @@ import glob
 import os
 import stat
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 from functools import cache
@@ -34,6 +34,13 @@ def images_in(folder: str, out: Path, recursive: bool) -> Iterator[InputFile]:
     for inside, path, name in _files(folder, _passed_over(folder, out), recursive):
         if not name or is_image_file(Path(path)):
             yield InputFile(Path(path), inside)
+
+
+def skipped_in(folder: str, out: Path, recursive: bool) -> Counter[str]:
+    """Return how many files of a folder are taken for no image, by suffix."""
+    listed = _files(folder, _passed_over(folder, out), recursive)
+    files = (Path(path) for _, path, name in listed if name)
+    return Counter(path.suffix or path.name for path in files if not is_image_file(path))
 
 
 def matches(pattern: str, out: Path, tree: bool) -> Iterator[InputFile]:

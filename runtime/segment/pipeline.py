@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+from foveate.runtime.auto.other_load import OtherLoad
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.closeable import Closeable
 from foveate.runtime.engines.hardware import available_cores
@@ -22,7 +23,7 @@ from foveate.runtime.io.outputs import OutputSettings
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.item_worker import Failure, ItemWorker, Written
 from foveate.runtime.segment.journal import Journal, Writer
-from foveate.runtime.segment.stage_times import OtherLoad, StageTimes
+from foveate.runtime.segment.stage_times import StageTimes
 from foveate.runtime.segment.watch import Watch
 from foveate.runtime.segment.workers import WorkerPool
 

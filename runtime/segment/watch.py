@@ -170,7 +170,7 @@ class Watch:
             if seen.tries == len(QUIET_S):
                 return False
             self._given -= 1
-            seen.waiting, seen.reason = True, f"{failure.reason}; another attempt was to follow"
+            seen.waiting, seen.reason = True, f"{failure.reason}; it would have been tried again"
             seen.again.add(failure.page)
             return True
 

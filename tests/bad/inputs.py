@@ -92,6 +92,8 @@ INPUTS = [
          lambda place: stems(place, "gone")),
     Case("a list of paths instead of stems",
          "stems have no image: …; a list of files is given as @…", 2,
+         lambda place: stems(place, "images/sound.png")),
+    Case("stems with a suffix", "stems have no image: sound.png. Stems have no suffix: sound", 2,
          lambda place: stems(place, "sound.png")),
     Case("shards into the folder of a whole run",
          "job.json: is of a run without --shard, and this one is in 2 shards; choose another …", 2,

@@ -81,6 +81,6 @@ def test_the_script_says_what_each_producer_saw(
     for line in lines:
         assert int(line.split(": ")[1].split(" masks")[0]) > 0 and line.endswith("0 failed")
     result = CliRunner().invoke(main, [str(thresholds), str(tmp_path / "text.png")])
-    assert result.exit_code == 2 and "text.png is not an image" in result.output
+    assert result.exit_code == 2 and "text.png: is not an image" in result.output
     result = CliRunner().invoke(main, ["missing.bundle", str(tmp_path / "scan.png")])
     assert result.exit_code == 2 and "no such bundle" in result.output

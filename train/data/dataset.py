@@ -66,7 +66,7 @@ class DataSet:
         try:
             return read_image(*self.images[stem], window=self.window)
         except ImageError as error:
-            raise DataError(f"{self.images[stem].path} {error}") from error
+            raise DataError(str(error)) from error
 
     def mask(self, stem: str) -> Mask:
         """Return the (H, W) uint8 mask of a stem: 0 background, 1 .. classes, IGNORED."""
@@ -269,10 +269,13 @@ def _checked_mask(
 ) -> tuple[Header, Stored]:
     try:
         header = read_header(*image)
+    except ImageError as error:
+        raise DataError(f"{image.path}: {error}") from error
+    try:
         if header.numbers:
             read_image(*image, header, window)
     except ImageError as error:
-        raise DataError(f"{image.path} {error}") from error
+        raise DataError(str(error)) from error
     try:
         mask = _stored(stored, rules)
     except ImageError as error:

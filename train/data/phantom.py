@@ -83,7 +83,21 @@ def phantom(settings: PhantomSettings, index: int) -> Phantom:
     full = 255 if bits == 8 else 65535
     rounded = np.clip(np.rint(image * full), 0, full)
     pixels = rounded.astype(np.uint8) if bits == 8 else rounded.astype(np.uint16)
-    return Phantom(f"phantom_{settings.seed:03d}_{index:04d}", pixels, mask, organ)
+    return Phantom(_stem(settings, index), pixels, mask, organ)
+
+
+def _stem(settings: PhantomSettings, index: int) -> str:
+    return f"phantom_{settings.seed:03d}_{index:04d}"
+
+
+def check_free(out: Path, settings: PhantomSettings) -> None:
+    """Raise SettingsError when a folder holds what these phantoms would be mixed with."""
+    new = {f"{_stem(settings, index)}.png" for index in range(settings.count)}
+    found = {path.name for path in (out / "images").glob("*")}
+    lists = [name for name in ("train.txt", "test.txt", "README.md") if (out / name).exists()]
+    if found - new or (lists and not found):
+        held = f"{len(found - new)} other images" if found - new else ", ".join(lists)
+        raise SettingsError(f"{out}: holds {held} already; choose another folder")
 
 
 def write_phantoms(out: Path, settings: PhantomSettings) -> Iterator[Phantom]:

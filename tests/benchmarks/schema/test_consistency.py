@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from foveate.benchmarks.schema.consistency import find_inconclusive, find_issues
+from foveate.benchmarks.schema.consistency import fails, find_inconclusive, find_issues, find_lost
 from tests.benchmarks import benchmark_results as made
 
 LOST = made.parity(disagreement=0.98, dice_change=-0.9135, held=False)
@@ -58,12 +58,26 @@ def test_times_of_a_busy_machine_are_inconclusive(lie: tuple[str, str, Any, str]
     [
         ({}, "no parity was measured"),
         ({"openvino fp32": made.parity()}, f"{made.VARIANT}: no parity was measured"),
-        (
-            {made.VARIANT: LOST},
-            "disagreement 0.9800, expected at most 0.001, Dice change -0.9135",
-        ),
     ],
 )
 def test_a_speed_without_parity_is_an_issue(parity: dict[str, Any], said: str) -> None:
     result = {**made.latency_result(), "parity": parity}
     assert any(said in issue for issue in find_issues(result)), find_issues(result)
+
+
+@pytest.mark.parametrize(
+    ("variant", "command", "failed"),
+    [
+        (made.VARIANT, "foveate benchmark latency tiny.bundle", True),
+        ("openvino bf16", "foveate benchmark latency tiny.bundle", False),
+        ("openvino bf16", "foveate benchmark latency tiny.bundle --precision bf16", True),
+    ],
+)
+def test_a_variant_with_other_masks_is_named(variant: str, command: str, failed: bool) -> None:
+    result = {**made.latency_result(), "command": command}
+    result["parity"] = {made.VARIANT: made.parity(), variant: LOST}
+    assert find_issues(result) == []
+    (text,) = find_lost(result).values()
+    assert f"{variant} gives other masks" in text
+    assert "disagreement 0.9800, expected at most 0.001, Dice change -0.9135" in text
+    assert fails(result) == failed

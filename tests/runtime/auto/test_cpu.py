@@ -16,6 +16,7 @@ import pytest
 
 from foveate.runtime.auto.cpu import CpuChoice, Speeds, choose_on_cpu, fastest
 from foveate.runtime.auto.cpu_candidates import Candidate, cpu_candidates
+from foveate.runtime.auto.other_load import OtherLoad
 from foveate.runtime.auto.parity_records import EngineParity, parity_path, write_engine_parity
 from foveate.runtime.auto.timing import (
     Times,
@@ -26,6 +27,7 @@ from foveate.runtime.auto.timing import (
 )
 from foveate.runtime.bundle.bundle import Bundle, file_sha256, open_bundle
 from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.cli.info import facts_here
 from foveate.runtime.engines.hardware import CpuEnvironment, Processor, cpu_environment, processor
 from tests.bad import bundles
 from tests.conftest import run
@@ -264,11 +266,16 @@ def test_segment_times_the_engines_for_many_images(
 ) -> None:
     pytest.importorskip("foveate.runtime.engines.openvino_import")
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(OtherLoad, "cores", lambda self: 1.5)
+    assert "other processes held 1.5 cores" in facts_here(opened)["auto"]
+    path = times_path(opened, cpu_environment(), (ORT, OV), 1)
+    assert not path.is_file()
+    monkeypatch.setattr(OtherLoad, "cores", lambda self: 0.0)
     (tmp_path / "in").mkdir()
     for number in range(64):
         cv2.imwrite(str(tmp_path / f"in/{number}.png"), np.zeros((8, 8), np.uint8))
     arguments = ("segment", opened.path, tmp_path / "in", "--out", tmp_path / "out", "--json")
     first, second = (json.loads(run(*arguments).output) for _ in range(2))
     assert set(first["engine_ms"]) == {ORT.label, OV.label} and first["written"] == 64
-    assert times_path(opened, cpu_environment(), (ORT, OV), 1).is_file()
+    assert path.is_file()
     assert second["engine_ms"] == first["engine_ms"] and second["engine"] == first["engine"]

@@ -121,6 +121,16 @@ def test_masks_do_not_depend_on_workers_batch_or_threads(
         assert not any(((first != other) & ~close).any() for other in others)
 
 
+def test_files_that_are_no_images_are_counted(bundle: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(next((data / "images").iterdir()), folder)
+    for name in ("a.gif", "b.gif", "notes.txt"):
+        (folder / name).write_bytes(b"GIF89a")
+    done = run("segment", bundle, folder, "--out", tmp_path / "out")
+    assert "3 other files there are no images: .gif, .txt" in done.output
+
+
 def test_progress_is_plain_lines_without_a_terminal(
     bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +139,7 @@ def test_progress_is_plain_lines_without_a_terminal(
     monkeypatch.setattr(progress, "PLAIN_S", 1e-9)
     done = run("segment", bundle, data / "images", data / "no.png", "--out", tmp_path)
     said = [line for line in done.stderr.splitlines() if line.startswith("segmenting ")]
-    assert len(said) == 13 and said[-1].startswith("segmenting 13/13, ")
+    assert len(said) == 14 and said[-1].startswith("segmenting 13/13, ")
     assert "1 failed" in said[-1] and "limited by " in said[-1]
 
 

@@ -13,6 +13,7 @@ from foveate.runtime.agreement import dice
 from foveate.runtime.errors import SettingsError
 from foveate.train.data.dataset import load_dataset
 from foveate.train.data.phantom import SIZES, PhantomSettings, phantom, phantoms, write_phantoms
+from tests.conftest import run
 
 
 def test_an_image_depends_on_seed_and_index_alone() -> None:
@@ -63,3 +64,14 @@ def test_settings_out_of_range_are_named(wrong: dict[str, int]) -> None:
     name, value = next(iter(wrong.items()))
     with pytest.raises(SettingsError, match=rf"--{name} is {value}; expected"):
         PhantomSettings(**{"count": 1, **wrong})
+
+
+def test_a_folder_with_other_images_is_left_alone(tmp_path: Path) -> None:
+    command = ("phantom", tmp_path, "--count", 2, "--size", 128)
+    assert run(*command).exception is None
+    assert run(*command).exception is None  # the same images once more
+    (tmp_path / "images" / "mine.png").write_bytes(b"")
+    before = (tmp_path / "train.txt").read_text()
+    assert "holds 1 other images already" in str(run(*command).exception)
+    assert "holds 3 other images" in str(run(*command, "--seed", 1).exception)
+    assert (tmp_path / "train.txt").read_text() == before

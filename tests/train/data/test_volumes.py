@@ -61,7 +61,7 @@ def test_lists_and_groups_name_volumes_or_slices(volumes: Path) -> None:
 
 
 def test_what_a_volume_lacks_is_said(volumes: Path) -> None:
-    with pytest.raises(DataError, match=r"v0.nii.gz page 1 has float32 values .* --window"):
+    with pytest.raises(DataError, match=r"v0.nii.gz: page 1 has float32 values .* --window"):
         load_dataset(volumes)
     path = volumes / "masks" / "v1.nii"
     nibabel.save(nibabel.Nifti1Image(np.full((24, 20, 4), 0.5), AFFINE), path)

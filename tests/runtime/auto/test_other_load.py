@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from foveate.runtime.segment.stage_times import OtherLoad, StageTimes, busy_seconds
+from foveate.runtime.auto.other_load import OtherLoad, busy_seconds
+from foveate.runtime.segment.stage_times import StageTimes
 
 TIMES = """cpu  9 9 9 9 9 9 9 9 9 9
 cpu0 100 20 30 5000 700 1 2 3 4 5
