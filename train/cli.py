@@ -86,7 +86,11 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
     metavar="[DIR]",
     help="Train nothing: write pictures of what the networks will see to DIR (preview).",
 )
-@click.option("--folds", type=int, help="Cross-validation: --out has a run a fold, and folds.json.")
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    help="Cross-validation: --out has a run a fold, and folds.json.",
+)
 def train(
     data: Path | None,
     out: Path | None,

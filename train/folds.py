@@ -30,8 +30,6 @@ def train_folds(job: TrainingJob, count: int) -> str:
     """
     if job.stages not in ("both", "single"):
         raise SettingsError(f"--folds goes with --stages both or single; got {job.stages}")
-    if count < 2:
-        raise SettingsError(f"--folds is {count}; expected 2 or more")
     folds = split_folds(job.dataset, count, job.settings.seed)
     with lock_run(job.folder):
         return _train_folds(job, folds)

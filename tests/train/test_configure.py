@@ -152,3 +152,8 @@ def test_the_choices_are_printed_and_kept_and_a_resumed_run_has_them(tmp_path: P
     assert "2 in an image, median 2" in done.output and "small enough for one" in done.output
     again = run("train", tmp_path, "--out", out, "--resume")
     assert again.exception is None, again.output
+    assert f"{out} is finished: nothing is left to train." in again.output
+    longer = run("train", tmp_path, "--out", out, "--resume", "--max-minutes", "20")
+    assert "it is finished and cannot be trained on; train into a new folder" in str(
+        longer.exception
+    )

@@ -42,6 +42,7 @@ def fit(job: TrainingJob) -> dict[str, Any]:
     if job.resume and is_finished(job):
         record = start_record(job)
         Initial(job, record)  # refuses what training on would refuse
+        job.log(f"{job.folder} is finished: nothing is left to train.")
         return record
     processes = join(job.settings.device, job.settings.batch_size)
     full = FullImages(job.dataset, job.settings.cache_gb)

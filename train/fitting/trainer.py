@@ -52,6 +52,7 @@ class Trainer:
         if curve:
             running.checkpoint.load(self._state_path(len(curve)))
             self._keep_best(task.name, running.checkpoint)
+            self.job.log(f"{task.label} continues after epoch {len(curve)}.")
             started -= curve[-1]["seconds"]
         clock = Clock(started, self._seconds(task.name), epochs, running.batches)
         batches = running.stream(len(curve))

@@ -8,7 +8,8 @@ from foveate.train.settings.settings import Settings
 
 MEANINGS = {
     "data_dir": "folder of the data set; DATA overrides it",
-    "image_dir_name, mask_dir_name": "folders of the images and of the masks in it",
+    "image_dir_name": "folder of the images in DATA",
+    "mask_dir_name": "folder of the masks in DATA",
     "mask_threshold": "masks with soft edges: from this value on a pixel is foreground; 0: not set",
     "mask_values": 'names of the values that masks hold: "lesion=1,vessel=7"',
     "mask_colours": 'names of the colours of masks: "lesion=#c81e1e,vessel=#1ec81e"',
