@@ -31,8 +31,10 @@ def train_folds(job: TrainingJob, count: int) -> str:
     if job.stages not in ("both", "single"):
         raise SettingsError(f"--folds goes with --stages both or single; got {job.stages}")
     folds = split_folds(job.dataset, count, job.settings.seed)
+    for line in job.notes:
+        progress_bar().log(line)
     with lock_run(job.folder):
-        return _train_folds(job, folds)
+        return _train_folds(replace(job, notes=()), folds)
 
 
 def _train_folds(job: TrainingJob, folds: Sequence[tuple[str, ...]]) -> str:

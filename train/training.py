@@ -92,7 +92,7 @@ def prepare(
     stem_list: Path | None,
     init: Path | None,
 ) -> TrainingJob:
-    """Look at the data and return the job; what is not given is chosen from the data and printed.
+    """Look at the data and return the job; what is not given is chosen from the data.
 
     A run that is continued keeps its own settings.
     """
@@ -108,14 +108,11 @@ def prepare(
     bar = progress_bar()
     measured = survey(dataset, partial(bar.update, "measuring the targets"))
     found = configure(measured, given, stages, budget)
-    if found.choices:
-        bar.log("Chosen from the data; --set NAME=VALUE overrides:")
     lines = tuple(choice.words for choice in found.choices)
-    for line in lines:
-        bar.log(f"  {line}")
-    for line in advice(measured, found.settings, found.stages, budget):
-        bar.log(line)
-    return replace(job, settings=found.settings, stages=found.stages, choices=lines)
+    head = ["Chosen from the data; --set NAME=VALUE overrides:"] * bool(lines)
+    said = advice(measured, found.settings, found.stages, budget)
+    notes = (*head, *(f"  {line}" for line in lines), *said)
+    return replace(job, settings=found.settings, stages=found.stages, choices=lines, notes=notes)
 
 
 def _continued(folder: Path, stages: str | None, resume: bool) -> dict[str, Any]:

@@ -95,3 +95,4 @@ def test_folds_that_make_no_sense_are_refused(data: Path, tmp_path: Path) -> Non
     assert "1 is not in the range x>=2" in str(result.exception) and result.output == ""
     result = train(data, tmp_path / "r", "--folds", "99")
     assert isinstance(result.exception, DataError) and "99 folds" in str(result.exception)
+    assert "Chosen from the data" not in result.output

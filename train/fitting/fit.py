@@ -48,6 +48,8 @@ def fit(job: TrainingJob) -> dict[str, Any]:
     full = FullImages(job.dataset, job.settings.cache_gb)
     if not job.resume and job.stages != "2":
         Initial(job, new_record(job))  # what cannot begin is refused before its folder is made
+    for line in job.notes:
+        job.log(line)
     with lock_run(job.folder):
         record = _fit(job, full, processes)
     processes.leave()

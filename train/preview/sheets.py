@@ -92,7 +92,7 @@ def write_preview(job: TrainingJob) -> list[Path]:
     spec = CascadeSpec.from_dict(record["spec"])
     names = spec.classes[1:]
     cache = plan_cache(job.dataset.contents, job.settings.cache_gb).words
-    for line in (*describe(job.dataset, training, validation, spec), cache):
+    for line in (*job.notes, *describe(job.dataset, training, validation, spec), cache):
         job.log(line)
     picks = choose(job.dataset, training, names)
     sheets = _Sheets(job, spec, picks)

@@ -27,6 +27,7 @@ class TrainingJob:
     and the row of its curve: epoch (from 1), loss, dice (of the validation views), rate (the last
     learning rate), seconds. What it raises ends the training; the run can be resumed.
     ``choices`` are the settings that were chosen from the data, a line each with the reason.
+    ``notes`` are logged once nothing refuses the training.
     ``started`` is when its ``max_minutes`` began, by ``time.monotonic``.
     """
 
@@ -41,6 +42,7 @@ class TrainingJob:
     log: Callable[[str], None] = lambda text: None
     progress: Callable[[str, int, int], None] = lambda text, done, total: None
     choices: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     started: float = field(default_factory=time.monotonic)
 
 
