@@ -57,9 +57,10 @@ def fit(job: TrainingJob) -> dict[str, Any]:
 
 
 def _fit(job: TrainingJob, full: FullImages, processes: Processes) -> dict[str, Any]:
-    threads = job.settings.threads or min(torch.get_num_threads(), available_cores())
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
+    quota = available_cores() if available_cores() < torch.get_num_threads() else 0
+    if threads := job.settings.threads or quota:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
     torch.manual_seed(job.settings.seed)
     record = processes.from_first(start_record(job) if processes.first else {})
     spec = CascadeSpec.from_dict(record["spec"])
