@@ -42,7 +42,9 @@ def torch_network(module: nn.Module, way: TorchWay, shape: Sequence[int]) -> Net
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the compiler says of its own parts
-            network = _network(torch.compile(module) if way.compiled else module, way, layout)
+            # else stage 2 is compiled for any size, since stage 1 had another: that took hours
+            taken = torch.compile(module, dynamic=False) if way.compiled else module
+            network = _network(taken, way, layout)
             network(np.zeros(shape, np.float32))
     except Exception as error:  # torch.compile has exceptions of its own for a missing compiler
         line = " ".join(str(error).split())[:200]
