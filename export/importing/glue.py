@@ -54,13 +54,9 @@ def labelled(root: Path, spec: CascadeSpec) -> tuple[FullImages, str]:
     name = next((name for name in LISTS if (root / name).is_file()), "")
     stems = read_stems(root / name) if name else None
     window = chosen_window("", spec)
-    dataset = load_dataset(root, stems=stems, window=window)
-    if not name and (root / "test.txt").is_file():
-        held = set(read_stems(root / "test.txt"))
-        rest = [stem for stem in dataset.stems if stem not in held]
-        if not rest:
-            raise DataError(f"{root}: every image is in test.txt; give a val.txt of others")
-        dataset = load_dataset(root, stems=rest, window=window)
+    test = root / "test.txt"
+    left_out = test if not name and test.is_file() else None
+    dataset = load_dataset(root, stems=stems, window=window, test_list=left_out)
     if dataset.classes > len(spec.classes) - 1:
         raise DataError(
             f"{root} has masks of {dataset.classes} classes; the network tells "
