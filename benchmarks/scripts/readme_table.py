@@ -41,7 +41,7 @@ def _table(file: ResultFile, short: bool) -> str:
         raise DataError(
             f"{file.name}: a {file.kind} result; expected one of foveate benchmark compare"
         )
-    if doubts := [*file.issues, *file.inconclusive]:
+    if doubts := [*file.issues, *file.lost.values(), *file.inconclusive]:
         raise DataError(f"{file.name}: contradicts itself and is not published: {doubts[0]}")
     results = file.result["results"]
     methods = _selected(results["methods"]) if short else results["methods"]
