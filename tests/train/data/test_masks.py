@@ -150,7 +150,7 @@ def test_the_refusal_names_what_would_read_it(tmp_path: Path, stored: Array, adv
         ({"mask_colours": "a=1"}, 'expected NAME=VALUE .*"lesion=#c81e1e,vessel=#1ec81e"'),
         ({"mask_values": "background=1"}, "names 0 classes; expected 1 to 254"),
         ({"mask_values": "a=1", "class_names": "b"}, "leave class_names out"),
-        ({"mask_instances": "maybe"}, "mask_instances is 'maybe'; expected bool"),
+        ({"mask_instances": "maybe"}, "mask_instances is 'maybe'; expected true or false"),
         ({"ignore_value": 70000}, "ignore_value is 70000; expected -1 to 65535"),
     ],
 )
