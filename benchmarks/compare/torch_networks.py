@@ -42,7 +42,7 @@ def torch_network(module: nn.Module, way: TorchWay, shape: Sequence[int]) -> Net
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the compiler says of its own parts
-            # else stage 2 is compiled for any size, since stage 1 had another: that took hours
+            # else stage 2 is compiled for any size, since stage 1 had another: half an hour or more
             taken = torch.compile(module, dynamic=False) if way.compiled else module
             network = _network(taken, way, layout)
             network(np.zeros(shape, np.float32))
