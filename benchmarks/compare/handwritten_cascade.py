@@ -70,9 +70,8 @@ class HandwrittenCascade:
     def _whole(self, plane: Pixels, coarse: FloatArray) -> tuple[Mask, FloatArray]:
         """Return classes and box of an image whose network sees all of it."""
         height, width = plane.shape
-        return self._decide(coarse, Size(height, width)), np.array(
-            [0, 0, width, height], np.float32
-        )
+        box = np.array([0, 0, width, height], np.float32)
+        return self._decide(coarse, Size(height, width)), box
 
     def _statistics(self, small: FloatArray) -> tuple[np.float32, np.float32]:
         constants = self.spec.normalisation

@@ -37,7 +37,7 @@ from foveate.benchmarks.compare.networks import (
 from foveate.benchmarks.compare.onnxruntime_networks import onnxruntime_network
 from foveate.benchmarks.measure.baseline import OUTPUTS, BaselineSession, ready
 from foveate.benchmarks.measure.images import Images
-from foveate.benchmarks.measure.parity import FIXED_SIZES, Reference
+from foveate.benchmarks.measure.parity import Reference
 from foveate.benchmarks.measure.roofline import multiply_adds
 from foveate.benchmarks.measure.targets import Variants
 from foveate.benchmarks.measure.timing import PAUSE_SECONDS
@@ -45,6 +45,7 @@ from foveate.runtime.arrays import Array, Pixels, as_input_type, feed
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, EngineError
+from foveate.runtime.segment.concurrency import MOST_SIZES
 from foveate.train.data.dataset import Case
 
 LEAST_ROUNDS = 40
@@ -115,7 +116,7 @@ def compare(
 def _ours(found: Variants, cases: Sequence[Case], batch: int) -> list[Method]:
     """Return foveate's variants, warmed up; the first is what everything is compared with."""
     methods: list[Method] = []
-    sizes = Counter(case.image.shape for case in cases).most_common(FIXED_SIZES)
+    sizes = Counter(case.image.shape for case in cases).most_common(MOST_SIZES)
     for variant, cascade in found.cascades.items():
         cascade.warm_up([(batch, *size) for size, _ in sizes])
         key = f"{OURS} {variant.name}" if methods else OURS

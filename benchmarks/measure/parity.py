@@ -41,14 +41,13 @@ from foveate.runtime.engines.tensorrt.engine import TensorRTEngine
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.result import Mask
+from foveate.runtime.segment.concurrency import MOST_SIZES
 from foveate.train.data.dataset import Case
 
 Box = npt.NDArray[np.float32]
 Segment = Callable[[Pixels], tuple[Mask, Box]]
 """An image (H, W) to its mask (H, W) uint8 and its boxes (R, 4) xyxy, or one alone (4,)."""
 PICTURES = 4
-FIXED_SIZES = 4
-"""Sizes of which the masks are compared again, by engines that are compiled for them."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def measure_parity(
     parity = Parity(reference, {name: Disagreement() for name in segments}, precisions)
     count = sum(len(part) for part in images)
     sizes = Counter(size for part in images for size in part.sizes)
-    frequent = [size for size, _ in sizes.most_common(FIXED_SIZES)]
+    frequent = [size for size, _ in sizes.most_common(MOST_SIZES)]
     with ExitStack() as stack:
         fixed = {
             item.name: cascade_segment(stack.enter_context(_fixed(found, item, frequent)))

@@ -109,7 +109,7 @@ def machine_facts(root: Path = ROOT, architecture: str = "") -> dict[str, Any]:
 
 def machine_lines(facts: dict[str, Any], install: bool = True) -> Iterator[str]:
     """Yield the facts as lines; ``install``: with the line to type for what is missing."""
-    quota = f" by the CPU quota of {facts['cpu_quota']:g}" if facts["cpu_quota"] else ""
+    quota = f", CPU quota {facts['cpu_quota']:g}" if facts["cpu_quota"] else ""
     yield f"foveate {facts['foveate']}, Python {facts['python']}, {facts['machine']}"
     yield f"cores: {facts['cores']}{quota}"
     if facts["jetson"]:

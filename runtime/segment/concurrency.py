@@ -33,6 +33,7 @@ PAYS = 500
 SAMPLED = 64
 """Headers that are read to know the sizes of a folder's images."""
 MOST_SIZES = 4
+"""Sizes that an engine is compiled for apart; benchmarks do as segment does."""
 FEW = 64
 """With fewer images than this, measuring costs more than it gains."""
 
