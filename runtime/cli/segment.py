@@ -71,6 +71,14 @@ class WithRay(click.Command):
 @click.option(
     "--probability", is_flag=True, help="Also write foreground probability to OUT/probability."
 )
+@click.option("--objects", is_flag=True, help="Also count and measure objects: OUT/objects.csv.")
+@click.option(
+    "--split",
+    type=click.Choice(["touching"]),
+    default="",
+    help="With --objects: cut pieces at their necks, so that objects that touch count as several.",
+)
+@click.option("--labels", is_flag=True, help="With --objects: also their numbers, as 16-bit PNG.")
 @click.option("--resume", is_flag=True, help="Continue an earlier run into OUT.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails.")
 @click.option("--shard", default="", metavar="I/N", help="Segment shard I of N of the inputs.")
@@ -106,7 +114,8 @@ class WithRay(click.Command):
 def segment(as_json: bool, verbose: bool, **options: Any) -> int:
     """Segment images with BUNDLE: one mask each, as large as its image, into --out.
 
-    A mask holds classes, not objects: two nuclei that touch are one piece of it.
+    A mask holds classes, not objects: two nuclei that touch are one piece of it. --objects counts
+    the pieces of each class and measures them, --split touching divides them at their necks.
 
     INPUT is a file, a folder (the images directly in it), a quoted glob (** is any number of
     folders), - for a list of files on standard input, or @LIST for one in a file: a path a line,
@@ -132,6 +141,7 @@ def segment(as_json: bool, verbose: bool, **options: Any) -> int:
       foveate segment lung.bundle @paths.txt --out masks --shard 2/8
       foveate segment lung.bundle data/images --list data/test.txt --out masks
       foveate segment lung.bundle scans/ --out masks --gpu 1
+      foveate segment nuclei.bundle slides/ --out masks --objects --split touching
       foveate segment lung.bundle scans/ --out masks --ray auto
       foveate segment lung.bundle --watch inbox/ --out masks --resume
     """
@@ -209,6 +219,10 @@ def _tell(outcome: Outcome, request: Request) -> None:
     if "auto" in (request.engine, request.precision):
         lines.append(f"engine {choice.label}: {choice.why}")
     lines += _conversions(outcome)
+    lines += [
+        f"{found['count']} objects of {name}, {found['area_px']} pixels"
+        for name, found in outcome.objects.items()
+    ]
     for line in lines:
         click.echo(one_line(line))
     for kind, listed in (("failed", report.failures), ("not finished", outcome.unfinished)):

@@ -14,7 +14,7 @@ from foveate.runtime.errors import SettingsError
 from foveate.runtime.io.formats import tiff_pages
 from foveate.runtime.io.formats.headers import is_image_name, may_have_slices, stem_of
 from foveate.runtime.io.formats.volumes import frame_count
-from foveate.runtime.io.output_settings import OVERLAYS, PROBABILITY
+from foveate.runtime.io.output_settings import FOLDERS
 from foveate.runtime.io.paths import (
     InputFile,
     images_in,
@@ -133,8 +133,8 @@ def check_apart(folder: Path, out: Path) -> None:
 
 
 def is_kept_free(folder: str) -> bool:
-    """Say whether a folder under OUT is, or lies in, one where foveate keeps its pictures."""
-    return folder.split("/")[0].lower() in (OVERLAYS, PROBABILITY)
+    """Say whether a folder under OUT is, or lies in, one of ``FOLDERS``."""
+    return folder.split("/")[0].lower() in FOLDERS
 
 
 def _expanded(
@@ -197,7 +197,7 @@ def _once(found: Iterable[InputFile]) -> list[InputFile]:
 def _check_folders(found: Iterable[InputFile], out: Path) -> None:
     """Raise SettingsError when something would be written to a folder of images, or read there."""
     to = os.path.realpath(out)
-    kept = [os.path.join(to, name) for name in (OVERLAYS, PROBABILITY)]
+    kept = [os.path.join(to, name) for name in FOLDERS]
     written: dict[str, str] = {}
     read: dict[str, str] = {}
     for path, folder in found:

@@ -11,7 +11,7 @@ from foveate.runtime.errors import SettingsError
 _SUFFIXES = {"png": ".png", "npz": ".npz", "coco": ".coco.json", "dicom-seg": ".png"}
 OUTPUT_KINDS = tuple(_SUFFIXES)
 """What a mask can be written as."""
-OVERLAYS, PROBABILITY = "overlays", "probability"
+OVERLAYS, PROBABILITY, OBJECTS = FOLDERS = "overlays", "probability", "objects"
 """Folders in OUT next to the masks."""
 
 
@@ -20,15 +20,21 @@ class OutputSettings:
     """What is written of every image: the mask as one of ``OUTPUT_KINDS``, and what goes with it.
 
     ``overlay``: a picture of mask and box over the image. ``probability``: the probability of any
-    foreground as a picture, and in an NPZ those of both stages.
+    foreground as a picture, and in an NPZ those of both stages. ``objects``: a table of the pieces
+    of the mask; ``labels``: their numbers as a picture. ``split``: "touching" cuts pieces at necks.
     """
 
     kind: str = "png"
     overlay: bool = False
     probability: bool = False
+    objects: bool = False
+    labels: bool = False
+    split: str = ""
 
     def check(self) -> None:
-        """Raise SettingsError for a kind that does not exist or whose package is missing."""
+        """Raise SettingsError for what does not exist or do anything, or lacks its package."""
+        if (self.labels or self.split) and not self.objects:
+            raise SettingsError("--labels and --split say how objects are written; add --objects")
         if self.kind not in _SUFFIXES:
             raise SettingsError(
                 f'masks cannot be written as "{self.kind}"; expected {", ".join(OUTPUT_KINDS)}'
@@ -54,6 +60,10 @@ class OutputSettings:
             files.append(f"{OVERLAYS}/{name}.jpg")
         if self.probability:
             files.append(f"{PROBABILITY}/{name}.png")
+        if self.objects:
+            files.append(f"{OBJECTS}/{name}.csv")
+        if self.labels:
+            files.append(f"{OBJECTS}/{name}.png")
         return tuple(files)
 
     def check_distinct(self, names: Iterable[str]) -> None:

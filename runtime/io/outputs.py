@@ -18,16 +18,22 @@ import numpy.typing as npt
 
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.errors import ImageError
 from foveate.runtime.io.coco import assemble_coco, encode_coco
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.output_settings import OUTPUT_KINDS, OutputSettings
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.io.png import encode_mask, encode_png
 from foveate.runtime.io.probability import probability_picture
+from foveate.runtime.objects.labels import Objects
+from foveate.runtime.objects.table import encode_table
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
 
 __all__ = ["OUTPUT_KINDS", "OutputSettings", "assemble_coco", "encode_overlay", "write_outputs"]
+
+MOST_LABELS = (1 << 16) - 1
+"""Objects that a 16-bit picture can number."""
 
 
 def write_outputs(
@@ -39,16 +45,18 @@ def write_outputs(
     spec: CascadeSpec,
     source: str = "",
     size: PixelSize | None = None,
+    objects: Objects | None = None,
 ) -> dict[str, str]:
     """Write the files of one image into ``out``; return the sha256 of each, the mask's first.
 
     They are called as ``settings.names(name)`` says; folders are made. ``source`` is what COCO
     calls the image, ``name`` where it is empty; ``size`` is that of a pixel, which a PNG mask
-    states. The sha256 is that of the bytes as they were encoded. Raises OSError, which names the
-    file, and SettingsError as ``settings.check`` does.
+    states; ``objects`` are those of the mask, given if ``settings.objects``. The sha256 is that of
+    the bytes as they were encoded. Raises OSError, which names the file, SettingsError as
+    ``settings.check`` does, and ImageError for too many objects for ``settings.labels``.
     """
     files = settings.names(name)
-    encoded = _encoded(settings, source or name, image, result, spec, size)
+    encoded = _encoded(settings, source or name, image, result, spec, size, objects)
     contents = dict(zip(files, encoded, strict=True))
     for file in reversed(files):
         _write(out, file, contents[file])
@@ -62,6 +70,7 @@ def _encoded(
     result: Result,
     spec: CascadeSpec,
     size: PixelSize | None,
+    objects: Objects | None,
 ) -> Iterator[bytes]:
     """Yield the content of every file, in the order of their names."""
     if settings.kind == "coco":
@@ -72,8 +81,14 @@ def _encoded(
         yield encode_mask(result.mask, len(spec.classes), size)
     if settings.overlay:
         yield encode_overlay(image, result, spec)
-    if settings.probability:
-        yield encode_png(probability_picture(result, spec), 8)
+    foreground = probability_picture(result, spec) if settings.probability else None
+    if foreground is not None:
+        yield encode_png(foreground, 8)
+    if objects is not None:
+        pixel_um = (1000 * size.width, 1000 * size.height) if size else None
+        yield encode_table(objects, image, spec.classes, foreground, pixel_um)
+    if objects is not None and settings.labels:
+        yield encode_labels(objects)
 
 
 def encode_npz(result: Result, spec: CascadeSpec, probabilities: bool) -> bytes:
@@ -95,6 +110,16 @@ def encode_npz(result: Result, spec: CascadeSpec, probabilities: bool) -> bytes:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
     return buffer.getvalue()
+
+
+def encode_labels(objects: Objects) -> bytes:
+    """Return a 16-bit grey PNG of the numbers of objects; ImageError if there are too many."""
+    if len(objects.classes) > MOST_LABELS:
+        raise ImageError(
+            f"the mask has {len(objects.classes)} objects, and a 16-bit picture can number "
+            f"{MOST_LABELS}; segment this image without --labels"
+        )
+    return encode_png(objects.numbers.astype(np.uint16), 16)
 
 
 def encode_overlay(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:

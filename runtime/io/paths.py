@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.io.formats.headers import is_image_file, is_image_name
-from foveate.runtime.io.output_settings import OVERLAYS, PROBABILITY
+from foveate.runtime.io.output_settings import FOLDERS
 
 
 class InputFile(NamedTuple):
@@ -149,7 +149,7 @@ def _passed_over(root: str, out: Path) -> Callable[[str], bool]:
     start = os.path.realpath(root)
     own = [to]
     if start != to and within(start, to):
-        own = [os.path.join(to, name) for name in (OVERLAYS, PROBABILITY)]
+        own = [os.path.join(to, name) for name in FOLDERS]
 
     def told(folder: str) -> bool:
         real = os.path.realpath(folder)

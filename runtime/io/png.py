@@ -1,4 +1,4 @@
-"""Write masks as PNG of 1, 2, 4 or 8 bits a pixel, fast: packed by numpy, deflated once.
+"""Write masks as PNG of 1, 2, 4, 8 or 16 bits a pixel, fast: packed by numpy, deflated once.
 
 Every line is stored as its difference to the line above and deflated as run lengths (Z_RLE, level
 1): masks and smooth pictures need no more, and the usual search for repeats costs several times as
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.io.formats.pixel_size import PixelSize
 
@@ -61,10 +62,11 @@ def encode_mask(mask: Plane, classes: int, size: PixelSize | None = None) -> byt
     return encode_png(mask, bits, palette, phys)
 
 
-def encode_png(plane: Plane, bits: int, palette: bytes = b"", phys: bytes = b"") -> bytes:
-    """Return the PNG of (H, W) uint8 values below 2 ** bits: grey, or indices of an RGB palette.
+def encode_png(plane: Pixels, bits: int, palette: bytes = b"", phys: bytes = b"") -> bytes:
+    """Return the PNG of (H, W) values below 2 ** bits: grey, or indices of an RGB palette.
 
-    Grey of one bit: every value but 0 is white. ``phys`` is the content of a pHYs chunk.
+    Values are uint16 for 16 bits, else uint8. Grey of one bit: every value but 0 is white. ``phys``
+    is the content of a pHYs chunk.
     """
     height, width = plane.shape
     colour = _PALETTE if palette else _GREY
@@ -76,10 +78,10 @@ def encode_png(plane: Plane, bits: int, palette: bytes = b"", phys: bytes = b"")
     return b"".join((_SIGNATURE, *present, _chunk(b"IEND", b"")))
 
 
-def _packed(plane: Plane, bits: int) -> Plane:
+def _packed(plane: Pixels, bits: int) -> Plane:
     """Return (H, bytes of a line): the first pixel in the highest bits, the last byte filled up."""
-    if bits == 8:
-        return plane
+    if bits >= 8:
+        return plane.astype(f">u{bits // 8}", copy=False).view(np.uint8)
     if bits == 1:
         return np.packbits(plane, axis=1)
     number, factor = _PACKED[bits]

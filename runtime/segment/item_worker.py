@@ -16,6 +16,7 @@ from foveate.runtime.io.outputs import OutputSettings, write_outputs
 from foveate.runtime.io.result_line import result_line
 from foveate.runtime.io.window import chosen_window
 from foveate.runtime.limits import PIXELS, PixelBudget
+from foveate.runtime.objects.labels import label_objects
 from foveate.runtime.segment.batcher import Batcher
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.resume import stamp
@@ -84,7 +85,7 @@ class ItemWorker:
         return Failure(str(item.path), reason, item.page)
 
     def _written(self, item: Item) -> Written:
-        spec, times = self._cascade.spec, ImageTimes(self._threads)
+        spec, times, objects = self._cascade.spec, ImageTimes(self._threads), None
         read = stamp(item)
         with times.stage("decode"):
             image, stated = read_image_and_size(item.path, item.page, self._window)
@@ -93,10 +94,21 @@ class ItemWorker:
             with times.stage("engine"):
                 result = self._segment(image, self._outputs.probability)
             with times.stage("encode"):
+                if self._outputs.objects:
+                    objects = label_objects(result.mask, bool(self._outputs.split))
                 files = write_outputs(
-                    self._outputs, self._out, item.name, image, result, spec, str(item.path), size
+                    self._outputs,
+                    self._out,
+                    item.name,
+                    image,
+                    result,
+                    spec,
+                    str(item.path),
+                    size,
+                    objects,
                 )
         line = result_line(str(item.path), item.page, files, image, result, spec, size)
+        line |= {"objects": objects.counts(spec.classes)} if objects else {}
         line |= {"bundle": self._cascade.bundle.label, **read, "files": files}
         line["ms"] |= {name: round(times.wall_ms[name], 3) for name in ("decode", "encode")}
         return Written(line, times.core_ms)

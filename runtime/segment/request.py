@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ class Request:
     kind: str = "png"
     overlay: bool = False
     probability: bool = False
+    objects: bool = False
+    labels: bool = False
+    split: str = ""
     resume: bool = False
     fail_fast: bool = False
     shard: str = ""
@@ -47,7 +50,9 @@ class Request:
 
     @property
     def outputs(self) -> OutputSettings:
-        return OutputSettings(self.kind, self.overlay, self.probability)
+        return OutputSettings(
+            self.kind, self.overlay, self.probability, self.objects, self.labels, self.split
+        )
 
 
 @dataclass
@@ -55,6 +60,7 @@ class Outcome:
     """The outcome of a run. ``resumed``: inputs that an earlier run had done.
 
     ``unfinished``: what was seen in a watched folder and has neither a mask nor failed for good.
+    ``objects``: counts and areas in the table of objects, by class.
     """
 
     report: Report
@@ -65,6 +71,7 @@ class Outcome:
     unfinished: Sequence[Failure]
     failures_file: Path
     out: Path
+    objects: Mapping[str, Mapping[str, int]]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON values; docs/outputs.md says what each field means."""
@@ -81,6 +88,7 @@ class Outcome:
             "unfinished": [failure.line for failure in self.unfinished],
             "images_per_second": self.report.images_per_second,
             "resumed": self.resumed,
+            "objects": self.objects,
             "plan": self.concurrency.as_dict(),
             "out": str(self.out),
         }

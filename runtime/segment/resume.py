@@ -41,7 +41,7 @@ def check_same_job(journal: Journal, job: Mapping[str, Any]) -> None:
     if earlier is None:
         return
     was, now = _flat(earlier), _flat(job)
-    differing = [name for name in now if was.get(name) != now[name]]
+    differing = [name for name in now if (was.get(name) or None) != (now[name] or None)]
     if differing:
         said = ", ".join(f"{n} {_shown(was.get(n))}, now {_shown(now[n])}" for n in differing)
         raise SettingsError(

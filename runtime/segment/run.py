@@ -30,6 +30,7 @@ from foveate.runtime.io.inputs import Item, find_items
 from foveate.runtime.io.outputs import assemble_coco
 from foveate.runtime.io.volume_masks import assemble_nifti, assemble_seg, is_nifti_name
 from foveate.runtime.io.window import Window, chosen_window
+from foveate.runtime.objects.collect import assemble_objects
 from foveate.runtime.segment.concurrency import (
     FEW,
     Concurrency,
@@ -153,15 +154,17 @@ def _locked_run(
     work = SegmentJob(items, journal, request.outputs, request.fail_fast, request.window, size)
     run = _on_ray if request.ray else _here
     report, concurrency = run(resolved, work, progress, stop)
+    out, part = request.out, journal.part
     if request.kind == "coco":
-        assemble_coco(request.out, _names(journal), bundle.spec, journal.part)
+        assemble_coco(out, _names(journal), bundle.spec, part)
     if volumes and request.kind in ("png", "dicom-seg"):
-        assemble_nifti(request.out, journal.lines())
+        assemble_nifti(out, journal.lines())
     if request.kind == "dicom-seg":
-        assemble_seg(request.out, journal.lines(), bundle.spec)
+        assemble_seg(out, journal.lines(), bundle.spec)
+    objects = assemble_objects(out, journal.lines(), part) if request.objects else {}
     unfinished = items.unfinished() if isinstance(items, Watch) else ()
     return Outcome(
-        report, bundle, choice, concurrency, resumed, unfinished, journal.failures, request.out
+        report, bundle, choice, concurrency, resumed, unfinished, journal.failures, out, objects
     )
 
 

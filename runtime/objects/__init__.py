@@ -1,0 +1,1 @@
+"""Objects: the connected pieces of a mask, their numbers and their measures."""
