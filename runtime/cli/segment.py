@@ -75,7 +75,6 @@ class WithRay(click.Command):
 @click.option(
     "--split",
     type=click.Choice(["touching"]),
-    default="",
     help="With --objects: cut pieces at their necks, so that objects that touch count as several.",
 )
 @click.option("--labels", is_flag=True, help="With --objects: also their numbers, as 16-bit PNG.")

@@ -29,7 +29,7 @@ class OutputSettings:
     probability: bool = False
     objects: bool = False
     labels: bool = False
-    split: str = ""
+    split: str | None = None
 
     def check(self) -> None:
         """Raise SettingsError for what does not exist or do anything, or lacks its package."""

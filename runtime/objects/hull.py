@@ -80,9 +80,10 @@ def _chain(lines: Lines, columns: Ints) -> _Chain:
         corner = np.ones(len(x), bool)
         corner[1:-1] = across[:-1] * down[1:] < across[1:] * down[:-1]
         corner[1:-1] |= owner[2:] != owner[:-2]
-        if corner.all():
+        kept = np.flatnonzero(corner)
+        if len(kept) == len(x):
             return _Chain(owner, place, x, y)
-        owner, place, x, y = (values[corner] for values in (owner, place, x, y))
+        owner, place, x, y = (values[kept] for values in (owner, place, x, y))
 
 
 def _middles(lines: Lines) -> Ints:

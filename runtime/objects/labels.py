@@ -46,6 +46,8 @@ def label_objects(mask: Mask, split: bool = False) -> Objects:
             pieces, count = np.asarray(found, np.int32), total - 1
         if any(counts):
             pieces += inside * np.int32(sum(counts))
-        numbers |= pieces  # classes do not overlap
+            numbers |= pieces  # classes do not overlap
+        else:
+            numbers = pieces
         counts[label] = count
     return Objects(numbers, np.repeat(np.arange(256, dtype=np.uint8), counts))

@@ -54,7 +54,7 @@ def measure(
         "box_top": top,
         "box_right": right,
         "box_bottom": bottom,
-        "perimeter_px": perimeters(objects.numbers, count),
+        "perimeter_px": perimeters(objects.numbers, runs),
         "feret_max_px": feret_diameters(hulls),
         "orientation_rad": orientation,
         "eccentricity": eccentricity,

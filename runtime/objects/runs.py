@@ -19,6 +19,7 @@ class Runs:
 
     Run i belongs to object ``owner[i]``, counted from 0, and lies in line ``y[i]`` from column
     ``left[i]`` to ``right[i]``, both included. ``first`` (N,) is the first run of each object.
+    ``changes`` (H, W) says where a run of an object or of none begins.
     """
 
     owner: Ints
@@ -26,6 +27,7 @@ class Runs:
     left: Ints
     right: Ints
     first: Ints
+    changes: npt.NDArray[np.bool_]
     _starts: Ints
     _order: Ints
 
@@ -38,11 +40,12 @@ class Runs:
         lengths = np.diff(starts, append=numbers.size)
         owner = numbers.ravel()[starts]
         order = np.flatnonzero(owner)
-        order = order[np.argsort(owner[order], kind="stable")]
+        keys = owner[order].astype(np.min_scalar_type(owner.max()))  # short ones sort faster
+        order = order[np.argsort(keys, kind="stable")]
         y, left = np.divmod(starts[order], numbers.shape[1])
         objects = owner[order].astype(np.int64) - 1
         first = np.flatnonzero(np.diff(objects, prepend=-1))
-        return cls(objects, y, left, left + lengths[order] - 1, first, starts, order)
+        return cls(objects, y, left, left + lengths[order] - 1, first, changes, starts, order)
 
     def total(self, values: Ints) -> Ints:
         """Return the sum of one value per run over each object."""

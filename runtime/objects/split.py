@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-NECK = 0.75
-DEPTH = 1.0
+NECK = 0.85
+DEPTH = 1.25
 _INDEX = (1 << 32) - 1
 Numbers = npt.NDArray[np.int32]
 Distances = npt.NDArray[np.float32]

@@ -31,7 +31,7 @@ class Request:
     probability: bool = False
     objects: bool = False
     labels: bool = False
-    split: str = ""
+    split: str | None = None
     resume: bool = False
     fail_fast: bool = False
     shard: str = ""
