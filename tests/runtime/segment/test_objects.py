@@ -88,8 +88,9 @@ def test_a_resumed_run_and_shards_give_the_same_table(
     run(*command, killed)
     (killed / "objects.csv").unlink()
     (killed / "objects" / "stack.p2.csv").unlink()
-    journal = (killed / "results.jsonl").read_bytes()
-    (killed / "results.jsonl").write_bytes(journal[:-9])
+    journal = (killed / "results.jsonl").read_text().splitlines(keepends=True)
+    left = sorted(journal, key=lambda line: "p3.png" in line)
+    (killed / "results.jsonl").write_text("".join(left)[:-9])
     assert json.loads(run(*command, killed, "--resume", "--json").output)["resumed"] == 3
     assert (killed / "objects.csv").read_bytes() == whole
 
