@@ -92,6 +92,7 @@ def segment_run(
         request.outputs.check_distinct(item.name for item in items)
         items = part.of(items) if part else items
     bundle = open_bundle(request.bundle, keys_in(request.trust))
+    request.decide.check(bundle.spec)
     journal = Journal(out, part.part if part else "")
     with _remedy_for_full_folder(), locked(out, journal.part):
         journal.check_split()
@@ -141,6 +142,7 @@ def _locked_run(
         "outputs": asdict(request.outputs),
         "window": request.window or None,  # as in the folders of older versions
         "pixel_size": str(size) if size else None,
+        "decision": request.decide.as_dict(),
     }
     resumed = 0
     if earlier:
@@ -150,7 +152,9 @@ def _locked_run(
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
     sizes = earlier["plan"].get("sizes", []) if earlier else None
     resolved = _ResolvedRequest(replace(request, batch=batch), bundle, choice, begin, sizes)
-    work = SegmentJob(items, journal, request.outputs, request.fail_fast, request.window, size)
+    work = SegmentJob(
+        items, journal, request.outputs, request.fail_fast, request.window, size, request.decide
+    )
     run = _on_ray if request.ray else _here
     report, concurrency = run(resolved, work, progress, stop)
     if request.kind == "coco":
@@ -248,6 +252,7 @@ def _on_ray(
             keys_in(request.trust),
             request.window,
             job.pixel_size,
+            job.decision,
         )
         outcomes = ray_outcomes(ray, task, part, items, stop)
         stages = StageTimes(part.actors * part.cores, None)  # their load is not known here
