@@ -50,17 +50,18 @@ def decided_masks(
     return [_cleaned(mask, spec, decision, size) for mask, decision in pairs]
 
 
-def _labels(values: FloatArray, thresholds: Mapping[int, float]) -> npt.NDArray[np.integer]:
+def _labels(values: FloatArray, thresholds: Mapping[int, float]) -> Mask:
     """Return class indices of (C, rows, columns) probabilities; see ``Decision.threshold``."""
-    if len(values) == 1:
-        return np.asarray(values[0] > thresholds[1], np.uint8)
-    best = values.argmax(axis=0)
-    votes = np.zeros_like(values)
-    for label in range(1, len(values)):
+    labels = np.zeros(values.shape[1:], np.uint8)
+    first = 0 if len(values) == 1 else 1  # the binary plane is that of class 1
+    won, top = np.zeros_like(values[0]), values.max(axis=0)
+    for label, value in enumerate(values[first:], 1):
         given = thresholds.get(label)
-        counts = best == label if given is None else values[label] > given
-        votes[label][counts] = values[label][counts]
-    return np.asarray(votes.argmax(axis=0))
+        counts = (value == top) & (value > values[0]) if given is None else value > given
+        counts &= value > won
+        np.copyto(labels, label, where=counts, casting="unsafe")
+        np.copyto(won, value, where=counts)
+    return labels
 
 
 def _cleaned(mask: Mask, spec: CascadeSpec, decision: Decision, size: PixelSize | None) -> Mask:

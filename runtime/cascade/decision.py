@@ -12,7 +12,7 @@ from foveate.runtime.io.formats.pixel_size import MILLIMETRES, PixelSize
 from foveate.runtime.spec import CascadeSpec
 
 PX = "px"
-_MEASURE = re.compile(r"([\d.]+(?:e[-+]?\d+)?)\s*([^\W\d_]*)([2\u00b2]?)")
+_MEASURE = re.compile(r"([\d.]+(?:e[-+]?\d+)?)\s*([^\W\d_\u00b2]*)([2\u00b2]?)")
 _EXPECTED = {1: "a length such as 2px or 1.5um", 2: "an area such as 30px, 12um2 or 0.5mm2"}
 
 
