@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,7 +99,7 @@ def _curves(lines: Sequence[SweepLine]) -> str:
         points = " ".join(
             f"{100 * line.threshold:.1f},{100 - 100 * getattr(line, name):.1f}"
             for line in lines
-            if line.threshold is not None
+            if line.threshold is not None and not math.isnan(getattr(line, name))
         )
         drawn += f'<polyline points="{points}" style="stroke:{colour}"/>'
         named += f'<span><i style="background:{colour}"></i>{name}</span> '
