@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from foveate.runtime import Cascade, Decision, read_image
 from foveate.runtime.auto.choose import Choice
@@ -63,6 +64,19 @@ def test_masks_are_decided_and_the_journal_says_how(
             np.testing.assert_array_equal(read_image(out / row["mask"]), 255 * mask)
             assert row["area"] == {"bright": int(mask.sum())} and row["decision"] == WRITTEN
             assert row["score"] == pytest.approx(plain.score, abs=1e-6)
+
+
+def test_an_image_that_states_no_pixel_size_fails_alone(
+    thresholds: Path, images: Path, tmp_path: Path
+) -> None:
+    with Image.open(images / "0.png") as image:
+        image.save(images / "sized.png", dpi=(50800, 50800))
+    done = run("segment", thresholds, images, "--out", tmp_path / "out", "--min-area", "20um2")
+    assert done.return_value == 1
+    assert "states no pixel size, and min-area is 20um2; give --pixel-size, or" in done.output
+    (row,) = map(json.loads, (tmp_path / "out" / "results.jsonl").read_text().splitlines())
+    assert Path(row["input"]).name == "sized.png" and row["pixel_size_mm"] == [0.0005, 0.0005]
+    assert row["decision"] == {"min_area": "20um2"}
 
 
 def test_nothing_is_decided_unless_asked_for(
