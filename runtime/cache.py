@@ -11,6 +11,8 @@ from pathlib import Path
 
 from foveate.runtime.atomic_files import write_atomically
 
+PLANS = "plans"
+"""The folder of TensorRT plans."""
 _DIGEST_BYTES = 32
 
 
