@@ -29,8 +29,8 @@ class GpuEnvironment:
 def proven(bundle: Bundle, precision: str, number: int) -> tuple[str | None, str]:
     """Return the first precision whose plans are proven here with the reason, or None and why.
 
-    ``precision`` "" tries all that the bundle has.
-    Raises EngineError if there are plans and no TensorRT or GPU to run them.
+    ``precision`` "" tries all that the bundle has. Raises EngineError if there are plans and no
+    TensorRT or GPU to run them.
     """
     cache, records = plan_cache(), _plans(bundle, precision)
     if not records:
