@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from foveate.benchmarks.measure.roofline import multiply_adds
 from foveate.benchmarks.measure.targets import open_variants
 from foveate.benchmarks.schema.machine import disturbances
 from foveate.benchmarks.schema.result_files import model_facts, new_result
-from foveate.runtime.bundle.bundle import Bundle, is_bundle
+from foveate.runtime.bundle.bundle import Bundle, ensemble_of, is_bundle
 from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.errors import BundleError, SettingsError
 
@@ -54,12 +54,13 @@ def pareto_result(request: ParetoRequest, progress: Progress) -> dict[str, Any]:
     warnings = disturbances()
     threads = request.threads or available_cores()
     with tempfile.TemporaryDirectory(prefix="foveate-") as folder, ExitStack() as stack:
-        candidates = []
+        candidates, trained = [], {}
         for path, name in zip(request.models, names, strict=True):
             bundle = path
             if not is_bundle(path):
                 bundle = Path(folder) / name
-                warnings += _export(path, bundle, progress)
+                trained[name], unfinished = _export(path, bundle, progress)
+                warnings += unfinished
             found = stack.enter_context(
                 open_variants(bundle, request.engines, request.precisions, request.threads)
             )
@@ -67,6 +68,7 @@ def pareto_result(request: ParetoRequest, progress: Progress) -> dict[str, Any]:
         bundles = [found.bundle for _, found in candidates]
         _check_alike(names, bundles)
         images = dataset_images(request.data, request.stem_list, bundles[0])
+        warnings += _seen(names, bundles, trained, images)
         for _, found in candidates:
             found.leave_out_uncovered(sorted(set(images.sizes)))
         opened = [Candidate.of(name, found, find_reference(found)) for name, found in candidates]
@@ -95,8 +97,8 @@ def _names(models: Sequence[Path]) -> list[str]:
     return names
 
 
-def _export(run: Path, out: Path, progress: Progress) -> list[str]:
-    """Export a run as ``foveate export`` does without options; return warnings about it."""
+def _export(run: Path, out: Path, progress: Progress) -> tuple[list[str], list[str]]:
+    """Export a run as ``foveate export`` does; return the stems it was trained on, and warnings."""
     from foveate.export.bundle import ExportJob, export
     from foveate.export.ensemble import read_sources
     from foveate.export.image_sets import image_sets
@@ -104,10 +106,34 @@ def _export(run: Path, out: Path, progress: Progress) -> list[str]:
     source = read_sources([run], flips=False)
     images = image_sets(source, None, False, partial(progress, f"reading the images of {run.name}"))
     export(ExportJob(source, out, EXPORTED, images, False, progress))
-    return [
+    return source.lists["training"], [
         f"{stage} of {run.name} is not fully trained; its best epoch so far was measured"
         for stage in source.unfinished
     ]
+
+
+def _seen(
+    names: Sequence[str],
+    bundles: Sequence[Bundle],
+    trained: Mapping[str, Sequence[str]],
+    images: Images,
+) -> list[str]:
+    """Return warnings about models that were, or may have been, trained on these images."""
+    found = []
+    for name, bundle in zip(names, bundles, strict=True):
+        count = len(set(images.names).intersection(trained.get(name, ())))
+        if count:
+            found.append(
+                f"{count} of the {len(images)} images are training images of {name}: its Dice is "
+                "too high"
+            )
+        elif name not in trained and ensemble_of(bundle.manifest)[0] > 1:
+            found.append(
+                f"{name} averages several runs: an image that validated one of them may be a "
+                "training image of another, and its Dice too high. Give --list of images that none "
+                "was trained on"
+            )
+    return found
 
 
 def _check_alike(names: Sequence[str], bundles: Sequence[Bundle]) -> None:

@@ -73,6 +73,11 @@ def test_a_bundle_and_a_run_have_the_dice_of_evaluate(
     assert (first["name"], second["name"]) == ("tiny.bundle", "run")
     assert first["multiply_adds"] == second["multiply_adds"] > 1e6
     assert found["model"]["name"] == "tiny.bundle and 1 more"
+    known = json.loads((trained / "run.json").read_text())["data"]["training"]
+    assert (
+        f"{len(set(stems) & set(known))} of the 7 images are training images of run: its Dice is "
+        "too high"
+    ) in found["warnings"]
 
 
 def test_models_and_data_that_do_not_go_together(
