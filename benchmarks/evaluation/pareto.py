@@ -109,15 +109,22 @@ def measure_points(
         }
         for point, score in zip(points, scores, strict=True)
     ]
-    beaten = dominated_by(
-        {row["variant"]: (row["dice"]["value"], row["ms"]["median_ms"]) for row in rows}
-    )
     parity = {
         point.name: parity_row(candidate.reference.name, point.variant.precision, point.total)
         for candidate in candidates
         for point in candidate.points
     }
-    return [{**row, "dominated_by": beaten[row["variant"]]} for row in rows], parity
+    beaten = dominated_by(
+        {
+            row["variant"]: (row["dice"]["value"], row["ms"]["median_ms"])
+            for row in rows
+            if parity[row["variant"]]["held"]
+        }
+    )
+    for row in rows:
+        name = row["variant"]
+        row |= {"front": name in beaten and beaten[name] is None, "dominated_by": beaten.get(name)}
+    return rows, parity
 
 
 def _intervals(points: Sequence[Point], groups: Sequence[str]) -> list[bootstrap.Interval]:

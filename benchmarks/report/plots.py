@@ -87,16 +87,17 @@ def dice_against_time(rows: Sequence[Row]) -> bytes:
     mine = cycle(f"D{MARKERS}")
     front: list[tuple[float, float]] = []
     for row, (low, median, high) in zip(rows, spreads, strict=True):
-        colour, marker = next(others) if row["dominated_by"] else (OURS, next(mine))
-        front += [] if row["dominated_by"] else [(median, row["dice"]["value"])]
+        colour, marker = (OURS, next(mine)) if row["front"] else next(others)
+        front += [(median, row["dice"]["value"])] if row["front"] else []
         model = textwrap.fill(row["model"], LEGEND_LETTERS)
         axes.errorbar(
             median, row["dice"]["value"], xerr=[[median - low], [high - median]], fmt=marker,
             ms=11, color=colour, elinewidth=1.5, zorder=3,
             label=f"{model}\n{row['engine']} {row['precision']}",
         )  # fmt: skip
-    front.append((axes.get_xlim()[1], front[-1][1]))
-    axes.step(*zip(*front, strict=True), where="post", color=MARK, lw=2, ls="--")
+    if front:  # none where no parity is held
+        front.append((axes.get_xlim()[1], front[-1][1]))
+        axes.step(*zip(*front, strict=True), where="post", color=MARK, lw=2, ls="--")
     _add_legend(axes, columns=2)
     return _png(axes)
 

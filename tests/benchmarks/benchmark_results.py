@@ -196,7 +196,7 @@ def point(model: str, time: float, dice: float, beaten: str | None = None) -> di
         "variant": f"{model}, {VARIANT}", "model": model, "engine": "onnxruntime",
         "precision": "fp32", "threads": 2, "ms": times(seconds(time)),
         "dice": {"value": dice, "low": dice - 0.05, "high": dice + 0.03},
-        "dominated_by": None if beaten is None else f"{beaten}, {VARIANT}",
+        "front": beaten is None, "dominated_by": None if beaten is None else f"{beaten}, {VARIANT}",
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import pytest
 from foveate.benchmarks.evaluation.pareto import dominated_by
 from foveate.benchmarks.schema.consistency import find_issues
 from foveate.benchmarks.schema.result_files import read_result
+from foveate.runtime.agreement import BOUNDS
 from tests.conftest import run
 
 CPU = ("--engines", "onnxruntime", "--precision", "fp32", "--threads", 1)
@@ -78,6 +79,18 @@ def test_a_bundle_and_a_run_have_the_dice_of_evaluate(
         f"{len(set(stems) & set(known))} of the 7 images are training images of run: its Dice is "
         "too high"
     ) in found["warnings"]
+
+
+def test_other_masks_are_never_on_the_front(
+    bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BOUNDS, "fp32", (-1.0, 0.0))  # a bound that nothing keeps
+    out = tmp_path / "pareto.json"
+    done = run("benchmark", "pareto", bundle, "--data", data, *CPU, "--out", out)
+    assert done.return_value == 1 and "MASKS DIFFER" in done.stderr
+    (row,) = read_result(out)["results"]["rows"]
+    assert (row["front"], row["dominated_by"]) == (False, None)
+    assert run("benchmark", "report", out, "--out", tmp_path / "page").return_value == 1
 
 
 def test_models_and_data_that_do_not_go_together(

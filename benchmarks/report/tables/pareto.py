@@ -41,7 +41,7 @@ def _points(rows: Sequence[Row], parity: Mapping[str, Any]) -> Table:
     for row in ordered:
         score, times = row["dice"], row["ms"]
         low, high = np.percentile(times["samples_ms"], SPREAD)
-        front = row["dominated_by"] is None
+        front = row["front"]
         cells.append([
             Cell(row["variant"], "ours" if front else ""), mark(parity, row["variant"]),
             units.dice(score["value"]), f"{score['low']:.3f} to {score['high']:.3f}",
@@ -55,7 +55,8 @@ def _points(rows: Sequence[Row], parity: Mapping[str, Any]) -> Table:
     ]
     notes.append(
         f"A point dominates those that take longer and whose Dice is not more than {DICE_APART:g} "
-        "higher; the Pareto front is the points that none dominates."
+        "higher; the Pareto front is the points that none dominates. A point whose parity is not "
+        "held neither dominates nor is on the front."
     )
     return Table(POINTS, columns, cells, notes)
 
