@@ -14,7 +14,7 @@ import torch
 from onnx import NodeProto, TensorProto, helper
 from torch import Tensor, fx, nn
 
-from foveate.export.onnx_graph.doubling import merge_doublings
+from foveate.export.onnx_graph.merging import merge_joins
 from foveate.export.onnx_graph.network_operators import (
     SAME,
     HalfOperators,
@@ -48,7 +48,7 @@ def write_stage(w: GraphWriter, network: nn.Module, stage: str, precision: str) 
         prefix = stage  # that of all names already
         model = network_model(network, stage, OPERATORS[precision])
     if precision == "fp32":
-        model = merge_doublings(model)
+        model = merge_joins(model)
     x = copy_graph(w, model, x, prefix)
     logits = f"{stage}_logits"
     return x.to_float(logits) if precision == "fp16" else x.op("Identity", name=logits)

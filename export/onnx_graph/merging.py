@@ -1,10 +1,12 @@
-"""Convolve a doubled image without doubling it: the same sums with 4 products in place of 9.
+"""Convolve what a decoder doubles and joins without doing either: the same sums, fewer products.
 
 A U-Net's decoder repeats each pixel 2 x 2 times and convolves 3 x 3. Such a window holds only 2 x 2
 different pixels, so each of the four copies has a kernel of 2 x 2: sums of the nine weights. All
 four are channels of one convolution, which ``DepthToSpace`` puts in their places; its windows begin
-one pixel outside, so the outermost ring is cut off. Where the doubled image is a part of a
-``Concat``, the convolution becomes a sum over the parts.
+one pixel outside, so the outermost ring is cut off: 4 products in place of 9.
+
+A convolution behind a ``Concat`` becomes a sum over its parts, which spares copying them: where one
+is doubled, and where there are two and nothing else reads them together.
 
 The file keeps the weights as they were trained, and the operators that add them up: engines compute
 those once, when they load the graph.
@@ -12,6 +14,7 @@ those once, when they load the graph.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -40,8 +43,8 @@ class _Part:
     doubled: bool
 
 
-def merge_doublings(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a float32 network with its doublings merged into the convolutions behind them."""
+def merge_joins(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a float32 network, its doublings and joins merged into the convolutions behind."""
     graph = model.graph
     parts = _mergeable(onnx.shape_inference.infer_shapes(model).graph)
     if not parts:
@@ -59,8 +62,9 @@ def merge_doublings(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _mergeable(graph: onnx.GraphProto) -> dict[str, list[_Part]]:
-    """Return the parts that a convolution reads, by its output, where one of them is doubled."""
+    """Return the parts that a convolution reads, by its output, where they are to be apart."""
     makers = {name: node for node in graph.node for name in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
     stored = {item.name: item for item in graph.initializer}
     channels = {
         item.name: item.type.tensor_type.shape.dim[1].dim_value
@@ -76,7 +80,8 @@ def _mergeable(graph: onnx.GraphProto) -> dict[str, list[_Part]]:
             names = list(maker.input)
         sources = [_doubled(makers.get(name), stored) for name in names]
         widths = [channels.get(name, 0) for name in names]
-        if any(sources) and all(widths):
+        pair = len(names) == 2 and readers[node.input[0]] == 1
+        if (any(sources) or pair) and all(widths):
             ends = np.cumsum(widths).tolist()
             found[node.output[0]] = [
                 _Part(source or name, slice(end - width, end), bool(source))

@@ -1,6 +1,8 @@
-"""Doublings merged into the convolutions behind them: the same sums, fewer multiplications."""
+"""Doublings and joins merged into the convolutions behind: the same sums, less work."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import numpy as np
 import onnx
@@ -12,13 +14,13 @@ from torch.nn import functional
 from foveate.benchmarks.measure.roofline import multiply_adds, operator_costs
 from foveate.export.folding import folded
 from foveate.export.onnx_graph.cascade import cascade_model
-from foveate.export.onnx_graph.doubling import merge_doublings
+from foveate.export.onnx_graph.merging import merge_joins
 from foveate.export.onnx_graph.networks import network_model
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.train.networks.base import Network
 from foveate.train.networks.encoders import EncoderUNet
 from foveate.train.settings.network_choice import NetworkChoice
-from tests.drawing import small_spec
+from tests.drawing import random_network, small_spec
 
 
 class Decoder(Network):
@@ -51,7 +53,7 @@ def test_the_sums_stay_the_same(joined: int, height: int, width: int) -> None:
     torch.manual_seed(joined)
     network = Decoder(joined).eval()
     plain = network_model(network, "stage1")
-    merged = merge_doublings(plain)
+    merged = merge_joins(plain)
     x = torch.randn(2, 3, height, width)
     expected = network(x).detach().numpy()
     assert np.abs(outputs(plain, x.numpy()) - expected).max() < 1e-5
@@ -66,6 +68,16 @@ def test_the_sums_stay_the_same(joined: int, height: int, width: int) -> None:
     assert weights["stage1.convolution.weight"] == [4, 3 + 2 * joined, 3, 3]
 
 
+def test_a_convolution_of_two_joined_tensors_is_a_sum_of_two() -> None:
+    plain = network_model(folded(random_network(1, 1, 0)), "stage1")
+    merged = merge_joins(plain)
+    kinds = [Counter(node.op_type for node in model.graph.node) for model in (plain, merged)]
+    assert (kinds[0]["Concat"], kinds[1]["Concat"]) == (2, 0)
+    assert kinds[1]["Conv"] == kinds[0]["Conv"] + 2
+    x = np.random.default_rng(0).standard_normal((1, 1, 16, 24), np.float32)
+    assert np.abs(outputs(plain, x) - outputs(merged, x)).max() < 1e-5
+
+
 @pytest.mark.parametrize(
     "network",
     [Decoder(0, factor=3), Decoder(0, padding=0), Decoder(1, stride=2), Decoder(0, dilation=2)],
@@ -73,7 +85,7 @@ def test_the_sums_stay_the_same(joined: int, height: int, width: int) -> None:
 )
 def test_what_cannot_be_merged_is_left_alone(network: Decoder) -> None:
     plain = network_model(network.eval(), "stage1")
-    assert merge_doublings(plain) is plain
+    assert merge_joins(plain) is plain
 
 
 def test_a_decoder_takes_fewer_multiplications_and_its_weights_are_not_counted() -> None:
