@@ -1,88 +1,16 @@
-"""``foveate benchmark``: parity, latency, throughput, compare, report."""
+"""``foveate benchmark``: parity, latency, throughput, compare, pareto, report."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from foveate.runtime.cli.options import gpu_option
+from foveate.benchmarks.benchmark_options import PATH, Numbers, models_options, target_options
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import EngineError, SettingsError, one_line
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-_PATH = click.Path(path_type=Path)
-
-
-class Names(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.2
-    """A comma-separated list of names."""
-
-    name = "NAME[,NAME...]"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
-
-
-class Numbers(click.ParamType):  # type: ignore[type-arg]
-    """A comma-separated list of whole numbers from ``low`` to ``high``."""
-
-    name = "N[,N...]"
-
-    def __init__(self, low: int, high: int) -> None:
-        self.low, self.high = low, high
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(dict.fromkeys(int(part) for part in value.split(",")))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers, such as 1,8", param, ctx)
-        if not all(self.low <= number <= self.high for number in numbers):
-            self.fail(f"{value!r}: expected {self.low} to {self.high}", param, ctx)
-        return numbers
-
-
-def target_options(command: Command) -> Command:
-    """Add what every measurement takes: bundle, data, engines, and where the result goes."""
-    for decorate in reversed(
-        (
-            click.argument("bundle", type=_PATH),
-            click.argument("data", type=_PATH, required=False),
-            click.option("--list", "stem_list", type=_PATH, help="File of stems of DATA."),
-            click.option(
-                "--reference", type=_PATH,
-                help="Folder of stored reference masks; its images where there is no DATA.",
-            ),
-            click.option("--engines", type=Names(), default=(), help="Default: all here."),
-            click.option(
-                "--precision", "precisions", type=Names(), default=(),
-                help="Graphs to run. Default: all of the bundle that run here.",
-            ),
-            click.option(
-                "--threads", type=click.IntRange(0), default=0, show_default=True,
-                help="Engine threads; 0: all cores.",
-            ),
-            gpu_option,
-            click.option(
-                "--size", "sizes", type=Numbers(128, 4096), default="1024", show_default=True,
-                help="Side of the phantoms, when there is no DATA.",
-            ),
-            click.option(
-                "--count", type=click.IntRange(1), default=8, show_default=True,
-                help="How many phantoms.",
-            ),
-            click.option("--out", type=_PATH, help="Write the result as JSON to this file."),
-            click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-        )
-    ):  # fmt: skip
-        command = decorate(command)
-    return command
 
 
 @click.group()
@@ -101,7 +29,7 @@ def benchmark() -> None:
 
 @benchmark.command()
 @target_options
-@click.option("--pictures", type=_PATH, help="Folder for pictures of the worst images.")
+@click.option("--pictures", type=PATH, help="Folder for pictures of the worst images.")
 def parity(pictures: Path | None, out: Path | None, as_json: bool, **options: Any) -> int:
     """Are the masks the same? Every engine and precision against the PyTorch fp32 cascade.
 
@@ -194,7 +122,7 @@ def throughput(
 @benchmark.command()
 @target_options
 @click.option(
-    "--single", "singles", type=_PATH, multiple=True,
+    "--single", "singles", type=PATH, multiple=True,
     help="Bundle of one network to compare with; may be repeated.",
 )  # fmt: skip
 @click.option(
@@ -229,6 +157,39 @@ def compare(
     return _finish(result, out, as_json)
 
 
+@benchmark.command()
+@models_options
+def pareto(
+    models: tuple[Path, ...], gpu: int, out: Path | None, as_json: bool, **options: Any
+) -> int:
+    """Which model for which time? Dice against the milliseconds of an image, on this machine.
+
+    MODEL is a bundle, or a run, which is exported into a temporary folder first. All run
+    interleaved, with every engine and precision. The Pareto front is the points that no other
+    beats; of the others it says which does. Dice is that of foveate evaluate. Needs foveate[train].
+
+    \b
+    Example:
+      foveate benchmark pareto small.bundle large.bundle runs/third --data data/lungs \\
+          --list data/lungs/val.txt --engines onnxruntime --precision fp32 --out pareto.json
+      foveate benchmark report pareto.json --out report
+    """
+    bar = Bar()
+    try:
+        from foveate.benchmarks.pareto_command import ParetoRequest, pareto_result
+        from foveate.benchmarks.schema.machine import show_only
+
+        show_only(gpu)
+        request = ParetoRequest(models, command=_words(click.get_current_context()), **options)
+        result = pareto_result(request, bar.update)
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"foveate benchmark pareto needs {error.name}: pip install 'foveate[train,benchmark]'"
+        ) from None
+    bar.clear()
+    return _finish(result, out, as_json)
+
+
 def _measure() -> Any:
     """Return ``foveate.benchmarks.measurements``; EngineError names the extra that is missing."""
     try:
@@ -256,7 +217,7 @@ def _words(context: click.Context) -> str:
         if given != click.core.ParameterSource.COMMANDLINE:
             continue
         value = context.params[str(param.name)]
-        values = value if param.multiple else [value]
+        values = value if param.multiple or param.nargs != 1 else [value]
         for item in values:
             text = ",".join(map(str, item)) if isinstance(item, tuple) else str(item)
             text = item.name if isinstance(item, Path) else text
@@ -291,9 +252,9 @@ def _finish(result: dict[str, Any], out: Path | None, as_json: bool) -> int:
 
 
 @benchmark.command()
-@click.argument("files", nargs=-1, required=True, type=_PATH, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
 @click.option(
-    "--out", type=_PATH, default=Path("benchmark-report"), show_default=True,
+    "--out", type=PATH, default=Path("benchmark-report"), show_default=True,
     help="Folder of the page and its plots.",
 )  # fmt: skip
 def report(files: tuple[Path, ...], out: Path) -> int:

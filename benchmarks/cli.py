@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from foveate.runtime.cli.options import pixel_size_option, window_option
+from foveate.runtime.cli.options import decision_options, pixel_size_option, window_option
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import EngineError
 
@@ -77,6 +77,8 @@ def demo(out: Path, count: int, as_json: bool) -> None:
 )
 @window_option
 @pixel_size_option
+@decision_options
+@click.option("--sweep", is_flag=True, help="Measure MODEL at the thresholds 0.05 to 0.95 too.")
 @click.option("--image-dir-name", default="images", show_default=True)
 @click.option("--mask-dir-name", default="masks", show_default=True)
 @click.option("--mask-threshold", default=0, help="Mask values from this on are foreground.")
@@ -91,7 +93,8 @@ def evaluate(model: Path, data: Path, as_json: bool, **options: Any) -> None:
     A run is evaluated on its validation images unless --list names others; a bundle on all of
     DATA or on --list. --single adds a run or bundle of one network, trained with --stages single,
     on the same images. --out writes index.html, images.csv, objects.csv and summary.json.
-    Masks are read as the run's were, unless options say how.
+    Masks are read as the run's were, unless options say how. --threshold, --smooth, --fill-holes,
+    --largest-only and --min-area decide masks as in foveate segment.
 
     \b
     Example:

@@ -17,6 +17,7 @@ from foveate.benchmarks.report.evaluation_page import write_page
 from foveate.benchmarks.report.tables.evaluation import evaluation_text
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE, is_bundle
+from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.errors import BundleError, DataError, EngineError, SettingsError
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.window import chosen_window
@@ -46,6 +47,8 @@ class Request:
     mask_instances: bool = False
     ignore_value: int = -1
     pixel_size: str = ""
+    decide: Decision = Decision()
+    sweep: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,13 +170,17 @@ def _job(request: Request, progress: Callable[[int, int], None]) -> EvaluationJo
         raise DataError(
             f"{error}. Looked for the validation stems of {request.model}; --list names others"
         ) from error
-    return EvaluationJob(model, dataset, single, request.tolerance, size)
+    return EvaluationJob(
+        model, dataset, single, request.tolerance, size, request.decide, request.sweep
+    )
 
 
 def _write(out: Path, report: Report) -> None:
-    """Write the four files; one that exists is replaced whole."""
+    """Write the files; one that exists is replaced whole."""
     files.write_images_csv(out / "images.csv", report.found)
     files.write_objects_csv(out / "objects.csv", report.found)
+    if report.summary.sweep:
+        files.write_sweep_csv(out / "sweep.csv", report.summary.sweep)
     text = json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n"
     write_atomically(out / "summary.json", text.encode())
     write_page(out / "index.html", report.job, report.found, report.summary)

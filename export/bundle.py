@@ -158,7 +158,8 @@ def _preview(cascade: TorchCascade, case: Case) -> bytes:
     image = Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1]))
     image.thumbnail((256, 256))
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
+    few = image.quantize(method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 

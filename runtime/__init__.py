@@ -12,13 +12,15 @@ from foveate.runtime.errors import FoveateError
 
 if TYPE_CHECKING:
     from foveate.runtime.cascade.cascade import Cascade
+    from foveate.runtime.cascade.decision import Decision
     from foveate.runtime.io.images import read_image
     from foveate.runtime.io.png import write_mask
     from foveate.runtime.result import Result
 
-__all__ = ["Cascade", "FoveateError", "Result", "read_image", "write_mask"]
+__all__ = ["Cascade", "Decision", "FoveateError", "Result", "read_image", "write_mask"]
 _MODULES = {
     "Cascade": "cascade.cascade",
+    "Decision": "cascade.decision",
     "Result": "result",
     "read_image": "io.images",
     "write_mask": "io.png",

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from foveate.runtime.atomic_files import write_atomically
 
+PLANS = "plans"
+"""The folder of TensorRT plans."""
 _DIGEST_BYTES = 32
 
 
@@ -26,10 +28,12 @@ def cache_folder(name: str) -> Path:
 def read_checked(path: Path) -> bytes | None:
     """Return what ``write_checked`` wrote; None where it is missing, damaged or a link."""
     try:
-        data = b"" if path.is_symlink() else path.read_bytes()
+        if path.is_symlink():
+            return None
+        with path.open("rb", buffering=0) as file:  # no second copy of 30 MB
+            digest, content = file.read(_DIGEST_BYTES), file.readall()
     except OSError:
         return None
-    digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
     return content if hashlib.sha256(content).digest() == digest else None
 
 

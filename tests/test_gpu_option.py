@@ -16,6 +16,7 @@ from foveate.benchmarks.schema.machine import VISIBLE, show_only
 from foveate.export.tensorrt import plan_job
 from foveate.export.tensorrt.plan_job import PlanJob, build_into
 from foveate.runtime.auto import choose as choice
+from foveate.runtime.auto import plans
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.engines.cuda.query import Gpu
 from foveate.runtime.engines.tensorrt import engine as planned
@@ -83,7 +84,7 @@ def test_auto_on_a_machine_without_that_gpu_goes_to_the_cpu(
         raise EngineError(f"there is no GPU {number}; the NVIDIA driver finds 1")
 
     monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path))
-    monkeypatch.setattr(choice, "_gpu_environment", place)
+    monkeypatch.setattr(plans, "_gpu_environment", place)
     monkeypatch.setattr(choice, "driver_problem", lambda: "")
     opened = open_bundle(thresholds)
     recipe = Recipe("tensorrt_rtx", "1.7", opened.graph_sha256("fp32"), OPTIONS, None)

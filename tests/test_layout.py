@@ -167,6 +167,21 @@ def test_the_cache_of_plans_loads_no_numpy() -> None:
     assert python(f"import sys, {rooms}; print('numpy' in sys.modules)") == "False"
 
 
+def test_a_first_mask_loads_no_more_than_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path))
+    unused = ["PIL", "cv2", "asyncio", "concurrent.futures", "importlib.metadata", "logging"]
+    unused += ["zipfile", "foveate.runtime.auto.plans", "foveate.runtime.engines.tensorrt"]
+    code = (
+        "import sys, numpy, onnxruntime; before = set(sys.modules)\n"
+        "from foveate.runtime import Cascade\n"
+        "Cascade.load('benchmarks/demo_bundle')(numpy.zeros((64, 64), numpy.uint8))\n"
+        f"print((set(sys.modules) - before).intersection({unused!r}))"
+    )
+    assert python(code) == "set()"
+
+
 def test_the_folders_are_not_importable_a_second_time() -> None:
     import foveate.runtime
 

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from foveate.export.onnx_graph.cascade import cascade_model, stage_model
+from foveate.export.onnx_graph.networks import network_model
 from foveate.export.reference import torch_cascade
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.spec import CascadeSpec
+from foveate.train.networks.base import Network
 from foveate.train.reference.cascade import TorchCascade
 
 
@@ -31,11 +33,21 @@ class Stages:
 
 
 def open_stages(bundle: Bundle) -> Stages:
-    """Return the stages of a bundle's fp32 graph and weights."""
+    """Return the stages of a bundle's fp32 graph and weights.
+
+    The ONNX of our own networks is what PyTorch's operators say; the fused graph may compute the
+    same with fewer multiplications. Imported networks are cut out of it.
+    """
+    cascade = torch_cascade(bundle)
     fused = onnx.load_from_string(bundle.graph("fp32"))
-    names = ("stage1",) if bundle.spec.stage2 is None else ("stage1", "stage2")
-    graphs = {name: stage_model(fused, name).SerializeToString() for name in names}
-    return Stages(bundle.spec, torch_cascade(bundle), graphs)
+    graphs = {
+        name: network_model(network, name)
+        if isinstance(network, Network)
+        else stage_model(fused, name)
+        for name, network in (("stage1", cascade.stage1), ("stage2", cascade.stage2))
+        if network is not None
+    }
+    return Stages(bundle.spec, cascade, {k: v.SerializeToString() for k, v in graphs.items()})
 
 
 def single_graph(bundle: Bundle) -> bytes:

@@ -7,6 +7,7 @@ Welsh 2007, "Bootstrapping clustered data"). Two methods are compared on the sam
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,8 +62,26 @@ def resample(values: Array, groups: Sequence[str]) -> Draws:
         picks = rng.integers(0, number, (size, number)) + number * np.arange(size)[:, None]
         weights = np.bincount(picks.ravel(), minlength=size * number).reshape(size, number)
         drawn.append(_means(weights.astype(np.float64), sums, counts, values.shape[:2]))
-    whole = _means(np.ones((1, number)), sums, counts, values.shape[:2])[0]
-    return Draws(whole, np.concatenate(drawn))
+    return Draws(means(values), np.concatenate(drawn))
+
+
+def means(values: Array) -> Array:
+    """Return (K, C + 1): (K, C, images) figures averaged over images, then over classes.
+
+    NaN is left out. Sums are exact before they are rounded, so that a mean does not depend on what
+    else is averaged in the same call.
+    """
+    whole = np.full((values.shape[0], values.shape[1] + 1), np.nan)
+    for place in np.ndindex(values.shape[:2]):
+        whole[place] = _mean(values[place])
+    for row in whole:
+        row[-1] = _mean(row[:-1])
+    return whole
+
+
+def _mean(values: Array) -> float:
+    known = values[~np.isnan(values)]
+    return math.fsum(known) / len(known) if len(known) else math.nan
 
 
 def _by_group(values: npt.NDArray[np.generic], groups: Sequence[str]) -> Array:

@@ -23,6 +23,7 @@ from foveate.benchmarks.evaluation.objects import (
     covered_shares,
     false_objects,
 )
+from foveate.benchmarks.evaluation.sweep import Sweep
 from foveate.benchmarks.evaluation.views import View, only_labelled
 from foveate.runtime.agreement import IGNORED, without_ignored
 from foveate.runtime.io.formats.pixel_size import PixelSize
@@ -51,7 +52,10 @@ class ImageRow:
 
 @dataclass
 class Evaluation:
-    """Every figure of a data set, images in order. ``groups`` names the group of each stem."""
+    """Every figure of a data set, images in order. ``groups`` names the group of each stem.
+
+    ``sweep`` is None where none was asked for.
+    """
 
     classes: tuple[str, ...]
     methods: tuple[str, ...]
@@ -59,6 +63,7 @@ class Evaluation:
     rows: list[ImageRow] = field(default_factory=list)
     objects: list[TruthObject] = field(default_factory=list)
     reliability: dict[str, Reliability] = field(default_factory=dict)
+    sweep: Sweep | None = None
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -72,9 +77,13 @@ def evaluate(job: EvaluationJob, progress: Callable[[str, int, int], None]) -> E
     groups = {stem: dataset.groups.get(stem, stem) for stem in dataset.stems}
     found = Evaluation(job.classes, job.methods, groups)
     found.reliability = {method: Reliability() for method in job.methods}
+    found.sweep = Sweep(job.model.spec, job.decision) if job.sweep else None
     for number, stem in enumerate(dataset.stems):
-        seen, truth = job.views(dataset.image(stem)), dataset.mask(stem)
-        add_image(found, stem, seen, truth, job.tolerance, job.size_of(stem))
+        image, truth, size = dataset.image(stem), dataset.mask(stem), job.size_of(stem)
+        result = job.model.segment(image)
+        add_image(found, stem, job.views(stem, image, result), truth, job.tolerance, size)
+        if found.sweep is not None:
+            found.sweep.add(result, truth, size)
         progress("evaluating", number + 1, len(dataset.stems))
     return found
 

@@ -7,7 +7,7 @@ import io
 import math
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from foveate.benchmarks.evaluation.evaluate import Evaluation
 from foveate.benchmarks.evaluation.metrics import NAMES
 from foveate.benchmarks.evaluation.models import EvaluationJob
 from foveate.benchmarks.evaluation.summary import LOST_SHARE, Line, Summary
+from foveate.benchmarks.evaluation.sweep import SweepLine
 from foveate.runtime.atomic_files import write_atomically
 
-Cell = str | int | float
+Cell = str | int | float | None
 SCHEMA = 1
 
 
@@ -55,6 +56,12 @@ def write_objects_csv(path: Path, found: Evaluation) -> None:
     _write_csv(path, header, rows)
 
 
+def write_sweep_csv(path: Path, lines: Sequence[SweepLine]) -> None:
+    """Write one line per threshold and class; the mean over the classes is called ``mean``."""
+    header = ["class", *[item.name for item in fields(SweepLine)][1:]]
+    _write_csv(path, header, (astuple(line) for line in lines))
+
+
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -66,9 +73,11 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Cell]]
 
 
 def _cell(value: Cell) -> str:
+    if value is None:
+        return ""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6f}"
-    return str(value)
+    return str(int(value) if isinstance(value, bool) else value)
 
 
 def summary_json(job: EvaluationJob, found: Evaluation, summary: Summary) -> dict[str, Any]:
@@ -86,6 +95,7 @@ def summary_json(job: EvaluationJob, found: Evaluation, summary: Summary) -> dic
         "settings": {
             "tolerance_pixels": job.tolerance,
             "pixel_size": str(job.pixel_size) if job.pixel_size else None,
+            "decision": job.decision.as_dict(),
             "interval": bootstrap.LEVEL,
             "resamples": bootstrap.RESAMPLES,
             "seed": bootstrap.SEED,
@@ -108,6 +118,7 @@ def summary_json(job: EvaluationJob, found: Evaluation, summary: Summary) -> dic
             }
             for method in found.methods
         ],
+        "sweep": [asdict(line) for line in summary.sweep],
     }
     cleaned = _without_nan(values)
     assert isinstance(cleaned, dict)

@@ -58,27 +58,39 @@ def measure(
     that of a pixel.
     """
     spacing = (size.height, size.width) if size else (NAN, NAN)
-    found, expected = int(np.count_nonzero(mask)), int(np.count_nonzero(truth))
-    if not found and not expected:
+    overlaps = overlap(mask, truth)
+    if np.isnan(overlaps[0]):
         return Metrics()
-    if not found or not expected:
+    if not mask.any() or not truth.any():
         diagonal = float(np.hypot(*truth.shape))
         diagonal_mm = float(np.hypot(*np.multiply(truth.shape, spacing)))
-        return Metrics(0.0, 0.0, 0.0, 0.0, diagonal, 0.0, diagonal_mm)
-    both = int(np.count_nonzero(mask & truth))
+        return Metrics(*overlaps, diagonal, 0.0, diagonal_mm)
     surfaces = _surfaces(mask, truth, PIXELS)
     hd95 = float(compute_robust_hausdorff(surfaces, 95))
     hd95_mm = hd95 * spacing[0]
     if size and size.height != size.width:
         hd95_mm = float(compute_robust_hausdorff(_surfaces(mask, truth, spacing), 95))
     return Metrics(
-        dice=2 * both / (found + expected),
-        iou=both / (found + expected - both),
-        precision=both / found,
-        recall=both / expected,
+        *overlaps,
         hd95=hd95,
         surface_dice=float(compute_surface_dice_at_tolerance(surfaces, tolerance)),
         hd95_mm=hd95_mm,
+    )
+
+
+def overlap(mask: Binary, truth: Binary) -> tuple[float, float, float, float]:
+    """Return Dice, IoU, precision and recall of one (H, W) mask, as ``Metrics`` defines them."""
+    found, expected = int(np.count_nonzero(mask)), int(np.count_nonzero(truth))
+    if not found and not expected:
+        return NAN, NAN, NAN, NAN
+    if not found or not expected:
+        return 0.0, 0.0, 0.0, 0.0
+    both = int(np.count_nonzero(mask & truth))
+    return (
+        2 * both / (found + expected),
+        both / (found + expected - both),
+        both / found,
+        both / expected,
     )
 
 

@@ -10,7 +10,9 @@ from typing import Protocol
 from foveate.benchmarks.evaluation.views import View, methods, views
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.errors import BundleError, DataError
+from foveate.runtime.cascade.decide import decide
+from foveate.runtime.cascade.decision import Decision
+from foveate.runtime.errors import BundleError, DataError, SettingsError
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
@@ -68,7 +70,8 @@ class EvaluationJob:
     """A model, the data set to evaluate it on, and a single network to compare it with.
 
     ``tolerance`` is that of the surface Dice, in pixels. ``pixel_size`` is that of all images, None
-    for what each file states.
+    for what each file states. ``decision`` is that of the masks of model and single network;
+    stage 1 alone is decided as it was trained. ``sweep``: measure many thresholds of the model.
     """
 
     model: Model
@@ -76,6 +79,8 @@ class EvaluationJob:
     single: Model | None = None
     tolerance: float = 2.0
     pixel_size: PixelSize | None = None
+    decision: Decision = Decision()
+    sweep: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -91,19 +96,32 @@ class EvaluationJob:
         """Return the size of an image's pixels, None where it is not known."""
         return self.pixel_size or self.dataset.contents[stem].pixel_size
 
-    def views(self, image: Pixels) -> dict[str, View]:
-        """Return every method's view of an image."""
-        seen = views(self.model.segment(image), self.model.spec)
+    def views(self, stem: str, image: Pixels, result: Result) -> dict[str, View]:
+        """Return every method's view of an image; ``result`` is the model's own of it."""
+        models, size = [(result, self.model.spec)], self.size_of(stem)
         if self.single is not None:
-            seen |= views(self.single.segment(image), self.single.spec)
+            models.append((self.single.segment(image), self.single.spec))
+        seen: dict[str, View] = {}
+        for found, spec in models:
+            seen |= views(decide(found, spec, self.decision, size), spec)
         return seen
 
 
 def check_job(job: EvaluationJob) -> None:
-    """Raise DataError when the truth has a class the model lacks, BundleError for --single."""
+    """Raise DataError when the truth has a class the model lacks, BundleError for --single.
+
+    SettingsError for a decision that an image or the classes do not allow.
+    """
     name, known = job.model.identity.name, job.classes
+    job.decision.check(job.model.spec)
+    measure, contents = job.decision.physical, job.dataset.contents
+    unsized = [stem for stem in job.dataset.stems if measure and job.size_of(stem) is None]
+    if measure and unsized:
+        raise SettingsError(
+            f"{measure.name} is {measure}, and {len(unsized)} images state no pixel size, the "
+            f"first {unsized[0]}; give --pixel-size, or {measure.name} in pixels"
+        )
     if job.dataset.classes > len(known):
-        contents = job.dataset.contents
         stem = next(s for s, found in contents.items() if max(found.areas, default=0) > len(known))
         raise DataError(
             f"{job.dataset.root} has masks of {job.dataset.classes} classes (the mask of {stem} is "

@@ -12,6 +12,7 @@ from foveate.benchmarks.evaluation import bootstrap, metrics
 from foveate.benchmarks.evaluation.bootstrap import Interval
 from foveate.benchmarks.evaluation.evaluate import Evaluation, ImageRow
 from foveate.benchmarks.evaluation.objects import SizeBin, recall_by_size
+from foveate.benchmarks.evaluation.sweep import SweepLine
 from foveate.benchmarks.evaluation.views import CASCADE, SINGLE, STAGE1
 
 LOST_SHARE = 0.02
@@ -83,7 +84,10 @@ class ObjectRecall:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything that is reported of an evaluation. ``missed`` is None where there is no box."""
+    """Everything that is reported of an evaluation.
+
+    ``missed`` is None where there is no box; ``sweep`` is empty where none was asked for.
+    """
 
     images: int
     groups: int
@@ -93,6 +97,7 @@ class Summary:
     sizes: list[SizeBin]
     missed: CoarseMiss | None
     ece: dict[str, float]
+    sweep: list[SweepLine]
 
 
 def summarise(found: Evaluation) -> Summary:
@@ -114,6 +119,7 @@ def summarise(found: Evaluation) -> Summary:
         sizes=recall_by_size(found.objects, found.methods),
         missed=coarse_miss(found.rows, CASCADE) if CASCADE in found.methods else None,
         ece={method: found.reliability[method].ece for method in found.methods},
+        sweep=list(found.sweep.lines(MEAN)) if found.sweep else [],
     )
 
 

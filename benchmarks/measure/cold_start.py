@@ -8,6 +8,7 @@ has.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -29,7 +30,8 @@ def cold_starts(
 ) -> list[dict[str, Any]]:
     """Return the medians over fresh processes of each (engine, precision), which take turns.
 
-    The first start of each is dropped: it fills the disk cache, and that of compiled graphs.
+    The first start of each is dropped: it fills the disk cache, and that of compiled graphs, and
+    writes the bytecode that an installation has and a checkout may lack.
     ``python_ms`` is from the start of the process to its first line of Python, ``whole_ms`` from
     the start to the first mask, by the clock of this process. ``*_mb`` are resident megabytes
     (10^6 bytes), null where the system does not say.
@@ -56,7 +58,9 @@ def _median(values: list[float | None]) -> float | None:
 
 def _run(command: list[str]) -> dict[str, float | None]:
     spawned, clock = time.time(), time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    settings = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=settings) as child:
         assert child.stdout is not None and child.stderr is not None
         line = child.stdout.readline()
         whole = time.perf_counter() - clock

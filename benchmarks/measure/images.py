@@ -22,10 +22,14 @@ PHANTOM_SEED = 90_000
 
 @dataclass(frozen=True)
 class Images:
-    """Images by name, read when they are asked for. ``sizes`` are (height, width), in order."""
+    """Images by name, read when they are asked for.
+
+    ``sizes`` are (height, width) and ``groups`` the names of the groups, in order.
+    """
 
     name: str
     names: tuple[str, ...]
+    groups: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
     load: Callable[[int], Case]
     fingerprint: str
@@ -52,6 +56,7 @@ class Images:
         return Images(
             self.name,
             tuple(self.names[index] for index in keep),
+            tuple(self.groups[index] for index in keep),
             tuple(self.sizes[index] for index in keep),
             lambda index: self.load(keep[index]),
             self.fingerprint,
@@ -73,7 +78,7 @@ def phantom_images(count: int, size: int, bits: int) -> Images:
 
     names = tuple(f"phantom {index}" for index in range(count))
     name, key = f"phantoms {size}x{size}", f"seed {PHANTOM_SEED}, {size} px, {bits} bit"
-    return Images(name, names, ((size, size),) * count, draw, key)
+    return Images(name, names, names, ((size, size),) * count, draw, key)
 
 
 def dataset_images(root: Path, stem_list: Path | None, bundle: Bundle) -> Images:
@@ -82,8 +87,8 @@ def dataset_images(root: Path, stem_list: Path | None, bundle: Bundle) -> Images
     They are read as those of the bundle's training were. DataError when the masks have more
     foreground classes than the bundle.
     """
-    spec, rules = bundle.spec, MaskRules.of_manifest(bundle.manifest)
-    classes = len(spec.classes) - 1
+    spec, classes = bundle.spec, len(bundle.spec.classes) - 1
+    rules = MaskRules.of_manifest(bundle.manifest).for_classes(spec.classes[1:])
     stems = read_stems(stem_list) if stem_list else None
     dataset = load_dataset(root, stems=stems, window=chosen_window("", spec), rules=rules)
     if dataset.classes > classes:
@@ -99,7 +104,8 @@ def dataset_images(root: Path, stem_list: Path | None, bundle: Bundle) -> Images
 
     name = root.resolve().name + (f", {stem_list.name}" if stem_list else "")
     sizes = tuple((header.height, header.width) for header in headers)
-    return Images(name, dataset.stems, sizes, read, dataset.fingerprint)
+    groups = tuple(dataset.groups.get(stem, stem) for stem in dataset.stems)
+    return Images(name, dataset.stems, groups, sizes, read, dataset.fingerprint)
 
 
 def find_images(

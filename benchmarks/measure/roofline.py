@@ -204,7 +204,7 @@ def operator_costs(graph: bytes, count: int, height: int, width: int) -> list[Op
     tensor. An int8 graph counts the float32 tensors that its operators see.
     """
     model = onnx.load_from_string(graph)
-    nodes = [node for node in model.graph.node if node.op_type in COUNTED]
+    nodes = [node for node in _of_images(model.graph) if node.op_type in COUNTED]
     names = {name for node in nodes for name in (*node.input, *node.output) if name}
     shapes = tensor_shapes(model, names, count, height, width)
     item_bytes = _item_bytes(model)
@@ -222,6 +222,17 @@ def operator_costs(graph: bytes, count: int, height: int, width: int) -> list[Op
         )
         for node in nodes
     ]
+
+
+def _of_images(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Return the nodes that depend on the image; engines compute the others when they load."""
+    changing = {item.name for item in graph.input}
+    found = []
+    for node in graph.node:
+        if changing.intersection(node.input):
+            changing.update(node.output)
+            found.append(node)
+    return found
 
 
 def multiply_adds(graph: bytes, count: int, height: int, width: int) -> dict[str, int]:

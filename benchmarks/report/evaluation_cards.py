@@ -39,7 +39,8 @@ def chosen(scores: dict[str, float]) -> dict[str, list[str]]:
 def image_card(job: EvaluationJob, found: Evaluation, stem: str, method: str) -> str:
     """Return the HTML of one image, segmented again: image, truth, prediction, difference."""
     pixels, truth = job.dataset.image(stem), job.dataset.mask(stem)
-    view = only_labelled(job.views(pixels)[method], truth)
+    seen = job.views(stem, pixels, job.model.segment(pixels))
+    view = only_labelled(seen[method], truth)
     truth = without_ignored(truth, truth)
     image = eight_bit(pixels)
     box = _bounds(view.inside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from foveate.benchmarks.evaluation.calibration import ReliabilityBin
 from foveate.benchmarks.evaluation.evaluate import Evaluation
 from foveate.benchmarks.evaluation.models import EvaluationJob
 from foveate.benchmarks.evaluation.summary import MEAN, Summary
+from foveate.benchmarks.evaluation.sweep import SweepLine
 from foveate.benchmarks.evaluation.views import CASCADE, SINGLE
 from foveate.benchmarks.measure.pictures import CONFUSED, MISSED, TOO_MUCH
 from foveate.benchmarks.report import page
@@ -19,6 +21,8 @@ from foveate.benchmarks.report.evaluation_cards import chosen, image_card, image
 from foveate.benchmarks.report.tables.evaluation import evaluation_tables, number, span
 from foveate.runtime.io.overlay import BOX_COLOUR
 from foveate.runtime.io.png import class_colour
+
+_CURVES = {"dice": "#f0a52c", "iou": "#56b4e9", "precision": "#cc79a7", "recall": "#f0e442"}
 
 
 def write_page(path: Path, job: EvaluationJob, found: Evaluation, summary: Summary) -> None:
@@ -34,6 +38,7 @@ def write_page(path: Path, job: EvaluationJob, found: Evaluation, summary: Summa
         ),
         "facts": page.fact_tiles(_facts(summary, method)),
         "tables": "".join(table.as_html(2) for table in evaluation_tables(summary, job.tolerance)),
+        "sweep": _curves([line for line in summary.sweep if line.name == MEAN]),
         "key": _key(found.classes),
         "reliability": "".join(
             _diagram(name, found.reliability[name].table(), summary.ece[name])
@@ -84,6 +89,32 @@ def _key(classes: Sequence[str]) -> str:
     return box + "".join(
         f'<span><i style="background:rgb{colour}"></i>{html.escape(name)}</span> '
         for name, colour in colours
+    )
+
+
+def _curves(lines: Sequence[SweepLine]) -> str:
+    """Return the figures over the threshold, each a line in its colour; "" without a sweep."""
+    drawn, named = "", ""
+    for name, colour in _CURVES.items():
+        points = " ".join(
+            f"{100 * line.threshold:.1f},{100 - 100 * getattr(line, name):.1f}"
+            for line in lines
+            if line.threshold is not None and not math.isnan(getattr(line, name))
+        )
+        drawn += f'<polyline points="{points}" style="stroke:{colour}"/>'
+        named += f'<span><i style="background:{colour}"></i>{name}</span> '
+    own = [line.threshold for line in lines if line.own and line.threshold is not None]
+    drawn += "".join(
+        f'<line x1="{100 * value:.1f}" x2="{100 * value:.1f}" y1="0" y2="100"/>' for value in own
+    )
+    if not lines:
+        return ""
+    return (
+        '<h2>Figures over the threshold</h2><div class="diagrams"><figure>'
+        '<svg viewBox="-3 -3 106 106" role="img" aria-label="figures over the threshold">'
+        f'<rect width="100" height="100"/>{drawn}</svg><figcaption>Threshold 0 to 1 across, mean '
+        "over images and classes 0 to 1 up; dashed: the model's own."
+        f'</figcaption></figure></div><p class="key">{named}</p>'
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.benchmarks.report import plots
-from foveate.benchmarks.report.tables import compare, latency, throughput
+from foveate.benchmarks.report.tables import compare, latency, pareto, throughput
 from foveate.benchmarks.report.tables.parity import mark
 from foveate.benchmarks.schema import units
 from foveate.benchmarks.schema.result_files import listed
@@ -29,6 +29,8 @@ def result_figures(kind: str, results: Results, parity: Results) -> list[Figure]
     """Return the plots of a result."""
     if kind == "compare":
         return list(_compare(results))
+    if kind == "pareto":
+        return [_pareto(results)]
     if kind == "latency":
         return [*_latency(results, parity), *_offered_load(results, parity)]
     return list(_files(results)) if kind == "throughput" else []
@@ -39,6 +41,15 @@ def _compare(results: Results) -> Iterator[Figure]:
     if png is not None:
         words = "Up and to the right is better."
         yield Figure(compare.METHODS, "dice-against-speed", png, words)
+
+
+def _pareto(results: Results) -> Figure:
+    png = plots.dice_against_time(pareto.fastest_first(results["rows"]))
+    words = (
+        "Up and to the left is better. The line is the Pareto front, bars are the 10th to 90th "
+        "percentile of the times."
+    )
+    return Figure(pareto.POINTS, "dice-against-time", png, words)
 
 
 def _latency(results: Results, parity: Results) -> Iterator[Figure]:

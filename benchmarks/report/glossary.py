@@ -34,6 +34,10 @@ TERMS = {
     "target Dice": "Overlap with the truth: twice the common area / the sum of both areas; 1 is "
     "equal. The mean over the classes that each image's truth has: false alarms are counted apart. "
     "The Dice of `foveate evaluate` also holds them, as 0.",
+    "Dice": "As in `foveate evaluate`: the mean over the images where mask or truth has a class, a "
+    "false alarm as 0, then over the classes. The 95% interval is the bootstrap's over groups of "
+    "images; two models that are judged on the same images differ by less than their intervals.",
+    "Pareto front": "The models to choose from: each has a higher Dice than all that are faster.",
     "alarms": "False alarms: classes found in images whose truth lacks them, by image.",
     "disagreement": "Share by which two masks of the same image differ from each other, pooled "
     "over the images: |A xor B| / |A or B| of the foreground. It says nothing about the truth.",
@@ -49,6 +53,7 @@ IN_TERMINAL = {
         "whole, sum",
     ),
     "throughput": ("baseline", "ceiling, bottleneck", "roofline, floor"),
+    "pareto": ("Dice", "Pareto front", "disagreement"),
     "compare": ("target Dice", "alarms", "disagreement"),
 }  # fmt: skip
 """Kind of result -> the terms explained beneath it."""

@@ -45,11 +45,7 @@ def dice_against_rate(methods: Sequence[Row], batch: int = 1) -> bytes | None:
     height_px = HEIGHT_PX - 2 * LEGEND_ROW_PX + LEGEND_ROW_PX * ((len(shown) + 1) // 2)
     axes = _new_axes("Target Dice against speed", f"images/s ({way})", "target Dice", height_px)
     rates = [1000 * batch / item["ms"]["median_ms"] for item in shown]
-    if max(rates) > 8 * min(rates):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(lambda value, _: "")
+    _set_range(axes, rates, [item["dice"] for item in shown])
     others = cycle([(colour, marker) for marker in MARKERS for colour in (OTHER, THIRD)])
     mine = cycle(MARKERS[1:])
     for item, rate in zip(shown, rates, strict=True):
@@ -61,20 +57,49 @@ def dice_against_rate(methods: Sequence[Row], batch: int = 1) -> bytes | None:
             markerfacecolor="none" if main else colour, markeredgewidth=3 if main else 0,
             zorder=4 if main else 3, label=textwrap.fill(item["name"], LEGEND_LETTERS),
         )  # fmt: skip
-    _make_room(axes, rates, [item["dice"] for item in shown])
     _add_legend(axes, columns=2)
     return _png(axes)
 
 
-def _make_room(axes: Axes, rates: Sequence[float], dices: Sequence[float]) -> None:
+def _set_range(axes: Axes, across: Sequence[float], dices: Sequence[float]) -> None:
+    """Set both axes to what the points need; the one across is a logarithm's from 8 times on."""
     low, high = min(dices), max(dices)
     span = max(high - low, DICE_SPAN)
     axes.set_ylim((low + high) / 2 - 0.7 * span, (low + high) / 2 + 0.7 * span)
-    if axes.get_xscale() == "log":
-        axes.set_xlim(min(rates) / 1.3, max(rates) * 1.3)
+    if max(across) > 8 * min(across):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(lambda value, _: "")
+        axes.set_xlim(min(across) / 1.3, max(across) * 1.3)
     else:
-        edge = 0.15 * max(max(rates) - min(rates), 0.2 * max(rates))
-        axes.set_xlim(max(0.0, min(rates) - edge), max(rates) + edge)
+        edge = 0.15 * max(max(across) - min(across), 0.2 * max(across))
+        axes.set_xlim(max(0.0, min(across) - edge), max(across) + edge)
+
+
+def dice_against_time(rows: Sequence[Row]) -> bytes:
+    """Return the Dice of each point over its time, the Pareto front as a line."""
+    height_px = HEIGHT_PX + 2 * LEGEND_ROW_PX * ((len(rows) + 1) // 2 - 1)
+    axes = _new_axes("Dice against time", "ms an image", "Dice", height_px)
+    spreads = [np.percentile(row["ms"]["samples_ms"], (10, 50, 90)) for row in rows]
+    _set_range(axes, np.ravel(spreads).tolist(), [row["dice"]["value"] for row in rows])
+    others = cycle([(colour, marker) for marker in MARKERS for colour in (OTHER, THIRD)])
+    mine = cycle(f"D{MARKERS}")
+    front: list[tuple[float, float]] = []
+    for row, (low, median, high) in zip(rows, spreads, strict=True):
+        colour, marker = (OURS, next(mine)) if row["front"] else next(others)
+        front += [(median, row["dice"]["value"])] if row["front"] else []
+        model = textwrap.fill(row["model"], LEGEND_LETTERS)
+        axes.errorbar(
+            median, row["dice"]["value"], xerr=[[median - low], [high - median]], fmt=marker,
+            ms=11, color=colour, elinewidth=1.5, zorder=3,
+            label=f"{model}\n{row['engine']} {row['precision']}",
+        )  # fmt: skip
+    if front:  # none where no parity is held
+        front.append((axes.get_xlim()[1], front[-1][1]))
+        axes.step(*zip(*front, strict=True), where="post", color=MARK, lw=2, ls="--")
+    _add_legend(axes, columns=2)
+    return _png(axes)
 
 
 def latency_distribution(row: Row) -> bytes:

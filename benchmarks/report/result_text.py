@@ -10,12 +10,14 @@ from foveate.benchmarks.report.glossary import IN_TERMINAL, TERMS
 from foveate.benchmarks.report.table import Table
 from foveate.benchmarks.report.tables.compare import compare_tables
 from foveate.benchmarks.report.tables.latency import latency_tables
+from foveate.benchmarks.report.tables.pareto import pareto_tables
 from foveate.benchmarks.report.tables.parity import parity_tables
 from foveate.benchmarks.report.tables.throughput import throughput_tables
 
 Results = Mapping[str, Any]
 TABLES: dict[str, Callable[[Results, Results], list[Table]]] = {
     "compare": compare_tables,
+    "pareto": pareto_tables,
     "latency": latency_tables,
     "throughput": throughput_tables,
     "parity": parity_tables,

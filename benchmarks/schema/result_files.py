@@ -19,7 +19,7 @@ from foveate.runtime.errors import BundleError, DataError
 from foveate.runtime.json_files import check_shape, read_json
 
 SCHEMA = 1
-KINDS = ("parity", "latency", "throughput", "compare")
+KINDS = ("parity", "latency", "throughput", "compare", "pareto")
 STAGES = ("decode", "h2d", "execute", "d2h", "encode")
 """Stages of a latency run, from file to file."""
 FILE_STAGES = ("decode", "engine", "encode")

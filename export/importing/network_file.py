@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
-from foveate.export.onnx_graph.cascade import OPSET
+from foveate.export.onnx_graph.writer import OPSET
 from foveate.runtime.bundle.bundle import file_sha256
 from foveate.runtime.engines.onnxruntime import short
 from foveate.runtime.errors import BundleError

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from foveate.export.importing.network_file import NetworkFile, network_file
-from foveate.export.onnx_graph.cascade import OPSET
+from foveate.export.onnx_graph.writer import OPSET
 from foveate.runtime.arrays import Array
 from foveate.runtime.errors import BundleError, SettingsError
 from foveate.runtime.spec import Size

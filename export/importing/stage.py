@@ -14,7 +14,6 @@ from torch import Tensor
 
 from foveate.export.importing.interface import Interface
 from foveate.export.importing.network_file import NetworkFile, prepared
-from foveate.export.onnx_graph.cascade import IR_VERSION, OPSET
 from foveate.export.onnx_graph.lint import lint
 from foveate.export.onnx_graph.onnx_network import OnnxNetwork, copy_graph
 from foveate.export.onnx_graph.writer import GraphWriter, Value, concat
@@ -107,15 +106,11 @@ def stage_network(
         maps = maps.slice(1, 2, 1) - maps.slice(0, 1, 1)
     maps.op("Identity", name="logits")
     channels = 2 if plan.stage2 else 1
-    graph = helper.make_graph(
-        w.nodes,
+    made = w.model(
         "network",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", channels, high, wide])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
-        initializer=w.initializers,
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-    made.ir_version = IR_VERSION
     problems = [*filter(None, [graph_problem(made.SerializeToString())]), *lint(made, True)]
     if problems:
         raise BundleError(f"{file.name}: {'; '.join(problems[:3])}")

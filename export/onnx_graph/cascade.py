@@ -31,8 +31,6 @@ from foveate.export.onnx_graph.writer import GraphWriter, Value, concat
 from foveate.runtime.spec import CascadeSpec, Size
 from foveate.train.reference.cascade import STD_FLOOR
 
-OPSET = 18
-IR_VERSION = 9
 OUTPUTS = ("mask", "box", "score", "coarse", "refined")
 
 
@@ -222,20 +220,12 @@ def _model(w: GraphWriter, spec: CascadeSpec, precision: str) -> onnx.ModelProto
         "coarse": (TensorProto.FLOAT, ["N", spec.channels, *coarse]),
         "refined": (TensorProto.FLOAT, ["N*R" if tiled else "N", spec.channels, *refined]),
     }
-    graph = helper.make_graph(
-        w.nodes,
+    model = w.model(
         "foveate_cascade",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, image)],
         [helper.make_tensor_value_info(name, *shapes[name]) for name in OUTPUTS],
-        initializer=w.initializers,
     )
-    model = helper.make_model(
-        graph,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        producer_name="foveate",
-        producer_version=foveate.__version__,
-    )
-    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "foveate", foveate.__version__
     model.doc_string = f"Coarse-to-fine cascade of two networks, {precision}."
     onnx.checker.check_model(model, full_check=True)
     return model

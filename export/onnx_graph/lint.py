@@ -12,6 +12,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from foveate.export.onnx_graph.network_operators import NEAREST
 from foveate.export.onnx_graph.networks import network_nodes
+from foveate.export.onnx_graph.writer import OPSET
 
 FORBIDDEN = {
     "GridSample": "TensorRT reads it as nearest at opset 20 and wrongly in fp16 "
@@ -37,7 +38,6 @@ NARROW = (TensorProto.BOOL, TensorProto.UINT8)
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 CARRIERS = {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice"}
 """Operators that move values and compute nothing: labels travel as float16 through them."""
-OPSET = 18
 
 
 def lint(model: onnx.ModelProto, imported: bool = False) -> list[str]:

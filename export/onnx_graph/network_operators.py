@@ -36,8 +36,10 @@ class NetworkOperators:
     ``x`` is a value of the graph; what is returned is the value made.
     """
 
-    def __init__(self, w: GraphWriter, dtype: np.dtype[np.floating]) -> None:
-        self.w, self.dtype = w, dtype
+    dtype: np.dtype[np.floating] = np.dtype(np.float32)
+
+    def __init__(self, w: GraphWriter) -> None:
+        self.w = w
 
     def conv2d(
         self, x: Value, weight: Weight, bias: Weight, stride: Pair = (1, 1), *more: Any
@@ -77,9 +79,9 @@ class NetworkOperators:
         return x.op("GlobalAveragePool")
 
     def repeat_pixels(self, x: Value, times: int) -> Value:
-        """Write each pixel ``times`` times along both axes. Engines differ in their Resize."""
-        copies = concat(*[x] * times**2, axis=1)
-        return copies.op("DepthToSpace", blocksize=times, mode="DCR")
+        """Write each pixel ``times`` times along both axes."""
+        scales = self.w.array(np.array([1, 1, times, times], np.float32))
+        return x.op("Resize", "", scales, **NEAREST)
 
     def pad(
         self, x: Value, sides: Sequence[int], mode: str = "constant", value: float = 0
@@ -117,6 +119,17 @@ class NetworkOperators:
         return self.w.array(weight.values.astype(self.dtype), weight.name)
 
 
+class HalfOperators(NetworkOperators):
+    """Writes float16, for GPUs."""
+
+    dtype = np.dtype(np.float16)
+
+    def repeat_pixels(self, x: Value, times: int) -> Value:
+        """Write copies and put them in their places: Resize has scales in float32."""
+        copies = concat(*[x] * times**2, axis=1)
+        return copies.op("DepthToSpace", blocksize=times, mode="DCR")
+
+
 class Int8Operators(NetworkOperators):
     """Writes without what the CPU engines cannot compute in 8 bits."""
 
@@ -126,8 +139,3 @@ class Int8Operators(NetworkOperators):
         wide = Weight(weight.name, np.ascontiguousarray(values))
         x = self.conv2d(x, wide, Weight(bias.name, np.repeat(bias.values, 4)))
         return x.op("DepthToSpace", blocksize=2, mode="CRD")
-
-    def repeat_pixels(self, x: Value, times: int) -> Value:
-        """Write a Resize to the nearest: of 8 bits OpenVINO refuses the other form."""
-        scales = self.w.array(np.array([1, 1, times, times], np.float32))
-        return x.op("Resize", "", scales, **NEAREST)

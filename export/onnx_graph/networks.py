@@ -11,21 +11,23 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto, TensorProto, helper
 from torch import Tensor, fx, nn
 
-from foveate.export.onnx_graph.half import half_graph
+from foveate.export.onnx_graph.merging import merge_joins
 from foveate.export.onnx_graph.network_operators import (
     SAME,
+    HalfOperators,
     Int8Operators,
     NetworkOperators,
     Weight,
 )
-from foveate.export.onnx_graph.onnx_network import OnnxNetwork, copy_graph
+from foveate.export.onnx_graph.onnx_network import OnnxNetwork, copy_graph, half_graph
 from foveate.export.onnx_graph.writer import GraphWriter, Value
 from foveate.train.networks.base import Network
 
 STAGES = ("stage1", "stage2")
+OPERATORS = {"fp32": NetworkOperators, "fp16": HalfOperators, "int8": Int8Operators}
 
 
 def write_stage(w: GraphWriter, network: nn.Module, stage: str, precision: str) -> Value:
@@ -36,31 +38,39 @@ def write_stage(w: GraphWriter, network: nn.Module, stage: str, precision: str) 
     Weights are named as in PyTorch, after the stage and a dot. TypeError for an operator that
     cannot be exported, BatchNorm among them.
     """
-    half = precision == "fp16"
-    kind = Int8Operators if precision == "int8" else NetworkOperators
-    operators = kind(w, np.dtype(np.float16 if half else np.float32))
     x = Value(w, f"{stage}_input")
-    if half:
+    if precision == "fp16":
         x = x.op("Cast", to=TensorProto.FLOAT16)
+    if isinstance(network, OnnxNetwork):
+        prefix = f"{stage}."
+        model = half_graph(network.model) if precision == "fp16" else network.model
+    else:
+        prefix = stage  # that of all names already
+        model = network_model(network, stage, OPERATORS[precision])
+    if precision == "fp32":
+        model = merge_joins(model)
+    x = copy_graph(w, model, x, prefix)
+    logits = f"{stage}_logits"
+    return x.to_float(logits) if precision == "fp16" else x.op("Identity", name=logits)
+
+
+def network_model(
+    network: nn.Module, stage: str, kind: type[NetworkOperators] = NetworkOperators
+) -> onnx.ModelProto:
+    """Return a folded network as ONNX, operator by operator as in PyTorch.
+
+    All names begin with ``stage``.
+    """
     if isinstance(network, Network):
-        x = _write_network(network, operators, x, stage)
-    elif isinstance(network, OnnxNetwork):
-        model = half_graph(network.model) if half else network.model
-        x = copy_graph(w, model, x, f"{stage}.")
+        example = network.example()
     elif isinstance(network, nn.Conv2d):
-        assert network.bias is not None
-        weight = Weight(f"{stage}.head.weight", _values(network.weight))
-        x = operators.conv2d(x, weight, Weight(f"{stage}.head.bias", _values(network.bias)))
+        example = torch.zeros(1, network.in_channels, 8, 8)
     else:
         raise TypeError(f"cannot export a {type(network).__name__}")
-    logits = f"{stage}_logits"
-    return x.to_float(logits) if half else x.op("Identity", name=logits)
-
-
-def _write_network(network: Network, operators: NetworkOperators, x: Value, stage: str) -> Value:
-    """Write the operators of a network on tensor ``x`` and return the tensor of its logits."""
+    w = GraphWriter(f"{stage}_")
+    operators = kind(w)
     with torch.no_grad():
-        program = torch.export.export(network, (network.example(),), strict=False)
+        program = torch.export.export(network, (example,), strict=False)
     names = program.graph_signature.inputs_to_parameters
     values: dict[fx.Node, Any] = {}
     needed = _needed(program.graph)
@@ -69,12 +79,15 @@ def _write_network(network: Network, operators: NetworkOperators, x: Value, stag
             tensor = program.state_dict[names[node.name]]
             values[node] = Weight(f"{stage}.{names[node.name]}", _values(tensor))
         elif node.op == "placeholder":
-            values[node] = x
+            values[node] = Value(w, f"{stage}_in")
         elif node in needed:
             values[node] = _write_operator(node, operators, values)
     (logits,) = program.graph.output_node().args[0]
-    found: Value = values[logits]
-    return found
+    values[logits].op("Identity", name=f"{stage}_out")
+    element = helper.np_dtype_to_tensor_dtype(operators.dtype)
+    given = helper.make_tensor_value_info(f"{stage}_in", element, ["N", example.shape[1], "h", "w"])
+    made = helper.make_tensor_value_info(f"{stage}_out", element, None)
+    return w.model(stage, [given], [made])
 
 
 def _values(tensor: Tensor) -> Any:

@@ -83,11 +83,10 @@ def whole_span(w: GraphWriter, axis: Axis) -> Span:
 
 def resample(w: GraphWriter, plane: Plane, spans: tuple[Span, Span], size: Size) -> Value:
     """Return (N, height, width): the spans of rows and columns of a plane, resampled."""
-    tall = _resample_rows(w, plane, spans[0], size.height, BANDS)
-    turned = Plane(tall.transpose(0, 2, 1), plane.columns, plane.rows, plane.numbers)
-    wide = _resample_rows(w, turned, spans[1], size.width, 1)
-    wide = wide.reshape(-1, size.width, size.height)  # sides that engines know
-    return wide.transpose(0, 2, 1)
+    turned = _resample_rows(w, plane, spans[0], size.height, BANDS)
+    columns = Plane(turned, plane.columns, plane.rows, plane.numbers)
+    found = _resample_rows(w, columns, spans[1], size.width, 1)
+    return found.reshape(-1, size.height, size.width)  # sides that engines know
 
 
 def triangle(offset: Value, radius: Value) -> Value:
@@ -127,7 +126,7 @@ def joined(bands: list[Value]) -> Value:
 
 
 def _resample_rows(w: GraphWriter, plane: Plane, span: Span, count: int, bands: int) -> Value:
-    """Return (N, count, M) of (N, size, M): a span of its rows, resampled."""
+    """Return (N, M, count) of (N, size, M): a span of its rows, resampled, as columns."""
     blocks = Cells(count).blocks
     bands = min(bands, blocks)
     scale = (span[1] - span[0]) / float(count)
@@ -141,10 +140,10 @@ def _resample_rows(w: GraphWriter, plane: Plane, span: Span, count: int, bands: 
     begins = plane.numbers * plane.rows.pixels
     places = places + begins.reshape(-1, 1, 1)
     table = plane.values.op("Flatten", axis=2)
-    parts = split(weights, bands, blocks), split(places, bands, blocks)
-    found = [part @ table[place] for part, place in zip(*parts, strict=True)]
-    tall = joined(found).reshape(0, blocks * BLOCK, -1)
-    return tall.slice(0, count, 1) if count % BLOCK else tall
+    parts = split(weights.transpose(0, 1, 3, 2), bands, blocks), split(places, bands, blocks)
+    found = [table[place].transpose(0, 1, 3, 2) @ part for part, place in zip(*parts, strict=True)]
+    cells = joined(found).transpose(0, 2, 1, 3).reshape(0, 0, blocks * BLOCK)
+    return cells.slice(0, count, 2) if count % BLOCK else cells
 
 
 def _rows_reached(w: GraphWriter, axis: Axis, cells: Value, radius: Value, count: int) -> Value:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+OPSET = 18
+IR_VERSION = 9
 
 
 class Value:
@@ -92,9 +96,13 @@ Operand = Value | float | str
 
 
 class GraphWriter:
-    """The nodes and constants of a graph under construction. Equal constants are stored once."""
+    """The nodes and constants of a graph under construction. Equal constants are stored once.
 
-    def __init__(self) -> None:
+    ``prefix`` begins the names that are not given.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
         self._known: dict[str | tuple[str, tuple[int, ...], bytes], Value] = {}
@@ -102,7 +110,7 @@ class GraphWriter:
     def op(self, kind: str, *inputs: Operand, name: str | None = None, **attributes: Any) -> Value:
         """Add a node and return its one output; a str is the name of a value."""
         names = [self._name(item) for item in inputs]
-        output = name or f"{kind.lower()}_{len(self.nodes)}"
+        output = name or f"{self.prefix}{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, names, [output], name=output, **attributes))
         return Value(self, output)
 
@@ -111,7 +119,7 @@ class GraphWriter:
         key = name or (str(values.dtype), values.shape, values.tobytes())
         if key in self._known:
             return self._known[key]
-        label = name or f"constant_{len(self.initializers)}"
+        label = name or f"{self.prefix}constant_{len(self.initializers)}"
         ordered = np.asarray(values, order="C")  # ascontiguousarray would give a scalar an axis
         self.initializers.append(numpy_helper.from_array(ordered, label))
         return self._known.setdefault(key, Value(self, label))
@@ -127,6 +135,25 @@ class GraphWriter:
     def ints(self, *values: int) -> Value:
         """Store int64 values of shape (n,): axes and shapes."""
         return self.array(np.array(values, np.int64))
+
+    def drop_unused(self, outputs: Iterable[str]) -> None:
+        """Take out the nodes and constants that no output depends on."""
+        needed, kept = set(outputs), []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                kept.append(node)
+                needed.update(node.input)
+        self.nodes = kept[::-1]
+        self.initializers = [item for item in self.initializers if item.name in needed]
+
+    def model(
+        self, name: str, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]
+    ) -> ModelProto:
+        """Return the graph, in one operator set."""
+        graph = helper.make_graph(self.nodes, name, inputs, outputs, initializer=self.initializers)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+        model.ir_version = IR_VERSION
+        return model
 
     def _name(self, item: Operand) -> str:
         if isinstance(item, str):

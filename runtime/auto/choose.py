@@ -11,19 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from foveate.runtime.auto.cpu import Speeds, choose_on_cpu
-from foveate.runtime.auto.parity_records import read_parity
 from foveate.runtime.bundle.bundle import Bundle
-from foveate.runtime.engines.cuda.query import Gpu, driver_problem
-from foveate.runtime.engines.tensorrt.plan_cache import PlanCache, plan_cache
-from foveate.runtime.engines.tensorrt.plan_lookup import PlanQuery, usable
-from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
-from foveate.runtime.errors import BundleError, EngineError
-from foveate.runtime.spec import BF16, TF32, graph_of
+from foveate.runtime.cache import PLANS, cache_folder
+from foveate.runtime.engines.cuda.query import driver_problem
+from foveate.runtime.errors import EngineError
+from foveate.runtime.spec import BF16
 
 AUTO = "auto"
 CPU_ENGINE = "onnxruntime"
-GPU_PRECISIONS = ("fp16", TF32, "fp32")
-"""The precisions of plans in the order in which ``auto`` tries them."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +40,6 @@ class Choice:
         return f"{self.engine} {self.precision}"
 
 
-@dataclass(frozen=True)
-class GpuEnvironment:
-    """The TensorRT and the GPU on which plans would run."""
-
-    flavour: str
-    version: str
-    gpu: Gpu
-
-
 def choose(
     bundle: Bundle,
     engine: str = AUTO,
@@ -72,9 +58,10 @@ def choose(
         return Choice("openvino", BF16, "bf16 was requested, and only openvino supports it")
     if engine not in (AUTO, "tensorrt"):
         return Choice(engine, "fp32", f"{engine} was requested, and fp32 is the reference")
+    only = "" if precision == AUTO else precision
     left_out: dict[str, str] = {}
     try:
-        proven, reason = _proven(bundle, precision, gpu)
+        proven, reason = _proven(bundle, only, gpu)
     except EngineError as error:
         proven, reason = None, f"it has TensorRT plans that cannot run here: {error}"
         left_out["tensorrt"] = reason
@@ -82,73 +69,21 @@ def choose(
         return Choice("tensorrt", proven, reason)
     if engine == "tensorrt":
         return Choice(engine, "fp32", f"tensorrt was requested; {reason or _no_plan()}")
-    cpu = choose_on_cpu(bundle, "" if precision == AUTO else precision, speeds or Speeds())
+    cpu = choose_on_cpu(bundle, only, speeds or Speeds())
     if left_out and driver_problem():
         reason = ""  # without a GPU nothing can be done about it
     taken, why = cpu.candidate, "; ".join(filter(None, (cpu.why, reason)))
     return Choice(taken.engine, taken.precision, why, cpu.ms, {**cpu.left_out, **left_out})
 
 
-def _proven(bundle: Bundle, precision: str, number: int) -> tuple[str | None, str]:
-    """Return the first precision whose plans are proven here with the reason, or None and why.
-
-    Raises EngineError if there are plans and no TensorRT or GPU to run them.
-    """
-    cache, records = plan_cache(), _plans(bundle, precision)
-    if not records:
+def _proven(bundle: Bundle, precision: str, gpu: int) -> tuple[str | None, str]:
+    """Return what ``plans.proven`` does, whose imports a machine without plans is spared."""
+    if not cache_folder(PLANS).is_dir():
         return None, ""
-    here, reasons = _gpu_environment(number), []
-    for name in _precisions(bundle, precision):
-        found, reason = _judge(cache, here, bundle, name)
-        if found:
-            return name, reason
-        reasons += [reason] if reason else []
-    return None, "; ".join(reasons) or f"none of its TensorRT plans is for {here.gpu.name}"
+    from foveate.runtime.auto.plans import proven
 
-
-def _judge(
-    cache: PlanCache, here: GpuEnvironment, bundle: Bundle, precision: str
-) -> tuple[bool, str]:
-    """Return whether all plans of a precision that could run here are proven, and why."""
-    graph = bundle.graph_sha256(graph_of(precision))
-    query = PlanQuery(here.flavour, here.version, here.gpu, str(bundle.path), precision, graph)
-    records = usable(cache, query)
-    measure = f"foveate benchmark parity {bundle.path} DATA --engines tensorrt"
-    for record in records:
-        try:
-            parity = read_parity(cache, record, here.version, here.gpu)
-        except BundleError as error:
-            return False, f"the {precision} plan: {error}"
-        if parity is None:
-            return False, (
-                f"a {precision} plan has not been measured on {here.gpu.name}: "
-                f"{measure} --precision {precision}"
-            )
-        if not parity.proves:
-            return False, f"the masks of the {precision} plan differ too much: {parity}"
-    if not records:
-        return False, ""
-    return True, f"a plan for {here.gpu.name} is in the cache: {parity}"
-
-
-def _gpu_environment(number: int) -> GpuEnvironment:
-    from foveate.runtime.engines.cuda.pycuda_device import gpu
-    from foveate.runtime.engines.tensorrt.toolkit import toolkit
-
-    kit = toolkit()
-    return GpuEnvironment(kit.flavour, kit.version, gpu(number))
+    return proven(bundle, precision, gpu)
 
 
 def _no_plan() -> str:
-    return f"the cache {plan_cache().folder} has no plan of the bundle"
-
-
-def _plans(bundle: Bundle, precision: str) -> list[PlanRecord]:
-    """Return the cached plans of the bundle's graphs, for any GPU."""
-    graphs = {bundle.graph_sha256(graph_of(name)) for name in _precisions(bundle, precision)}
-    return [r for r in plan_cache().records() if r.recipe.graph_sha256 in graphs]
-
-
-def _precisions(bundle: Bundle, precision: str) -> list[str]:
-    names = GPU_PRECISIONS if precision == AUTO else (precision,)
-    return [name for name in names if graph_of(name) in bundle.precisions]
+    return f"the cache {cache_folder(PLANS)} has no plan of the bundle"

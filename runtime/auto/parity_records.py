@@ -15,13 +15,13 @@ from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cache import cache_folder
 from foveate.runtime.engines.cuda.query import Gpu
 from foveate.runtime.engines.hardware import CpuEnvironment
-from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
-from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 from foveate.runtime.json_files import canonical_sha256, read_signed, write_signed
 from foveate.runtime.spec import graph_of
 
 if TYPE_CHECKING:
     from foveate.runtime.agreement import Disagreement
+    from foveate.runtime.engines.tensorrt.plan_cache import PlanCache
+    from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 
 T = TypeVar("T", bound="MaskParity")
 MIN_IMAGES = 8

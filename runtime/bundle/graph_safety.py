@@ -81,19 +81,20 @@ def _problem(data: bytes, start: int, stop: int, kind: str, depth: int) -> str:
 
 def _tensor_problem(data: bytes, start: int, stop: int) -> str:
     kind, values, listed = 0, [], False
+    view = memoryview(data)  # a copy of the weights would take as long as the check
     for number, wire, first, last in _fields(data, start, stop):
         if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and data[first:last] != b"\0"):
             return "keeps weights in other files (ONNX external data); expected them inside"
         if number == _DATA_TYPE and wire == VARINT:
             kind = _varint(data, first)[0] & 0xFFFFFFFF
         elif number == _FLOAT_DATA:
-            values.append(("<f4", data[first:last]))
+            values.append(("<f4", view[first:last]))
         elif number == _DOUBLE_DATA:
-            values.append(("<f8", data[first:last]))
+            values.append(("<f8", view[first:last]))
         elif number == _INT32_DATA:
             listed = True
         elif number == _RAW_DATA and wire == BYTES:
-            values.append(("", data[first:last]))
+            values.append(("", view[first:last]))
     if kind > _LAST_TYPE or (kind == _HALF and listed):
         written = "listed as integers" if kind == _HALF else f"of the ONNX type {kind}"
         return f"has numbers {written}; expected what foveate export writes"

@@ -14,12 +14,13 @@ from foveate.runtime.arrays import GpuArray
 from foveate.runtime.auto.choose import AUTO, CPU_ENGINE, Choice, choose
 from foveate.runtime.auto.cpu import Speeds
 from foveate.runtime.bundle.bundle import Bundle, graph_name, open_bundle
+from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.cascade.fallback import Fallback
 from foveate.runtime.cascade.session import PendingResults, Session, SessionLimits
 from foveate.runtime.closeable import CLOSED, Closeable, ForkGuard
 from foveate.runtime.engines.base import AsyncEngine, Engine
 from foveate.runtime.engines.registry import TENSORRT, LoadSettings, engine_from_bundle
-from foveate.runtime.errors import EngineError
+from foveate.runtime.errors import EngineError, SettingsError
 from foveate.runtime.foreign_arrays import Image, as_image
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec, graph_of
@@ -53,12 +54,13 @@ class Cascade(Closeable):
         engine: Engine,
         choice: Choice,
         fallback: Fallback[Session] | None = None,
+        decide: Decision = Decision(),  # noqa: B008  # frozen
     ) -> None:
         self.bundle, self.choice = bundle, choice
         self._guard, self._lock = ForkGuard(), Lock()
         self._submit_queue: SubmitQueue | None = None
         self._closed = False
-        self._session = open_session(bundle, engine, choice, self._guard, fallback)
+        self._session = open_session(bundle, engine, choice, self._guard, fallback, decide)
 
     @classmethod
     def load(
@@ -70,6 +72,7 @@ class Cascade(Closeable):
         latency: bool = False,
         gpu: int = 0,
         trusted: Sequence[bytes] | None = None,
+        decide: Decision = Decision(),  # noqa: B008  # frozen
     ) -> Cascade:
         """Load a bundle, a folder or a packed file, and verify its files.
 
@@ -81,12 +84,16 @@ class Cascade(Closeable):
 
         ``trusted`` are public keys in PEM: a bundle that none of them signed is refused; None
         accepts any. Nothing is timed here: on a CPU auto uses the times that ``foveate info`` or
-        ``segment`` have stored. Raises BundleError, EngineError and SettingsError.
+        ``segment`` have stored.
+
+        ``decide``: how every mask is decided, by a threshold other than the bundle's or with small
+        pieces removed; lengths and areas in pixels, as arrays have no pixel size. Raises
+        BundleError, EngineError and SettingsError.
         """
         settings = LoadSettings(threads, latency, gpu)
         bundle = open_bundle(Path(path), trusted)
         choice = choose(bundle, engine, precision, Speeds(threads), gpu)
-        return cls.chosen(bundle, choice, settings, fallback=engine == AUTO)
+        return cls.chosen(bundle, choice, settings, engine == AUTO, decide)
 
     @classmethod
     def chosen(
@@ -95,16 +102,22 @@ class Cascade(Closeable):
         choice: Choice,
         settings: LoadSettings = LoadSettings(),  # noqa: B008  # frozen
         fallback: bool = True,
+        decide: Decision = Decision(),  # noqa: B008  # frozen
     ) -> Cascade:
         """Return the cascade of a choice that was already made; otherwise like ``load``.
 
         ``fallback``: images that no TensorRT plan covers go to ONNX Runtime.
         """
+        decide.check(bundle.spec)
+        if measure := decide.physical:
+            raise SettingsError(
+                f"{measure.name} is {measure}, and arrays have no pixel size; give it in pixels"
+            )
         engine = engine_from_bundle(bundle, choice.engine, choice.precision, settings)
         second = None
         if fallback and choice.engine == TENSORRT:
-            second = Fallback(partial(cpu_session, bundle, settings.threads))
-        return cls(bundle, engine, choice, second)
+            second = Fallback(partial(cpu_session, bundle, settings.threads, decide))
+        return cls(bundle, engine, choice, second, decide)
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -271,15 +284,20 @@ def open_session(
     choice: Choice,
     guard: ForkGuard,
     fallback: Fallback[Session] | None,
+    decide: Decision,
 ) -> Session:
     """Return the session of a bundle's engine."""
     graph = bundle.path / graph_name(graph_of(choice.precision))
-    limits = SessionLimits(guard, fallback, bundle.width)
+    limits = SessionLimits(guard, fallback, bundle.width, decide)
     return Session(engine, bundle.spec, graph, choice.label, limits)
 
 
-def cpu_session(bundle: Bundle, threads: int) -> Session:
+def cpu_session(
+    bundle: Bundle,
+    threads: int,
+    decide: Decision = Decision(),  # noqa: B008  # frozen
+) -> Session:
     """Return the fallback of a cascade on a GPU; the bundle has been verified."""
     choice = choose(bundle, CPU_ENGINE, "fp32")
     engine = engine_from_bundle(bundle, choice.engine, choice.precision, LoadSettings(threads))
-    return open_session(bundle, engine, choice, ForkGuard(), None)
+    return open_session(bundle, engine, choice, ForkGuard(), None, decide)

@@ -26,6 +26,8 @@ from foveate.runtime.arrays import (
 )
 from foveate.runtime.cascade.batching import BatchSizes
 from foveate.runtime.cascade.checks import check_signature, check_values
+from foveate.runtime.cascade.decide import decide
+from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.cascade.fallback import Fallback
 from foveate.runtime.closeable import Closeable, ForkGuard
 from foveate.runtime.engines.base import AsyncEngine, Engine, RunOutputs, RunTimes
@@ -49,7 +51,7 @@ Wait = Callable[[bool, Mapping[str, Array] | None], RunOutputs]
 
 @dataclass(frozen=True)
 class SessionLimits:
-    """What limits a session, apart from its engine.
+    """What limits a session, apart from its engine, and how it decides its masks.
 
     ``fallback`` takes images that no plan covers; ``width`` is ``Bundle.width``.
     """
@@ -57,6 +59,7 @@ class SessionLimits:
     guard: ForkGuard
     fallback: Fallback[Session] | None
     width: int
+    decision: Decision = Decision()
 
 
 class Session(Closeable):
@@ -100,6 +103,11 @@ class Session(Closeable):
             return self._begin(images, probabilities)
         target = output_array(out, shape)
         if isinstance(target, GpuArray):
+            if self._limits.decision != Decision():
+                raise ImageError(
+                    "the mask is to be written to a GPU's memory, and this cascade decides masks "
+                    "in the host's (decide=): give an array of the host"
+                )
             return replace(self._begin(images, probabilities, {"mask": target}), out=out)
         begun = self._begin(images, probabilities)
         return replace(begun, out=out, host_out={"mask": target[None]})
@@ -168,6 +176,8 @@ class Session(Closeable):
     ) -> PendingResults:
         started = time.perf_counter()
         names = [*OUTPUTS, *(PROBABILITIES if probabilities else ())]
+        if self._limits.decision.threshold is not None and not probabilities:
+            names.append("refined")
         if not isinstance(self.engine, AsyncEngine):
             return self._run(self._on_host(images, into), names, started)
         value = self._feed(images)
@@ -222,7 +232,16 @@ class Session(Closeable):
         d2h_ms = times.d2h_ms + 1000 * (time.perf_counter() - received)
         timings = Timings(begun.feed_ms + times.h2d_ms, times.execute_ms, d2h_ms)
         found = results_of(done.outputs, begun.shape[0], timings, self._label)
+        if self._limits.decision != Decision():
+            found = [self._decided(result) for result in found]
+            for target in (begun.host_out or {}).values():
+                np.copyto(target[0], found[0].mask)
         return found if begun.out is None else [replace(found[0], mask=begun.out)]
+
+    def _decided(self, result: Result) -> Result:
+        """Return a result decided anew, with both probabilities or none."""
+        decided = decide(result, self.spec, self._limits.decision)
+        return decided if decided.coarse is not None else replace(decided, refined=None)
 
     @contextmanager
     def _graph_named(self) -> Iterator[None]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,3 +48,33 @@ pixel_size_option = click.option(
 workers_option = click.option(
     "--workers", type=click.IntRange(0, 1024), default=0, help="Images in flight; 0: auto."
 )
+_DECISION = (
+    click.option(
+        "--threshold",
+        metavar="T",
+        help="Foreground: probability over T; or one a class: nerve=0.3,vessel=0.5.",
+    ),
+    click.option(
+        "--smooth", default="0", metavar="LENGTH", help="Median of this radius, such as 2px, 1.5um."
+    ),
+    click.option("--fill-holes", is_flag=True, help="Fill what a class encloses."),
+    click.option("--largest-only", is_flag=True, help="Keep the largest piece of each class."),
+    click.option(
+        "--min-area", default="0", metavar="AREA", help="Drop smaller pieces: 30px, 12um2, 0.5mm2."
+    ),
+)
+
+
+def decision_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a Decision to a command, which receives it as ``decide``."""
+
+    @wraps(command)
+    def decided(**options: Any) -> Any:
+        from foveate.runtime.cascade.decision import Decision
+
+        names = ("threshold", "smooth", "fill_holes", "largest_only", "min_area")
+        return command(decide=Decision(**{name: options.pop(name) for name in names}), **options)
+
+    for option in reversed(_DECISION):
+        decided = option(decided)
+    return decided

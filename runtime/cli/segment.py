@@ -14,6 +14,7 @@ import click
 
 from foveate.runtime.auto.other_load import BUSY_CORES
 from foveate.runtime.cli.options import (
+    decision_options,
     engine_option,
     gpu_option,
     pixel_size_option,
@@ -87,6 +88,7 @@ class WithRay(click.Command):
 @trust_option
 @window_option
 @pixel_size_option
+@decision_options
 @workers_option
 @click.option("--batch", type=click.IntRange(0, 1024), default=0, help="Images a call; 0: auto.")
 @click.option(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from foveate.runtime.cli.options import (
+    decision_options,
     engine_option,
     gpu_option,
     precision_option,
@@ -84,6 +85,7 @@ def _sizes(context: click.Context, option: click.Parameter, text: str) -> list[t
 @gpu_option
 @trust_option
 @window_option
+@decision_options
 @workers_option
 @click.option(
     "--batch",

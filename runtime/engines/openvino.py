@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,8 +44,11 @@ class OpenVinoEngine(Closeable):
     name = "openvino"
     device = CPU
 
-    def __init__(self, graph: bytes, threads: int = 0, bf16: bool = False) -> None:
-        self._graph, self._options = graph, (self.device, threads, bf16)
+    def __init__(
+        self, graph: bytes, threads: int = 0, bf16: bool = False, sha256: str = ""
+    ) -> None:
+        sha256 = sha256 or hashlib.sha256(graph).hexdigest()
+        self._graph, self._options = graph, (sha256, self.device, threads, bf16)
         compiled = compiled_model(graph, *self._options)
         self._any: _Compiled | None = _Compiled(compiled)
         self._fixed: dict[tuple[int, ...], _Compiled] = {}
@@ -90,9 +94,11 @@ class OpenVinoEngine(Closeable):
         return array
 
 
-def engine_from_onnx(graph: bytes, threads: int = 0, bf16: bool = False) -> OpenVinoEngine:
+def engine_from_onnx(
+    graph: bytes, threads: int = 0, bf16: bool = False, sha256: str = ""
+) -> OpenVinoEngine:
     """Return the engine for the bytes of a fused graph, its networks in bfloat16 if so wished."""
-    return OpenVinoEngine(graph, threads, bf16)
+    return OpenVinoEngine(graph, threads, bf16, sha256)
 
 
 def _tensor(values: Array) -> Any:

@@ -12,6 +12,6 @@ class OpenVinoGpuEngine(OpenVinoEngine):
     device = "GPU"
 
 
-def engine_from_onnx(graph: bytes, threads: int = 0) -> OpenVinoGpuEngine:
+def engine_from_onnx(graph: bytes, threads: int = 0, sha256: str = "") -> OpenVinoGpuEngine:
     """Return the engine for the bytes of a fused graph; ``threads`` is of engines on a CPU."""
-    return OpenVinoGpuEngine(graph, threads)
+    return OpenVinoGpuEngine(graph, threads, sha256=sha256)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,13 +28,18 @@ MOST = 32
 
 
 def compiled_model(
-    graph: bytes, device: str, threads: int, bf16: bool, shape: Sequence[int] = ()
+    graph: bytes,
+    sha256: str,
+    device: str,
+    threads: int,
+    bf16: bool,
+    shape: Sequence[int] = (),
 ) -> Any:
     """Return OpenVINO's compiled model of a graph; GraphError and EngineError say why not.
 
-    ``device``: CPU or GPU, that of an Intel GPU. ``shape``: the only one that the input will have;
-    empty for any. What was compiled is kept for the next process, which then neither reads nor
-    compiles the graph.
+    ``sha256`` is the graph's. ``device``: CPU or GPU, that of an Intel GPU. ``shape``: the only one
+    that the input will have; empty for any. What was compiled is kept for the next process, which
+    then neither reads nor compiles the graph.
     """
     core = openvino.Core()
     if device != CPU:
@@ -47,7 +51,7 @@ def compiled_model(
             "this processor has none; use fp32"
         )
     facts = {
-        "graph": hashlib.sha256(graph).hexdigest(),
+        "graph": sha256,
         "openvino": openvino.__version__,
         "device": [core.get_property(device, "FULL_DEVICE_NAME"), *able],
         "bf16": bf16,

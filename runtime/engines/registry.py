@@ -66,13 +66,19 @@ def engine_names() -> tuple[str, ...]:
 
 
 def engine_from_onnx(
-    name: str, graph: bytes, threads: int = 0, bf16: bool = False, gpu: int = 0
+    name: str,
+    graph: bytes,
+    threads: int = 0,
+    bf16: bool = False,
+    gpu: int = 0,
+    sha256: str = "",
 ) -> Engine:
     """Return an engine for the bytes of a fused graph.
 
     ``threads`` 0 leaves the choice to the engine. ``bf16``: of openvino, which then computes the
     networks of a float32 graph in bfloat16. ``gpu``: of onnxruntime-cuda, the number of
-    the GPU. EngineError carries the install line.
+    the GPU. ``sha256`` is the graph's where it is known; openvino else computes it. EngineError
+    carries the install line.
     """
     if name not in ENGINES:
         known = ", ".join(engine_names())
@@ -87,6 +93,8 @@ def engine_from_onnx(
     options: dict[str, object] = {"bf16": True} if bf16 else {}
     if name == "onnxruntime-cuda":
         options["gpu"] = gpu
+    if extra == "openvino":
+        options["sha256"] = sha256
     engine: Engine = module.engine_from_onnx(graph, threads, **options)
     return engine
 
@@ -113,6 +121,8 @@ def engine_from_bundle(bundle: Bundle, name: str, precision: str, settings: Load
     graph = graph_of(precision)
     try:
         onnx = bundle.graph(graph)
-        return engine_from_onnx(name, onnx, settings.threads, precision == BF16, settings.gpu)
+        sha256 = bundle.graph_sha256(graph)
+        bf16 = precision == BF16
+        return engine_from_onnx(name, onnx, settings.threads, bf16, settings.gpu, sha256)
     except GraphError as error:
         raise BundleError(f"{bundle.path / graph_name(graph)}: {error}") from error

@@ -8,7 +8,7 @@ segments classes and does not tell objects apart.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,6 +71,12 @@ def _annotations(result: Result, spec: CascadeSpec) -> list[dict[str, Any]]:
 def _categories(spec: CascadeSpec) -> list[dict[str, Any]]:
     """Return the foreground classes; a category's id is its class index."""
     return [{"id": label, "name": name} for label, name in enumerate(spec.classes) if label > 0]
+
+
+def coco_names(lines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the images that have a line in the journal, for ``assemble_coco``."""
+    masks = (str(line.get("mask", "")) for line in lines)
+    return [mask.removesuffix(".coco.json") for mask in masks if mask]
 
 
 def assemble_coco(out: Path, names: Iterable[str], spec: CascadeSpec, part: str = "") -> Path:

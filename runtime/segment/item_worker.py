@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.cascade.decide import decide
+from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.images import read_image_and_size
@@ -62,10 +64,12 @@ class ItemWorker:
         concurrency: Concurrency,
         window: str = "",
         pixel_size: PixelSize | None = None,
+        decision: Decision = Decision(),  # noqa: B008  # frozen
     ) -> None:
         self._cascade, self._outputs, self._out = cascade, outputs, out
         self._window = chosen_window(window, cascade.spec)
-        self._pixel_size = pixel_size
+        self._pixel_size, self._decision = pixel_size, decision
+        self._probabilities = outputs.probability or decision.threshold is not None
         self._threads = concurrency.threads
         self._segment = Batcher(cascade, concurrency.batch)
         self._budget = PixelBudget(PIXELS)
@@ -92,8 +96,9 @@ class ItemWorker:
         size = self._pixel_size or stated
         with self._budget.room(image.size):
             with times.stage("engine"):
-                result = self._segment(image, self._outputs.probability)
+                result = self._segment(image, self._probabilities)
             with times.stage("encode"):
+                result = decide(result, spec, self._decision, size)
                 if self._outputs.objects:
                     objects = label_objects(result.mask, bool(self._outputs.split))
                 files = write_outputs(
@@ -110,5 +115,6 @@ class ItemWorker:
         line = result_line(str(item.path), item.page, files, image, result, spec, size)
         line |= {"objects": objects.counts(spec.classes)} if objects else {}
         line |= {"bundle": self._cascade.bundle.label, **read, "files": files}
+        line |= {"decision": self._decision.given} if self._decision.given else {}
         line["ms"] |= {name: round(times.wall_ms[name], 3) for name in ("decode", "encode")}
         return Written(line, times.core_ms)

@@ -15,6 +15,7 @@ from typing import Any
 
 from foveate.runtime.auto.other_load import OtherLoad
 from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.closeable import Closeable
 from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.io.formats.pixel_size import PixelSize
@@ -42,6 +43,7 @@ class SegmentJob:
     fail_fast: bool = False
     window: str = ""
     pixel_size: PixelSize | None = None
+    decision: Decision = Decision()
 
 
 @dataclass
@@ -158,9 +160,8 @@ def segment_files(
     """
     stop = stop or threading.Event()
     job.journal.out.mkdir(parents=True, exist_ok=True)
-    worker = ItemWorker(
-        cascade, job.outputs, job.journal.out, concurrency, job.window, job.pixel_size
-    )
+    out, size = job.journal.out, job.pixel_size
+    worker = ItemWorker(cascade, job.outputs, out, concurrency, job.window, size, job.decision)
     outcomes = WorkerPool(worker, concurrency.workers, stop).run(job.items)
     if isinstance(job.items, Watch):
         outcomes = job.items.outcomes(outcomes)

@@ -9,6 +9,7 @@ from typing import Any
 
 from foveate.runtime.auto.choose import AUTO, Choice
 from foveate.runtime.bundle.bundle import Bundle
+from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.io.output_settings import OutputSettings
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.item_worker import Failure
@@ -47,6 +48,7 @@ class Request:
     window: str = ""
     pixel_size: str = ""
     stem_list: Path | None = None
+    decide: Decision = Decision()
 
     @property
     def outputs(self) -> OutputSettings:

@@ -24,10 +24,10 @@ from foveate.runtime.engines.base import FixedShapeEngine
 from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import ImageError, OutputError, SettingsError
+from foveate.runtime.io.coco import assemble_coco, coco_names
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item, find_items
-from foveate.runtime.io.outputs import assemble_coco
 from foveate.runtime.io.volume_masks import assemble_nifti, assemble_seg, is_nifti_name
 from foveate.runtime.io.window import Window, chosen_window
 from foveate.runtime.objects.collect import assemble_objects
@@ -93,6 +93,7 @@ def segment_run(
         request.outputs.check_distinct(item.name for item in items)
         items = part.of(items) if part else items
     bundle = open_bundle(request.bundle, keys_in(request.trust))
+    request.decide.check(bundle.spec)
     journal = Journal(out, part.part if part else "")
     with _remedy_for_full_folder(), locked(out, journal.part):
         journal.check_split()
@@ -142,6 +143,7 @@ def _locked_run(
         "outputs": asdict(request.outputs),
         "window": request.window or None,  # as in the folders of older versions
         "pixel_size": str(size) if size else None,
+        "decision": request.decide.as_dict(),
     }
     resumed = 0
     if earlier:
@@ -151,12 +153,14 @@ def _locked_run(
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
     sizes = earlier["plan"].get("sizes", []) if earlier else None
     resolved = _ResolvedRequest(replace(request, batch=batch), bundle, choice, begin, sizes)
-    work = SegmentJob(items, journal, request.outputs, request.fail_fast, request.window, size)
+    work = SegmentJob(
+        items, journal, request.outputs, request.fail_fast, request.window, size, request.decide
+    )
     run = _on_ray if request.ray else _here
     report, concurrency = run(resolved, work, progress, stop)
     out, part = request.out, journal.part
     if request.kind == "coco":
-        assemble_coco(out, _names(journal), bundle.spec, part)
+        assemble_coco(out, coco_names(journal.lines()), bundle.spec, part)
     if volumes and request.kind in ("png", "dicom-seg"):
         assemble_nifti(out, journal.lines())
     if request.kind == "dicom-seg":
@@ -251,6 +255,7 @@ def _on_ray(
             keys_in(request.trust),
             request.window,
             job.pixel_size,
+            job.decision,
         )
         outcomes = ray_outcomes(ray, task, part, items, stop)
         stages = StageTimes(part.actors * part.cores, None)  # their load is not known here
@@ -302,9 +307,3 @@ def _sample(items: Items, window: Window | None) -> Pixels | None:
         except ImageError:
             continue
     return None
-
-
-def _names(journal: Journal) -> list[str]:
-    """Return the sorted names of the images that have a line in the journal."""
-    masks = (str(line.get("mask", "")) for line in journal.lines())
-    return sorted(mask.removesuffix(".coco.json") for mask in masks if mask)

@@ -16,6 +16,7 @@ from foveate.runtime.auto.timing import idle_timer
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.bundle.signing import keys_in
 from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import EngineError, SettingsError
@@ -52,6 +53,7 @@ class ServeRequest:
     gpu: int = 0
     trust: Sequence[Path] = ()
     window: str = ""
+    decide: Decision = Decision()
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def _cascade(request: ServeRequest, threads: int) -> Cascade:
     bundle = open_bundle(request.bundle, keys_in(request.trust))
     speeds, settings = Speeds(threads, idle_timer()), LoadSettings(threads, gpu=request.gpu)
     choice = choose(bundle, request.engine, request.precision, speeds, request.gpu)
-    cascade = Cascade.chosen(bundle, choice, settings, request.engine == AUTO)
+    cascade = Cascade.chosen(bundle, choice, settings, request.engine == AUTO, request.decide)
     size = cascade.spec.stage1
     cascade.warm_up([(size.height, size.width)], fixed=False)  # a plan need not cover this size
     batches = sorted({1, request.batch})

@@ -190,9 +190,36 @@ def compare_result() -> dict[str, Any]:
     )
 
 
+def point(model: str, time: float, dice: float, beaten: str | None = None) -> dict[str, Any]:
+    """Return a point of a Pareto result."""
+    return {
+        "variant": f"{model}, {VARIANT}", "model": model, "engine": "onnxruntime",
+        "precision": "fp32", "threads": 2, "ms": times(seconds(time)),
+        "dice": {"value": dice, "low": dice - 0.05, "high": dice + 0.03},
+        "front": beaten is None, "dominated_by": None if beaten is None else f"{beaten}, {VARIANT}",
+    }  # fmt: skip
+
+
+def pareto_result() -> dict[str, Any]:
+    rows = [
+        point("lung.bundle", 0.0617, 0.8811),
+        point("fast.bundle", 0.0213, 0.8622),
+        point("full.bundle", 0.3571, 0.8733, "lung.bundle"),
+    ]
+    made = result("pareto", {"rows": rows, "skipped": {}})
+    sizes = {"lung.bundle": [256, 384], "fast.bundle": [128, 192], "full.bundle": None}
+    made["results"]["models"] = [
+        {**made["model"], "name": name, "stage2": size, "multiply_adds": 3.21e9}
+        for name, size in sizes.items()
+    ]
+    made["parity"] = {row["variant"]: parity() for row in rows}
+    return made
+
+
 RESULTS = {
     "parity": parity_result,
     "latency": latency_result,
     "throughput": throughput_result,
     "compare": compare_result,
+    "pareto": pareto_result,
 }

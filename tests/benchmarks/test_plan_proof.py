@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.runtime.auto import choose as choice_module
-from foveate.runtime.auto.choose import GpuEnvironment
+from foveate.runtime.auto import plans
 from foveate.runtime.auto.parity_records import read_parity
+from foveate.runtime.auto.plans import GpuEnvironment
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.engines.tensorrt import engine as planned
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
@@ -35,7 +35,7 @@ def place(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
     monkeypatch.setattr(planned, "plan_source", source)
     monkeypatch.setattr(
-        choice_module, "_gpu_environment", lambda gpu: GpuEnvironment("tensorrt_rtx", VERSION, GPU)
+        plans, "_gpu_environment", lambda gpu: GpuEnvironment("tensorrt_rtx", VERSION, GPU)
     )
     yield made
     assert made.device.clean

@@ -11,7 +11,7 @@ import pytest
 
 import foveate.runtime as runtime
 
-NAMES = ["Cascade", "FoveateError", "Result", "read_image", "write_mask"]
+NAMES = ["Cascade", "Decision", "FoveateError", "Result", "read_image", "write_mask"]
 
 
 def test_every_public_name_is_there_and_shown() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from foveate.benchmarks.evaluation.bootstrap import FEW_GROUPS, RESAMPLES, Interval
 from foveate.benchmarks.evaluation.summary import MEAN, Line, Summary
+from foveate.benchmarks.evaluation.sweep import SweepLine
 from foveate.benchmarks.report.table import Cell, Table, number_columns, text_columns
 
 HEADS = {
@@ -24,6 +25,7 @@ HD95_MM = "hd95_mm"
 def evaluation_tables(summary: Summary, tolerance: float) -> list[Table]:
     """Return the tables of an evaluation; one without rows is left out."""
     tables = [figure_table(summary, tolerance), difference_table(summary), object_table(summary)]
+    tables.append(sweep_table(summary))
     return [table for table in tables if table.rows]
 
 
@@ -106,6 +108,48 @@ def object_table(summary: Summary) -> Table:
     false = [f"{item.false_per_image:.2f}" for item in summary.objects]
     rows += [["all objects", *every], ["false, per image", *false]]
     return Table("Objects found, by area", columns, rows, notes)
+
+
+def sweep_table(summary: Summary) -> Table:
+    """Return the figures of every threshold, of all classes together."""
+    columns = (
+        *text_columns("threshold"),
+        *number_columns("Dice", "IoU", "prec.", "recall", "false objects per image"),
+    )
+    rows = [
+        [
+            threshold_words(line),
+            *(
+                number(value, "dice")
+                for value in (line.dice, line.iou, line.precision, line.recall)
+            ),
+            f"{line.false_per_image:.2f}",
+        ]
+        for line in summary.sweep
+        if line.name == MEAN
+    ]
+    notes = [
+        f"Highest Dice of {name}: {best.dice:.3f} at {threshold_words(best)}. It is too high if it "
+        "was chosen on these images."
+        for name, best in best_thresholds(summary.sweep).items()
+    ]
+    return Table("Thresholds", columns, rows, notes)
+
+
+def best_thresholds(lines: Sequence[SweepLine]) -> dict[str, SweepLine]:
+    """Return the line with the highest Dice of each class, the first of equal ones."""
+    best: dict[str, SweepLine] = {}
+    for line in lines:
+        if line.name != MEAN and not math.isnan(line.dice):
+            known = best.setdefault(line.name, line)
+            best[line.name] = line if line.dice > known.dice else known
+    return best
+
+
+def threshold_words(line: SweepLine) -> str:
+    """Return a threshold in words."""
+    value = "most probable class" if line.threshold is None else f"{line.threshold:g}"
+    return f"{value} (the model's)" if line.own else value
 
 
 def few_groups(groups: int) -> str:

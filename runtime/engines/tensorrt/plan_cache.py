@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from foveate.runtime.atomic_files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_atomically
-from foveate.runtime.cache import cache_folder
+from foveate.runtime.cache import PLANS, cache_folder
 from foveate.runtime.engines.tensorrt.plan_record import (
     PlanRecord,
     Recipe,
@@ -190,7 +190,7 @@ def sound_plan(path: Path, record: PlanRecord) -> bytes:
 
 def plan_cache() -> PlanCache:
     """Return the current user's cache."""
-    return PlanCache(cache_folder("plans"))
+    return PlanCache(cache_folder(PLANS))
 
 
 def prune(cache: PlanCache, versions: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from foveate.runtime.errors import SettingsError
 
-_MILLIMETRES = {
+MILLIMETRES = {
     "nm": 1e-6, "nanometer": 1e-6,
     "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "micron": 1e-3, "microns": 1e-3,
     "micrometer": 1e-3,
@@ -42,12 +42,12 @@ class PixelSize:
         """Return the size written as ``0.5um`` or ``0.25x0.5mm``, width first; SettingsError."""
         found = _TEXT.fullmatch(text.strip())
         size = None
-        if found and found[3] in _MILLIMETRES:
+        if found and found[3] in MILLIMETRES:
             try:
                 width, height = (float(side) for side in (found[1], found[2] or found[1]))
             except ValueError:
                 width = height = 0.0
-            size = plausible(width * _MILLIMETRES[found[3]], height * _MILLIMETRES[found[3]])
+            size = plausible(width * MILLIMETRES[found[3]], height * MILLIMETRES[found[3]])
         if size is None:
             raise SettingsError(
                 f'pixel size is "{text}"; expected a length with nm, um, mm, cm or m, such as '
@@ -110,7 +110,7 @@ def tiff_pixel_size(
     if found is None:
         return _by_resolution(resolution(), 10.0) if unit == _CENTIMETRE else None
     name = found[1].strip().replace("\\u00B5", "\u00b5")
-    length = _MILLIMETRES.get(name)
+    length = MILLIMETRES.get(name)
     if length is None or "\nyunit=" in description:
         return None
     return _by_resolution(resolution(), length, printed=name == "cm")
@@ -123,7 +123,7 @@ def _of_ome(description: str) -> PixelSize | None:
         stated = {name: html.unescape(value) for name, value in _OME_SIZE.findall(element)}
         try:
             sides = [
-                float(stated[axis]) * _MILLIMETRES[stated.get(f"{axis}Unit", "um")] for axis in "XY"
+                float(stated[axis]) * MILLIMETRES[stated.get(f"{axis}Unit", "um")] for axis in "XY"
             ]
         except (KeyError, ValueError):
             return None

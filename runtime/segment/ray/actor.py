@@ -17,6 +17,7 @@ import cv2
 
 from foveate.runtime.auto.choose import Choice
 from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.errors import EngineError
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.outputs import OutputSettings
@@ -33,8 +34,8 @@ ARRIVAL_S = 0.2
 class ActorJob:
     """The work of every actor. Paths are as the user gave them, relative to ``folder``.
 
-    ``folder`` is empty if all are absolute. ``trusted``: as for ``Cascade.load``; ``window`` and
-    ``pixel_size``: as for ``SegmentJob``.
+    ``folder`` is empty if all are absolute. ``trusted``: as for ``Cascade.load``; ``window``,
+    ``pixel_size`` and ``decision``: as for ``SegmentJob``.
     """
 
     bundle: Path
@@ -46,6 +47,7 @@ class ActorJob:
     trusted: tuple[bytes, ...] | None
     window: str = ""
     pixel_size: PixelSize | None = None
+    decision: Decision = Decision()
 
 
 class Coordinator:
@@ -154,7 +156,15 @@ def _worker(job: ActorJob) -> ItemWorker:
     cascade = Cascade.load(
         job.bundle, choice.engine, choice.precision, job.concurrency.threads, trusted=job.trusted
     )
-    return ItemWorker(cascade, job.outputs, job.out, job.concurrency, job.window, job.pixel_size)
+    return ItemWorker(
+        cascade,
+        job.outputs,
+        job.out,
+        job.concurrency,
+        job.window,
+        job.pixel_size,
+        job.decision,
+    )
 
 
 def _change_folder(folder: str) -> None:

@@ -35,6 +35,10 @@ PLOTS: list[tuple[Callable[[], bytes | None], tuple[str, ...]]] = [
         lambda: plots.dice_against_rate(made.compare_result()["results"]["methods"]),
         (plots.OURS, plots.OTHER),
     ),
+    (
+        lambda: plots.dice_against_time(made.pareto_result()["results"]["rows"][::-1]),
+        (plots.OURS, plots.OTHER, plots.MARK),
+    ),
     (lambda: plots.latency_distribution(made.latency_row()), (plots.OURS, plots.OTHER)),
     (lambda: plots.stage_bars(made.latency_row()), (plots.OTHER, plots.MARK)),
     (
@@ -48,7 +52,9 @@ PLOTS: list[tuple[Callable[[], bytes | None], tuple[str, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize(("plot", "colours"), PLOTS, ids=["dice", "ecdf", "bars", "files", "load"])
+@pytest.mark.parametrize(
+    ("plot", "colours"), PLOTS, ids=["dice", "pareto", "ecdf", "bars", "files", "load"]
+)
 def test_a_plot_has_its_size_and_its_colours(
     plot: Callable[[], bytes | None], colours: tuple[str, ...]
 ) -> None:

@@ -34,7 +34,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, str, Path]:
     folder = tmp_path_factory.mktemp("sound")
     parity = made.parity_result()
     parity["warnings"] = ['the clock governor is "powersave"']
-    others = (made.RESULTS[kind]() for kind in ("latency", "throughput", "compare"))
+    others = (made.RESULTS[kind]() for kind in list(made.RESULTS)[1:])
     done, page = report(folder, parity, *others)
     return done, page, folder / "page"
 
@@ -60,13 +60,16 @@ def test_page_and_terminal_show_the_figures_of_every_kind(sound: tuple[Result, s
     expected += [f"{made.load(20.0)['response']['p99_ms']:.0f}", "20.0"]  # offered load
     expected += ["24.6", "23.9", "6.90", "81.2", "89%", "1.31", "51.0"]  # throughput, roofline
     expected += ["0.9188", "0.9135", "1.47", "9.73", "0.00012"]
+    expected += ["0.8622", "0.812 to 0.892", "384x256", "3.21"]  # Pareto
     assert [text for text in expected if text not in cells(page)] == []
     text = "\n".join(result_text(build()) for build in made.RESULTS.values())
     assert [figure for figure in expected if f" {figure}" not in text] == []
     assert max(map(len, text.splitlines())) <= 115
     for shown in (page, text):
         assert (
-            "case_07, disagreement 0.00090." in shown and "20.7 of at most 21.9 images/s" in shown
+            "case_07, disagreement 0.00090." in shown
+            and "20.7 of at most 21.9 images/s" in shown
+            and "lung.bundle, onnxruntime fp32 dominates full.bundle, onnxruntime fp32." in shown
         )
     tile = re.search(r"<b>([\d.]+) ms</b><span>Median latency, batch 1</span>", page)
     assert tile and tile[1] == f"{row['call']['median_ms']:.1f}"
@@ -87,14 +90,15 @@ def test_losses_and_missing_methods_are_named(sound: tuple[Result, str, Path]) -
 def test_every_speed_has_its_parity_next_to_it(sound: tuple[Result, str, Path]) -> None:
     found = cells(sound[1])
     speeds = 3 * 2 + 2 + 2 + 1 + 3 + 3  # times, overhead, stages, cold start, offered load, grid
-    assert found.count("held") == speeds + len(made.RESULTS)  # and each file's parity table
+    tables = len(made.RESULTS) - 1 + 3  # each file's, of which one has three variants
+    assert found.count("held") == speeds + 3 + tables
     assert found.count("not measured") == 1  # the single network's disagreement
 
 
 def test_every_term_machine_and_command_is_there(sound: tuple[Result, str, Path]) -> None:
     page = sound[1]
-    assert page.count("A Processor 9000, 2 cores, 15.6 GB memory, avx2 fma, no GPU") == 4
-    assert page.count("commit 0b85c3500000") == 4 and "onnxruntime 1.20.1" in page
+    assert page.count("A Processor 9000, 2 cores, 15.6 GB memory, avx2 fma, no GPU") == 5
+    assert page.count("commit 0b85c3500000") == 5 and "onnxruntime 1.20.1" in page
     assert "foveate benchmark latency lung.bundle" in page and "<dt>cv</dt>" in page
 
 
@@ -102,8 +106,8 @@ def test_the_page_loads_nothing_and_its_plots_lie_next_to_it(
     sound: tuple[Result, str, Path],
 ) -> None:
     sources = re.findall(r'(?:src|href)="([^"]{0,22})', sound[1])
-    assert sources == ["data:image/png;base64,"] * 7
-    assert len(list(sound[2].glob("*.png"))) == 7
+    assert sources == ["data:image/png;base64,"] * 8
+    assert len(list(sound[2].glob("*.png"))) == 8
 
 
 def test_an_issue_stands_on_the_page_and_exits_1(tmp_path: Path) -> None:
@@ -140,11 +144,13 @@ def test_a_hostile_name_stays_text(tmp_path: Path) -> None:
     for result in results:
         result["model"]["name"] = result["data"]["name"] = result["machine"]["cpu"] = NASTY
         result["warnings"] = [NASTY]
-        result["parity"] = {made.VARIANT: made.parity(worst_image=NASTY), NASTY: made.parity()}
+        result["parity"] |= {made.VARIANT: made.parity(worst_image=NASTY), NASTY: made.parity()}
     results[1]["results"]["rows"][0]["variant"] = NASTY
     results[1]["results"]["skipped"] = {NASTY: NASTY}
     results[3]["results"]["methods"][0].update(name=NASTY, how=NASTY)
     results[3]["results"]["multiply_adds"] = {NASTY: 1}
+    results[4]["results"]["rows"][0].update(variant=NASTY, model=NASTY)
+    results[4]["results"]["models"][0]["name"] = NASTY
     done, page = report(tmp_path, *results)
     assert done.return_value == 0, done.output
     assert "<script" not in page and page.count("&lt;script&gt;") > 20

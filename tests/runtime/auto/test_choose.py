@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from foveate.runtime.auto import choose as choice_module
-from foveate.runtime.auto.choose import Choice, GpuEnvironment, choose
+from foveate.runtime.auto import plans
+from foveate.runtime.auto.choose import Choice, choose
 from foveate.runtime.auto.parity_records import SUFFIX, PlanParity, read_parity, write_parity
+from foveate.runtime.auto.plans import GpuEnvironment
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.cuda.query import Gpu
@@ -41,7 +43,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlanCache:
 @pytest.fixture
 def on_a10(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        choice_module, "_gpu_environment", lambda gpu: GpuEnvironment("tensorrt_rtx", "1.7", A10)
+        plans, "_gpu_environment", lambda gpu: GpuEnvironment("tensorrt_rtx", "1.7", A10)
     )
 
 
@@ -60,9 +62,7 @@ def prove(cache: PlanCache, record: PlanRecord, proof: PlanParity = PROOF) -> No
 def test_without_a_plan_it_is_onnx_runtime_and_no_gpu_is_asked_for(
     opened: Bundle, cache: PlanCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        choice_module, "_gpu_environment", lambda gpu: pytest.fail("the GPU was queried")
-    )
+    monkeypatch.setattr(plans, "_gpu_environment", lambda gpu: pytest.fail("the GPU was queried"))
     found = choose(opened)
     assert found.label == "onnxruntime fp32"
     assert "TensorRT" not in found.why
@@ -76,7 +76,7 @@ def test_a_plan_that_cannot_run_is_told_where_there_is_a_gpu(
     def nothing(gpu: int) -> GpuEnvironment:
         raise EngineError("pycuda cannot be loaded")
 
-    monkeypatch.setattr(choice_module, "_gpu_environment", nothing)
+    monkeypatch.setattr(plans, "_gpu_environment", nothing)
     monkeypatch.setattr(choice_module, "driver_problem", lambda: problem)
     prove(cache, plan(cache, opened, "fp16"))
     found = choose(opened)

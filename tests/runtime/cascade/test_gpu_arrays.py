@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foveate.runtime import Cascade, Decision
+from foveate.runtime.auto.choose import Choice
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.errors import ImageError
 from foveate.runtime.foreign_arrays import as_image
@@ -162,3 +164,20 @@ def test_a_stream_begins_images_on_the_gpu_in_the_thread_that_gives_them(
             array.free()
     with place.device.current():
         theirs.close()
+
+
+def test_tensorrt_decides_in_the_memory_of_the_host(place: PlannedPlace) -> None:
+    image, choice = spotted(90, 70), Choice("tensorrt", "fp32", "")
+    decision = Decision(threshold=0.05, min_area=20)
+    with Cascade.load(place.bundle.path, "onnxruntime", decide=decision) as reference:
+        expected = reference(image).mask
+    with Cascade(place.bundle, place.engine(), choice, None, decision) as cascade:
+        given = FakeGpuArray(place.device, image, None)
+        for result in (cascade(image), cascade(given), cascade.submit(image).result()):
+            assert expected.any() and np.count_nonzero(result.mask != expected) <= 2
+            assert result.refined is None
+        out = FakeGpuArray(place.device, np.full_like(image, 9), None)
+        with pytest.raises(ImageError, match=r"decides masks in the host's \(decide=\)"):
+            cascade(image, out=out)
+    given.free()
+    out.free()

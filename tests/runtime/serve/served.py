@@ -20,6 +20,7 @@ import pytest
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.result import Result
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.serve.app import Service, app_of
@@ -83,10 +84,11 @@ def served(
     limits: Limits | None = None,
     plan: Concurrency | None = None,
     window: str = "",
+    decide: Decision = Decision(),  # noqa: B008  # frozen
 ) -> Iterator[Served]:
     """Serve a bundle on a free port."""
     limits, metrics = limits or Limits(), Metrics()
-    with Cascade.load(bundle, "onnxruntime", threads=1) as cascade:
+    with Cascade.load(bundle, "onnxruntime", threads=1, decide=decide) as cascade:
         with RequestQueue(cascade, plan or Concurrency(2), limits, metrics, window) as queue:
             app = app_of(Service(queue, Uploads(limits), metrics))
             with Server(app, "127.0.0.1", 0, limits) as server:
