@@ -26,7 +26,6 @@ from foveate.runtime.arrays import (
 )
 from foveate.runtime.cascade.batching import BatchSizes
 from foveate.runtime.cascade.checks import check_signature, check_values
-from foveate.runtime.cascade.decide import decide
 from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.cascade.fallback import Fallback
 from foveate.runtime.closeable import Closeable, ForkGuard
@@ -240,6 +239,8 @@ class Session(Closeable):
 
     def _decided(self, result: Result) -> Result:
         """Return a result decided anew, with both probabilities or none."""
+        from foveate.runtime.cascade.decide import decide  # loads OpenCV
+
         decided = decide(result, self.spec, self._limits.decision)
         return decided if decided.coarse is not None else replace(decided, refined=None)
 
