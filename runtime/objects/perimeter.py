@@ -32,7 +32,8 @@ def perimeters(numbers: npt.NDArray[np.int32], runs: Runs) -> Floats:
     border[[0, -1]] = border[:, -1] = True
     at = np.flatnonzero(border)
     owner = numbers.ravel()[at]
-    at, owner = at[owner > 0], owner[owner > 0]
+    kept = np.flatnonzero(owner)
+    at, owner = at[kept], owner[kept]
     line = width + 2  # with a pixel of nothing around the image
     at += 2 * (at // width) + line + 1
     owners = np.zeros((height + 2) * line, np.int32)
