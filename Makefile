@@ -52,7 +52,7 @@ types: $(VENV)/.dev  ## mypy reads the folders as one package; it cannot follow 
 	cp -r train export runtime benchmarks build/types/foveate
 	$(VENV)/bin/mypy | sed 's|build/types/foveate/||'
 
-reference: $(REFERENCE)/cascade.bundle  ## train the reference pair on phantoms, under 20 minutes
+reference: $(REFERENCE)/cascade.bundle  ## train the reference pair on phantoms: the default network and sizes, about 20 minutes
 
 bench: reference $(REFERENCE)/single.bundle  ## the reference results of this machine, under 15 minutes; README's table is made of them
 	$(BENCHMARK) parity $(REFERENCE)/cascade.bundle --count 20 --out $(RESULTS)/reference-parity.json
@@ -78,7 +78,7 @@ $(REFERENCE)/data: | $(VENV)/.dev
 	$(VENV)/bin/foveate phantom $@ --count 600 --size 1024 --bits 8 --seed 4
 
 $(REFERENCE)/%.bundle: | $(VENV)/.dev $(REFERENCE)/data
-	$(VENV)/bin/foveate train $(REFERENCE)/data --out $(REFERENCE)/$* --set network=unet --set image_height=256 --set image_width=256 --set class_names=lesion --set data_licence=CC0 --set batch_size=4 --set augmentation=light $(TRAIN_$*)
+	$(VENV)/bin/foveate train $(REFERENCE)/data --out $(REFERENCE)/$* --set class_names=lesion --set data_licence=CC0 $(TRAIN_$*)
 	$(VENV)/bin/foveate export $(REFERENCE)/$* --out $@ $(EXPORT_$*)
 
 wheel: $(VENV)/.dev  ## dist/*.whl, by way of the sdist, so that nothing stale is packed

@@ -139,9 +139,9 @@ def _convolve_doubled(x: Value, weight: Value, bias: list[Value], part: _Part) -
     """Write a convolution of 3 x 3 of a doubled tensor."""
     channels = part.channels.stop - part.channels.start
     sums = weight.reshape(-1, 9) @ x.w.array(SUMS)
-    sums = sums.reshape(-1, channels, 4, 4).transpose(0, 2, 1, 3).reshape(-1, channels, 2, 2)
-    ones = x.w.array(np.ones((1, 4), np.float32))
-    four = [(item.reshape(-1, 1) * ones).reshape(-1) for item in bias]
+    sums = sums.reshape(-1, channels, 4, 4).transpose(2, 0, 1, 3).reshape(-1, channels, 2, 2)
+    ones = x.w.array(np.ones((4, 1), np.float32))
+    four = [(item.reshape(1, -1) * ones).reshape(-1) for item in bias]
     copies = x.op("Conv", sums, *four, kernel_shape=[2, 2], pads=[1] * 4)
-    large = copies.op("DepthToSpace", blocksize=2, mode="CRD")
+    large = copies.op("DepthToSpace", blocksize=2, mode="DCR")
     return large.op("Slice", x.w.ints(1, 1), x.w.ints(-1, -1), x.w.ints(2, 3))
