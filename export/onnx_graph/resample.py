@@ -128,7 +128,7 @@ def joined(bands: list[Value]) -> Value:
 def _resample_rows(w: GraphWriter, plane: Plane, span: Span, count: int, bands: int) -> Value:
     """Return (N, M, count) of (N, size, M): a span of its rows, resampled, as columns."""
     blocks = Cells(count).blocks
-    bands = min(bands, blocks)
+    bands = min(bands, max(1, blocks // 2))  # OpenVINO turns the plane for products of one block
     scale = (span[1] - span[0]) / float(count)
     radius = scale.maximum(1.0)
     inner = np.arange(BLOCK, dtype=np.float32).reshape(1, 1, BLOCK, 1)
