@@ -70,7 +70,8 @@ class ItemWorker:
         self._window = chosen_window(window, cascade.spec)
         self._pixel_size, self._decision = pixel_size, decision
         self._probabilities = outputs.probability or decision.threshold is not None
-        self._threads = concurrency.threads
+        own = concurrency.threads > 1 or cascade.choice.engine == "openvino"
+        self._engine_threads = concurrency.threads if own else 0  # 0: it computes on ours
         self._segment = Batcher(cascade, concurrency.batch)
         self._budget = PixelBudget(PIXELS)
 
@@ -89,7 +90,7 @@ class ItemWorker:
         return Failure(str(item.path), reason, item.page)
 
     def _written(self, item: Item) -> Written:
-        spec, times, objects = self._cascade.spec, ImageTimes(self._threads), None
+        spec, times, objects = self._cascade.spec, ImageTimes(), None
         read = stamp(item)
         with times.stage("decode"):
             image, stated = read_image_and_size(item.path, item.page, self._window)
@@ -97,6 +98,8 @@ class ItemWorker:
         with self._budget.room(image.size):
             with times.stage("engine"):
                 result = self._segment(image, self._probabilities)
+            if self._engine_threads and result.timings:
+                times.core_ms["engine"] = self._engine_threads * result.timings.execute_ms
             with times.stage("encode"):
                 result = decide(result, spec, self._decision, size)
                 if self._outputs.objects:

@@ -15,12 +15,8 @@ STAGES = ("decode", "engine", "encode")
 
 @dataclass
 class ImageTimes:
-    """Wall-clock and core milliseconds of the stages of one image, measured on one thread.
+    """Wall-clock and core milliseconds of the stages of one image, measured on one thread."""
 
-    Core time is the thread's; an engine's own threads count as busy for the whole of its call.
-    """
-
-    engine_threads: int = 1
     wall_ms: dict[str, float] = field(default_factory=dict)
     core_ms: dict[str, float] = field(default_factory=dict)
 
@@ -33,8 +29,6 @@ class ImageTimes:
         finally:
             self.wall_ms[name] = 1000 * (time.perf_counter() - wall)
             self.core_ms[name] = 1000 * (time.thread_time() - core)
-            if name == "engine" and self.engine_threads > 1:
-                self.core_ms[name] = self.wall_ms[name] * self.engine_threads
 
 
 class StageTimes:

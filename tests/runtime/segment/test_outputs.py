@@ -83,6 +83,18 @@ def test_the_summary_says_where_the_time_went(bundle: Path, data: Path, tmp_path
     assert 0 < summary["share_of_ceiling"] < 3 and summary["ceiling_images_per_second"] > 0
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_threads_of_openvino_count_as_busy_while_it_runs(
+    bundle: Path, data: Path, tmp_path: Path, batch: int
+) -> None:
+    options = ("--engine", "openvino", "--batch", batch, "--threads", 1, "--json")
+    done = run("segment", bundle, data / "images", "--out", tmp_path, *options)
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    execute = sum(row["ms"]["execute"] for row in rows) / len(rows)
+    assert json.loads(done.output)["core_ms"]["engine"] == pytest.approx(execute, rel=0.01)
+
+
 def test_openvino_is_compiled_for_the_size_that_most_images_have(
     bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
