@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.result import Result
+from foveate.runtime.result import Result, Timings
 
 WAIT_S = 0.02
 """How long the first image of a batch waits for others of its size."""
@@ -82,8 +82,16 @@ class Batcher:
             if len(group.images) > 1:
                 results = self._cascade.batch(group.images, probabilities)
                 self._ran(len(results))
-                group.results = results
+                group.results = [_with_share(result, len(results)) for result in results]
         except Exception:
             group.results = None  # each image then runs alone and raises its own error
         finally:
             group.done.set()
+
+
+def _with_share(result: Result, images: int) -> Result:
+    """Return a result with its share of the times of the batch, which all of it have whole."""
+    if result.timings is None:
+        return result
+    times = (getattr(result.timings, item.name) / images for item in fields(Timings))
+    return replace(result, timings=Timings(*times))

@@ -48,20 +48,27 @@ def test_a_worker_that_dies_is_raised_and_ends_the_others() -> None:
 
 
 class Counting(Cascade):
-    """A cascade that notes the sizes of its batches."""
+    """A cascade that notes the sizes of its batches, and the milliseconds that they took."""
 
     sizes: list[int]
+    ms: list[float]
 
     def batch(self, images, probabilities=False) -> list[Result]:  # type: ignore[no-untyped-def]
         self.sizes.append(len(images))
-        return super().batch(images, probabilities)
+        found = super().batch(images, probabilities)
+        self.ms.append(execute_ms(found[:1]))
+        return found
+
+
+def execute_ms(results: list[Result]) -> float:
+    return sum(result.timings.execute_ms for result in results if result.timings)
 
 
 @pytest.fixture(scope="module")
 def cascade(bundle: Path) -> Counting:
     made = Counting.load(bundle, "onnxruntime", threads=1)
     assert isinstance(made, Counting)
-    made.sizes = []
+    made.sizes, made.ms = [], []
     return made
 
 
@@ -74,12 +81,14 @@ def test_images_of_one_size_share_a_call_and_keep_their_own_masks(cascade: Count
     given = images(*[(64, 64), (50, 70)] * 6)
     expected = [cascade(image).mask for image in given]
     cascade.sizes.clear()
+    cascade.ms.clear()
     batcher = Batcher(cascade, 4, wait_s=0.5)
     with ThreadPoolExecutor(12) as pool:
         found = list(pool.map(batcher, given))
     for result, mask in zip(found, expected, strict=True):
         np.testing.assert_array_equal(result.mask, mask)
     assert sorted(cascade.sizes) == [2, 2, 4, 4]
+    assert execute_ms(found) == pytest.approx(sum(cascade.ms))
 
 
 def test_one_image_s_error_is_no_other_s(cascade: Counting) -> None:
