@@ -77,6 +77,8 @@ def _mergeable(graph: onnx.GraphProto) -> dict[str, list[_Part]]:
             continue
         maker, names = makers.get(node.input[0]), [node.input[0]]
         if maker is not None and maker.op_type == "Concat":
+            if helper.get_node_attr_value(maker, "axis") not in (1, -3):
+                continue  # joined side by side, not as channels
             names = list(maker.input)
         sources = [_doubled(makers.get(name), stored) for name in names]
         widths = [channels.get(name, 0) for name in names]
