@@ -49,7 +49,7 @@ def merge_joins(model: onnx.ModelProto) -> onnx.ModelProto:
     parts = _mergeable(onnx.shape_inference.infer_shapes(model).graph)
     if not parts:
         return model
-    w = GraphWriter(f"{graph.name}_merged_")
+    w = GraphWriter(f"{graph.name}_m")  # short: a file has each name several times
     for tensor in graph.initializer:
         w.array(numpy_helper.to_array(tensor), tensor.name)
     for node in graph.node:
