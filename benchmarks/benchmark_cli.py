@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -147,12 +149,8 @@ def compare(
     """
     measure = _measure()
     bar = Bar()
-    try:
+    with _needs("benchmark compare", "train"):
         result = measure.compare_result(_target(options), singles, rounds, batch, bar.update)
-    except ModuleNotFoundError as error:
-        raise EngineError(
-            f"foveate benchmark compare needs {error.name}: pip install 'foveate[train]'"
-        ) from None
     bar.clear()
     return _finish(result, out, as_json)
 
@@ -175,30 +173,33 @@ def pareto(
       foveate benchmark report pareto.json --out report
     """
     bar = Bar()
-    try:
+    with _needs("benchmark pareto", "train,benchmark"):
         from foveate.benchmarks.pareto_command import ParetoRequest, pareto_result
         from foveate.benchmarks.schema.machine import show_only
 
         show_only(gpu)
         request = ParetoRequest(models, command=_words(click.get_current_context()), **options)
         result = pareto_result(request, bar.update)
-    except ModuleNotFoundError as error:
-        raise EngineError(
-            f"foveate benchmark pareto needs {error.name}: pip install 'foveate[train,benchmark]'"
-        ) from None
     bar.clear()
     return _finish(result, out, as_json)
 
 
 def _measure() -> Any:
     """Return ``foveate.benchmarks.measurements``; EngineError names the extra that is missing."""
-    try:
+    with _needs("benchmark", "benchmark"):
         from foveate.benchmarks import measurements as measure
+    return measure
+
+
+@contextmanager
+def _needs(command: str, extras: str) -> Iterator[None]:
+    """Turn a missing module into an EngineError that names the extras with it."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise EngineError(
-            f"foveate benchmark needs {error.name}: pip install 'foveate[benchmark]'"
+            f"foveate {command} needs {error.name}: pip install 'foveate[{extras}]'"
         ) from None
-    return measure
 
 
 def _target(options: dict[str, Any]) -> Any:

@@ -6,7 +6,6 @@ foveate's in the same round; Dice and disagreement are those of the masks that w
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from foveate.benchmarks.compare.networks import (
 )
 from foveate.benchmarks.compare.onnxruntime_networks import onnxruntime_network
 from foveate.benchmarks.measure.baseline import OUTPUTS, BaselineSession, ready
-from foveate.benchmarks.measure.images import Images
+from foveate.benchmarks.measure.images import Images, most_frequent
 from foveate.benchmarks.measure.parity import Reference
 from foveate.benchmarks.measure.roofline import multiply_adds
 from foveate.benchmarks.measure.targets import Variants
@@ -45,7 +44,6 @@ from foveate.runtime.arrays import Array, Pixels, as_input_type, feed
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import BundleError, EngineError
-from foveate.runtime.segment.concurrency import MOST_SIZES
 from foveate.train.data.dataset import Case
 
 LEAST_ROUNDS = 40
@@ -116,9 +114,9 @@ def compare(
 def _ours(found: Variants, cases: Sequence[Case], batch: int) -> list[Method]:
     """Return foveate's variants, warmed up; the first is what everything is compared with."""
     methods: list[Method] = []
-    sizes = Counter(case.image.shape for case in cases).most_common(MOST_SIZES)
+    sizes = most_frequent(case.image.shape for case in cases)
     for variant, cascade in found.cascades.items():
-        cascade.warm_up([(batch, *size) for size, _ in sizes])
+        cascade.warm_up([(batch, *size) for size in sizes])
         key = f"{OURS} {variant.name}" if methods else OURS
         how = "one fused graph, geometry inside, masks checked"
         methods.append(Method(key, f"foveate, {variant.name}", how, _segment(cascade)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -12,7 +11,7 @@ import numpy as np
 
 from foveate.benchmarks.compare.comparison import DICE_APART
 from foveate.benchmarks.evaluation import bootstrap
-from foveate.benchmarks.measure.images import Images
+from foveate.benchmarks.measure.images import Images, most_frequent
 from foveate.benchmarks.measure.parity import Reference, parity_row
 from foveate.benchmarks.measure.targets import Variant, Variants
 from foveate.benchmarks.measure.timing import PAUSE_SECONDS, distribution, interleaved, warm_up
@@ -20,7 +19,6 @@ from foveate.runtime.agreement import Disagreement, compare_masks, dice, moved, 
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.result import Result
-from foveate.runtime.segment.concurrency import MOST_SIZES
 from foveate.train.data.dataset import Case
 
 ROUNDS = 40
@@ -84,7 +82,7 @@ def measure_points(
     frequent sizes.
     """
     points = [point for candidate in candidates for point in candidate.points]
-    sizes = [size for size, _ in Counter(images.sizes).most_common(MOST_SIZES)]
+    sizes = most_frequent(images.sizes)
     for number, point in enumerate(points):
         progress(f"warming up {point.name}", number, len(points))
         point.cascade.warm_up(sizes)

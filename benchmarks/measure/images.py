@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.errors import DataError
 from foveate.runtime.io.formats.headers import read_header
 from foveate.runtime.io.window import chosen_window
+from foveate.runtime.segment.concurrency import MOST_SIZES
 from foveate.train.data.dataset import Case, load_dataset, read_stems
 from foveate.train.data.phantom import PhantomSettings, phantom
 from foveate.train.settings.mask_rules import MaskRules
 
 PHANTOM_SEED = 90_000
 """No training, demo or export draws its phantoms with this seed."""
+Size = TypeVar("Size", bound=tuple[int, ...])
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ def dataset_images(root: Path, stem_list: Path | None, bundle: Bundle) -> Images
     sizes = tuple((header.height, header.width) for header in headers)
     groups = tuple(dataset.groups.get(stem, stem) for stem in dataset.stems)
     return Images(name, dataset.stems, groups, sizes, read, dataset.fingerprint)
+
+
+def most_frequent(sizes: Iterable[Size]) -> list[Size]:
+    """Return the most frequent sizes, as many as ``segment`` compiles engines for."""
+    return [size for size, _ in Counter(sizes).most_common(MOST_SIZES)]
 
 
 def find_images(

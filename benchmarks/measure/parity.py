@@ -6,7 +6,6 @@ all pixels would hide blank masks. Without PyTorch the reference is ONNX Runtime
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from foveate.benchmarks.measure.images import Images
+from foveate.benchmarks.measure.images import Images, most_frequent
 from foveate.benchmarks.measure.pictures import difference
 from foveate.benchmarks.measure.targets import Variant, Variants
 from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, moved
@@ -41,7 +40,6 @@ from foveate.runtime.engines.tensorrt.engine import TensorRTEngine
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.result import Mask
-from foveate.runtime.segment.concurrency import MOST_SIZES
 from foveate.train.data.dataset import Case
 
 Box = npt.NDArray[np.float32]
@@ -175,8 +173,7 @@ def measure_parity(
     precisions = {item.name: item.precision for item in found.cascades}
     parity = Parity(reference, {name: Disagreement() for name in segments}, precisions)
     count = sum(len(part) for part in images)
-    sizes = Counter(size for part in images for size in part.sizes)
-    frequent = [size for size, _ in sizes.most_common(MOST_SIZES)]
+    frequent = most_frequent(size for part in images for size in part.sizes)
     with ExitStack() as stack:
         fixed = {
             item.name: cascade_segment(stack.enter_context(_fixed(found, item, frequent)))
