@@ -8,7 +8,13 @@ from importlib.util import find_spec
 
 from foveate.runtime.errors import SettingsError
 
-_SUFFIXES = {"png": ".png", "npz": ".npz", "coco": ".coco.json", "dicom-seg": ".png"}
+_ANNOTATIONS = {
+    "coco": ".coco.json",
+    "geojson": ".geojson",
+    "labelme": ".json",
+    "label-studio": ".label-studio.json",
+}
+_SUFFIXES = {"png": ".png", "npz": ".npz", "dicom-seg": ".png", **_ANNOTATIONS}
 OUTPUT_KINDS = tuple(_SUFFIXES)
 """What a mask can be written as."""
 OVERLAYS, PROBABILITY, OBJECTS = FOLDERS = "overlays", "probability", "objects"
@@ -21,7 +27,8 @@ class OutputSettings:
 
     ``overlay``: a picture of mask and box over the image. ``probability``: the probability of any
     foreground as a picture, and in an NPZ those of both stages. ``objects``: a table of the pieces
-    of the mask; ``labels``: their numbers as a picture. ``split``: "touching" cuts pieces at necks.
+    of the mask; ``labels``: their numbers as a picture. ``split``: "touching" cuts pieces at necks,
+    in the table and in annotations.
     """
 
     kind: str = "png"
@@ -31,9 +38,14 @@ class OutputSettings:
     labels: bool = False
     split: str | None = None
 
+    @property
+    def annotates(self) -> bool:
+        """Whether the mask is written object by object."""
+        return self.kind in _ANNOTATIONS
+
     def check(self) -> None:
         """Raise SettingsError for what does not exist or do anything, or lacks its package."""
-        if (self.labels or self.split) and not self.objects:
+        if not self.objects and (self.labels or (self.split and not self.annotates)):
             raise SettingsError("--labels and --split say how objects are written; add --objects")
         if self.kind not in _SUFFIXES:
             raise SettingsError(
@@ -44,7 +56,6 @@ class OutputSettings:
                 "COCO run lengths need pycocotools, which is not installed: "
                 "pip install 'foveate[coco]'"
             )
-
         if self.kind == "dicom-seg" and find_spec("highdicom") is None:
             raise SettingsError(
                 "DICOM SEG needs highdicom, which is not installed: pip install 'foveate[dicom]'"
@@ -71,12 +82,12 @@ class OutputSettings:
 
         It takes ``scan`` and ``probability/scan``. Upper and lower case are one, as on some disks.
         """
-        seen: dict[str, str] = {}
+        seen = {"job.json": "the record of the run"}
         for name in names:
             for file in self.names(name):
                 if file.casefold() in seen:
                     raise SettingsError(
-                        f"the images {seen[file.casefold()]} and {name} would both be written to "
-                        f"{file}; segment them into two folders"
+                        f"{seen[file.casefold()]} and the image {name} would both be written to "
+                        f"{file}; rename one, or segment them into two folders"
                     )
-                seen[file.casefold()] = name
+                seen[file.casefold()] = f"the image {name}"
