@@ -14,14 +14,16 @@ import numpy.typing as npt
 Ring = list[tuple[int, int]]
 """The corners (x, y) of a closed line, the first not repeated."""
 Ints = npt.NDArray[np.int64]
+_NEARBY = 2000
+"""Corners among which the nearest is looked for."""
 
 
 def outlines(numbers: npt.NDArray[np.int32]) -> list[list[Ring]]:
     """Return the rings of every object: clockwise on the screen, and the other way around holes.
 
     ``numbers`` is (H, W) from 1 without a gap, 0 where there is no object. The first ring of an
-    object is an outer one. Rings do not cross; they may touch themselves and others in a corner,
-    where pixels are neighbours by their corners alone.
+    object is an outer one, and each begins in its top left corner. Rings do not cross; they may touch
+    themselves and others in a corner, where pixels are neighbours by their corners alone.
     """
     height, width = numbers.shape
     owner, y, x, east, south, concave = _corners(numbers)
@@ -72,19 +74,31 @@ def _followed(owner: Ints, points: Ring, vertical: Ints, concave: Ints) -> list[
             ring += points[at], points[at ^ 1]
             at = onward[at ^ 1]
         if ring:
-            rings[int(owner[start]) - 1].append(ring[::-1] if concave[start] else ring)
+            rings[int(owner[start]) - 1].append(ring[:1] + ring[:0:-1] if concave[start] else ring)
     return rings
 
 
 def joined(rings: list[Ring]) -> Ints:
     """Return the (N, 2) corners of one ring that encloses what several do.
 
-    For formats whose polygons have neither holes nor parts: each further ring is reached by a cut
-    from the nearest corner and left by the same one.
+    For formats whose polygons have neither holes nor parts: from a corner near by a cut leads to
+    each further ring, and back.
     """
-    whole = np.array(rings[0])
-    for ring in rings[1:]:
-        part = np.array([*ring, ring[0]])
-        near = int(np.abs(whole - part[0]).sum(axis=1).argmin())
-        whole = np.concatenate([whole[: near + 1], part, whole[near:]])
-    return whole
+    corners = np.array([corner for ring in rings for corner in ring])
+    ends = np.cumsum([len(ring) for ring in rings]).tolist()
+    cuts: dict[int, list[int]] = {}
+    for number, start in enumerate(ends[:-1], 1):
+        before = corners[max(0, start - _NEARBY) : start]
+        near = start - len(before) + int(np.abs(before - corners[start]).sum(axis=1).argmin())
+        cuts.setdefault(near, []).append(number)
+    path: list[int] = []
+    todo = [(0, ends[0])]
+    while todo:
+        at, end = todo.pop()
+        path.append(at)
+        if at + 1 < end:
+            todo.append((at + 1, end))
+        for number in cuts.pop(at, ()):
+            start = ends[number - 1]
+            todo += (at, at + 1), (start, start + 1), (start, ends[number])
+    return np.asarray(corners[path], np.int64)
