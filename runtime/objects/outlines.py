@@ -22,7 +22,7 @@ def outlines(numbers: npt.NDArray[np.int32]) -> list[list[Ring]]:
     """Return the rings of every object: clockwise on the screen, and the other way around holes.
 
     ``numbers`` is (H, W) from 1 without a gap, 0 where there is no object. The first ring of an
-    object is an outer one, and each begins in its top left corner. Rings do not cross; they may touch
+    object is an outer one; each begins in its top left corner. Rings do not cross; they may touch
     themselves and others in a corner, where pixels are neighbours by their corners alone.
     """
     height, width = numbers.shape

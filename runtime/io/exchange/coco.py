@@ -7,11 +7,12 @@ anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from foveate.runtime.io.exchange.source import ImageSource
 from foveate.runtime.io.output_settings import OutputSettings
@@ -66,6 +67,16 @@ def _annotations(objects: Objects, result: Result) -> list[dict[str, Any]]:
         }
         for number, (label, part, area, box) in enumerate(measured, 1)
     ]
+
+
+def decode_run_lengths(segmentation: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    """Return the (H, W) pixels of COCO run lengths; SettingsError as ``encode_coco``."""
+    OutputSettings("coco").check()
+    from pycocotools import mask as run_lengths
+
+    if isinstance(segmentation["counts"], list):
+        segmentation = run_lengths.frPyObjects(segmentation, *segmentation["size"])
+    return np.asarray(run_lengths.decode(segmentation), bool)
 
 
 def _categories(spec: CascadeSpec) -> list[dict[str, Any]]:
