@@ -14,7 +14,7 @@ _ANNOTATIONS = {
     "labelme": ".json",
     "label-studio": ".label-studio.json",
 }
-_SUFFIXES = {"png": ".png", "npz": ".npz", "dicom-seg": ".png", **_ANNOTATIONS}
+_SUFFIXES = {"png": ".png", "npz": ".npz", **_ANNOTATIONS, "dicom-seg": ".png"}
 OUTPUT_KINDS = tuple(_SUFFIXES)
 """What a mask can be written as."""
 OVERLAYS, PROBABILITY, OBJECTS = FOLDERS = "overlays", "probability", "objects"

@@ -25,7 +25,7 @@ def convert_annotations(
     """Write ``images`` and ``masks`` into ``out``; return the classes and each image's objects.
 
     Masks hold the place of the class from 1; where objects overlap, the later one counts. Images
-    are copied; folders become part of their names. All is checked before anything is written:
+    are copied; folders become part of their names. Images are checked before anything is written.
     DataError names what cannot be used, SettingsError an ``out`` that holds images already.
     """
     if any((out / "images").glob("*")):
@@ -46,7 +46,10 @@ def convert_annotations(
     for number, (stem, image) in enumerate(stems.items(), 1):
         mask = np.zeros(image.size, np.uint8)
         for name, segmentation in image.objects:
-            mask[_inside(segmentation, image)] = classes.index(name) + 1
+            try:
+                _paint(mask, segmentation, classes.index(name) + 1)
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(f"{image.name}: a segmentation is malformed: {error}") from error
         write_mask(out / "masks" / f"{stem}.png", mask, len(classes) + 1)
         suffix = image.path.name[len(stem_of(image.path)) :]
         shutil.copyfile(image.path, out / "images" / f"{stem}{suffix}")
@@ -72,30 +75,33 @@ def _check_size(image: Annotated) -> None:
         )
 
 
-def _inside(segmentation: Segmentation, image: Annotated) -> npt.NDArray[np.bool_]:
-    try:
-        if not isinstance(segmentation, Mapping):
-            return np.logical_or.reduce([fill(ring, image.size) for ring in segmentation])
-        if tuple(segmentation["size"]) != image.size:
-            raise ValueError(f"it has the size {segmentation['size']}")
-        return decode_run_lengths(segmentation)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{image.name}: a segmentation is malformed: {error}") from error
+def _paint(mask: Mask, segmentation: Segmentation, label: int) -> None:
+    if not isinstance(segmentation, Mapping):
+        for ring in segmentation:
+            fill(mask, ring, label)
+    elif tuple(segmentation["size"]) == mask.shape:
+        mask[decode_run_lengths(segmentation)] = label
+    else:
+        raise ValueError(f"its size is {segmentation['size']}, the image's {list(mask.shape)}")
 
 
-def fill(ring: Sequence[float], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Return the (H, W) pixels whose middles a polygon x0, y0, x1, y1, ... encloses, even-odd.
+def fill(mask: Mask, ring: Sequence[float], label: int) -> None:
+    """Set the pixels of (H, W) whose middles a polygon x0, y0, x1, y1, ... encloses, even-odd.
 
     The pixel of row y and column x is the square from (x, y) to (x + 1, y + 1).
     """
-    start = np.reshape(np.asarray(ring, float), (-1, 2)) - 0.5
-    end = np.roll(start, -1, axis=0)
-    first, last = np.sort(np.ceil([start[:, 1], end[:, 1]]).clip(0, shape[0]).astype(int), axis=0)
-    counts = last - first  # rows that each edge crosses
-    edge = np.repeat(np.arange(len(start)), counts)
+    corners = np.reshape(np.asarray(ring, float), (-1, 2)) - 0.5
+    following = np.roll(corners, -1, axis=0)
+    down = (corners[:, 1] <= following[:, 1])[:, None]  # an edge is the same both ways
+    upper, lower = np.where(down, corners, following), np.where(down, following, corners)
+    # the rows that each edge crosses, end exclusive
+    first, last = np.ceil([upper[:, 1], lower[:, 1]]).clip(0, mask.shape[0]).astype(int)
+    counts = last - first
+    edge = np.repeat(np.arange(len(corners)), counts)
     row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts - first, counts)
-    (x0, y0), (x1, y1) = start[edge].T, end[edge].T
-    column = np.ceil(x0 + (row - y0) * (x1 - x0) / (y1 - y0)).clip(0, shape[1]).astype(int)
-    crossings = np.zeros((shape[0], shape[1] + 1), np.uint8)
-    np.bitwise_xor.at(crossings, (row, column), 1)
-    return np.bitwise_xor.accumulate(crossings, axis=1)[:, :-1].astype(bool)
+    (x0, y0), (x1, y1) = upper[edge].T, lower[edge].T
+    column = np.ceil(x0 + (row - y0) * (x1 - x0) / (y1 - y0)).clip(0, mask.shape[1]).astype(int)
+    rows = mask[first.min() : last.max()]
+    crossings = np.zeros((rows.shape[0], rows.shape[1] + 1), np.uint8)
+    np.bitwise_xor.at(crossings, (row - first.min(), column), 1)
+    rows[np.bitwise_xor.accumulate(crossings, axis=1)[:, :-1] == 1] = label

@@ -30,7 +30,7 @@ def encode_label_studio(
             "original_height": height,
             "image_rotation": 0,
             "value": {
-                "points": (joined(rings) * (100 / width, 100 / height)).tolist(),
+                "points": (100 * joined(rings) / (width, height)).tolist(),
                 "closed": True,
                 "polygonlabels": [spec.classes[label]],
             },
