@@ -15,7 +15,6 @@ from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.errors import BundleError, GraphError, SettingsError
 from foveate.runtime.spec import Size
 
-ACTIVATIONS = ("sigmoid", "softmax", "none")
 PASSING = ("Identity", "Transpose", "Cast")
 """Operators that an activation may be in front of."""
 MAPS = 256

@@ -49,7 +49,7 @@ def merge_joins(model: onnx.ModelProto) -> onnx.ModelProto:
     parts = _mergeable(onnx.shape_inference.infer_shapes(model).graph)
     if not parts:
         return model
-    w = GraphWriter(f"{graph.name}_merged_")
+    w = GraphWriter(f"{graph.name}_m")  # short: a file has each name several times
     for tensor in graph.initializer:
         w.array(numpy_helper.to_array(tensor), tensor.name)
     for node in graph.node:
@@ -77,6 +77,8 @@ def _mergeable(graph: onnx.GraphProto) -> dict[str, list[_Part]]:
             continue
         maker, names = makers.get(node.input[0]), [node.input[0]]
         if maker is not None and maker.op_type == "Concat":
+            if helper.get_node_attr_value(maker, "axis") not in (1, -3):
+                continue  # joined side by side, not as channels
             names = list(maker.input)
         sources = [_doubled(makers.get(name), stored) for name in names]
         widths = [channels.get(name, 0) for name in names]

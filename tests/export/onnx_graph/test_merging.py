@@ -78,12 +78,31 @@ def test_a_convolution_of_two_joined_tensors_is_a_sum_of_two() -> None:
     assert np.abs(outputs(plain, x) - outputs(merged, x)).max() < 1e-5
 
 
+class SideBySide(Network):
+    """Doubles its input and puts it next to its mirror image."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 1)
+        self.convolution = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        large = functional.interpolate(x, scale_factor=2, mode="nearest")
+        found: Tensor = self.convolution(torch.cat([large, large.flip(3)], dim=3))
+        return found
+
+
 @pytest.mark.parametrize(
     "network",
-    [Decoder(0, factor=3), Decoder(0, padding=0), Decoder(1, stride=2), Decoder(0, dilation=2)],
-    ids=["tripled", "not padded", "strided", "dilated"],
+    [
+        SideBySide(),
+        Decoder(0, factor=3),
+        Decoder(0, padding=0),
+        Decoder(1, stride=2),
+        Decoder(0, dilation=2),
+    ],
+    ids=["side by side", "tripled", "not padded", "strided", "dilated"],
 )
-def test_what_cannot_be_merged_is_left_alone(network: Decoder) -> None:
+def test_what_cannot_be_merged_is_left_alone(network: Network) -> None:
     plain = network_model(network.eval(), "stage1")
     assert merge_joins(plain) is plain
 
