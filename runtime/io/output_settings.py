@@ -9,13 +9,13 @@ from importlib.util import find_spec
 from foveate.runtime.errors import SettingsError
 
 _ANNOTATIONS = {
-    "coco": ".coco.json",
-    "geojson": ".geojson",
-    "labelme": ".json",
-    "label-studio": ".label-studio.json",
+    "coco": "{}.coco.json",
+    "geojson": "{}.geojson",
+    "labelme": "labelme/{}.json",
+    "label-studio": "{}.label-studio.json",
 }
-_SUFFIXES = {"png": ".png", "npz": ".npz", **_ANNOTATIONS, "dicom-seg": ".png"}
-OUTPUT_KINDS = tuple(_SUFFIXES)
+_FILES = {"png": "{}.png", "npz": "{}.npz", **_ANNOTATIONS, "dicom-seg": "{}.png"}
+OUTPUT_KINDS = tuple(_FILES)
 """What a mask can be written as."""
 OVERLAYS, PROBABILITY, OBJECTS = FOLDERS = "overlays", "probability", "objects"
 """Folders in OUT next to the masks."""
@@ -47,7 +47,7 @@ class OutputSettings:
         """Raise SettingsError for what does not exist or do anything, or lacks its package."""
         if not self.objects and (self.labels or (self.split and not self.annotates)):
             raise SettingsError("--labels and --split say how objects are written; add --objects")
-        if self.kind not in _SUFFIXES:
+        if self.kind not in _FILES:
             raise SettingsError(
                 f'masks cannot be written as "{self.kind}"; expected {", ".join(OUTPUT_KINDS)}'
             )
@@ -66,7 +66,7 @@ class OutputSettings:
 
         ``name`` has no suffix and may hold folders: ``sub/scan``.
         """
-        files = [name + _SUFFIXES[self.kind]]
+        files = [_FILES[self.kind].format(name)]
         if self.overlay:
             files.append(f"{OVERLAYS}/{name}.jpg")
         if self.probability:
@@ -82,12 +82,12 @@ class OutputSettings:
 
         It takes ``scan`` and ``probability/scan``. Upper and lower case are one, as on some disks.
         """
-        seen = {"job.json": "the record of the run"}
+        seen: dict[str, str] = {}
         for name in names:
             for file in self.names(name):
                 if file.casefold() in seen:
                     raise SettingsError(
-                        f"{seen[file.casefold()]} and the image {name} would both be written to "
-                        f"{file}; rename one, or segment them into two folders"
+                        f"the images {seen[file.casefold()]} and {name} would both be written to "
+                        f"{file}; segment them into two folders"
                     )
-                seen[file.casefold()] = f"the image {name}"
+                seen[file.casefold()] = name

@@ -56,7 +56,7 @@ def write_outputs(
     ``settings.check`` does, and ImageError for too many objects for ``settings.labels``.
     """
     files = settings.names(name)
-    found = ImageSource(Path(source or name), name, out)
+    found = ImageSource(Path(source or name), name, out / files[0])
     encoded = _encoded(settings, found, image, result, spec, size, objects)
     contents = dict(zip(files, encoded, strict=True))
     for file in reversed(files):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ImageSource:
-    """An image at ``path``, of which files are written that are called ``name`` under ``out``."""
+    """An image at ``path``, called ``name`` under OUT, of which the file ``target`` is written."""
 
     path: Path
     name: str
-    out: Path
+    target: Path
 
     @property
     def file_name(self) -> str:
@@ -29,5 +29,4 @@ class ImageSource:
     @property
     def from_output(self) -> str:
         """The path from the folder of the file that is written: ``../scans/a.png``."""
-        folder = os.path.dirname(os.path.join(self.out, self.name))
-        return os.path.relpath(os.path.realpath(self.path), os.path.realpath(folder))
+        return os.path.relpath(os.path.realpath(self.path), os.path.realpath(self.target.parent))

@@ -64,7 +64,7 @@ def test_what_foveate_writes_comes_back_exactly(tmp_path: Path, kind: str) -> No
         write_outputs(settings, out, target, mask, result, spec, str(scans / f"{name}.png"))
         lines.append({"mask": settings.names(target)[0]})
     assemble_annotations(kind, out, lines, spec)
-    source = out / "annotations.json" if kind == "coco" else out
+    source = out / "annotations.json" if kind == "coco" else out / "labelme"
     check_masks(converted(source, tmp_path / "data", scans))
     copied = (tmp_path / "data/images/sub_a.png").read_bytes()
     assert copied == (scans / "sub/a.png").read_bytes()

@@ -33,6 +33,7 @@ HOLES[40:50, 60:80] = 2
 HOLES[55, 3] = 1
 """A ring around another class, corners and classes that touch, one pixel, the border."""
 MASKS = [HOLES, np.ones((7, 9), np.uint8), np.zeros((5, 4), np.uint8), np.ones((1, 1), np.uint8)]
+MASKS += [np.kron(np.ones((20, 20), np.uint8), np.array([[1, 0], [0, 0]], np.uint8))]
 MASKS += [speckled(seed, 0.5) for seed in range(5)]
 
 
@@ -158,7 +159,7 @@ def test_labelme_refers_to_the_image_from_its_folder(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     source = str(tmp_path / "scans/sub/a.tif")
     values = json.loads(written(tmp_path / "out", "labelme", HOLES, "sub/a", source).read_bytes())
-    assert values["imagePath"] == "../../scans/sub/a.tif" and values["imageData"] is None
+    assert values["imagePath"] == "../../../scans/sub/a.tif" and values["imageData"] is None
     assert (values["imageHeight"], values["imageWidth"]) == HOLES.shape
     assert {"version", "flags", "shapes"} < set(values)
     for shape in values["shapes"]:
