@@ -50,8 +50,8 @@ def _annotations(objects: Objects, result: Result) -> list[dict[str, Any]]:
     measured = zip(
         objects.classes.tolist(),
         lengths,
-        runs.total(runs.right - runs.left + 1).tolist(),
-        _boxes(runs, height).tolist(),
+        runs.total(runs.right - runs.left + 1).tolist(),  # pycocotools fails for over 255
+        run_lengths.toBbox(lengths).tolist(),
         strict=True,
     )
     return [
@@ -67,16 +67,6 @@ def _annotations(objects: Objects, result: Result) -> list[dict[str, Any]]:
         }
         for number, (label, part, area, box) in enumerate(measured, 1)
     ]
-
-
-def _boxes(runs: Runs, height: int) -> npt.NDArray[np.int64]:
-    """Return (N, 4) x, y, width, height; pycocotools 2.0 does so for fewer than 64 objects only."""
-    first, top = np.divmod(runs.left, height)
-    last, bottom = np.divmod(runs.right, height)
-    several = last > first  # columns, which such a run ends and begins
-    left, upper = runs.least(first), runs.least(np.where(several, 0, top))
-    lower = runs.greatest(np.where(several, height - 1, bottom))
-    return np.stack([left, upper, runs.greatest(last) - left + 1, lower - upper + 1], axis=1)
 
 
 def decode_run_lengths(segmentation: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
