@@ -25,6 +25,14 @@ def ellipse(height: int, width: int) -> npt.NDArray[np.uint8]:
     return mask
 
 
+def speckled(seed: int, share: float) -> npt.NDArray[np.uint8]:
+    """Return a small mask of two classes at random: single pixels, holes, corners that touch."""
+    rng = np.random.default_rng(seed)
+    shape = rng.integers(1, 24, 2)
+    foreground = rng.random(shape) < share
+    return np.asarray(foreground * (1 + (rng.random(shape) < 0.2)), np.uint8)
+
+
 def threshold_network(inputs: int, gain: float = 20.0, outputs: int = 1) -> nn.Conv2d:
     """Return a 1 x 1 convolution whose sigmoid is a threshold at half the full scale."""
     network = nn.Conv2d(inputs, outputs, 1)

@@ -20,7 +20,7 @@ MAY_IMPORT = {
 }
 FOLDERS = {
     "runtime": "cli serve segment cascade auto engines bundle io objects .",
-    "train": "tuning . preview fitting runs calibration data networks reference settings",
+    "train": "tuning . preview convert fitting runs calibration data networks reference settings",
     "export": ". importing int8 onnx_graph tensorrt",
     "benchmarks": "scripts . report evaluation compare measure schema",
 }

@@ -1,7 +1,8 @@
-"""``foveate phantom`` and ``foveate train``."""
+"""``foveate phantom``, ``foveate convert`` and ``foveate train``."""
 
 from __future__ import annotations
 
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,45 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
         f"{count} images in {out}/images, masks next to them; foreground "
         f"{min(area):.2%} to {max(area):.2%} of the image, {area.count(0.0)} empty."
     )
+
+
+@click.command()
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path, exists=True))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where the images of a COCO file are. Default: its folder.",
+)
+def convert(source: Path, out: Path, images: Path | None) -> None:
+    """Write annotations as a data set for training: OUT/images and OUT/masks.
+
+    IN is a COCO file (polygons or run lengths), a folder of labelme's JSON files (polygons and
+    rectangles), or a folder of YOLO segmentation with labels/, images/ and data.yaml or
+    classes.txt. Images are copied; those without objects get an empty mask. Where objects overlap,
+    the later one counts.
+
+    \b
+    Example:
+      foveate convert annotations.json data/nuclei --images scans
+      foveate convert labelled/ data/nuclei
+      foveate convert yolo/ data/nuclei
+    """
+    from foveate.train.convert.dataset import convert_annotations
+
+    bar = Bar()
+    classes, counts = convert_annotations(
+        source, out, images, lambda done, total: bar.update("converting", done, total)
+    )
+    bar.clear()
+    named = ", ".join(f"{label} {name}" for label, name in enumerate(classes, 1))
+    click.echo(
+        f"{len(counts)} images in {out}/images, masks next to them; {sum(counts)} objects, "
+        f"{counts.count(0)} images without any. Classes: {named}."
+    )
+    names = shlex.quote(f"class_names={','.join(classes)}")
+    click.echo(f"Next: foveate train {out} --out RUN --set {names}")
 
 
 @click.command()

@@ -25,6 +25,7 @@ from foveate.runtime.cli.options import (
 )
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import one_line
+from foveate.runtime.io.output_settings import OUTPUT_KINDS
 from foveate.runtime.io.paths import skipped_in
 from foveate.runtime.segment.ray.address import address_filled_in
 
@@ -63,10 +64,11 @@ class WithRay(click.Command):
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["png", "npz", "coco", "dicom-seg"]),
+    type=click.Choice(OUTPUT_KINDS),
     default="png",
     show_default=True,
-    help="PNG masks, NPZ arrays, COCO RLE, or PNG and a DICOM SEG of each series.",
+    help="PNG masks, NPZ arrays, PNG and a DICOM SEG of each series, or annotations of objects: "
+    "COCO run lengths, GeoJSON (QuPath), labelme, Label Studio.",
 )
 @click.option("--overlay", is_flag=True, help="Also write mask and box, drawn, to OUT/overlays.")
 @click.option(
@@ -76,7 +78,8 @@ class WithRay(click.Command):
 @click.option(
     "--split",
     type=click.Choice(["touching"]),
-    help="With --objects: cut pieces at their necks, so that objects that touch count as several.",
+    help="With --objects or annotations: cut pieces at their necks, so that objects that touch "
+    "count as several.",
 )
 @click.option("--labels", is_flag=True, help="With --objects: also their numbers, as 16-bit PNG.")
 @click.option("--resume", is_flag=True, help="Continue an earlier run into OUT.")
@@ -143,6 +146,7 @@ def segment(as_json: bool, verbose: bool, **options: Any) -> int:
       foveate segment lung.bundle data/images --list data/test.txt --out masks
       foveate segment lung.bundle scans/ --out masks --gpu 1
       foveate segment nuclei.bundle slides/ --out masks --objects --split touching
+      foveate segment nuclei.bundle slides/ --out qupath --format geojson
       foveate segment lung.bundle scans/ --out masks --ray auto
       foveate segment lung.bundle --watch inbox/ --out masks --resume
     """

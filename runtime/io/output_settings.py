@@ -8,8 +8,14 @@ from importlib.util import find_spec
 
 from foveate.runtime.errors import SettingsError
 
-_SUFFIXES = {"png": ".png", "npz": ".npz", "coco": ".coco.json", "dicom-seg": ".png"}
-OUTPUT_KINDS = tuple(_SUFFIXES)
+_ANNOTATIONS = {
+    "coco": "{}.coco.json",
+    "geojson": "{}.geojson",
+    "labelme": "labelme/{}.json",
+    "label-studio": "{}.label-studio.json",
+}
+_FILES = {"png": "{}.png", "npz": "{}.npz", **_ANNOTATIONS, "dicom-seg": "{}.png"}
+OUTPUT_KINDS = tuple(_FILES)
 """What a mask can be written as."""
 OVERLAYS, PROBABILITY, OBJECTS = FOLDERS = "overlays", "probability", "objects"
 """Folders in OUT next to the masks."""
@@ -21,7 +27,8 @@ class OutputSettings:
 
     ``overlay``: a picture of mask and box over the image. ``probability``: the probability of any
     foreground as a picture, and in an NPZ those of both stages. ``objects``: a table of the pieces
-    of the mask; ``labels``: their numbers as a picture. ``split``: "touching" cuts pieces at necks.
+    of the mask; ``labels``: their numbers as a picture. ``split``: "touching" cuts pieces at necks,
+    in the table and in annotations.
     """
 
     kind: str = "png"
@@ -31,11 +38,16 @@ class OutputSettings:
     labels: bool = False
     split: str | None = None
 
+    @property
+    def annotates(self) -> bool:
+        """Whether the mask is written object by object."""
+        return self.kind in _ANNOTATIONS
+
     def check(self) -> None:
         """Raise SettingsError for what does not exist or do anything, or lacks its package."""
-        if (self.labels or self.split) and not self.objects:
+        if not self.objects and (self.labels or (self.split and not self.annotates)):
             raise SettingsError("--labels and --split say how objects are written; add --objects")
-        if self.kind not in _SUFFIXES:
+        if self.kind not in _FILES:
             raise SettingsError(
                 f'masks cannot be written as "{self.kind}"; expected {", ".join(OUTPUT_KINDS)}'
             )
@@ -44,7 +56,6 @@ class OutputSettings:
                 "COCO run lengths need pycocotools, which is not installed: "
                 "pip install 'foveate[coco]'"
             )
-
         if self.kind == "dicom-seg" and find_spec("highdicom") is None:
             raise SettingsError(
                 "DICOM SEG needs highdicom, which is not installed: pip install 'foveate[dicom]'"
@@ -55,7 +66,7 @@ class OutputSettings:
 
         ``name`` has no suffix and may hold folders: ``sub/scan``.
         """
-        files = [name + _SUFFIXES[self.kind]]
+        files = [_FILES[self.kind].format(name)]
         if self.overlay:
             files.append(f"{OVERLAYS}/{name}.jpg")
         if self.probability:

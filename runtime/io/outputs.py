@@ -18,18 +18,19 @@ import numpy.typing as npt
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.errors import ImageError
-from foveate.runtime.io.coco import assemble_coco, encode_coco
+from foveate.runtime.io.exchange.registry import ENCODERS
+from foveate.runtime.io.exchange.source import ImageSource
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.output_settings import OUTPUT_KINDS, OutputSettings
 from foveate.runtime.io.overlay import draw_overlay, eight_bit
 from foveate.runtime.io.png import encode_mask, encode_png
 from foveate.runtime.io.probability import probability_picture
-from foveate.runtime.objects.labels import Objects
+from foveate.runtime.objects.labels import Objects, label_objects
 from foveate.runtime.objects.table import encode_table
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
 
-__all__ = ["OUTPUT_KINDS", "OutputSettings", "assemble_coco", "encode_overlay", "write_outputs"]
+__all__ = ["OUTPUT_KINDS", "OutputSettings", "encode_overlay", "write_outputs"]
 
 MOST_LABELS = (1 << 16) - 1
 """Objects that a 16-bit picture can number."""
@@ -48,14 +49,15 @@ def write_outputs(
 ) -> dict[str, str]:
     """Write the files of one image into ``out``; return the sha256 of each, the mask's first.
 
-    They are called as ``settings.names(name)`` says; folders are made. ``source`` is what COCO
-    calls the image, ``name`` where it is empty; ``size`` is that of a pixel, which a PNG mask
-    states; ``objects`` are those of the mask, given if ``settings.objects``. The sha256 is that of
-    the bytes as they were encoded. Raises OSError, which names the file, SettingsError as
+    They are called as ``settings.names(name)`` says; folders are made. ``source`` is the path of
+    the image, ``name`` where it is empty; ``size`` is that of a pixel, which a PNG mask states;
+    ``objects`` are those of the mask, given if ``settings.objects``. The sha256 is that of the
+    bytes as they were encoded. Raises OSError, which names the file, SettingsError as
     ``settings.check`` does, and ImageError for too many objects for ``settings.labels``.
     """
     files = settings.names(name)
-    encoded = _encoded(settings, source or name, image, result, spec, size, objects)
+    found = ImageSource(Path(source or name), name, out / files[0])
+    encoded = _encoded(settings, found, image, result, spec, size, objects)
     contents = dict(zip(files, encoded, strict=True))
     for file in reversed(files):
         _write(out, file, contents[file])
@@ -64,7 +66,7 @@ def write_outputs(
 
 def _encoded(
     settings: OutputSettings,
-    source: str,
+    source: ImageSource,
     image: Pixels,
     result: Result,
     spec: CascadeSpec,
@@ -72,8 +74,9 @@ def _encoded(
     objects: Objects | None,
 ) -> Iterator[bytes]:
     """Yield the content of every file, in the order of their names."""
-    if settings.kind == "coco":
-        yield encode_coco(result, spec, source)
+    if settings.annotates:
+        annotated = objects or label_objects(result.mask, bool(settings.split))
+        yield ENCODERS[settings.kind](annotated, result, spec, source)
     elif settings.kind == "npz":
         yield encode_npz(result, spec, settings.probability)
     else:

@@ -24,7 +24,7 @@ from foveate.runtime.engines.base import FixedShapeEngine
 from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.engines.registry import LoadSettings
 from foveate.runtime.errors import ImageError, OutputError, SettingsError
-from foveate.runtime.io.coco import assemble_coco, coco_names
+from foveate.runtime.io.exchange.registry import assemble_annotations
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item, find_items
@@ -159,8 +159,7 @@ def _locked_run(
     run = _on_ray if request.ray else _here
     report, concurrency = run(resolved, work, progress, stop)
     out, part = request.out, journal.part
-    if request.kind == "coco":
-        assemble_coco(out, coco_names(journal.lines()), bundle.spec, part)
+    assemble_annotations(request.kind, out, journal.lines(), bundle.spec, part)
     if volumes and request.kind in ("png", "dicom-seg"):
         assemble_nifti(out, journal.lines())
     if request.kind == "dicom-seg":

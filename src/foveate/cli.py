@@ -18,6 +18,7 @@ COMMANDS = {
         "Segment synthetic images with the shipped bundle; write a page.",
     ),
     "phantom": ("foveate.train.cli", "Write a synthetic data set."),
+    "convert": ("foveate.train.cli", "Turn COCO, labelme or YOLO annotations into a data set."),
     "train": ("foveate.train.cli", "Train both stages, or the one-stage network, on a data set."),
     "tune": ("foveate.train.tuning.cli", "Search settings: trainings judged by validation Dice."),
     "evaluate": ("foveate.benchmarks.cli", "Compare masks of a run or a bundle with the truth."),

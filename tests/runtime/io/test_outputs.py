@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import subprocess
 import sys
-from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.geometry import paste_weights
 from foveate.runtime.io.images import image_paths, read_image
-from foveate.runtime.io.outputs import OutputSettings, assemble_coco, write_outputs
+from foveate.runtime.io.outputs import OUTPUT_KINDS, OutputSettings, write_outputs
 from foveate.runtime.io.png import encode_mask
 from foveate.runtime.io.probability import probability_picture
 from foveate.runtime.result import Result
@@ -58,7 +55,7 @@ def test_every_depth_of_a_mask_reads_back(tmp_path: Path, classes: int, shape: A
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-@pytest.mark.parametrize("kind", ["png", "npz", "coco"])
+@pytest.mark.parametrize("kind", [kind for kind in OUTPUT_KINDS if kind != "dicom-seg"])
 def test_the_files_are_those_named_and_so_are_their_hashes(
     tmp_path: Path, kind: str, classes: int
 ) -> None:
@@ -80,6 +77,7 @@ def test_names_are_those_of_the_documentation() -> None:
         "sub/a.jpg.npz", "overlays/sub/a.jpg.jpg", "probability/sub/a.jpg.png"
     )  # fmt: skip
     assert OutputSettings("coco").names("a") == ("a.coco.json",)
+    assert OutputSettings("labelme").names("sub/a") == ("labelme/sub/a.json",)
 
 
 @pytest.mark.parametrize("names", [["scan", "probability/scan"], ["sub/A", "sub/a"]])
@@ -101,58 +99,6 @@ def test_an_archive_loads_without_pickle(tmp_path: Path, classes: int) -> None:
         assert found["score"] == 0.875 and tuple(found["classes"]) == spec.classes
     with np.load(tmp_path / "b.npz", allow_pickle=False) as found:
         assert set(found.files) == {"mask", "box_xyxy", "score", "classes"}
-
-
-DECODES = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-"""pycocotools 2.0.11 decodes by a way that numpy 2 warns of; encoding does not."""
-
-
-def loaded(path: Path) -> Any:
-    """The file as pycocotools' own reader understands it; it prints as it goes."""
-    from pycocotools.coco import COCO
-
-    with redirect_stdout(io.StringIO()):
-        return COCO(str(path))
-
-
-@DECODES
-@pytest.mark.parametrize("classes", [1, 2])
-def test_coco_decodes_to_the_mask(tmp_path: Path, classes: int) -> None:
-    result, spec = result_of(classes), small_spec(classes=classes)
-    write_outputs(OutputSettings("coco"), tmp_path, "a", GREY, result, spec, "in/a.tif")
-    coco = loaded(tmp_path / "a.coco.json")
-    assert coco.loadImgs([1])[0] == {"id": 1, "file_name": "in/a.tif", "height": 90, "width": 101}
-    assert {c["id"]: c["name"] for c in coco.loadCats(coco.getCatIds())} == dict(
-        enumerate(spec.classes[1:], 1)
-    )
-    mask = np.zeros_like(result.mask)
-    for annotation in coco.loadAnns(coco.getAnnIds([1])):
-        inside = coco.annToMask(annotation)
-        mask += np.uint8(annotation["category_id"]) * inside
-        rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
-        sides = [np.ptp(columns) + 1, np.ptp(rows) + 1]
-        assert annotation["bbox"] == [columns[0], rows[0], *sides]
-        assert annotation["area"] == inside.sum() and annotation["score"] == 0.875
-    np.testing.assert_array_equal(mask, result.mask)
-
-
-@DECODES
-def test_all_images_make_one_coco_file_in_the_order_of_their_names(tmp_path: Path) -> None:
-    spec, settings = small_spec(classes=2), OutputSettings("coco")
-    blank = replace(result_of(2), mask=np.zeros((4, 5), np.uint8))
-    only_two = replace(result_of(2), mask=result_of(2).mask // 2 * np.uint8(2))
-    for name, result in (("b", result_of(2)), ("a", blank), ("sub/c", only_two)):
-        write_outputs(settings, tmp_path, name, GREY, result, spec)
-    coco = loaded(assemble_coco(tmp_path, ["sub/c", "b", "a"], spec))
-    assert coco.getCatIds() == [1, 2] and coco.getAnnIds() == [1, 2, 3]
-    images = {image["id"]: image["file_name"] for image in coco.loadImgs(coco.getImgIds())}
-    assert images == {1: "a", 2: "b", 3: "sub/c"}
-    shown = [(a["image_id"], a["category_id"]) for a in coco.loadAnns([1, 2, 3])]
-    assert shown == [(2, 1), (2, 2), (3, 2)]
-    np.testing.assert_array_equal(coco.annToMask(coco.loadAnns([3])[0]) * 2, only_two.mask)
-    before = (tmp_path / "annotations.json").read_bytes()
-    assert assemble_coco(tmp_path, ["a", "b", "sub/c"], spec).read_bytes() == before
-    assert json.loads(assemble_coco(tmp_path, [], spec).read_bytes())["images"] == []
 
 
 def test_settings_that_cannot_be_are_refused() -> None:

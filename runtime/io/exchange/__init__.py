@@ -1,0 +1,1 @@
+"""Write objects in the formats of annotation tools."""

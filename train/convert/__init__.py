@@ -1,0 +1,1 @@
+"""Turn annotations of other tools into a data set."""
