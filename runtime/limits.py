@@ -25,8 +25,8 @@ def largest_channels(spec: CascadeSpec, width: int) -> int:
     tile of the image, what it sees is as large as the image, and larger where tiles overlap.
     """
     if spec.region.mode == "tiles" and not spec.region.tiles:
-        return max(spec.channels, 2, math.ceil(2 * width / (1 - spec.region.overlap) ** 2))
-    return max(spec.channels, 2, 2 * width if spec.pad_multiple else 1)
+        return max(spec.output_channels, 2, math.ceil(2 * width / (1 - spec.region.overlap) ** 2))
+    return max(spec.output_channels, 2, 2 * width if spec.pad_multiple else 1)
 
 
 def tile_elements(spec: CascadeSpec, width: int) -> int:

@@ -16,6 +16,12 @@ from foveate.runtime.json_files import is_a
 INPUT_TYPES = {"uint8": 255.0, "uint16": 65535.0}
 """Input type of a bundle -> its full scale, the value that becomes 1.0."""
 MAX_OPENING = 64
+GREY, RGB = "grey", "rgb"
+"""``channels`` of images whose colours are of no account, and of colour images."""
+MAX_CHANNELS = 32
+NORMALISATIONS = ("zscore", "constants", "imagenet")
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Red, green and blue of ImageNet in units of the full scale, as torchvision publishes them."""
 MODES = ("box", "tiles", "none")
 MAX_TILES = 1024
 OVERLAPS = (0.0, 0.25, 0.5)
@@ -42,8 +48,8 @@ class Size:
 class Normalisation:
     """How pixel values become network input, in units of the full scale (0 to 1).
 
-    ``zscore`` takes mean and standard deviation of the small whole image, per image;
-    ``constants`` takes the two numbers given.
+    ``zscore`` takes mean and standard deviation of the small whole image, per image and channel;
+    ``constants`` takes the two numbers given; ``imagenet`` those of ImageNet's colours.
     """
 
     mode: str = "zscore"
@@ -81,6 +87,7 @@ class Region:
 class CascadeSpec:
     """Everything about a cascade but its weights.
 
+    ``channels`` is grey, rgb, or a number of channels from 2 to ``MAX_CHANNELS`` as text.
     ``classes`` names the background first. Two names make it binary (sigmoid and
     ``mask_threshold``), more make it multi-class (softmax and argmax). ``pad_multiple`` 0: stage 1
     sees the whole image at the size ``stage1``. Otherwise, and only where there is no stage 2, the
@@ -98,13 +105,19 @@ class CascadeSpec:
     mask_threshold: float = 0.5
     pad_multiple: int = 0
     window: tuple[float, float] | None = None
+    channels: str = GREY
 
     @property
     def binary(self) -> bool:
         return len(self.classes) == 2
 
     @property
-    def channels(self) -> int:
+    def input_channels(self) -> int:
+        """Channels of an image: 1 for grey, which is (H, W); others are (H, W, C)."""
+        return channel_count(self.channels)
+
+    @property
+    def output_channels(self) -> int:
         """Output channels of each network: 1 when binary, else classes with background."""
         return 1 if self.binary else len(self.classes)
 
@@ -113,10 +126,12 @@ class CascadeSpec:
         return INPUT_TYPES[self.input_type]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the description as JSON values; ``window`` only where there is one."""
+        """Return the description as JSON values; ``window`` and ``channels`` where they matter."""
         values = asdict(self)
         if self.window is None:
             del values["window"]
+        if self.channels == GREY:
+            del values["channels"]
         return values
 
     @classmethod
@@ -134,6 +149,7 @@ class CascadeSpec:
                 mask_threshold=float(values["mask_threshold"]),
                 pad_multiple=_integer(values.get("pad_multiple", 0)),
                 window=_window(values.get("window")),
+                channels=str(values.get("channels", GREY)),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BundleError(
@@ -177,8 +193,17 @@ class CascadeSpec:
                 problems.append(f"{name} threshold is {value}; expected between 0 and 1")
         if self.window is not None and not 1e-300 < self.window[1] - self.window[0] < 1e300:
             problems.append(f"window is {self.window}; expected a number and a higher one")
-        if self.normalisation.mode not in ("zscore", "constants") or self.normalisation.std <= 0:
-            problems.append(f"normalisation is {self.normalisation}; expected zscore or constants")
+        known = ", ".join(NORMALISATIONS)
+        if self.normalisation.mode not in NORMALISATIONS or self.normalisation.std <= 0:
+            problems.append(f"normalisation is {self.normalisation}; expected one of {known}")
+        if not channel_count(self.channels):
+            problems.append(
+                f'channels is "{self.channels}"; expected grey, rgb, or 2 to {MAX_CHANNELS}'
+            )
+        if self.normalisation.mode == "imagenet" and self.channels != RGB:
+            problems.append(
+                f'normalisation imagenet is for channels rgb; they are "{self.channels}"'
+            )
         if problems:
             raise BundleError("; ".join(problems))
 
@@ -193,6 +218,15 @@ class CascadeSpec:
         if region.mode == "tiles" and size and (size.height % 4 or size.width % 4):
             problems.append(f"tiles of {size.height}x{size.width}; expected multiples of 4")
         return problems
+
+
+def channel_count(channels: str) -> int:
+    """Return the channels of an image by the name or number that a description has; 0: neither."""
+    named = {GREY: 1, RGB: 3}.get(channels)
+    if named is not None:
+        return named
+    known = channels in map(str, range(2, MAX_CHANNELS + 1))
+    return int(channels) if known else 0
 
 
 def names_problem(names: Sequence[str]) -> str:

@@ -68,8 +68,8 @@ def fit(network: Network, classes: int) -> None:
 
 def random_ensemble(spec: CascadeSpec, members: int, flips: bool) -> TorchCascade:
     """Return the average of cascades of random weights."""
-    first = [random_network(1, spec.channels, seed) for seed in range(members)]
-    second = [random_network(2, spec.channels, seed) for seed in range(members)]
+    first = [random_network(1, spec.output_channels, seed) for seed in range(members)]
+    second = [random_network(2, spec.output_channels, seed) for seed in range(members)]
     stage1, stage2 = averaged(first, flips), averaged(second, flips) if spec.stage2 else None
     assert stage1 is not None
     return TorchCascade(spec, stage1, stage2).eval()

@@ -66,7 +66,7 @@ def stage1_graph(stages: Stages) -> bytes:
 
 def geometry_graph(stages: Stages) -> bytes:
     """Return the fused graph with each network replaced by one 1x1 convolution."""
-    channels = stages.spec.channels
+    channels = stages.spec.output_channels
     stage1, stage2 = (_threshold(inputs, channels) for inputs in (1, 2))
     graph = cascade_model(stages.spec, stage1, stage2 if stages.spec.stage2 else None, "fp32")
     return bytes(graph.SerializeToString())

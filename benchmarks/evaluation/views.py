@@ -53,7 +53,7 @@ def views(result: Result, spec: CascadeSpec) -> dict[str, View]:
     inside = np.zeros(shape, bool)
     for x0, y0, x1, y1 in result.box_xyxy.astype(int):
         inside[y0:y1, x0:x1] = True
-    regions = result.refined.reshape(-1, spec.channels, *result.refined.shape[1:])
+    regions = result.refined.reshape(-1, spec.output_channels, *result.refined.shape[1:])
     if spec.region.mode == "tiles":
         grid, rows = tile_grid(spec.region, spec.stage2), range(shape[0])
         pasted = blend_tiles(regions, result.box_xyxy, grid, rows, shape[1])

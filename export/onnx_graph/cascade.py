@@ -217,8 +217,8 @@ def _model(w: GraphWriter, spec: CascadeSpec, precision: str) -> onnx.ModelProto
         "mask": (TensorProto.UINT8, ["N", "H", "W"]),
         "box": (TensorProto.FLOAT, ["N", "R" if tiled else 1, 4]),
         "score": (TensorProto.FLOAT, ["N"]),
-        "coarse": (TensorProto.FLOAT, ["N", spec.channels, *coarse]),
-        "refined": (TensorProto.FLOAT, ["N*R" if tiled else "N", spec.channels, *refined]),
+        "coarse": (TensorProto.FLOAT, ["N", spec.output_channels, *coarse]),
+        "refined": (TensorProto.FLOAT, ["N*R" if tiled else "N", spec.output_channels, *refined]),
     }
     model = w.model(
         "foveate_cascade",

@@ -66,12 +66,13 @@ def paste(
     shortest = (least.height, least.width) if least else (None, None)
     wide = _pixels(w, image.columns, spans[1], Cells(size.width), shortest[1])
     turned = probability.transpose(0, 1, 3, 2)
-    begins = _begins(w, image, spec.channels)
+    begins = _begins(w, image, spec.output_channels)
     (columns,) = _products(wide, turned, begins, 1)
     places = wide.places.unsqueeze(1) + begins * wide.rows
     plane = columns.op("Flatten", axis=4)[places].transpose(0, 1, 3, 2)  # (N, C, h, W)
-    many = spec.channels > BANDS  # a band has all classes, so more classes need more bands
-    cells = Cells(size.height, max(1, size.height // (2 * spec.channels)) if many else BLOCK)
+    classes = spec.output_channels
+    many = classes > BANDS  # a band has all classes, so more classes need more bands
+    cells = Cells(size.height, max(1, size.height // (2 * classes)) if many else BLOCK)
     bands = cells.blocks if many else BANDS
     tall = _pixels(w, image.rows, spans[0], cells, shortest[0])
     products = _products(tall, plane, begins, bands)

@@ -46,7 +46,7 @@ def tile_mask(
     votes = probability - float(spec.mask_threshold) if spec.binary else probability
     labels = [
         band.squeeze(1) > 0.0 if spec.binary else decided(spec, band)
-        for band in _blended(w, votes, weights, spec.channels, tiles)
+        for band in _blended(w, votes, weights, spec.output_channels, tiles)
     ]
     whole = concat(*labels, axis=1)
     sides = concat(w.ints(0), _reach(tiles.rows), w.ints(-1), axis=0)

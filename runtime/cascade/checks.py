@@ -21,7 +21,7 @@ def check_signature(engine: Engine, spec: CascadeSpec, source: Path) -> None:
     """Raise BundleError unless the graph takes and returns what the description implies."""
     wide = (2,) if spec.input_type == "uint16" else ()
     _check_tensors(source, "input", engine.inputs, (_any("image", "uint8", 3, *wide),))
-    channels = spec.channels
+    channels = spec.output_channels
     outputs = (
         _any("mask", "uint8", 3),
         TensorSpec("box", "float32", (None, None, 4)),
@@ -98,6 +98,6 @@ def check_values(
 
 
 def _is_probability(values: Array, spec: CascadeSpec, count: int) -> bool:
-    if values.ndim != 4 or values.shape[1] != spec.channels or len(values) % count:
+    if values.ndim != 4 or values.shape[1] != spec.output_channels or len(values) % count:
         return False
     return 0 not in values.shape and bool(np.all((values >= 0) & (values <= 1.001)))

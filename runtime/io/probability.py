@@ -37,7 +37,7 @@ def refined_planes(result: Result, spec: CascadeSpec) -> FloatArray:
         raise ValueError(
             "the result has no probabilities; call the cascade with probabilities=True"
         )
-    return result.refined.reshape(-1, spec.channels, *result.refined.shape[1:])
+    return result.refined.reshape(-1, spec.output_channels, *result.refined.shape[1:])
 
 
 def pasted_bands(

@@ -109,8 +109,8 @@ SPECS = {
 def test_every_kind_of_cascade(name: str, tmp_path: Path) -> None:
     """Also where an output counts tiles and not images: that one is left out."""
     spec: CascadeSpec = SPECS[name]
-    stage1 = folded(random_network(1, spec.channels, 1))
-    stage2 = None if spec.stage2 is None else folded(random_network(2, spec.channels, 2))
+    stage1 = folded(random_network(1, spec.output_channels, 1))
+    stage2 = None if spec.stage2 is None else folded(random_network(2, spec.output_channels, 2))
     graph = cascade_model(spec, stage1, stage2, "fp32")
     bundle = replace(open_bundle(DEMO), spec=spec)
     model = tmp_path / "a-model"

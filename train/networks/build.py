@@ -13,8 +13,8 @@ def networks(spec: CascadeSpec, choices: Networks) -> tuple[Network, Network | N
 
     EngineError when an encoder is chosen and the extra that has it is not installed.
     """
-    stage1 = network(choices.stage1, 1, spec.channels)
-    return stage1, None if spec.stage2 is None else network(choices.stage2, 2, spec.channels)
+    stage1 = network(choices.stage1, 1, spec.output_channels)
+    return stage1, None if spec.stage2 is None else network(choices.stage2, 2, spec.output_channels)
 
 
 def network(choice: NetworkChoice, inputs: int, outputs: int) -> Network:

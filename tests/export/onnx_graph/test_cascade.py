@@ -83,7 +83,10 @@ def test_nothing_drawn_is_an_empty_mask_and_the_whole_image() -> None:
 def test_many_classes_and_boxes_smaller_than_the_crop(classes: int, least: int) -> None:
     region = Region("box", 0.5, 0.1, least, least)
     spec = replace(small_spec(classes=classes), region=region)
-    networks = random_network(1, spec.channels, 3), random_network(2, spec.channels, 4)
+    networks = (
+        random_network(1, spec.output_channels, 3),
+        random_network(2, spec.output_channels, 4),
+    )
     reference = TorchCascade(spec, *networks).eval()
     model = cascade_model(spec, folded(networks[0]), folded(networks[1]), "fp32")
     image = np.zeros((2, 210, 97), np.uint8)
@@ -110,8 +113,8 @@ def test_every_output_is_pytorchs(input_type: str, classes: int, kind: str, mode
         spec = replace(spec, pad_multiple=4)
     if kind == "opening 5":
         spec = replace(spec, region=replace(spec.region, opening=5))
-    stage1 = random_network(1, spec.channels, 1)
-    stage2 = None if single else random_network(2, spec.channels, 2)
+    stage1 = random_network(1, spec.output_channels, 1)
+    stage2 = None if single else random_network(2, spec.output_channels, 2)
     reference = TorchCascade(spec, stage1, stage2).eval()
     second = None if stage2 is None else folded(stage2)
     model = cascade_model(spec, folded(stage1), second, "fp32")

@@ -70,7 +70,10 @@ def test_the_best_tiles_return_the_shape_that_was_drawn(height: int, width: int)
 def test_every_output_is_pytorchs(tiles: int, overlap: float, classes: int) -> None:
     kind = "uint16" if tiles == 3 else "uint8"
     spec = tiled(small_spec(kind, classes), tiles, overlap)
-    stage1, stage2 = random_network(1, spec.channels, 1), random_network(2, spec.channels, 2)
+    stage1, stage2 = (
+        random_network(1, spec.output_channels, 1),
+        random_network(2, spec.output_channels, 2),
+    )
     reference = TorchCascade(spec, stage1, stage2).eval()
     model = cascade_model(spec, folded(stage1), folded(stage2), "fp32")
     assert lint(model) == []

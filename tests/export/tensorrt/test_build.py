@@ -80,7 +80,7 @@ def build(bundle: Path, *more: object) -> Result:
 @pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(k, marks=SLOW) for k in MORE_KINDS)])
 def test_every_kind_of_cascade_becomes_a_plan(rtx: Toolkit, tmp_path: Path, kind: str) -> None:
     spec, precision = {**KINDS, **MORE_KINDS}[kind]
-    networks = [folded(random_network(n, spec.channels, n)) for n in (1, 2)]
+    networks = [folded(random_network(n, spec.output_channels, n)) for n in (1, 2)]
     stage2 = None if spec.stage2 is None else networks[1]
     graph = cascade_model(spec, networks[0], stage2, precision).SerializeToString()
     phases: list[str] = []

@@ -46,7 +46,7 @@ def test_only_the_image_itself_is_ever_a_whole_float_plane(
     spec = replace(threshold_spec(), classes=tuple(str(label) for label in range(classes + 1)))
     networks = [threshold_network(inputs) for inputs in (1, 2)]
     if classes > 1:
-        networks = [nn.Conv2d(inputs, spec.channels, 1).eval() for inputs in (1, 2)]
+        networks = [nn.Conv2d(inputs, spec.output_channels, 1).eval() for inputs in (1, 2)]
     found = largest(cascade_model(spec, *networks, "fp32").SerializeToString(), tmp_path)
     assert found.pop("Cast") == pytest.approx(4)
     found.pop("Flatten")  # the same memory under another shape

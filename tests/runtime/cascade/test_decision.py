@@ -169,7 +169,7 @@ def modes() -> dict[str, CascadeSpec]:
 def test_a_threshold_decides_as_the_graph_does(mode: str, tmp_path: Path) -> None:
     """Its own threshold gives its mask; so does a class without one, where it is most probable."""
     spec = modes()[mode]
-    stages = [folded(random_network(inputs, spec.channels, inputs)) for inputs in (1, 2)]
+    stages = [folded(random_network(inputs, spec.output_channels, inputs)) for inputs in (1, 2)]
     second = stages[1] if spec.stage2 else None
     write_bundle(tmp_path, spec, {"name": "unet", "width": 4, "depth": 2}, stages[0], second)
     image = np.random.default_rng(0).integers(0, 256, (150, 131)).astype(np.uint8)
