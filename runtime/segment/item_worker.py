@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
@@ -132,4 +131,4 @@ class ItemWorker:
 
     def _views(self, image: Pixels) -> list[Pixels]:
         """Return the image and, for its doubt, the image mirrored left to right."""
-        return [image, np.ascontiguousarray(image[:, ::-1])] if self._outputs.rank else [image]
+        return [image, image[:, ::-1].copy()] if self._outputs.rank else [image]

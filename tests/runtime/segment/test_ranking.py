@@ -51,7 +51,6 @@ def test_the_most_doubtful_image_comes_first(
         parts = {name: float(row[name]) for name in ("stages", "uncertainty", "flip")}
         assert line["doubt_parts"] == parts and line["doubt"] == float(row["doubt"])
         assert (line["mask"], line["score"]) == (row["mask"], float(row["score"]))
-    assert lines["a, b.png"]["doubt"] == 0
     first = ", ".join(f"{row['image']} ({float(row['doubt']):.3f})" for row in rows[:3])
     assert f"ranking.csv has the images by doubt, what to label first: {first}\n" in told
 
@@ -95,16 +94,14 @@ def test_batches_resumed_runs_and_shards_give_the_same_doubt(
 
 
 def test_degraded_phantoms_rank_over_clean_ones(tmp_path: Path) -> None:
-    list(write_phantoms(tmp_path, PhantomSettings(6, 256, seed=5)))
+    list(write_phantoms(tmp_path, PhantomSettings(3, 1024, seed=5, empty_fraction=0)))
     folder, noise = tmp_path / "images", np.random.default_rng(0)
-    for path in sorted(folder.iterdir())[::2]:
+    for path in sorted(folder.iterdir()):
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         top = np.iinfo(image.dtype).max
-        grey = cv2.GaussianBlur(image.astype(np.float32) / top, None, 8)
-        grey = np.clip(grey + noise.normal(0, 0.1, grey.shape), 0, 1)
-        cv2.imwrite(str(folder / f"bad_{path.name}"), (grey * top).astype(image.dtype))
-        path.rename(folder / f"good_{path.name}")
+        grey = cv2.GaussianBlur(image.astype(np.float32) / top, (0, 0), 3)
+        grey = np.clip(grey + noise.normal(0, 0.01, grey.shape), 0, 1)
+        cv2.imwrite(str(folder / f"degraded_{path.name}"), (grey * top).astype(image.dtype))
     run("segment", DEMO, folder, "--rank", "--out", tmp_path / "out")
-    doubts = {name: line["doubt"] for name, line in journal(tmp_path / "out").items()}
-    pairs = [(doubts[n], doubts[n.replace("bad", "good")]) for n in doubts if "bad" in n]
-    assert len(pairs) == 3 and all(bad > good for bad, good in pairs), doubts
+    rows = (tmp_path / "out" / "ranking.csv").read_text().splitlines()[1:]
+    assert [",degraded_" in row for row in rows] == 3 * [True] + 3 * [False], rows
