@@ -6,7 +6,6 @@ A record counts for one graph, precision, processor and engine version, as one o
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from foveate.runtime.auto.parity_records import record_path
 from foveate.runtime.bundle.bundle import Bundle
@@ -19,26 +18,14 @@ OWN_HASH = "crash_sha256"
 _SHAPE = {"engine": str, "precision": str, "version": str, "how": str}
 
 
-@dataclass(frozen=True)
-class KnownCrash:
-    """Versions of an engine, as a pattern, that crash in a precision on processors with a flag."""
-
-    engine: str
-    precision: str
-    versions: str
-    flag: str
-    report: str
-
-
-KNOWN = (
-    KnownCrash(
-        "openvino",
-        "int8",
+KNOWN = {
+    ("openvino", "int8"): (
         r"openvino-2026\.[123]\b.*",
         "amx_int8",
         "https://github.com/openvinotoolkit/openvino/issues/37577",
     ),
-)
+}
+"""Engine and precision -> versions, as a pattern, and flag of the processor that crash; report."""
 
 
 def crash_reason(bundle: Bundle, here: CpuEnvironment, engine: str, precision: str) -> str:
@@ -47,10 +34,9 @@ def crash_reason(bundle: Bundle, here: CpuEnvironment, engine: str, precision: s
     A damaged record counts for nothing.
     """
     version = here.versions[engine]
-    for known in KNOWN:
-        if (known.engine, known.precision) == (engine, precision):
-            if known.flag in here.processor.flags and re.fullmatch(known.versions, version):
-                return f"{version} crashes with {precision} on this processor ({known.report})"
+    versions, flag, report = KNOWN.get((engine, precision), ("", "", ""))
+    if flag in here.processor.flags and re.fullmatch(versions, version):
+        return f"{version} crashes with {precision} on this processor ({report})"
     path = record_path(bundle, here, engine, precision, SUFFIX)
     try:
         values = read_signed(path, "a crash", OWN_HASH, _SHAPE) if path.is_file() else None
