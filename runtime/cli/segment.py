@@ -82,6 +82,9 @@ class WithRay(click.Command):
     "count as several.",
 )
 @click.option("--labels", is_flag=True, help="With --objects: also their numbers, as 16-bit PNG.")
+@click.option(
+    "--page", is_flag=True, help="Also write OUT/index.html: figures and pictures of all images."
+)
 @click.option("--resume", is_flag=True, help="Continue an earlier run into OUT.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails.")
 @click.option("--shard", default="", metavar="I/N", help="Segment shard I of N of the inputs.")
@@ -228,6 +231,7 @@ def _tell(outcome: Outcome, request: Request) -> None:
         f"{found['count']} objects of {name}, {found['area_px']} pixels"
         for name, found in outcome.objects.items()
     ]
+    lines += [f"page of this run: {outcome.page}"] if outcome.page else []
     for line in lines:
         click.echo(one_line(line))
     for kind, listed in (("failed", report.failures), ("not finished", outcome.unfinished)):
