@@ -69,8 +69,9 @@ class OutputSettings:
             )
 
     def names(self, name: str) -> tuple[str, ...]:
-        """Return the files written for the image ``name``, relative to OUT: the mask first, then the
-        overlay, the thumbnail last.
+        """Return the files of the image ``name``, relative to OUT.
+
+        The mask comes first, the overlay second, the thumbnail last.
 
         ``name`` has no suffix and may hold folders: ``sub/scan``.
         """

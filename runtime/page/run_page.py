@@ -66,8 +66,10 @@ def write_run_page(
         "script": script,
         "data": text,
     }
-    head, tail = filled(page_part("run.html"), values).encode("utf-8", "backslashreplace").split(
-        _ROWS.encode()
+    head, tail = (
+        filled(page_part("run.html"), values)
+        .encode("utf-8", "backslashreplace")
+        .split(_ROWS.encode())
     )
     ordered = (row for _, row in sorted(rows.items()))
     path = out / PAGE.format(part=part)
@@ -86,9 +88,7 @@ def _key(line: Line) -> tuple[str, int]:
     return line["input"], line.get("page", 0)
 
 
-def _row(
-    line: Line, classes: Sequence[str], outputs: OutputSettings, flags: dict[str, int]
-) -> str:
+def _row(line: Line, classes: Sequence[str], outputs: OutputSettings, flags: dict[str, int]) -> str:
     """Return what the page needs of a line, as JSON; ``flags`` numbers the bits of flags."""
     before, after = _around(outputs, 0)
     bits = sum(1 << flags.setdefault(flag, len(flags)) for flag in line["flags"])

@@ -162,7 +162,16 @@ def _locked_run(
         page = write_run_page(out, part, lines, failed, classes, outputs, about, left)
     unfinished = items.unfinished() if isinstance(items, Watch) else ()
     return Outcome(
-        report, bundle, choice, concurrency, resumed, unfinished, journal.failures, out, objects, page
+        report,
+        bundle,
+        choice,
+        concurrency,
+        resumed,
+        unfinished,
+        journal.failures,
+        out,
+        objects,
+        page,
     )
 
 

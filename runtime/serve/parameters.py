@@ -40,13 +40,14 @@ def parse_parameters(
     known = {"page", "threshold", *([OBJECTS] if objects else [])}
     page, objects_text = given.get("page", "1"), given.get(OBJECTS, "1")
     number = len(page) <= 5 and page.isascii() and page.isdigit() and int(page) > 0
-    if len(given) < len(query) or not given.keys() <= known or not number or objects_text != "1":
+    sound = number and objects_text == "1" and len(given.get("threshold", "")) <= MOST_TEXT
+    if len(given) < len(query) or not given.keys() <= known or not sound:
         expected = f"{EXPECTED}, or objects=1" if objects else EXPECTED
         raise RequestError(400, "parameter", f"expected no parameter but {expected}")
     threshold, decision = given.get("threshold"), None
     if threshold is not None:
         try:
-            decision = replace(cascade.decision, threshold=threshold[:MOST_TEXT])
+            decision = replace(cascade.decision, threshold=threshold)
             decision.check(cascade.spec)
         except SettingsError as error:
             raise RequestError(400, "parameter", str(error)) from None

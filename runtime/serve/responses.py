@@ -61,9 +61,7 @@ def everything_json(image: Pixels, result: Result, bundle: Bundle, objects: bool
 RESPONSES = {
     "/mask": ResponseKind("image/png", mask_png),
     "/overlay": ResponseKind("image/jpeg", overlay_jpeg),
-    "/result": ResponseKind(
-        "application/json", result_json, partial(result_json, objects=True)
-    ),
+    "/result": ResponseKind("application/json", result_json, partial(result_json, objects=True)),
     "/all": ResponseKind(
         "application/json", everything_json, partial(everything_json, objects=True)
     ),
@@ -82,7 +80,11 @@ def _objects(image: Pixels, result: Result, bundle: Bundle) -> dict[str, Any]:
     measures = measure(objects, image, probability_picture(result, spec))
     columns = (
         objects.classes.tolist(),
-        *(measures[name].tolist() for name in ("object", "area_px", *BOX, MEAN) if name in measures),
+        *(
+            measures[name].tolist()
+            for name in ("object", "area_px", *BOX, MEAN)
+            if name in measures
+        ),
     )
     return {
         "object_table": [
