@@ -7,6 +7,7 @@ const rows = data.rows.map(([name, width, height, score, doubt, flags, areas, ob
 const classes = data.classes.map(([name, colour]) => ({ name, colour }));
 const ranked = rows.some(row => row.doubt !== null);
 const whole = value => value.toLocaleString("en");
+const short = value => value.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 });
 let chosen = [], first = 0;
 
 function make(tag, parts = {}, ...children) {
@@ -30,26 +31,28 @@ function facts() {
   tiles.push([flagged("empty"), "empty", "no foreground"], [low, "low score", "flag low_score"]);
   if (grey) tiles.push([grey, "few grey levels", "flag low_range"]);
   if (rows.some(row => row.objects)) classes.forEach(({ name }, index) => tiles.push(
-    [rows.reduce((sum, row) => sum + (row.objects ? row.objects[index] : 0), 0), name, "objects"]));
+    [rows.reduce((sum, row) => sum + (row.objects ? row.objects[index] : 0), 0), "objects", name]));
   at("facts").append(...tiles.map(([value, name, note]) => make("div", { className: "fact" },
     make("b", {}, whole(value)), make("span", {}, name), make("small", {}, note))));
 }
 
 function failures() {
   at("failures").hidden = !data.failed;
+  at("failures").open = data.failed < 6;
   at("failed").append(...data.failures.map(([input, page, reason]) =>
     make("li", {}, make("b", {}, input + (page ? " page " + page : "")), ": " + reason)));
   if (data.failed > data.failures.length) at("failed").append(make("li", {},
     whole(data.failed - data.failures.length) + " more in ", make("a", { href: quoted(data.failures_file) }, data.failures_file)));
 }
 
-function chart(title, colour, values, shown, low, high) {
+function chart(title, colour, values, shown, counted, low, high) {
   if (!values.length) return [];
   low ??= values.reduce((a, b) => Math.min(a, b));
   high ??= values.reduce((a, b) => Math.max(a, b));
   const log = low > 0 && high / low > 100;
   const forth = log ? Math.log : value => value, back = log ? Math.exp : value => value;
-  const from = forth(low), step = (forth(high) - from) / BINS || 1;
+  const from = forth(low), exact = (forth(high) - from) / BINS;
+  const step = counted && !log ? Math.max(1, Math.ceil((high - low + 1) / BINS)) : exact || 1;
   const counts = new Array(BINS).fill(0);
   for (const value of values) counts[Math.min(BINS - 1, Math.floor((forth(value) - from) / step))]++;
   const most = Math.max(...counts), edge = index => shown(back(from + index * step));
@@ -72,15 +75,14 @@ function chart(title, colour, values, shown, low, high) {
 }
 
 function charts() {
-  const pixels = value => whole(Math.round(value)), found = chosen.filter(row => row.area);
-  const scores = found.map(row => row.score), digits = value => value.toFixed(2);
-  const drawn = chart("score", "var(--good)", scores, digits, undefined, 1);
+  const scores = chosen.filter(row => row.area).map(row => row.score), digits = value => value.toFixed(2);
+  const drawn = chart("score", "var(--good)", scores, digits, false, undefined, 1);
   if (ranked) drawn.push(...chart("doubt", "var(--fair)",
-    chosen.map(row => row.doubt).filter(value => value !== null), digits, 0, 1));
+    chosen.map(row => row.doubt).filter(value => value !== null), digits, false, 0, 1));
   classes.forEach(({ name, colour }, index) => {
-    drawn.push(...chart(`area of ${name}, pixels`, colour, chosen.map(row => row.areas[index]).filter(Boolean), pixels));
-    drawn.push(...chart(`objects of ${name} an image`, colour,
-      chosen.filter(row => row.objects).map(row => row.objects[index]), pixels));
+    drawn.push(...chart(`area of ${name}, pixels`, colour, chosen.map(row => row.areas[index]).filter(Boolean), short, true));
+    drawn.push(...chart(`objects of ${name} per image`, colour,
+      chosen.filter(row => row.objects).map(row => row.objects[index]), short, true));
   });
   at("charts").replaceChildren(...drawn);
 }
@@ -101,6 +103,7 @@ function turn(to) {
   at("images").replaceChildren(...chosen.slice(first, first + PER_PAGE).map(card));
   const last = Math.min(first + PER_PAGE, chosen.length);
   at("page").textContent = `${whole(chosen.length && first + 1)} to ${whole(last)} of ${whole(chosen.length)}`;
+  at("pages").hidden = chosen.length <= PER_PAGE;
   at("back").disabled = first === 0;
   at("next").disabled = last === chosen.length;
 }
@@ -116,8 +119,8 @@ function choose() {
   chosen = rows.filter(row => row.name.toLowerCase().includes(name)
     && (!flag || (flag === "none" ? !row.flags : has(row, flag))) && (!label || row.areas[label])
     && (!least || row.score >= least) && (!most || row.score <= most)).sort(orders[at("order").value]);
-  at("said").textContent = `${whole(chosen.length)} of ${whole(rows.length)} images. Doubt: ` +
-    (ranked ? "by doubt." : "by score (add --rank for doubt), those without foreground last.");
+  at("said").textContent = `${whole(chosen.length)} of ${whole(rows.length)} images` + (at("order").value !== "doubt" ? ""
+    : ranked ? ", by doubt" : ", by score (add --rank for doubt), those without foreground last");
   charts();
   turn(0);
 }

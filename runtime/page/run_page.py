@@ -35,15 +35,17 @@ def write_run_page(
 ) -> Path:
     """Write the page of a run into ``out``; return its path.
 
-    ``lines`` and ``failures`` are those of the journal; of several lines of an image the last one
+    ``lines`` and ``failures`` are those of the journal; of several lines of a mask the last one
     counts, and an image that has one has not failed. ``part`` of a shard is in the name.
     ``classes`` begin with the background; ``about`` says in words what made the masks; ``left``
     images were not reached. A line becomes some 80 bytes of the page, and of memory.
     """
     flags: dict[str, int] = {}
-    rows = {_key(line): _row(line, classes, outputs, flags) for line in lines}
+    rows: dict[str, str] = {}
     failed = {_key(line): line["reason"] for line in failures}
-    failed = {key: reason for key, reason in failed.items() if key not in rows}
+    for line in lines:
+        rows[line["mask"]] = _row(line, classes, outputs, flags)
+        failed.pop(_key(line), None)
     shown = sorted(failed.items())[:SHOWN_FAILURES]
     data = {
         "classes": [[name, _hex(label)] for label, name in enumerate(classes) if label],

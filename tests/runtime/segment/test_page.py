@@ -68,7 +68,7 @@ def test_the_page_has_every_line_and_its_pictures(
     journal = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     found = rows_of(data)
     assert len(found) == len(journal) == 5
-    for row, line in zip(found, sorted(journal, key=lambda line: line["input"]), strict=True):
+    for row, line in zip(found, sorted(journal, key=lambda line: line["mask"]), strict=True):
         assert f"{row.pop('name')}.png" == line["mask"] and row.pop("doubt") is None
         assert row == {name: line[name] for name in row}
     failed = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
