@@ -33,7 +33,7 @@ class OutputSettings:
     ``overlay``: a picture of mask and box over the image. ``probability``: the probability of any
     foreground as a picture, and in an NPZ those of both stages. ``objects``: a table of the pieces
     of the mask; ``labels``: their numbers as a picture. ``split``: "touching" cuts pieces at necks,
-    in the table and in annotations. ``page``: a small
+    in the table and in annotations. ``rank``: each image's doubt in its line. ``page``: a small
     overlay for the page of the run.
     """
 
@@ -43,6 +43,7 @@ class OutputSettings:
     objects: bool = False
     labels: bool = False
     split: str | None = None
+    rank: bool = False
     page: bool = False
 
     @property

@@ -26,7 +26,7 @@ const link = ([before, after], name) => before + quoted(name) + after;
 
 function facts() {
   const low = flagged("low_score"), grey = flagged("low_range");
-  const tiles = [[rows.length, "images", "with a mask"], [data.failed, "failed", "listed below"]];
+  const tiles = [[rows.length, "images", "with a mask"], [data.failed, "failed", data.failed ? "listed below" : "none"]];
   if (data.left) tiles.push([data.left, "not done", "--resume continues"]);
   tiles.push([flagged("empty"), "empty", "no foreground"], [low, "low score", "flag low_score"]);
   if (grey) tiles.push([grey, "few grey levels", "flag low_range"]);
@@ -70,7 +70,7 @@ function chart(title, colour, values, shown, counted, low, high) {
     const bar = drawn("rect", { x: index + .06, y: 100 - height, width: .88, height, fill: colour }, svg);
     drawn("title", {}, bar).textContent = `${edge(index)} to ${edge(index + 1)}: ${whole(count)}`;
   });
-  return [make("figure", {}, make("b", {}, title), make("small", {}, `most: ${whole(most)} images${log ? ", logarithmic" : ""}`),
+  return [make("figure", {}, make("b", {}, title), make("small", {}, `highest bar: ${whole(most)}${log ? ", logarithmic" : ""}`),
     svg, make("div", { className: "axis" }, ...[edge(0), middle, edge(BINS)].map(text => make("small", {}, text))))];
 }
 

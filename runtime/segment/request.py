@@ -35,6 +35,7 @@ class Request:
     objects: bool = False
     labels: bool = False
     split: str | None = None
+    rank: bool = False
     page: bool = False
     resume: bool = False
     fail_fast: bool = False
@@ -62,6 +63,7 @@ class Request:
             self.objects,
             self.labels,
             self.split,
+            self.rank,
             self.page,
         )
 
@@ -84,7 +86,8 @@ class Outcome:
     """The outcome of a run. ``resumed``: inputs that an earlier run had done.
 
     ``unfinished``: what was seen in a watched folder and has neither a mask nor failed for good.
-    ``objects``: counts and areas in the table of objects, by class. ``page``: the page of the run.
+    ``objects``: counts and areas in the table of objects, by class. ``ranking``: its file and the
+    most doubtful images. ``page``: the page of the run.
     """
 
     report: Report
@@ -96,6 +99,7 @@ class Outcome:
     failures_file: Path
     out: Path
     objects: Mapping[str, Mapping[str, int]]
+    ranking: Mapping[str, Any]
     page: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -114,6 +118,7 @@ class Outcome:
             "images_per_second": self.report.images_per_second,
             "resumed": self.resumed,
             "objects": self.objects,
+            "ranking": self.ranking,
             "plan": self.concurrency.as_dict(),
             "out": str(self.out),
         }
