@@ -5,6 +5,7 @@ A record counts for one graph, precision, processor and engine version, as one o
 
 from __future__ import annotations
 
+import os
 import re
 
 from foveate.runtime.auto.parity_records import record_path
@@ -16,8 +17,6 @@ from foveate.runtime.json_files import read_signed, write_signed
 SUFFIX = ".crash.json"
 OWN_HASH = "crash_sha256"
 _SHAPE = {"engine": str, "precision": str, "version": str, "how": str}
-
-
 KNOWN = {
     ("openvino", "int8"): (
         r"openvino-2026\.[123]\b.*",
@@ -39,7 +38,7 @@ def crash_reason(bundle: Bundle, here: CpuEnvironment, engine: str, precision: s
         return f"{version} crashes with {precision} on this processor ({report})"
     path = record_path(bundle, here, engine, precision, SUFFIX)
     try:
-        values = read_signed(path, "a crash", OWN_HASH, _SHAPE) if path.is_file() else None
+        values = read_signed(path, "a crash", OWN_HASH, _SHAPE) if os.path.isfile(path) else None
     except BundleError:
         return ""
     return f"{version} {values['how']} here; to try again remove {path}" if values else ""
