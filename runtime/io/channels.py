@@ -10,19 +10,19 @@ import numpy as np
 
 from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.errors import ImageError
-from foveate.runtime.io.formats.headers import Header
+from foveate.runtime.io.formats.header import GREY_MODES, MULTI, Header
 from foveate.runtime.spec import GREY, RGB, channel_count
 
 
 def check_channels(header: Header, channels: str) -> None:
     """Raise ImageError where an image has channels that do not become those of a bundle."""
-    if header.colour_or_grey and channels in (GREY, RGB):
+    if header.mode != MULTI and channels in (GREY, RGB):
         return
     found, expected = header.channels, channel_count(channels)
     if found == expected and channels != GREY:
         return
     named = "grey or RGB" if channels in (GREY, RGB) else str(expected)
-    own = {1: GREY, 3: RGB}.get(found, found) if header.colour_or_grey else found
+    own = {1: GREY, 3: RGB}.get(found, found) if header.mode != MULTI else found
     raise ImageError(
         f"has {found} channel{'s' * (found > 1)}; expected {named}. Convert it, or use a model "
         f"trained with channels={own}"
@@ -32,8 +32,8 @@ def check_channels(header: Header, channels: str) -> None:
 def converted_to(header: Header, channels: str) -> str:
     """Return ``channels`` where an image was converted to them, "" where it has them itself."""
     if channels == GREY:
-        return GREY if header.channels == 3 else ""
-    return channels if header.channels == 1 else ""
+        return GREY if header.colour else ""
+    return RGB if channels == RGB and header.mode in GREY_MODES else ""
 
 
 def as_channels(pixels: Pixels, channels: str) -> Pixels:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,9 +25,9 @@ from foveate.runtime.arrays import Array
 from foveate.runtime.errors import ImageError, SizeError
 from foveate.runtime.io.channels import as_channels, check_channels
 from foveate.runtime.io.formats.exif import exif_of, upright
+from foveate.runtime.io.formats.header import MULTI, SAMPLES_ALONE, Header
 from foveate.runtime.io.formats.headers import (
     FORMATS,
-    Header,
     header_of,
     is_image_file,
     opened,
@@ -36,11 +37,12 @@ from foveate.runtime.io.formats.headers import (
 from foveate.runtime.io.formats.jpeg_segments import jpeg_pixels
 from foveate.runtime.io.formats.limits import DAMAGED, MAX_BYTES, MAX_PIXELS
 from foveate.runtime.io.formats.png_chunks import png_pixels
-from foveate.runtime.io.formats.tiff import ORIENTATION
-from foveate.runtime.io.formats.tiff_grey import GreyPage
+from foveate.runtime.io.formats.tiff.channel_pages import pages_of_image
+from foveate.runtime.io.formats.tiff.directory import ORIENTATION
+from foveate.runtime.io.formats.tiff.grey import GreyPage
 from foveate.runtime.io.formats.volumes import buffered
 from foveate.runtime.io.window import Window, through
-from foveate.runtime.spec import GREY, channel_count
+from foveate.runtime.spec import GREY, RGB, channel_count
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -67,8 +69,7 @@ def read_image(
     unsupported, too large or of other channels, with its path and the reason.
     """
     try:
-        with opened(Path(path), page) as file:
-            return _pixels(file, page, header or header_of(file, page), window, channels)
+        return _read(Path(path), page, window, channels, header)[0]
     except ImageError as error:
         raise type(error)(f"{path}: {error}") from error
 
@@ -77,9 +78,7 @@ def read_image_and_header(
     path: Path, page: int, window: Window | None, channels: str = GREY
 ) -> tuple[Pixels, Header]:
     """Return what ``read_image`` does, and the header of the file."""
-    with opened(path, page) as file:
-        header = header_of(file, page)
-        return _pixels(file, page, header, window, channels), header
+    return _read(path, page, window, channels)
 
 
 def image_in_memory(
@@ -93,29 +92,55 @@ def image_in_memory(
 
     SizeError where it has more than ``most`` pixels, before they are decoded.
     """
-    with opened_in_memory(data, page) as file:
-        header = header_of(file, page)
+    return _read(data, page, window, channels, None, most)[0]
+
+
+def _read(
+    source: Path | bytes,
+    page: int,
+    window: Window | None,
+    channels: str,
+    header: Header | None = None,
+    most: int = MAX_PIXELS,
+) -> tuple[Pixels, Header]:
+    """Return the pixels of a file, or of its content, and its header."""
+    pages = pages_of_image(source, page, channels)
+    most = min(most, MAX_PIXELS // channel_count(channels))
+    if pages:
+        return _stacked([_read(source, one, window, GREY, None, most) for one in pages])
+    opening = opened_in_memory(source, page) if isinstance(source, bytes) else opened(source, page)
+    with opening as file:
+        header = header or header_of(file, page)
+        check_channels(header, channels)
         if header.height * header.width > most:
             raise SizeError(
                 f"is {header.width}x{header.height} pixels; the limit is {most} in all. "
                 "Cut it into parts"
             )
-        return _pixels(file, page, header, window, channels)
+        return as_channels(_pixels(file, page, header, window, channels), channels), header
+
+
+def _stacked(planes: Sequence[tuple[Array, Header]]) -> tuple[Pixels, Header]:
+    """Return images of one channel each as one image of several."""
+    if len({(pixels.shape, str(pixels.dtype)) for pixels, _ in planes}) > 1:
+        raise ImageError("has channels of several sizes or depths; expected one. Convert it first")
+    header = replace(planes[0][1], mode=MULTI, stacked=len(planes))
+    return np.stack([pixels for pixels, _ in planes], axis=2), header
 
 
 def _pixels(
     file: BinaryIO, page: int, header: Header, window: Window | None, channels: str
 ) -> Pixels:
-    check_channels(header, channels)
-    most, rgb = MAX_PIXELS // channel_count(channels), channels != GREY
-    if header.height * header.width > most:
-        raise SizeError(
-            f"is {header.width}x{header.height} pixels; the limit is {most} of "
-            f"{channel_count(channels)} channels. Cut it into parts"
-        )
+    rgb = channels != GREY
     if header.volume:
         with buffered(file) as read:
             pixels = header.volume.pixels(read, page, window)
+    elif header.array:
+        values = header.array.values(file)
+        pixels = through(window, values) if header.numbers else values
+    elif header.samples and (header.format == SAMPLES_ALONE or channels not in (GREY, RGB)):
+        pixels = header.samples.pixels(file, _decode_grey_tiff)
+        pixels = upright(pixels, header.samples.orientation)
     elif header.grey:
         pixels = _grey_page(file, page, header.grey, window)
     elif header.format == "TIFF":
@@ -128,9 +153,9 @@ def _pixels(
             f"{header.width}x{header.height}"
         )
     if pixels.dtype == np.uint8:
-        return as_channels(np.ascontiguousarray(pixels, dtype=np.uint8), channels)
+        return np.ascontiguousarray(pixels, dtype=np.uint8)
     if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:  # of either byte order
-        return as_channels(np.ascontiguousarray(pixels, dtype=np.uint16), channels)
+        return np.ascontiguousarray(pixels, dtype=np.uint16)
     raise ImageError(
         f"decodes to {pixels.dtype} pixels; expected uint8 or uint16. Convert it first"
     )
@@ -192,6 +217,10 @@ def _decoded_by(data: bytes, flags: int) -> Array:
     if pixels is None:
         raise ImageError(DAMAGED)
     return pixels
+
+
+def _decode_grey_tiff(data: bytes) -> Array:
+    return _decode_by_pillow(io.BytesIO(data))
 
 
 def _decode_by_pillow(file: BinaryIO, rgb: bool = False) -> Array:

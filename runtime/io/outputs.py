@@ -18,11 +18,12 @@ import numpy.typing as npt
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.errors import ImageError
+from foveate.runtime.io.channels import grey_of
 from foveate.runtime.io.exchange.registry import ENCODERS
 from foveate.runtime.io.exchange.source import ImageSource
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.output_settings import OUTPUT_KINDS, OutputSettings
-from foveate.runtime.io.overlay import draw_overlay, eight_bit
+from foveate.runtime.io.overlay import draw_overlay, picture_of
 from foveate.runtime.io.png import encode_mask, encode_png
 from foveate.runtime.io.probability import probability_picture
 from foveate.runtime.objects.labels import Objects, label_objects
@@ -88,7 +89,9 @@ def _encoded(
         yield encode_png(foreground, 8)
     if objects is not None:
         pixel_um = (1000 * size.width, 1000 * size.height) if size else None
-        yield encode_table(objects, image, spec.classes, foreground, pixel_um)
+        yield encode_table(
+            objects, grey_of(image, spec.channels), spec.classes, foreground, pixel_um
+        )
     if objects is not None and settings.labels:
         yield encode_labels(objects)
 
@@ -129,7 +132,7 @@ def encode_labels(objects: Objects) -> bytes:
 def encode_overlay(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
     """Return the JPEG of an image with its mask and box drawn."""
     boxes = None if spec.region.mode == "none" else result.box_xyxy
-    picture = draw_overlay(eight_bit(image), result.mask, boxes)
+    picture = draw_overlay(picture_of(image, spec.channels), result.mask, boxes)
     done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
     assert done
     return data.tobytes()

@@ -11,6 +11,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.cascade.decide import decide
 from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError
+from foveate.runtime.io.channels import converted_to
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.images import read_image_and_header
 from foveate.runtime.io.inputs import Item
@@ -116,6 +117,8 @@ class ItemWorker:
                     objects,
                 )
         line = result_line(str(item.path), item.page, files, image, result, spec, size)
+        read_as = converted_to(header, spec.channels)
+        line |= {"read_as": read_as} if read_as else {}
         line |= {"objects": objects.counts(spec.classes)} if objects else {}
         line |= {"bundle": self._cascade.bundle.label, **read, "files": files}
         line |= {"decision": self._decision.given} if self._decision.given else {}

@@ -121,7 +121,9 @@ class RequestQueue(Closeable):
             self._mean_s += 0.1 * (time.monotonic() - started - self._mean_s)
 
     def _respond(self, upload: bytes, page: int, make: Make) -> bytes:
-        image = image_in_memory(upload, page, self._limits.max_pixels, self._window)
+        image = image_in_memory(
+            upload, page, self._limits.max_pixels, self._window, self.cascade.spec.channels
+        )
         with self._budget.room(image.size):
             return make(image, self._segment(image), self.cascade.bundle)
 

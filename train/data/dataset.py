@@ -11,7 +11,8 @@ import numpy as np
 
 from foveate.runtime.agreement import IGNORED
 from foveate.runtime.errors import DataError, ImageError
-from foveate.runtime.io.formats.headers import Header, read_header
+from foveate.runtime.io.formats.header import Header
+from foveate.runtime.io.formats.headers import read_header
 from foveate.runtime.io.images import Pixels, read_image
 from foveate.runtime.io.window import Window
 from foveate.train.data.files import (

@@ -14,7 +14,8 @@ from PIL import Image
 from foveate.runtime.agreement import IGNORED
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.exif import upright
-from foveate.runtime.io.formats.headers import Header, opened, read_header
+from foveate.runtime.io.formats.header import Header
+from foveate.runtime.io.formats.headers import opened, read_header
 from foveate.runtime.io.formats.nifti import Nifti
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.formats.volumes import Volume
@@ -43,7 +44,8 @@ def read_mask(path: Path, colours: Mapping[int, int] | None = None, page: int = 
         return _slice(path, page, header.volume)
     if header.colour_16:
         raise ImageError("has colours of 16 bits; expected grey, a palette, or colours of 8 bits")
-    if header.mode.startswith("I;16") and not colours:
+    plain = header.mode.startswith("I;16") or header.array and header.mode == "L"
+    if plain and not colours:
         return read_image_and_header(path, page, None)[0]
     with opened(path) as file:
         return np.ascontiguousarray(upright(_stored(file, colours), header.orientation))
