@@ -115,7 +115,7 @@ def _votes(cascade: TorchCascade, image: Pixels, overlap: float) -> tuple[Tensor
     spec = cascade.spec
     assert spec.stage2 is not None and cascade.stage2 is not None
     pixels = torch.from_numpy(as_input_type(image, spec.input_type).astype(np.float32))[None]
-    height, width = image.shape
+    height, width = image.shape[:2]
     small = crop_box(pixels, whole_box(1, height, width), spec.stage1) / spec.full_scale
     normal = cascade.statistics(small)
     coarse = cascade.probabilities(cascade.stage1(((small - normal[0]) / normal[1])[:, None]))
