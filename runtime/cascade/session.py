@@ -132,7 +132,7 @@ class Session(Closeable):
             found = self._results(begun, [images[index] for index in part], probabilities)
             results.update(zip(part, found, strict=True))
 
-        for part in self._sizes.parts(images):
+        for part in self.parts(images):
             begun = self.begin([images[index] for index in part], probabilities)
             pending.append((part, begun))
             if len(pending) >= self.max_in_flight:
@@ -140,6 +140,10 @@ class Session(Closeable):
         while pending:
             collect()
         return [results[index] for index in range(len(images))]
+
+    def parts(self, images: Sequence[HostOrDeviceImage]) -> Iterator[list[int]]:
+        """Yield the indices of the images of each call that a batch is divided into."""
+        return self._sizes.parts(images)
 
     def starts_at_once(self, image: HostOrDeviceImage) -> bool:
         """Return whether a run of an image is in flight, not yet over, once ``begin`` returns."""

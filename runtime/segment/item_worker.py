@@ -12,7 +12,7 @@ from foveate.runtime.cascade.decide import decide
 from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError
 from foveate.runtime.io.formats.pixel_size import PixelSize
-from foveate.runtime.io.images import read_image_and_size
+from foveate.runtime.io.images import read_image_and_header
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.io.outputs import OutputSettings, write_outputs
 from foveate.runtime.io.result_line import result_line
@@ -93,8 +93,8 @@ class ItemWorker:
         spec, times, objects = self._cascade.spec, ImageTimes(), None
         read = stamp(item)
         with times.stage("decode"):
-            image, stated = read_image_and_size(item.path, item.page, self._window)
-        size = self._pixel_size or stated
+            image, header = read_image_and_header(item.path, item.page, self._window, spec.channels)
+        size = self._pixel_size or header.pixel_size
         with self._budget.room(image.size):
             with times.stage("engine"):
                 result = self._segment(image, self._probabilities)

@@ -18,7 +18,7 @@ from foveate.runtime.io.formats.headers import COLOUR_MODES, Header, opened, rea
 from foveate.runtime.io.formats.nifti import Nifti
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.formats.volumes import Volume
-from foveate.runtime.io.images import read_image_and_size
+from foveate.runtime.io.images import read_image_and_header
 
 Mask = npt.NDArray[np.uint8]
 Stored = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -44,7 +44,7 @@ def read_mask(path: Path, colours: Mapping[int, int] | None = None, page: int = 
     if header.colour_16:
         raise ImageError("has colours of 16 bits; expected grey, a palette, or colours of 8 bits")
     if header.mode.startswith("I;16") and not colours:
-        return read_image_and_size(path, page, None)[0]
+        return read_image_and_header(path, page, None)[0]
     with opened(path) as file:
         return np.ascontiguousarray(upright(_stored(file, colours), header.orientation))
 

@@ -37,9 +37,9 @@ def exif_of(orientation: int) -> bytes:
 
 
 def upright(pixels: Array, orientation: int) -> Array:
-    """Return the (H, W) pixels of an image of some orientation upright, as a view."""
+    """Return the (H, W) or (H, W, C) pixels of an image of some orientation upright, a view."""
     if orientation in SIDEWAYS:
-        pixels = pixels.T
+        pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):

@@ -46,6 +46,8 @@ _UNKNOWN = f"is not an image in a supported format; expected {', '.join(SUFFIXES
 
 GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr", "CMYK")
+MULTI = "multichannel"
+"""The mode of images that are neither grey nor colours."""
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _HEAD = 1 << 16
@@ -73,6 +75,16 @@ class Header:
     orientation: int = 1
     volume: Volume | None = None
     pixel_size: PixelSize | None = None
+
+    @property
+    def channels(self) -> int:
+        """Return the channels that a file holds, apart from transparency: 3 where in colour."""
+        return 3 if self.mode in COLOUR_MODES else 1
+
+    @property
+    def colour_or_grey(self) -> bool:
+        """Say whether it can be read as grey and as RGB alike."""
+        return self.mode != MULTI
 
     @property
     def colour_16(self) -> bool:
