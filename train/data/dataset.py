@@ -11,6 +11,7 @@ import numpy as np
 
 from foveate.runtime.agreement import IGNORED
 from foveate.runtime.errors import DataError, ImageError
+from foveate.runtime.io.channels import check_channels
 from foveate.runtime.io.formats.headers import Header, read_header
 from foveate.runtime.io.images import Pixels, read_image
 from foveate.runtime.io.window import Window
@@ -138,7 +139,7 @@ def load_dataset(
     digest = hashlib.sha256()
     contents: dict[str, Contents] = {}
     for index, stem in enumerate(chosen):
-        header, mask = _checked_mask(images[stem], masks[stem], rules, window)
+        header, mask = _checked_mask(images[stem], masks[stem], rules, window, channels)
         contents[stem] = contents_of(header, count_values(mask), channel_count(channels))
         digest.update(f"{stem}\0{images[stem].path.stat().st_size}\0".encode())
         digest.update(hashlib.sha256(np.ascontiguousarray(mask).data).digest())
@@ -269,10 +270,11 @@ def _stored(file: ImageFile, rules: MaskRules) -> Stored:
 
 
 def _checked_mask(
-    image: ImageFile, stored: ImageFile, rules: MaskRules, window: Window | None
+    image: ImageFile, stored: ImageFile, rules: MaskRules, window: Window | None, channels: str
 ) -> tuple[Header, Stored]:
     try:
         header = read_header(*image)
+        check_channels(header, channels)
     except ImageError as error:
         raise DataError(f"{image.path}: {error}") from error
     try:

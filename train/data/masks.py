@@ -14,7 +14,7 @@ from PIL import Image
 from foveate.runtime.agreement import IGNORED
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.exif import upright
-from foveate.runtime.io.formats.headers import COLOUR_MODES, Header, opened, read_header
+from foveate.runtime.io.formats.headers import Header, opened, read_header
 from foveate.runtime.io.formats.nifti import Nifti
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.formats.volumes import Volume
@@ -188,8 +188,7 @@ def contents_of(header: Header, counts: npt.NDArray[np.int64], channels: int) ->
     wide = header.mode.startswith("I;16") or header.sample_bits > 8
     areas = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     bits = 16 if wide else 8
-    colour = header.mode in COLOUR_MODES
-    size = header.height, header.width
+    size, colour = (header.height, header.width), header.channels == 3
     return Contents(*size, bits, areas, header.pixel_size, channels, colour)
 
 

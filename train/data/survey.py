@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from foveate.runtime.io.channels import grey_of
 from foveate.runtime.spec import GREY, RGB
 from foveate.train.data.dataset import DataSet
 from foveate.train.data.masks import foreground
@@ -69,7 +70,7 @@ def survey(dataset: DataSet, progress: Callable[[int, int], None] = lambda a, b:
     sides: list[float] = []
     thumbnails: list[npt.NDArray[np.float32]] = []
     for number, stem in enumerate(stems, 1):
-        thumbnails.append(_thumbnail(dataset.image(stem)))
+        thumbnails.append(_thumbnail(grey_of(dataset.image(stem), dataset.channels)))
         mask = foreground(dataset.mask(stem)).astype(np.uint8)
         _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
         left, top, right, bottom = _extent(stats[1:])
@@ -114,8 +115,7 @@ def _thumbnail(image: npt.NDArray[np.uint8 | np.uint16]) -> npt.NDArray[np.float
     small = cv2.resize(
         image.astype(np.float32), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA
     )
-    grey = small if small.ndim == 2 else small.mean(axis=2)
-    found: npt.NDArray[np.float32] = (grey - grey.mean()) / (grey.std() + 1e-6)
+    found: npt.NDArray[np.float32] = (small - small.mean()) / (small.std() + 1e-6)
     return found
 
 
