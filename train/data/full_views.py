@@ -114,8 +114,8 @@ class WholeAtOwnSize(Dataset[tuple[Tensor, Tensor]]):
 
 def full_statistics(image: Pixels, normalisation: Normalisation) -> tuple[FloatArray, FloatArray]:
     """Return mean and deviation of an image at its own size, as ``statistics`` does of its view."""
-    if normalisation.mode != "zscore":
-        return fixed_statistics(normalisation)
+    if known := normalisation.constants(len(planes(image))):
+        return fixed_statistics(known)
     scale, mean = full_scale(image), image.mean(axis=(0, 1), dtype=np.float64)
     squares = sum(np.square(band - mean).sum(axis=(0, 1)) for band in _bands(image))
     pixels = image.shape[0] * image.shape[1]

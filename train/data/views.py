@@ -20,16 +20,7 @@ from torch.utils.data import Dataset
 
 from foveate.runtime.geometry import crop
 from foveate.runtime.io.images import Pixels
-from foveate.runtime.spec import (
-    GREY,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    INPUT_TYPES,
-    RGB,
-    CascadeSpec,
-    Normalisation,
-    Size,
-)
+from foveate.runtime.spec import GREY, INPUT_TYPES, RGB, CascadeSpec, Normalisation, Size
 from foveate.train.data.augment import Augmentation, augment_below
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.masks import Mask
@@ -122,23 +113,22 @@ def top_of(values: FloatArray, channels: str) -> FloatArray:
 
 
 def statistics(view: WholeView, normalisation: Normalisation) -> tuple[FloatArray, FloatArray]:
-    """Return mean and deviation that an image is normalised by, (C, 1, 1) or (1, 1, 1) float32.
+    """Return what an image is normalised by in units of the full scale, (C, 1, 1) float32 each.
 
-    They are in units of the full scale.
+    Mean and deviation.
     """
-    if normalisation.mode != "zscore":
-        return fixed_statistics(normalisation)
+    if known := normalisation.constants(len(view.image)):
+        return fixed_statistics(known)
     small = view.image.astype(np.float32)
     mean = small.mean(axis=(1, 2), keepdims=True)
     return mean, np.maximum(small.std(axis=(1, 2), keepdims=True), np.float32(STD_FLOOR))
 
 
-def fixed_statistics(normalisation: Normalisation) -> tuple[FloatArray, FloatArray]:
-    """Return mean and deviation of a normalisation that does not depend on the image."""
-    pair: tuple[Sequence[float], Sequence[float]] = (normalisation.mean,), (normalisation.std,)
-    if normalisation.mode == "imagenet":
-        pair = IMAGENET_MEAN, IMAGENET_STD
-    mean, deviation = np.array(pair, np.float32)[:, :, None, None]
+def fixed_statistics(
+    known: tuple[Sequence[float], Sequence[float]],
+) -> tuple[FloatArray, FloatArray]:
+    """Return mean and deviation of each channel as (C, 1, 1) float32."""
+    mean, deviation = np.array(known, np.float32)[:, :, None, None]
     return mean, deviation
 
 
