@@ -33,7 +33,8 @@ class Stages:
         """Return the shape of a stage's input."""
         size = self.spec.stage1 if stage == "stage1" else self.spec.stage2
         assert size is not None
-        return [images, 1 if stage == "stage1" else 2, size.height, size.width]
+        inputs = self.spec.input_channels + (stage == "stage2")
+        return [images, inputs, size.height, size.width]
 
 
 def open_stages(bundle: Bundle) -> Stages:
@@ -81,7 +82,8 @@ def stage1_graph(stages: Stages) -> bytes:
 def geometry_graph(stages: Stages) -> bytes:
     """Return the fused graph with each network replaced by one 1x1 convolution."""
     channels = stages.spec.output_channels
-    stage1, stage2 = (_threshold(inputs, channels) for inputs in (1, 2))
+    inputs = stages.spec.input_channels
+    stage1, stage2 = _threshold(inputs, channels), _threshold(inputs + 1, channels)
     graph = cascade_model(stages.spec, stage1, stage2 if stages.spec.stage2 else None, "fp32")
     return bytes(graph.SerializeToString())
 

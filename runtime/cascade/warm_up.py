@@ -61,7 +61,9 @@ def _checked(shape: Shape) -> Shape:
 
 def _images(session: Session, shape: Shape) -> list[Pixels]:
     count = shape[0] if len(shape) == 3 else 1
-    return [np.zeros(shape[-2:], session.spec.input_type) for _ in range(count)]
+    channels = session.spec.input_channels
+    sides = (*shape[-2:], *([channels] if channels > 1 else []))
+    return [np.zeros(sides, session.spec.input_type) for _ in range(count)]
 
 
 def _run(session: Session, images: Sequence[Pixels]) -> None:

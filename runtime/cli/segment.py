@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -83,6 +83,12 @@ class WithRay(click.Command):
     "count as several.",
 )
 @click.option("--labels", is_flag=True, help="With --objects: also their numbers, as 16-bit PNG.")
+@click.option(
+    "--rank",
+    is_flag=True,
+    help="Also order the images by doubt, what to label next first: OUT/ranking.csv. Each image is "
+    "segmented once more, mirrored; takes up to twice the time.",
+)
 @click.option("--resume", is_flag=True, help="Continue an earlier run into OUT.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails.")
 @click.option("--shard", default="", metavar="I/N", help="Segment shard I of N of the inputs.")
@@ -148,6 +154,7 @@ def segment(as_json: bool, verbose: bool, **options: Any) -> int:
       foveate segment lung.bundle scans/ --out masks --gpu 1
       foveate segment nuclei.bundle slides/ --out masks --objects --split touching
       foveate segment nuclei.bundle slides/ --out qupath --format geojson
+      foveate segment lung.bundle unlabelled/ --out ranked --rank --format labelme
       foveate segment lung.bundle scans/ --out masks --ray auto
       foveate segment lung.bundle --watch inbox/ --out masks --resume
     """
@@ -205,11 +212,15 @@ def _show(bar: Bar, at: Progress, watched: Path | None, verbose: bool) -> None:
 def _line(outcome: Written | Failure) -> str:
     """Return the outcome of an image in words."""
     values = outcome.line
-    page = f" page {values['page']}" if values.get("page") else ""
     if "reason" in values:
         return f"failed: {values['input']}: {values['reason']}"
     flags = "".join(f", {flag}" for flag in values["flags"])
-    return f"{values['input']}{page}: {values['mask']}, {sum(values['ms'].values()):.0f} ms{flags}"
+    took = sum(values["ms"].values())
+    return f"{values['input']}{_page(values)}: {values['mask']}, {took:.0f} ms{flags}"
+
+
+def _page(values: Mapping[str, Any]) -> str:
+    return f" page {values['page']}" if values.get("page") else ""
 
 
 def _tell(outcome: Outcome, request: Request) -> None:
@@ -229,6 +240,8 @@ def _tell(outcome: Outcome, request: Request) -> None:
         f"{found['count']} objects of {name}, {found['area_px']} pixels"
         for name, found in outcome.objects.items()
     ]
+    if outcome.ranking:
+        lines.append(_ranked(outcome.ranking))
     for line in lines:
         click.echo(one_line(line))
     for kind, listed in (("failed", report.failures), ("not finished", outcome.unfinished)):
@@ -238,6 +251,14 @@ def _tell(outcome: Outcome, request: Request) -> None:
         click.echo(f"{len(outcome.unfinished)} not finished", err=True)
     if report.failures:
         click.echo(f"{len(report.failures)} failed, listed in {outcome.failures_file}", err=True)
+
+
+def _ranked(ranking: Mapping[str, Any]) -> str:
+    """Return where the order by doubt is, and its first images."""
+    first = ", ".join(
+        f"{line['input']}{_page(line)} ({line['doubt']:.3f})" for line in ranking["first"]
+    )
+    return f"{ranking['file']} has the images by doubt, what to label first: {first or 'none'}"
 
 
 def _tell_skipped(request: Request) -> None:

@@ -28,7 +28,7 @@ class OutputSettings:
     ``overlay``: a picture of mask and box over the image. ``probability``: the probability of any
     foreground as a picture, and in an NPZ those of both stages. ``objects``: a table of the pieces
     of the mask; ``labels``: their numbers as a picture. ``split``: "touching" cuts pieces at necks,
-    in the table and in annotations.
+    in the table and in annotations. ``rank``: each image's doubt in its line.
     """
 
     kind: str = "png"
@@ -37,6 +37,7 @@ class OutputSettings:
     objects: bool = False
     labels: bool = False
     split: str | None = None
+    rank: bool = False
 
     @property
     def annotates(self) -> bool:

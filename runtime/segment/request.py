@@ -33,6 +33,7 @@ class Request:
     objects: bool = False
     labels: bool = False
     split: str | None = None
+    rank: bool = False
     resume: bool = False
     fail_fast: bool = False
     shard: str = ""
@@ -53,7 +54,13 @@ class Request:
     @property
     def outputs(self) -> OutputSettings:
         return OutputSettings(
-            self.kind, self.overlay, self.probability, self.objects, self.labels, self.split
+            self.kind,
+            self.overlay,
+            self.probability,
+            self.objects,
+            self.labels,
+            self.split,
+            self.rank,
         )
 
 
@@ -62,7 +69,8 @@ class Outcome:
     """The outcome of a run. ``resumed``: inputs that an earlier run had done.
 
     ``unfinished``: what was seen in a watched folder and has neither a mask nor failed for good.
-    ``objects``: counts and areas in the table of objects, by class.
+    ``objects``: counts and areas in the table of objects, by class. ``ranking``: its file and the
+    most doubtful images.
     """
 
     report: Report
@@ -74,6 +82,7 @@ class Outcome:
     failures_file: Path
     out: Path
     objects: Mapping[str, Mapping[str, int]]
+    ranking: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON values; docs/outputs.md says what each field means."""
@@ -91,6 +100,7 @@ class Outcome:
             "images_per_second": self.report.images_per_second,
             "resumed": self.resumed,
             "objects": self.objects,
+            "ranking": self.ranking,
             "plan": self.concurrency.as_dict(),
             "out": str(self.out),
         }

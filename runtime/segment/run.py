@@ -28,6 +28,7 @@ from foveate.runtime.io.exchange.registry import assemble_annotations
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item, find_items
+from foveate.runtime.io.ranking import write_ranking
 from foveate.runtime.io.volume_masks import assemble_nifti, assemble_seg, is_nifti_name
 from foveate.runtime.io.window import Window, chosen_window
 from foveate.runtime.objects.collect import assemble_objects
@@ -168,9 +169,11 @@ def _locked_run(
     if request.kind == "dicom-seg":
         assemble_seg(out, journal.lines(), bundle.spec)
     objects = assemble_objects(out, journal.lines(), part) if request.objects else {}
+    ranking = write_ranking(out, journal.lines(), part) if request.rank else {}
     unfinished = items.unfinished() if isinstance(items, Watch) else ()
+    failures = journal.failures
     return Outcome(
-        report, bundle, choice, concurrency, resumed, unfinished, journal.failures, out, objects
+        report, bundle, choice, concurrency, resumed, unfinished, failures, out, objects, ranking
     )
 
 

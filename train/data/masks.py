@@ -150,7 +150,8 @@ def foreground(mask: Mask) -> npt.NDArray[np.bool_]:
 class Contents:
     """Size in pixels and bits of an image (8 or 16), and pixels of each value in its mask.
 
-    ``pixel_size`` is what the file of the image states, None if nothing.
+    ``pixel_size`` is what the file of the image states, None if nothing; ``channels`` are those it
+    is read with, and ``colour`` says whether the file could have any colours.
     """
 
     height: int
@@ -158,11 +159,13 @@ class Contents:
     bits: int
     areas: dict[int, int]
     pixel_size: PixelSize | None = None
+    channels: int = 1
+    colour: bool = False
 
     @property
     def nbytes(self) -> int:
         """Bytes of image and mask, decoded."""
-        return self.height * self.width * (self.bits // 8 + 1)
+        return self.height * self.width * (self.bits // 8 * self.channels + 1)
 
     @property
     def empty(self) -> bool:
@@ -182,12 +185,13 @@ class Contents:
         return replace(self, areas=areas)
 
 
-def contents_of(header: Header, counts: npt.NDArray[np.int64]) -> Contents:
+def contents_of(header: Header, counts: npt.NDArray[np.int64], channels: int) -> Contents:
     """Return the contents of an image by its header and what its mask has of each value."""
     wide = header.mode.startswith("I;16") or header.sample_bits > 8
     areas = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     bits = 16 if wide else 8
-    return Contents(header.height, header.width, bits, areas, header.pixel_size)
+    size, colour = (header.height, header.width), header.colour
+    return Contents(*size, bits, areas, header.pixel_size, channels, colour)
 
 
 def count_values(mask: Stored) -> npt.NDArray[np.int64]:
