@@ -269,7 +269,12 @@ def _tell_skipped(request: Request) -> None:
             skipped += skipped_in(text, request.out, request.recursive)
     if skipped:
         kinds = ", ".join(kind for kind, _ in skipped.most_common(SHOWN_KINDS))
-        click.echo(one_line(f"{skipped.total()} other files there are no images: {kinds}"))
+        hint = " (HEIC is not read: convert it to JPEG)" * any(map(_is_heic, skipped))
+        click.echo(one_line(f"{skipped.total()} other files there are no images: {kinds}{hint}"))
+
+
+def _is_heic(kind: str) -> bool:
+    return kind.lower() in (".heic", ".heif")
 
 
 def _limit(outcome: Outcome) -> Iterator[str]:

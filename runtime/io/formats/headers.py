@@ -48,6 +48,7 @@ FORMATS = ("JPEG", TiffImagePlugin.TiffImageFile.format,
            "BMP", WebPImagePlugin.WebPImageFile.format)  # fmt: skip
 """What Pillow reads. Naming the two plugins loads them, and spares loading its other forty."""
 _EMPTY = f"is empty (0 bytes); expected {', '.join(SUFFIXES)}"
+_PHONES = "is HEIC, AVIF or a video; expected JPEG or PNG. Set the phone to JPEG, or convert it"
 _UNKNOWN = f"is not an image in a supported format; expected {', '.join(SUFFIXES)}"
 
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
@@ -184,7 +185,7 @@ def header_of(file: BinaryIO, page: int) -> Header:
     except Exception as error:  # Pillow's readers raise many types on damaged files
         if samples:
             return _samples_header(samples, pixel_size)
-        raise ImageError(_UNKNOWN) from error
+        raise ImageError(_PHONES if head[4:8] == b"ftyp" else _UNKNOWN) from error
     height, width, kind = image.height, image.width, str(image.format)
     if directory is None:
         return _checked(height, width, image.mode, kind, 0, exif, pages)
