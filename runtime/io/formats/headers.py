@@ -190,7 +190,7 @@ def header_of(file: BinaryIO, page: int) -> Header:
     if directory is None:
         return _checked(height, width, image.mode, kind, 0, exif, pages)
     header = _checked(height, width, image.mode, kind, directory[BITS], b"", 1, pixel_size)
-    return replace(header, samples=samples)
+    return replace(header, samples=samples) if samples else header
 
 
 def _samples_header(samples: SampledPage, pixel_size: PixelSize | None) -> Header:
