@@ -288,10 +288,12 @@ def _plain_png(start: bytes) -> Header | None:
 def _check_header(header: Header, pages: int) -> None:
     if pages > 1:
         raise PagesError(several(pages))
-    if max(header.height, header.width) > MAX_SIDE or header.height * header.width > MAX_PIXELS:
+    parts = header.samples or header.array
+    most = MAX_PIXELS // parts.count if parts else MAX_PIXELS
+    if max(header.height, header.width) > MAX_SIDE or header.height * header.width > most:
         raise SizeError(
             f"is {header.width}x{header.height} pixels; the limits are {MAX_SIDE} a side and "
-            f"{MAX_PIXELS} pixels in all. Cut it into parts"
+            f"{most} pixels in all. Cut it into parts"
         )
     known = header.numbers or header.mode in (*GREY_MODES, *COLOUR_MODES, MULTI)
     if not known or header.mode == "CMYK" and header.sample_bits > 8:

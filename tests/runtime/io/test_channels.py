@@ -113,6 +113,16 @@ def test_samples_of_a_tiff(order: str, planes: int, predictor: int, tile: int) -
             np.testing.assert_array_equal(found, pixels)
 
 
+def test_samples_without_strips_and_too_many_of_them_are_refused() -> None:
+    large = {256: 30_000, 257: 4_000, 278: 4_000}
+    for more, said in (
+        ({273: []}, "is damaged"),
+        (large, "is 30000x4000 pixels; the limits are 32768 a side and 107374182"),
+    ):
+        with pytest.raises(ImageError, match=said):
+            image_in_memory(sampled_tiff(NOISE[:20], planes=2, more=more), channels="5")
+
+
 def stack(order: str, channels: int, slices: int) -> bytes:
     """Return the description of an OME-TIFF."""
     return (

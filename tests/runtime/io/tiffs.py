@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Tags = Mapping[int, int | bytes]
+Tags = Mapping[int, int | bytes | list[int]]
 _FORMATS = {"u": 1, "i": 2, "f": 3}
 
 
