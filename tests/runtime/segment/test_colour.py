@@ -67,7 +67,7 @@ def test_photographs_are_segmented_by_their_colour(
     red: Path, photographs: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    done = run("segment", red, photographs, "--out", out, "--overlay", "--objects")
+    done = run("segment", red, photographs, "--out", out, "--overlay", "--objects", "--page")
     assert done.return_value == 1
     assert "1 grey images were given to an rgb bundle: repeated three times" in done.output
     assert "no images: .HEIC (HEIC is not read: convert it to JPEG)" in done.output
@@ -81,8 +81,9 @@ def test_photographs_are_segmented_by_their_colour(
         mask = cv2.imread(str(out / line["mask"]), cv2.IMREAD_GRAYSCALE) > 0
         expected = np.rot90(MASK, -1) if name == "phone.jpg" else MASK
         assert np.mean(mask != expected) < 0.02, name
-    overlay = cv2.imread(str(out / "overlays/screen.jpg")).astype(int)
-    assert np.abs(overlay[85, 125] - GROUND[::-1]).max() < 12
+    for folder in ("overlays", "thumbnails"):
+        picture = cv2.imread(str(out / folder / "screen.jpg")).astype(int)
+        assert np.abs(picture[85, 125] - GROUND[::-1]).max() < 12
     rows = (out / "objects.csv").read_text().splitlines()
     table = {Path(row["image"]).name: row for row in csv.DictReader(rows)}
     grey = grey_of(read_image(photographs / "screen.png", channels="rgb"), "rgb")
