@@ -37,11 +37,11 @@ def converted_to(header: Header, channels: str) -> str:
 
 
 def as_channels(pixels: Pixels, channels: str) -> Pixels:
-    """Return (H, W) or (H, W, C) pixels that passed ``check_channels`` as those of a bundle."""
+    """Return pixels that passed ``check_channels`` as those of a bundle: grey is repeated."""
     if channels == GREY and pixels.ndim == 3:
         return _pixels(cv2.cvtColor(pixels[:, :, :3], cv2.COLOR_RGB2GRAY))
-    if channels == RGB and pixels.ndim == 2:
-        return _pixels(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB))
+    if channels != GREY and pixels.ndim == 2:
+        return _pixels(cv2.merge([pixels] * channel_count(channels)))
     return _pixels(pixels[:, :, :3]) if channels == RGB else pixels
 
 

@@ -280,7 +280,7 @@ def _checked_mask(
         raise DataError(f"{image.path}: {error}") from error
     try:
         if header.numbers:
-            read_image(*image, header, window)
+            read_image(*image, header, window, channels)
     except ImageError as error:
         raise DataError(str(error)) from error
     try:
