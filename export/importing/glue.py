@@ -53,10 +53,10 @@ def labelled(root: Path, spec: CascadeSpec) -> tuple[FullImages, str]:
     """
     name = next((name for name in LISTS if (root / name).is_file()), "")
     stems = read_stems(root / name) if name else None
-    window = chosen_window("", spec)
+    window, channels = chosen_window("", spec), spec.channels
     test = root / "test.txt"
     left_out = test if not name and test.is_file() else None
-    dataset = load_dataset(root, stems=stems, window=window, test_list=left_out)
+    dataset = load_dataset(root, stems=stems, window=window, test_list=left_out, channels=channels)
     if dataset.classes > len(spec.classes) - 1:
         raise DataError(
             f"{root} has masks of {dataset.classes} classes; the network tells "
