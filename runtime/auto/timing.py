@@ -105,7 +105,7 @@ def idle_timer() -> Timer | None:
 
 def load_times(path: Path) -> Times | None:
     """Return the stored times; None if there are none or the file is damaged."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises where the folder is not for this user
         return None
     try:
         values = read_signed(path, "times of engines", OWN_HASH, _SHAPE)
