@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from foveate.benchmarks.measure.baseline import WithBaseline
@@ -33,6 +32,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import DataError
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item
+from foveate.runtime.io.overlay import write_picture
 from foveate.runtime.io.png import write_mask
 from foveate.runtime.result import Mask
 from foveate.runtime.segment.concurrency import WorkerOptions, choose_concurrency
@@ -120,8 +120,7 @@ def write_pngs(images: Sequence[Pixels], folder: Path) -> list[Path]:
     """Write images as PNG files and return their paths, in order."""
     paths = [folder / f"image_{number:04d}.png" for number in range(len(images))]
     for path, image in zip(paths, images, strict=True):
-        if not cv2.imwrite(str(path), image):
-            raise DataError(f"{path}: cannot be written")
+        write_picture(path, image)
     return paths
 
 

@@ -18,9 +18,9 @@ class _Unfailing(io.FileIO):
         super().__init__(handle, "w", closefd=False)
         self.error: OSError | None = None
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
-            return super().write(data)
+            return super().write(data) or 0
         except OSError as error:
             self.error = error
             return memoryview(data).nbytes

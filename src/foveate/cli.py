@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tempfile
 import warnings
 from typing import Any
 
@@ -71,6 +72,14 @@ def group() -> None:
     """
 
 
+def has_temporary_folder() -> bool:
+    """Say whether Python finds a folder for temporary files."""
+    try:
+        return bool(tempfile.gettempdir())
+    except FileNotFoundError:
+        return False
+
+
 def _say(message: Warning | str, *about: Any) -> None:
     """Write a warning as one line, without the file and line it was raised in."""
     click.echo(f"Warning: {one_line(str(message))}", err=True)
@@ -107,6 +116,11 @@ def _exit_code() -> int:
         click.echo(f"Error: {one_line(str(error))}", err=True)
         return 2
     except OSError as error:
+        if not has_temporary_folder():
+            click.echo(
+                "Error: no temporary folder can be written; TMPDIR=FOLDER names one", err=True
+            )
+            return 2
         if error.filename is None or error.strerror is None:
             raise  # not about a file of the user's
         click.echo(f"Error: {one_line(f'{error.filename}: {error.strerror}')}", err=True)

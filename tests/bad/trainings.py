@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +192,9 @@ TRAININGS = [
     data("two images of one stem", "images: more than one file for the stem …",
          lambda folder: shutil.copy(
              first(folder / "images"), first(folder / "images").with_suffix(".bmp"))),
+    data("file names that are not UTF-8", "images: file names are not UTF-8: '\\udcfc'. Rename …",
+         lambda folder: first(folder / "images").rename(
+             folder / "images" / os.fsdecode(b"\xfc.png"))),
     data("groups.tsv without tabs", "groups.tsv, line 1: expected stem<TAB>group, got 'a b'",
          written("groups.tsv", b"a b\n")),
     data("groups.tsv with stems that are not there", "groups.tsv: 1 stem(s) have no image: nobody",

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveate.runtime.errors import SettingsError
+from foveate.runtime.io.overlay import write_picture
 from foveate.runtime.io.png import write_mask
 
 Array = npt.NDArray[np.float32]
@@ -109,7 +110,7 @@ def write_phantoms(out: Path, settings: PhantomSettings) -> Iterator[Phantom]:
     (out / "masks").mkdir(exist_ok=True)
     stems = []
     for item in phantoms(settings):
-        cv2.imwrite(str(out / "images" / f"{item.stem}.png"), item.image)
+        write_picture(out / "images" / f"{item.stem}.png", item.image)
         write_mask(out / "masks" / f"{item.stem}.png", item.mask, settings.classes + 1)
         stems.append(item.stem)
         yield item
