@@ -114,7 +114,7 @@ def _int8(
 
     calibration = job.images.calibration
     assert calibration is not None
-    search = BlockSearch(model, calibration.cases, cascade.spec.input_type, job.progress)
+    search = BlockSearch(model, calibration.cases, cascade.spec.input_kind, job.progress)
     for slack in SLACKS:
         found = search.run(slack)
         run = {"int8": found.model.SerializeToString()}

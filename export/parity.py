@@ -38,7 +38,7 @@ def measure(
         }
         for number, case in enumerate(cases):
             mask, box = reference.segment(case.image)
-            pixels = as_input_type(case.image, reference.spec.input_type)
+            pixels = as_input_type(case.image, *reference.spec.input_kind)
             outputs = {"fp16": rounded.segment(case.image)} if rounded else {}
             for precision, engine in engines.items():
                 result = engine.run({"image": feed(pixels[None])}, ("mask", "box"))

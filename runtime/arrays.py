@@ -15,7 +15,7 @@ from foveate.runtime.errors import ImageError
 
 Array = npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-"""An image, (H, W), or a batch of images, (N, H, W)."""
+"""An image, (H, W) or (H, W, C), or a batch of images, (N, H, W) or (N, H, W, C)."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ HOST: Mapping[str, GpuArray] = MappingProxyType({})
 
 
 def feed(pixels: Pixels) -> Array:
-    """Return (N, H, W) pixels as the graph's input, without a copy.
+    """Return a batch of pixels as the graph's input, without a copy.
 
-    uint8 unchanged; uint16 as its little-endian bytes, (N, H, W, 2) uint8.
+    uint8 unchanged; uint16 as its little-endian bytes, (..., 2) uint8.
     """
     if pixels.dtype == np.uint8:
         return pixels
@@ -59,15 +59,20 @@ def feed(pixels: Pixels) -> Array:
     return little.view(np.uint8).reshape(*pixels.shape, 2)
 
 
-def as_input_type(image: Pixels, input_type: str) -> Pixels:
+def as_input_type(image: Pixels, input_type: str, channels: int = 1) -> Pixels:
     """Return an image converted to the input type of a bundle.
 
     uint8 to uint16 multiplies by 257, so 255 becomes 65535; uint16 to uint8 divides by 257 and
-    rounds. Raises ImageError for anything but a (H, W) uint8 or uint16 array with pixels.
+    rounds. Raises ImageError for anything but a uint8 or uint16 array of pixels, (H, W) or, with
+    several channels, (H, W, channels).
     """
-    if not isinstance(image, np.ndarray) or image.ndim != 2 or 0 in image.shape:
+    sides = image.shape if isinstance(image, np.ndarray) else ()
+    if not has_channels(sides, channels):
         shape = getattr(image, "shape", type(image).__name__)
-        raise ImageError(f"the image is {shape}; expected a (H, W) array with at least one pixel")
+        expected = "(H, W)" if channels == 1 else f"(H, W, {channels})"
+        raise ImageError(
+            f"the image is {shape}; expected a {expected} array with at least one pixel"
+        )
     if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"the image is {image.dtype}; expected uint8 or uint16. Convert it first")
     if str(image.dtype) == input_type:
@@ -77,15 +82,21 @@ def as_input_type(image: Pixels, input_type: str) -> Pixels:
     return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def gpu_feed(image: GpuArray, input_type: str) -> GpuArray:
+def has_channels(shape: Sequence[int], channels: int) -> bool:
+    """Return whether a shape is that of an image with pixels, (H, W), or (H, W, channels)."""
+    return len(shape) >= 2 and 0 not in shape and tuple(shape[2:]) == (channels,) * (channels > 1)
+
+
+def gpu_feed(image: GpuArray, input_type: str, channels: int = 1) -> GpuArray:
     """Return an image on a GPU as a batch of one for the graph, at the same address.
 
-    Raises ImageError for anything but (H, W) pixels of the bundle's own type.
+    Raises ImageError for anything but pixels of the bundle's own type and channels.
     """
-    if len(image.shape) != 2 or 0 in image.shape or image.dtype != np.dtype(input_type):
+    if not has_channels(image.shape, channels) or image.dtype != np.dtype(input_type):
+        expected = "(H, W)" if channels == 1 else f"(H, W, {channels})"
         raise ImageError(
-            f"the image on the GPU is {image.shape} {image.dtype}; expected (H, W) {input_type}, "
-            "the bundle's own type"
+            f"the image on the GPU is {image.shape} {image.dtype}; expected {expected} "
+            f"{input_type}, the bundle's own type"
         )
     tail = (2,) if input_type == "uint16" else ()
     return replace(image, shape=(1, *image.shape, *tail), dtype=np.dtype(np.uint8))

@@ -24,9 +24,10 @@ def largest_channels(spec: CascadeSpec, width: int) -> int:
     ``width`` is ``Bundle.width``. Two for the bytes of a 16-bit image. Where stage 2 sees every
     tile of the image, what it sees is as large as the image, and larger where tiles overlap.
     """
+    read = max(spec.output_channels, 2 * spec.input_channels)
     if spec.region.mode == "tiles" and not spec.region.tiles:
-        return max(spec.output_channels, 2, math.ceil(2 * width / (1 - spec.region.overlap) ** 2))
-    return max(spec.output_channels, 2, 2 * width if spec.pad_multiple else 1)
+        return max(read, math.ceil(2 * width / (1 - spec.region.overlap) ** 2))
+    return max(read, 2 * width if spec.pad_multiple else 1)
 
 
 def tile_elements(spec: CascadeSpec, width: int) -> int:

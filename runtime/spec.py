@@ -56,6 +56,12 @@ class Normalisation:
     mean: float = 0.0
     std: float = 1.0
 
+    def constants(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Return mean and deviation of each channel; None where they are those of the image."""
+        if self.mode == "imagenet":
+            return IMAGENET_MEAN, IMAGENET_STD
+        return None if self.mode == "zscore" else ((self.mean,) * channels, (self.std,) * channels)
+
 
 @dataclass(frozen=True)
 class Region:
@@ -115,6 +121,11 @@ class CascadeSpec:
     def input_channels(self) -> int:
         """Channels of an image: 1 for grey, which is (H, W); others are (H, W, C)."""
         return channel_count(self.channels)
+
+    @property
+    def input_kind(self) -> tuple[str, int]:
+        """Input type and channels of an image."""
+        return self.input_type, self.input_channels
 
     @property
     def output_channels(self) -> int:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
+from foveate.runtime.spec import GREY, CascadeSpec, Normalisation, Region, Size, channel_count
 from foveate.train.networks.unet import UNet
 
 SEPARATE_SIZES = ((512, 512), (1024, 1024), (2048, 1536), (950, 2700))
@@ -33,17 +33,29 @@ def speckled(seed: int, share: float) -> npt.NDArray[np.uint8]:
     return np.asarray(foreground * (1 + (rng.random(shape) < 0.2)), np.uint8)
 
 
-def threshold_network(inputs: int, gain: float = 20.0, outputs: int = 1) -> nn.Conv2d:
-    """Return a 1 x 1 convolution whose sigmoid is a threshold at half the full scale."""
+def threshold_network(
+    inputs: int, gain: float = 20.0, outputs: int = 1, channel: int = 0
+) -> nn.Conv2d:
+    """Return a 1 x 1 convolution whose sigmoid is a threshold of a channel at half the scale."""
     network = nn.Conv2d(inputs, outputs, 1)
     with torch.no_grad():
         network.weight.zero_()
-        network.weight[:, 0] = gain
+        network.weight[:, channel] = gain
         network.bias.fill_(-gain / 2)
     return network.eval()
 
 
-def threshold_spec(input_type: str = "uint8") -> CascadeSpec:
+def in_channels(shape: npt.NDArray[np.uint8], channels: str, seen: int) -> npt.NDArray[np.uint8]:
+    """Return a shape as an image of 0 and 1: in one channel of noise, or grey as it is."""
+    count = channel_count(channels)
+    if count == 1:
+        return shape
+    image = np.random.default_rng(0).integers(0, 2, (*shape.shape, count), dtype=np.uint8)
+    image[..., seen] = shape
+    return image
+
+
+def threshold_spec(input_type: str = "uint8", channels: str = GREY) -> CascadeSpec:
     """Return a cascade of 256 x 256 stages that takes pixel values as they are."""
     return CascadeSpec(
         input_type=input_type,
@@ -51,6 +63,7 @@ def threshold_spec(input_type: str = "uint8") -> CascadeSpec:
         stage2=Size(256, 256),
         classes=("background", "shape"),
         normalisation=Normalisation("constants", 0.0, 1.0),
+        channels=channels,
     )
 
 
@@ -63,7 +76,11 @@ def tiled(spec: CascadeSpec, tiles: int, overlap: float) -> CascadeSpec:
 
 
 def small_spec(
-    input_type: str = "uint8", classes: int = 1, single: bool = False, mode: str = "zscore"
+    input_type: str = "uint8",
+    classes: int = 1,
+    single: bool = False,
+    mode: str = "zscore",
+    channels: str = GREY,
 ) -> CascadeSpec:
     """Return a cascade of small stages, 48 x 64 and 64 x 32."""
     return CascadeSpec(
@@ -73,6 +90,7 @@ def small_spec(
         classes=("background", *(f"class {label}" for label in range(1, classes + 1))),
         normalisation=Normalisation(mode, 0.4, 0.2),
         region=Region("none" if single else "box", 0.5, 0.15, 32, 32),
+        channels=channels,
     )
 
 

@@ -83,6 +83,7 @@ def cpu_peers(stages: Stages, threads: int, batch: int = 1) -> list[Peer]:
         _onnxruntime(stages, "c", "", threads, CPU),
         _openvino(shapes, "d-fp32", "f32", threads),
         _openvino(shapes, "d-bf16", "bf16", threads),
+        *([_openvino(shapes, "d-int8", "int8", threads)] if stages.int8 else []),
     ]  # fmt: skip
 
 
@@ -135,7 +136,9 @@ def _openvino(batch: _Batch, key: str, precision: str, threads: int) -> Peer:
             raise EngineError(
                 "OpenVINO is not installed: pip install 'foveate[openvino]'"
             ) from None
-        return openvino_network(batch.stages.graphs[stage], threads, precision, batch.shape(stage))
+        graphs = batch.stages.int8 if precision == "int8" else batch.stages.graphs
+        hint = "f32" if precision == "int8" else precision
+        return openvino_network(graphs[stage], threads, hint, batch.shape(stage))
 
     how = f"OpenVINO {_version('openvino')} {precision}, latency hint, {GLUE}"
     one = "one OpenVINO model" if len(batch.stages.graphs) == 1 else "two OpenVINO models"

@@ -40,11 +40,11 @@ class HandwrittenCascade:
     def batch(self, images: Sequence[Pixels]) -> list[tuple[Mask, FloatArray]]:
         """Return classes and box of every image; each network is called once, with all of them."""
         spec, crop = self.spec, self.spec.stage2
-        pixels = [as_input_type(image, spec.input_type) for image in images]
+        pixels = [as_input_type(image, *spec.input_kind) for image in images]
         small = [resize(plane, spec.stage1) / np.float32(spec.full_scale) for plane in pixels]
         scales = [self._statistics(plane) for plane in small]
         inputs = [
-            ((plane - mean) / std)[None] for plane, (mean, std) in zip(small, scales, strict=True)
+            _planes((plane - mean) / std) for plane, (mean, std) in zip(small, scales, strict=True)
         ]
         coarse = [self._probabilities(logits) for logits in self.stage1(np.stack(inputs))]
         if crop is None or self.stage2 is None:
@@ -54,14 +54,13 @@ class HandwrittenCascade:
             foreground = found[0] if spec.binary else 1 - found[0]
             x0, y0, x1, y1 = box = find_box(foreground, plane.shape, spec)
             near = resize(plane[y0:y1, x0:x1], crop) / np.float32(spec.full_scale)
-            inputs.append(
-                np.stack([(near - mean) / std, _hint(foreground, box, plane.shape, crop)])
-            )
+            hint = _hint(foreground, box, plane.shape, crop)
+            inputs.append(np.concatenate([_planes((near - mean) / std), hint[None]]))
             boxes.append(box)
         masks = []
         for plane, box, logits in zip(pixels, boxes, self.stage2(np.stack(inputs)), strict=True):
             x0, y0, x1, y1 = box
-            mask = np.zeros(plane.shape, np.uint8)
+            mask = np.zeros(plane.shape[:2], np.uint8)
             size = Size(y1 - y0, x1 - x0)
             mask[y0:y1, x0:x1] = self._decide(self._probabilities(logits), size)
             masks.append((mask, np.array(box, np.float32)))
@@ -69,15 +68,17 @@ class HandwrittenCascade:
 
     def _whole(self, plane: Pixels, coarse: FloatArray) -> tuple[Mask, FloatArray]:
         """Return classes and box of an image whose network sees all of it."""
-        height, width = plane.shape
+        height, width = plane.shape[:2]
         box = np.array([0, 0, width, height], np.float32)
         return self._decide(coarse, Size(height, width)), box
 
-    def _statistics(self, small: FloatArray) -> tuple[np.float32, np.float32]:
-        constants = self.spec.normalisation
-        if constants.mode == "constants":
-            return np.float32(constants.mean), np.float32(constants.std)
-        return np.float32(small.mean()), np.float32(max(small.std(), STD_FLOOR))
+    def _statistics(self, small: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return mean and deviation, of each channel if there are several."""
+        known = self.spec.normalisation.constants(self.spec.input_channels)
+        if known:
+            mean, std = (np.array(part, np.float32) for part in known)
+            return mean, std
+        return small.mean(axis=(0, 1)), np.maximum(small.std(axis=(0, 1)), np.float32(STD_FLOOR))
 
     def _probabilities(self, logits: FloatArray) -> FloatArray:
         """Return (C, h, w) of one image's logits."""
@@ -93,8 +94,13 @@ class HandwrittenCascade:
         return np.asarray(np.stack(planes).argmax(axis=0), np.uint8)
 
 
+def _planes(image: FloatArray) -> FloatArray:
+    """Return (C, h, w) of (h, w) or (h, w, C)."""
+    return image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0)
+
+
 def resize(plane: npt.NDArray[np.generic], size: Size) -> FloatArray:
-    """Return a (H, W) plane as (h, w) float32 in the same unit."""
+    """Return a (H, W) or (H, W, C) image as (h, w) or (h, w, C) float32 in the same unit."""
     shrinks = plane.shape[0] > size.height or plane.shape[1] > size.width
     way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     found = cv2.resize(np.asarray(plane), (size.width, size.height), interpolation=way)

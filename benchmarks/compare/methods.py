@@ -181,16 +181,16 @@ def _singles(stages: Stages, singles: Sequence[tuple[Path, Cascade]], threads: i
     if "f" not in keys:
         session = BaselineSession(stage1_graph(stages), threads)
         how = "stage 1 of the cascade alone, its mask enlarged, onnxruntime fp32"
-        segment = _bare_segment(session, stages.spec.input_type)
+        segment = _bare_segment(session, stages.spec.input_kind)
         methods.append(Method("f", "one network, stage-1 size", how, segment))
     return sorted(methods, key=lambda method: method.key)
 
 
-def _bare_segment(session: BaselineSession, input_type: str) -> Segment:
+def _bare_segment(session: BaselineSession, kind: tuple[str, int]) -> Segment:
     def segment(images: Sequence[Pixels]) -> list[tuple[Any, Any]]:
         found = []
         for image in images:
-            mask, box, _ = session.run(feed(as_input_type(image, input_type)[None]), OUTPUTS)
+            mask, box, _ = session.run(feed(as_input_type(image, *kind)[None]), OUTPUTS)
             found.append((mask[0], box[0, 0]))
         return found
 
@@ -202,7 +202,7 @@ def _parts(
 ) -> list[Part]:
     """Return what the time is made of: geometry and networks, each alone."""
     fused = BaselineSession(geometry_graph(stages), threads)
-    feeds = [ready([case.image], stages.spec.input_type) for case in cases]
+    feeds = [ready([case.image], stages.spec.input_kind) for case in cases]
     networks = {name: onnxruntime_network(graph, threads) for name, graph in stages.graphs.items()}
     inputs = {name: _noise(stages.shape(name)) for name in networks}
     replay = _replayed(stages, networks, cases)

@@ -55,7 +55,7 @@ def whole_cascade(cascade: TorchCascade, way: TorchWay, images: Sequence[Pixels]
     run = torch.compile(forward, mode=mode, dynamic=False) if way.compiled else forward
 
     def batch(given: Sequence[Pixels]) -> Sequence[tuple[Any, Any]]:
-        stacked = np.stack([as_input_type(image, cascade.spec.input_type) for image in given])
+        stacked = np.stack([as_input_type(image, *cascade.spec.input_kind) for image in given])
         with torch.inference_mode(), torch.device(way.device), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the compiler says of its own parts
             mask, box = run(torch.from_numpy(stacked).to(way.device))

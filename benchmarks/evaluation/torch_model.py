@@ -28,7 +28,7 @@ class TorchModel:
         self.identity = Identity(path.resolve().name, "run", file_sha256(path / RUN_FILE), engine)
 
     def segment(self, image: Pixels) -> Result:
-        pixels = as_input_type(image, self.spec.input_type).astype(np.float32)
+        pixels = as_input_type(image, *self.spec.input_kind).astype(np.float32)
         with torch.inference_mode():
             output = self.cascade(torch.from_numpy(pixels)[None])
         refined = output.refined.numpy()

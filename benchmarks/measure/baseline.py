@@ -22,9 +22,9 @@ BaselineCall = Callable[[Array], object]
 CPU = "CPUExecutionProvider"
 
 
-def ready(images: Sequence[Pixels], input_type: str) -> Array:
-    """Return images of one shape as a graph of an input type takes them, as one batch."""
-    stacked = np.stack([as_input_type(image, input_type) for image in images])
+def ready(images: Sequence[Pixels], kind: tuple[str, int]) -> Array:
+    """Return images of one shape, as one batch, as a graph of a kind of input takes them."""
+    stacked = np.stack([as_input_type(image, *kind) for image in images])
     return feed(stacked)  # type: ignore[arg-type]  # one type for all
 
 

@@ -178,7 +178,7 @@ def _row(cascade: Cascade, images: Sequence[Pixels], batch: int, seconds: float)
     engine = cascade.engine
     assert isinstance(engine, TensorRTEngine)
     with ExitStack() as stack:
-        image = ready(some, cascade.spec.input_type)
+        image = ready(some, cascade.spec.input_kind)
         stack.enter_context(engine.device.current())
         plan = open_plan(engine, image)
         stack.callback(plan.close)

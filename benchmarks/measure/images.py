@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.errors import DataError
 from foveate.runtime.io.formats.headers import read_header
@@ -70,13 +72,16 @@ class Images:
         return self.only([index for index, own in enumerate(self.sizes) if own == size])
 
 
-def phantom_images(count: int, size: int, bits: int) -> Images:
-    """Return phantoms of size x size pixels that nothing was trained on."""
+def phantom_images(count: int, size: int, bits: int, channels: int = 1) -> Images:
+    """Return phantoms of size x size pixels that nothing was trained on, alike in all channels."""
     settings = PhantomSettings(count, size, seed=PHANTOM_SEED, bits=bits)
 
     def draw(index: int) -> Case:
         item = phantom(settings, index)
-        return Case(item.stem, item.image, item.mask)
+        image: Any = item.image
+        if channels > 1:
+            image = np.repeat(image[:, :, None], channels, axis=2)
+        return Case(item.stem, image, item.mask)
 
     names = tuple(f"phantom {index}" for index in range(count))
     name, key = f"phantoms {size}x{size}", f"seed {PHANTOM_SEED}, {size} px, {bits} bit"
@@ -123,4 +128,5 @@ def find_images(
         return dataset_images(data, stem_list, bundle)
     if stem_list is not None:
         raise DataError(f"--list {stem_list} names images of a data set; give DATA too")
-    return phantom_images(count, size, 16 if bundle.spec.input_type == "uint16" else 8)
+    bits = 16 if bundle.spec.input_type == "uint16" else 8
+    return phantom_images(count, size, bits, bundle.spec.input_channels)

@@ -92,8 +92,8 @@ def _row(
     subject: Subject, batch: int, plan: LatencyPlan, progress: Callable[[int, int], object]
 ) -> dict[str, Any]:
     cascade, pixels = subject.cascade, subject.pixels
-    input_type, distinct = cascade.spec.input_type, range(_distinct(len(pixels), batch))
-    feeds = [ready(subject.some(pixels, number, batch), input_type) for number in distinct]
+    kind, distinct = cascade.spec.input_kind, range(_distinct(len(pixels), batch))
+    feeds = [ready(subject.some(pixels, number, batch), kind) for number in distinct]
     marks: dict[str, list[float]] = {stage: [] for stage in STAGES}
     elapsed = 0.0
 

@@ -113,8 +113,8 @@ def _our_workers(pool: WorkerPool, images: Sequence[Pixels], batch: int) -> list
 
 def raw_workers(pool: WorkerPool, images: Sequence[Pixels], batch: int) -> list[Worker]:
     """Return workers that give their own bare engine batches that lie ready as its input."""
-    input_type = pool.cascades[0].spec.input_type
-    feeds = [ready(part, input_type) for part in _batches(images, batch)]
+    kind = pool.cascades[0].spec.input_kind
+    feeds = [ready(part, kind) for part in _batches(images, batch)]
 
     def work(bare: BaselineCall, offset: int, number: int) -> int:
         bare(feeds[(number + offset) % len(feeds)])

@@ -61,10 +61,14 @@ class BlockSearch:
     """A search for blocks to keep in float32; holds the float32 graph, its ranges and masks."""
 
     def __init__(
-        self, model: onnx.ModelProto, cases: Sequence[Case], input_type: str, progress: Progress
+        self,
+        model: onnx.ModelProto,
+        cases: Sequence[Case],
+        kind: tuple[str, int],
+        progress: Progress,
     ) -> None:
         self.model, self.cases, self.progress = model, cases, progress
-        self.images = [feed(as_input_type(case.image, input_type)[None]) for case in cases]
+        self.images = [feed(as_input_type(case.image, *kind)[None]) for case in cases]
         self.ranges: TensorsData = value_ranges(model, self.images)
         self.expected = self._masks(model, len(cases))
         self.tried: list[Int8Graph] = []

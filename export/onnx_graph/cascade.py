@@ -45,7 +45,7 @@ def cascade_model(
     """
     w = GraphWriter()
     pixels = _float_image(w, spec)
-    image = image_plane(w, pixels)
+    image = image_plane(w, pixels, spec.input_channels)
     if spec.pad_multiple:
         coarse = _network_at_own_size(w, spec, stage1, pixels, precision)
         whole_box(w, image).unsqueeze(1, name="box")
@@ -56,7 +56,10 @@ def cascade_model(
     everything = whole_span(w, image.rows), whole_span(w, image.columns)
     small = resample(w, image, everything, spec.stage1) * (1 / spec.full_scale)
     mean, std = _statistics(w, spec, small)
-    ((small - mean) / std).unsqueeze(1, name="stage1_input")
+    if spec.input_channels == 1:
+        ((small - mean) / std).unsqueeze(1, name="stage1_input")
+    else:
+        (small - mean).op("Div", std, name="stage1_input")
     coarse = _probabilities(spec, write_stage(w, stage1, "stage1", precision), "coarse")
     if spec.stage2 is None or stage2 is None:
         box = whole_box(w, image)
@@ -71,7 +74,7 @@ def cascade_model(
         spans, least = box_spans(box), least_box(spec.region, spec.stage2)
         crop = _normalised(spec, resample(w, image, spans, spec.stage2), mean, std)
         hint = _hint(w, spec, spec.stage2, foreground, spans, image)
-        concat(crop.unsqueeze(1), hint.unsqueeze(1), axis=1, name="stage2_input")
+        concat(_channels(spec, crop, 1), hint.unsqueeze(1), axis=1, name="stage2_input")
         refined = _probabilities(spec, write_stage(w, stage2, "stage2", precision), "refined")
     box.unsqueeze(1, name="box")
     paste(w, spec, refined, image, spans, least)
@@ -93,11 +96,11 @@ def _in_tiles(
     foreground = _foreground(spec, coarse)
     tiles = choose_tiles(w, spec, image, foreground)
     tile_boxes(tiles)
-    mean, std = (part.unsqueeze(-1) for part in normal)
+    mean, std = (part.unsqueeze(-1 if spec.input_channels == 1 else 1) for part in normal)
     crop = _normalised(spec, crop_tiles(w, image, tiles), mean, std)
     hint = crop_hints(w, spec, foreground, tiles)
-    channels = [part.unsqueeze(2) for part in (crop, hint)]
-    sides = w.ints(-1, 2, spec.stage2.height, spec.stage2.width)
+    channels = _channels(spec, crop, 2), hint.unsqueeze(2)
+    sides = w.ints(-1, spec.input_channels + 1, spec.stage2.height, spec.stage2.width)
     concat(*channels, axis=2).op("Reshape", sides, name="stage2_input")
     refined = _probabilities(spec, write_stage(w, stage2, "stage2", precision), "refined")
     weights = tile_weights(w, tiles)
@@ -109,9 +112,10 @@ def _network_at_own_size(
     w: GraphWriter, spec: CascadeSpec, network: nn.Module, pixels: Value, precision: str
 ) -> Value:
     """Write ``coarse``, as large as the image: zero padding, the network, the padding cut off."""
-    scaled = pixels * (1 / spec.full_scale)
+    planes = pixels if spec.input_channels == 1 else pixels.transpose(0, 3, 1, 2)
+    scaled = planes * (1 / spec.full_scale)
     mean, std = _statistics(w, spec, scaled)
-    normal = ((scaled - mean) / std).unsqueeze(1)
+    normal = _channels(spec, (scaled - mean) / std, 1)
     sides = pixels.op("Shape").slice(1, 3, 0)
     multiple = w.ints(spec.pad_multiple)
     times = (sides + (spec.pad_multiple - 1)) / multiple
@@ -123,11 +127,17 @@ def _network_at_own_size(
 
 
 def _float_image(w: GraphWriter, spec: CascadeSpec) -> Value:
-    """Return (N, H, W) float32 in the unit of the files."""
+    """Return (N, H, W) float32 in the unit of the files, (N, H, W, C) with several channels."""
     pixels = Value(w, "image").to_float()
     if spec.input_type == "uint8":
         return pixels
-    return (pixels @ w.array(np.array([[1.0], [256.0]], np.float32))).squeeze(3)
+    values = pixels @ w.array(np.array([[1.0], [256.0]], np.float32))
+    return values.squeeze(3 if spec.input_channels == 1 else 4)
+
+
+def _channels(spec: CascadeSpec, value: Value, axis: int) -> Value:
+    """Return a value with the axis of channels, which one of grey images lacks."""
+    return value.unsqueeze(axis) if spec.input_channels == 1 else value
 
 
 def _normalised(spec: CascadeSpec, crop: Value, mean: Value, std: Value) -> Value:
@@ -136,22 +146,30 @@ def _normalised(spec: CascadeSpec, crop: Value, mean: Value, std: Value) -> Valu
 
 
 def _statistics(w: GraphWriter, spec: CascadeSpec, small: Value) -> tuple[Value, Value]:
-    """Return mean and deviation, (N, 1, 1) or a constant, in units of the full scale."""
-    if spec.normalisation.mode == "constants":
+    """Return mean and deviation, (N, 1, 1) or a constant, in units of the full scale.
+
+    (N, C, 1, 1), or (1, C, 1, 1), with several channels.
+    """
+    known, count = spec.normalisation.constants(spec.input_channels), spec.input_channels
+    if known and count == 1:
         return w.constant(spec.normalisation.mean), w.constant(spec.normalisation.std)
-    mean = _mean(small)
+    if known:
+        mean, std = (w.array(np.array(part, np.float32).reshape(1, -1, 1, 1)) for part in known)
+        return mean, std
+    rows = 1 if count == 1 else 2
+    mean = _mean(small, rows)
     apart = small - mean
-    variance = _mean(apart * apart)
+    variance = _mean(apart * apart, rows)
     return mean, variance.op("Sqrt").maximum(STD_FLOOR)
 
 
-def _mean(plane: Value) -> Value:
-    """Return (N, 1, 1), the mean of (N, h, w): row by row, then of the rows.
+def _mean(plane: Value, rows: int) -> Value:
+    """Return the mean of planes, of sides 1: row by row, then of the rows, axis ``rows``.
 
     Engines add up in float32, some one value after the other: over a million pixels at once the
     mean was off by 0.004 deviations in ONNX Runtime.
     """
-    return plane.reduce("Mean", 2, keep=True).reduce("Mean", 1, keep=True)
+    return plane.reduce("Mean", rows + 1, keep=True).reduce("Mean", rows, keep=True)
 
 
 def _probabilities(spec: CascadeSpec, logits: Value, name: str) -> Value:
@@ -206,7 +224,9 @@ def _winning(spec: CascadeSpec, probability: Value) -> tuple[Value, Value]:
 
 
 def _model(w: GraphWriter, spec: CascadeSpec, precision: str) -> onnx.ModelProto:
-    image: list[str | int] = ["N", "H", "W"] + ([2] if spec.input_type == "uint16" else [])
+    image: list[str | int] = ["N", "H", "W"]
+    image += [spec.input_channels] if spec.input_channels > 1 else []
+    image += [2] if spec.input_type == "uint16" else []
     crop = spec.stage2 or spec.stage1
     coarse: list[str | int] = [spec.stage1.height, spec.stage1.width]
     refined: list[str | int] = [crop.height, crop.width]

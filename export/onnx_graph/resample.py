@@ -34,12 +34,16 @@ class Axis:
 
 @dataclass(frozen=True)
 class Plane:
-    """(N, H, W) inside the graph: its values, its axes, and 0 to N - 1 as int64 (N,)."""
+    """(N, H, W) inside the graph: its values, its axes, and 0 to N - 1 as int64 (N,).
+
+    With several ``channels`` the values are (N, H, W, C).
+    """
 
     values: Value
     rows: Axis
     columns: Axis
     numbers: Value
+    channels: int = 1
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,12 @@ class Cells:
         return numbers.reshape(1, -1, 1, 1)
 
 
-def image_plane(w: GraphWriter, pixels: Value) -> Plane:
-    """Return (N, H, W) pixels with their axes."""
+def image_plane(w: GraphWriter, pixels: Value, channels: int) -> Plane:
+    """Return (N, H, W) pixels, (N, H, W, C) with several channels, with their axes."""
     shape = pixels.op("Shape")
     sides = [shape.slice(i, i + 1, 0) for i in range(3)]
     rows, columns = (Axis(side.to_float(), side) for side in sides[1:])
-    return Plane(pixels, rows, columns, steps(w, sides[0]))
+    return Plane(pixels, rows, columns, steps(w, sides[0]), channels)
 
 
 def fixed_plane(w: GraphWriter, values: Value, size: Size, image: Plane) -> Plane:
@@ -82,11 +86,18 @@ def whole_span(w: GraphWriter, axis: Axis) -> Span:
 
 
 def resample(w: GraphWriter, plane: Plane, spans: tuple[Span, Span], size: Size) -> Value:
-    """Return (N, height, width): the spans of rows and columns of a plane, resampled."""
+    """Return (N, height, width): the spans of rows and columns of a plane, resampled.
+
+    (N, C, height, width) with several channels, which lie next to the columns in the first product
+    and next to the rows in the second, so that nothing is turned for them.
+    """
     turned = _resample_rows(w, plane, spans[0], size.height, BANDS)
+    more = () if plane.channels == 1 else (plane.channels,)
+    if more:
+        turned = turned.reshape(0, -1, plane.channels * size.height)
     columns = Plane(turned, plane.columns, plane.rows, plane.numbers)
     found = _resample_rows(w, columns, spans[1], size.width, 1)
-    return found.reshape(-1, size.height, size.width)  # sides that engines know
+    return found.reshape(-1, *more, size.height, size.width)  # sides that engines know
 
 
 def triangle(offset: Value, radius: Value) -> Value:
@@ -126,7 +137,7 @@ def joined(bands: list[Value]) -> Value:
 
 
 def _resample_rows(w: GraphWriter, plane: Plane, span: Span, count: int, bands: int) -> Value:
-    """Return (N, M, count) of (N, size, M): a span of its rows, resampled, as columns."""
+    """Return (N, M, count) of (N, size, M...): a span of its rows, resampled, as columns."""
     blocks = Cells(count).blocks
     bands = min(bands, max(1, blocks // 2))  # OpenVINO turns the plane for products of one block
     scale = (span[1] - span[0]) / float(count)

@@ -147,12 +147,14 @@ def seen(w: GraphWriter, start: Value, line: GridLine) -> tuple[Value, Value]:
 
 
 def crop_tiles(w: GraphWriter, image: Plane, tiles: ChosenTiles) -> Value:
-    """Return (N, R, h2, w2) of an image; beyond it its edge is repeated."""
+    """Return (N, R, C, h2, w2) of an image; beyond it its edge is repeated. Grey has no C."""
     _, rows = seen(w, tiles.top, tiles.rows)
     _, columns = seen(w, tiles.left, tiles.columns)
     lines = tiles.batch * tiles.rows.size + rows
     places = (lines * tiles.columns.size).unsqueeze(3) + columns.unsqueeze(2)
-    return image.values.reshape(-1)[places]
+    if image.channels == 1:
+        return image.values.reshape(-1)[places]
+    return image.values.reshape(-1, image.channels)[places].transpose(0, 1, 4, 2, 3)
 
 
 def crop_hints(w: GraphWriter, spec: CascadeSpec, foreground: Value, tiles: ChosenTiles) -> Value:

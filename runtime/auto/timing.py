@@ -71,7 +71,7 @@ def time_candidates(bundle: Bundle, candidates: Sequence[Candidate], threads: in
     failed: dict[str, str] = {}
     with ExitStack() as stack:
         engines: dict[str, Engine] = {}
-        feeds = {"image": _image(bundle.spec.input_type)}
+        feeds = {"image": _image(*bundle.spec.input_kind)}
         for item in candidates:
             try:
                 engine = engine_from_bundle(
@@ -146,11 +146,13 @@ def _debug(text: str) -> None:
     logging.getLogger(__name__).debug(text)
 
 
-def _image(input_type: str) -> Array:
-    """Return a bright disc on a ramp as the graph's input."""
+def _image(input_type: str, channels: int) -> Array:
+    """Return a bright disc on a ramp, alike in all channels, as the graph's input."""
     axis = np.arange(SIDE, dtype=np.int64)
     pixels = np.add.outer(axis, axis) // 16
     pixels[np.hypot(*np.meshgrid(axis - SIDE // 2, axis - SIDE // 3)) < SIDE // 8] = 220
+    if channels > 1:
+        pixels = np.repeat(pixels[:, :, None], channels, axis=2)
     if input_type == "uint16":
         return feed((pixels * 257).astype(np.uint16)[None])
     return feed(pixels.astype(np.uint8)[None])

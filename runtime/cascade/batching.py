@@ -42,8 +42,8 @@ class BatchSizes:
     def most_images(self, count: int, shape: Shape) -> int:
         """Return how many of ``count`` images of a shape one call takes, at least one."""
         count = min(count, self._fitting.get(shape, count))
-        if isinstance(self._engine, AsyncEngine) and len(shape) == 2:
-            planned = self._engine.most_images(count, *shape)
+        if isinstance(self._engine, AsyncEngine) and len(shape) >= 2:
+            planned = self._engine.most_images(count, *shape[:2])
             if planned or not self._fallback:
                 return max(1, planned)
         return max(1, min(count, BATCH_PIXELS // max(1, prod(shape))))
@@ -64,7 +64,7 @@ class BatchSizes:
         return half
 
     def planned(self, count: int, shape: Shape) -> bool:
-        """Return whether a plan covers a call; a shape other than (H, W) fails before a plan."""
-        if not isinstance(self._engine, AsyncEngine) or len(shape) != 2:
+        """Return whether a plan covers a call; a shape without (H, W) fails before a plan."""
+        if not isinstance(self._engine, AsyncEngine) or len(shape) < 2:
             return True
-        return self._engine.most_images(count, *shape) == count
+        return self._engine.most_images(count, *shape[:2]) == count

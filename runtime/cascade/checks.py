@@ -19,7 +19,8 @@ from foveate.runtime.spec import CascadeSpec
 
 def check_signature(engine: Engine, spec: CascadeSpec, source: Path) -> None:
     """Raise BundleError unless the graph takes and returns what the description implies."""
-    wide = (2,) if spec.input_type == "uint16" else ()
+    wide: tuple[int, ...] = (spec.input_channels,) if spec.input_channels > 1 else ()
+    wide += (2,) if spec.input_type == "uint16" else ()
     _check_tensors(source, "input", engine.inputs, (_any("image", "uint8", 3, *wide),))
     channels = spec.output_channels
     outputs = (

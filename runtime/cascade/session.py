@@ -94,13 +94,13 @@ class Session(Closeable):
         """
         shape = shape_of(images[0])
         self._limits.guard.check()
-        check_elements(self.spec, self._limits.width, len(images), shape)
+        check_elements(self.spec, self._limits.width, len(images), shape[:2])
         fallback = self._limits.fallback
         if fallback is not None and not self._sizes.planned(len(images), shape):
             return fallback.session().begin(images, probabilities, out)
         if out is None or not shape:
             return self._begin(images, probabilities)
-        target = output_array(out, shape)
+        target = output_array(out, shape[:2])
         if isinstance(target, GpuArray):
             if self._limits.decision != Decision():
                 raise ImageError(
@@ -132,7 +132,7 @@ class Session(Closeable):
             found = self._results(begun, [images[index] for index in part], probabilities)
             results.update(zip(part, found, strict=True))
 
-        for part in self._sizes.parts(images):
+        for part in self.parts(images):
             begun = self.begin([images[index] for index in part], probabilities)
             pending.append((part, begun))
             if len(pending) >= self.max_in_flight:
@@ -140,6 +140,10 @@ class Session(Closeable):
         while pending:
             collect()
         return [results[index] for index in range(len(images))]
+
+    def parts(self, images: Sequence[HostOrDeviceImage]) -> Iterator[list[int]]:
+        """Yield the indices of the images of each call that a batch is divided into."""
+        return self._sizes.parts(images)
 
     def starts_at_once(self, image: HostOrDeviceImage) -> bool:
         """Return whether a run of an image is in flight, not yet over, once ``begin`` returns."""
@@ -180,7 +184,8 @@ class Session(Closeable):
         if not isinstance(self.engine, AsyncEngine):
             return self._run(self._on_host(images, into), names, started)
         value = self._feed(images)
-        shape = (len(images), *images[0].shape)
+        height, width = images[0].shape[:2]
+        shape = len(images), height, width
         feed_ms = 1000 * (time.perf_counter() - started)
         with self._graph_named():
             run = self.engine.submit({"image": value}, names, into)
@@ -188,19 +193,20 @@ class Session(Closeable):
 
     def _feed(self, images: Sequence[HostOrDeviceImage]) -> Feed:
         """Return images for an engine that copies them itself."""
-        first, input_type = images[0], self.spec.input_type
+        first, kind = images[0], self.spec.input_kind
         if isinstance(first, GpuArray):
             assert len(images) == 1, "images on a GPU run one by one"
-            return gpu_feed(first, input_type)
+            return gpu_feed(first, *kind)
         hosted = [image for image in images if not isinstance(image, GpuArray)]
-        return [feed(as_input_type(image, input_type)[None])[0] for image in hosted]
+        return [feed(as_input_type(image, *kind)[None])[0] for image in hosted]
 
     def _run(
         self, images: Sequence[Pixels], names: Sequence[str], started: float
     ) -> PendingResults:
         """Run images on a synchronous engine."""
-        converted = [as_input_type(image, self.spec.input_type) for image in images]
-        shape = (len(converted), *converted[0].shape)
+        converted = [as_input_type(image, *self.spec.input_kind) for image in images]
+        height, width = converted[0].shape[:2]
+        shape = len(converted), height, width
         feeds = {"image": feed(_stacked(converted))}
         fed = time.perf_counter()
         with self._graph_named():

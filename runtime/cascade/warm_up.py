@@ -31,16 +31,19 @@ class Refused:
 def warm_up(session: Session, shapes: Sequence[Shape], fixed: bool) -> list[Refused]:
     """Run every shape, (H, W) or (N, H, W), until its runs cost the same; return those refused.
 
-    ``fixed``: an engine that gains by it compiles for each shape first.
+    A batch is run by the calls that it is divided into. ``fixed``: an engine that gains by it
+    compiles for their shapes first.
     """
     refused = []
     for shape in [_checked(shape) for shape in shapes]:
         try:
             images = _images(session, shape)
-            if fixed and isinstance(session.engine, FixedShapeEngine):
-                session.run_batch(images)  # a size that is refused is not compiled for
-                session.engine.fix_shape((len(images), *feed(images[0][None]).shape[1:]))
-            _run(session, images)
+            for count in sorted(set(map(len, session.parts(images)))):
+                part = images[:count]
+                if fixed and isinstance(session.engine, FixedShapeEngine):
+                    session.run_batch(part)  # a size that is refused is not compiled for
+                    session.engine.fix_shape((count, *feed(images[0][None]).shape[1:]))
+                _run(session, part)
         except (ImageError, GraphError, DeviceMemoryError) as error:
             refused.append(Refused(shape, str(error)))
     return refused
@@ -58,7 +61,9 @@ def _checked(shape: Shape) -> Shape:
 
 def _images(session: Session, shape: Shape) -> list[Pixels]:
     count = shape[0] if len(shape) == 3 else 1
-    return [np.zeros(shape[-2:], session.spec.input_type) for _ in range(count)]
+    channels = session.spec.input_channels
+    sides = (*shape[-2:], *([channels] if channels > 1 else []))
+    return [np.zeros(sides, session.spec.input_type) for _ in range(count)]
 
 
 def _run(session: Session, images: Sequence[Pixels]) -> None:

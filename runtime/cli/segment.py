@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -82,6 +82,15 @@ class WithRay(click.Command):
     "count as several.",
 )
 @click.option("--labels", is_flag=True, help="With --objects: also their numbers, as 16-bit PNG.")
+@click.option(
+    "--rank",
+    is_flag=True,
+    help="Also order the images by doubt, what to label next first: OUT/ranking.csv. Each image is "
+    "segmented once more, mirrored; takes up to twice the time.",
+)
+@click.option(
+    "--page", is_flag=True, help="Also write OUT/index.html: figures and pictures of all images."
+)
 @click.option("--resume", is_flag=True, help="Continue an earlier run into OUT.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails.")
 @click.option("--shard", default="", metavar="I/N", help="Segment shard I of N of the inputs.")
@@ -147,6 +156,7 @@ def segment(as_json: bool, verbose: bool, **options: Any) -> int:
       foveate segment lung.bundle scans/ --out masks --gpu 1
       foveate segment nuclei.bundle slides/ --out masks --objects --split touching
       foveate segment nuclei.bundle slides/ --out qupath --format geojson
+      foveate segment lung.bundle unlabelled/ --out ranked --rank --format labelme
       foveate segment lung.bundle scans/ --out masks --ray auto
       foveate segment lung.bundle --watch inbox/ --out masks --resume
     """
@@ -204,11 +214,15 @@ def _show(bar: Bar, at: Progress, watched: Path | None, verbose: bool) -> None:
 def _line(outcome: Written | Failure) -> str:
     """Return the outcome of an image in words."""
     values = outcome.line
-    page = f" page {values['page']}" if values.get("page") else ""
     if "reason" in values:
         return f"failed: {values['input']}: {values['reason']}"
     flags = "".join(f", {flag}" for flag in values["flags"])
-    return f"{values['input']}{page}: {values['mask']}, {sum(values['ms'].values()):.0f} ms{flags}"
+    took = sum(values["ms"].values())
+    return f"{values['input']}{_page(values)}: {values['mask']}, {took:.0f} ms{flags}"
+
+
+def _page(values: Mapping[str, Any]) -> str:
+    return f" page {values['page']}" if values.get("page") else ""
 
 
 def _tell(outcome: Outcome, request: Request) -> None:
@@ -228,6 +242,9 @@ def _tell(outcome: Outcome, request: Request) -> None:
         f"{found['count']} objects of {name}, {found['area_px']} pixels"
         for name, found in outcome.objects.items()
     ]
+    if outcome.ranking:
+        lines.append(_ranked(outcome.ranking))
+    lines += [f"page of this run: {outcome.page}"] if outcome.page else []
     for line in lines:
         click.echo(one_line(line))
     for kind, listed in (("failed", report.failures), ("not finished", outcome.unfinished)):
@@ -237,6 +254,14 @@ def _tell(outcome: Outcome, request: Request) -> None:
         click.echo(f"{len(outcome.unfinished)} not finished", err=True)
     if report.failures:
         click.echo(f"{len(report.failures)} failed, listed in {outcome.failures_file}", err=True)
+
+
+def _ranked(ranking: Mapping[str, Any]) -> str:
+    """Return where the order by doubt is, and its first images."""
+    first = ", ".join(
+        f"{line['input']}{_page(line)} ({line['doubt']:.3f})" for line in ranking["first"]
+    )
+    return f"{ranking['file']} has the images by doubt, what to label first: {first or 'none'}"
 
 
 def _tell_skipped(request: Request) -> None:

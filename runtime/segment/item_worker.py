@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foveate.runtime.arrays import Pixels
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.cascade.decide import decide
 from foveate.runtime.cascade.decision import Decision
+from foveate.runtime.cascade.doubt import measure_doubt
 from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.images import read_image_and_size
@@ -69,7 +71,7 @@ class ItemWorker:
         self._cascade, self._outputs, self._out = cascade, outputs, out
         self._window = chosen_window(window, cascade.spec)
         self._pixel_size, self._decision = pixel_size, decision
-        self._probabilities = outputs.probability or decision.threshold is not None
+        self._probabilities = outputs.probability or outputs.rank or decision.threshold is not None
         own = concurrency.threads > 1 or cascade.choice.engine == "openvino"
         self._engine_threads = concurrency.threads if own else 0  # 0: it computes on ours
         self._segment = Batcher(cascade, concurrency.batch)
@@ -90,18 +92,21 @@ class ItemWorker:
         return Failure(str(item.path), reason, item.page)
 
     def _written(self, item: Item) -> Written:
-        spec, times, objects = self._cascade.spec, ImageTimes(), None
+        spec, times, objects, doubt = self._cascade.spec, ImageTimes(), None, {}
         read = stamp(item)
         with times.stage("decode"):
             image, stated = read_image_and_size(item.path, item.page, self._window)
         size = self._pixel_size or stated
         with self._budget.room(image.size):
             with times.stage("engine"):
-                result = self._segment(image, self._probabilities)
-            if self._engine_threads and result.timings:
-                times.core_ms["engine"] = self._engine_threads * result.timings.execute_ms
+                results = [self._segment(one, self._probabilities) for one in self._views(image)]
+            if self._engine_threads:
+                executed = (found.timings.execute_ms for found in results if found.timings)
+                times.core_ms["engine"] = self._engine_threads * sum(executed)
             with times.stage("encode"):
-                result = decide(result, spec, self._decision, size)
+                result, *mirrored = (decide(one, spec, self._decision, size) for one in results)
+                if mirrored:
+                    doubt = measure_doubt(result, mirrored[0], spec, self._decision)
                 if self._outputs.objects:
                     objects = label_objects(result.mask, bool(self._outputs.split))
                 files = write_outputs(
@@ -118,6 +123,11 @@ class ItemWorker:
         line = result_line(str(item.path), item.page, files, image, result, spec, size)
         line |= {"objects": objects.counts(spec.classes)} if objects else {}
         line |= {"bundle": self._cascade.bundle.label, **read, "files": files}
+        line |= doubt
         line |= {"decision": self._decision.given} if self._decision.given else {}
         line["ms"] |= {name: round(times.wall_ms[name], 3) for name in ("decode", "encode")}
         return Written(line, times.core_ms)
+
+    def _views(self, image: Pixels) -> list[Pixels]:
+        """Return the image and, for its doubt, the image mirrored left to right."""
+        return [image, image[:, ::-1].copy()] if self._outputs.rank else [image]

@@ -10,10 +10,12 @@ from typing import Any
 from foveate.runtime.auto.choose import AUTO, Choice
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cascade.decision import Decision
+from foveate.runtime.errors import SettingsError
 from foveate.runtime.io.output_settings import OutputSettings
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.item_worker import Failure
 from foveate.runtime.segment.pipeline import Report
+from foveate.runtime.segment.watch import WatchSettings
 
 SCHEMA = 1
 """The version of the summary's fields."""
@@ -33,6 +35,8 @@ class Request:
     objects: bool = False
     labels: bool = False
     split: str | None = None
+    rank: bool = False
+    page: bool = False
     resume: bool = False
     fail_fast: bool = False
     shard: str = ""
@@ -53,8 +57,28 @@ class Request:
     @property
     def outputs(self) -> OutputSettings:
         return OutputSettings(
-            self.kind, self.overlay, self.probability, self.objects, self.labels, self.split
+            self.kind,
+            self.overlay,
+            self.probability,
+            self.objects,
+            self.labels,
+            self.split,
+            self.rank,
+            self.page,
         )
+
+    def watch_settings(self) -> WatchSettings:
+        """Return what to watch; SettingsError if it cannot be combined with the other options."""
+        if self.watch is None:
+            raise SettingsError("there is nothing to segment; expected INPUT..., or --watch FOLDER")
+        if self.inputs or self.stem_list or self.ray or self.shard:
+            raise SettingsError(
+                "--watch cannot be combined with INPUT, --list, --ray or --shard; run it once for "
+                "each folder"
+            )
+        settings = WatchSettings(self.watch, self.out, self.recursive)
+        settings.check()
+        return settings
 
 
 @dataclass
@@ -62,7 +86,8 @@ class Outcome:
     """The outcome of a run. ``resumed``: inputs that an earlier run had done.
 
     ``unfinished``: what was seen in a watched folder and has neither a mask nor failed for good.
-    ``objects``: counts and areas in the table of objects, by class.
+    ``objects``: counts and areas in the table of objects, by class. ``ranking``: its file and the
+    most doubtful images. ``page``: the page of the run.
     """
 
     report: Report
@@ -74,6 +99,8 @@ class Outcome:
     failures_file: Path
     out: Path
     objects: Mapping[str, Mapping[str, int]]
+    ranking: Mapping[str, Any]
+    page: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON values; docs/outputs.md says what each field means."""
@@ -91,6 +118,7 @@ class Outcome:
             "images_per_second": self.report.images_per_second,
             "resumed": self.resumed,
             "objects": self.objects,
+            "ranking": self.ranking,
             "plan": self.concurrency.as_dict(),
             "out": str(self.out),
         }

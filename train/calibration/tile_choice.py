@@ -21,7 +21,7 @@ from foveate.runtime.tiles import tile_grid
 from foveate.train.calibration.choosing import Choosing, Chosen
 from foveate.train.calibration.image_dice import class_dice, mean_dice_of
 from foveate.train.data.full_images import FullImages
-from foveate.train.reference.cascade import TorchCascade
+from foveate.train.reference.cascade import TorchCascade, planes
 from foveate.train.reference.geometry import crop_box, whole_box
 from foveate.train.reference.tiles import Tiles, blend_tiles, choose_tiles
 
@@ -114,11 +114,12 @@ def _votes(cascade: TorchCascade, image: Pixels, overlap: float) -> tuple[Tensor
     """Return stage 2's votes on every tile of an image, (1, T, C, h2, w2), best tile first."""
     spec = cascade.spec
     assert spec.stage2 is not None and cascade.stage2 is not None
-    pixels = torch.from_numpy(as_input_type(image, spec.input_type).astype(np.float32))[None]
-    height, width = image.shape
+    values = torch.from_numpy(as_input_type(image, *spec.input_kind).astype(np.float32))
+    pixels = planes(values[None])
+    height, width = image.shape[:2]
     small = crop_box(pixels, whole_box(1, height, width), spec.stage1) / spec.full_scale
     normal = cascade.statistics(small)
-    coarse = cascade.probabilities(cascade.stage1(((small - normal[0]) / normal[1])[:, None]))
+    coarse = cascade.probabilities(cascade.stage1((small - normal[0]) / normal[1]))
     foreground = cascade.foreground(coarse)
     grid = tile_grid(replace(spec.region, overlap=overlap), spec.stage2)
     tiles = choose_tiles(foreground, grid, height, width, grid.count(height, width))

@@ -9,12 +9,13 @@ from foveate.train.settings.network_choice import UNETS, NetworkChoice, Networks
 
 
 def networks(spec: CascadeSpec, choices: Networks) -> tuple[Network, Network | None]:
-    """Return networks of random weights; stage 2 takes the image and stage 1's hint.
+    """Return networks of random weights; stage 2 takes the image and, last, stage 1's hint.
 
     EngineError when an encoder is chosen and the extra that has it is not installed.
     """
-    stage1 = network(choices.stage1, 1, spec.output_channels)
-    return stage1, None if spec.stage2 is None else network(choices.stage2, 2, spec.output_channels)
+    inputs, outputs = spec.input_channels, spec.output_channels
+    stage1 = network(choices.stage1, inputs, outputs)
+    return stage1, None if spec.stage2 is None else network(choices.stage2, inputs + 1, outputs)
 
 
 def network(choice: NetworkChoice, inputs: int, outputs: int) -> Network:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from foveate.runtime.errors import EngineError, SettingsError
+from foveate.runtime.spec import RGB, channel_count
 from foveate.train.networks.base import Network
 from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NetworkChoice
 
@@ -47,16 +48,22 @@ class EncoderUNet(Network):
         return logits
 
 
-def load_encoder(network: nn.Module, encoder: Any) -> None:
-    """Put the weights of an encoder for colours into a network's; colours are added up to grey."""
+def load_encoder(network: nn.Module, encoder: Any, channels: str) -> None:
+    """Put the weights of an encoder for colours into a network's, for images of ``channels``.
+
+    Colours stay as they are published; of other images every channel has the mean colour's share.
+    """
     assert isinstance(network, EncoderUNet)
     loaded, own = encoder.state_dict(), network.encoder.state_dict()
     for name, tensor in own.items():
         if loaded[name].shape == tensor.shape:
             own[name] = loaded[name]
-        else:  # the first layer: grey is all colours at once, the hint begins without influence
+        else:  # the first layer; the hint begins without influence
+            count, published = channel_count(channels), loaded[name]
             own[name] = torch.zeros_like(tensor)
-            own[name][:, 0] = loaded[name].sum(dim=1)
+            own[name][:, :count] = (
+                published if channels == RGB else published.sum(dim=1, keepdim=True) / count
+            )
     network.encoder.load_state_dict(own)
 
 

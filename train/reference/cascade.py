@@ -50,10 +50,16 @@ class Output:
     stage2_input: Tensor | None
 
 
+def planes(image: Tensor) -> Tensor:
+    """Return (N, C, H, W) of (N, H, W) or (N, H, W, C) pixels."""
+    return image[:, None] if image.ndim == 3 else image.permute(0, 3, 1, 2)
+
+
 class TorchCascade(nn.Module):
     """Both stages and the geometry between them.
 
-    ``forward`` takes (N, H, W) pixels as float32 in the unit of the files (0 to 255 or 65535).
+    ``forward`` takes (N, H, W) or (N, H, W, C) pixels as float32 in the unit of the files (0 to
+    255 or 65535).
     """
 
     def __init__(self, spec: CascadeSpec, stage1: nn.Module, stage2: nn.Module | None) -> None:
@@ -63,13 +69,14 @@ class TorchCascade(nn.Module):
         self.stage2 = stage2
 
     def forward(self, image: Tensor) -> Output:
+        image = planes(image)
         if self.spec.pad_multiple:
             return self._at_own_size(image)
-        count, height, width = image.shape
+        count, _, height, width = image.shape
         whole = whole_box(count, height, width)
         small = crop_box(image, whole, self.spec.stage1) / self.spec.full_scale
         mean, std = self.statistics(small)
-        stage1_input = ((small - mean) / std)[:, None]
+        stage1_input = (small - mean) / std
         coarse = self.probabilities(self.stage1(stage1_input))
         if self.spec.stage2 is None or self.stage2 is None:
             pasted = paste_box(coarse, whole, height, width)
@@ -84,7 +91,7 @@ class TorchCascade(nn.Module):
         crop = crop_box(image, box, self.spec.stage2) / self.spec.full_scale
         scale = torch.tensor([foreground.shape[2] / width, foreground.shape[1] / height])
         hint = crop_box(foreground, box * scale.repeat(2), self.spec.stage2)
-        stage2_input = torch.stack([(crop - mean) / std, hint], dim=1)
+        stage2_input = torch.cat([(crop - mean) / std, hint[:, None]], dim=1)
         refined = self.probabilities(self.stage2(stage2_input))
         pasted = paste_box(refined, box, height, width)
         return Output(
@@ -94,22 +101,22 @@ class TorchCascade(nn.Module):
 
     @torch.inference_mode()
     def run(self, image: Pixels) -> Output:
-        """Return the output for one (H, W) uint8 or uint16 image."""
-        pixels = as_input_type(image, self.spec.input_type).astype(np.float32)
+        """Return the output for one (H, W) or (H, W, C) uint8 or uint16 image."""
+        pixels = as_input_type(image, *self.spec.input_kind).astype(np.float32)
         output: Output = self(torch.from_numpy(pixels)[None])
         return output
 
     def segment(self, image: Pixels) -> tuple[Mask, npt.NDArray[np.float32]]:
-        """Return mask (H, W) uint8 and boxes (R, 4) float32 of one (H, W) uint8 or uint16 image."""
+        """Return mask (H, W) uint8 and boxes (R, 4) float32 of one image, as for ``run``."""
         output = self.run(image)
         return output.mask[0].numpy(), output.box[0].numpy()
 
     def _at_own_size(self, image: Tensor) -> Output:
         """Return the output of a one-stage network that sees the image as large as it is."""
-        count, height, width = image.shape
+        count, _, height, width = image.shape
         pixels = image / self.spec.full_scale
         mean, std = self.statistics(pixels)
-        stage1_input = pad_to_multiple((pixels - mean) / std, self.spec.pad_multiple)[:, None]
+        stage1_input = pad_to_multiple((pixels - mean) / std, self.spec.pad_multiple)
         logits = self.stage1(stage1_input)[:, :, :height, :width]
         coarse = self.probabilities(logits)
         return Output(
@@ -123,7 +130,7 @@ class TorchCascade(nn.Module):
         """Return the output of a cascade whose stage 2 looks at tiles."""
         spec = self.spec
         assert spec.stage2 is not None and self.stage2 is not None
-        grid, (_, height, width) = tile_grid(spec.region, spec.stage2), image.shape
+        grid, (height, width) = tile_grid(spec.region, spec.stage2), image.shape[2:]
         foreground = self.foreground(coarse)
         tiles = choose_tiles(foreground, grid, height, width, spec.region.tiles)
         seen = self.seen_in_tiles(image, normal, foreground, tiles)
@@ -137,10 +144,10 @@ class TorchCascade(nn.Module):
     def seen_in_tiles(
         self, image: Tensor, normal: tuple[Tensor, Tensor], foreground: Tensor, tiles: Tiles
     ) -> Tensor:
-        """Return (N, R, 2, h2, w2), what stage 2 sees in tiles: the image and stage 1's hint."""
+        """Return (N, R, C + 1, h2, w2), what stage 2 sees in tiles: the image and the hint."""
         mean, std = (part[:, None] for part in normal)
         crop = (crop_tiles(image, tiles) / self.spec.full_scale - mean) / std
-        return torch.stack([crop, crop_hints(foreground, tiles)], dim=2)
+        return torch.cat([crop, crop_hints(foreground, tiles)[:, :, None]], dim=2)
 
     def votes(self, probability: Tensor) -> Tensor:
         """Return what tiles are blended by: (N, R, C, h2, w2), over the threshold when binary."""
@@ -152,13 +159,13 @@ class TorchCascade(nn.Module):
         return label.to(torch.uint8)
 
     def statistics(self, small: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation to normalise by, (N, 1, 1), from the image in [0, 1]."""
-        constants = self.spec.normalisation
-        if constants.mode == "constants":
-            one = torch.ones(len(small), 1, 1)
-            return one * constants.mean, one * constants.std
-        mean = small.mean(dim=(1, 2), keepdim=True)
-        variance = (small - mean).square().mean(dim=(1, 2), keepdim=True)
+        """Return mean and deviation to normalise by, (N, C, 1, 1), from (N, C, h, w) in [0, 1]."""
+        known = self.spec.normalisation.constants(small.shape[1])
+        if known:
+            mean, std = (torch.tensor(part).reshape(1, -1, 1, 1) for part in known)
+            return mean.repeat(len(small), 1, 1, 1), std.repeat(len(small), 1, 1, 1)
+        mean = small.mean(dim=(2, 3), keepdim=True)
+        variance = (small - mean).square().mean(dim=(2, 3), keepdim=True)
         return mean, variance.sqrt().clamp(min=STD_FLOOR)
 
     def probabilities(self, logits: Tensor) -> Tensor:

@@ -102,10 +102,15 @@ def _place(centre: Tensor, side: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def crop_box(image: Tensor, box: Tensor, size: Size) -> Tensor:
-    """Return (N, height, width) resampled from (N, H, W) inside (N, 4) xyxy boxes of its pixels."""
-    rows = crop_weights(box[:, 1], box[:, 3], image.shape[1], size.height)
-    columns = crop_weights(box[:, 0], box[:, 2], image.shape[2], size.width)
-    return rows @ image @ columns.transpose(1, 2)
+    """Return (N, height, width) resampled from (N, H, W) inside (N, 4) xyxy boxes of its pixels.
+
+    (N, C, height, width) from (N, C, H, W).
+    """
+    rows = crop_weights(box[:, 1], box[:, 3], image.shape[-2], size.height)
+    columns = crop_weights(box[:, 0], box[:, 2], image.shape[-1], size.width).transpose(1, 2)
+    if image.ndim == 4:
+        rows, columns = rows[:, None], columns[:, None]
+    return rows @ image @ columns
 
 
 def paste_box(probability: Tensor, box: Tensor, height: int, width: int) -> Tensor:
@@ -121,6 +126,6 @@ def whole_box(count: int, height: int, width: int) -> Tensor:
 
 
 def pad_to_multiple(plane: Tensor, multiple: int) -> Tensor:
-    """Return (N, H, W) with zeros below and at the right, both sides multiples of ``multiple``."""
-    height, width = plane.shape[1:]
+    """Return (..., H, W) with zeros below and at the right, sides multiples of ``multiple``."""
+    height, width = plane.shape[-2:]
     return functional.pad(plane, (0, -width % multiple, 0, -height % multiple))

@@ -90,10 +90,11 @@ def tile_boxes(tiles: Tiles) -> Tensor:
 
 
 def crop_tiles(image: Tensor, tiles: Tiles) -> Tensor:
-    """Return (N, R, h2, w2), pixels of (N, H, W); beyond the image its edge is repeated."""
+    """Return (N, R, C, h2, w2), pixels of (N, C, H, W); beyond the image its edge is repeated."""
     rows, columns = tile_pixels(tiles)
     batch = torch.arange(len(image))[:, None, None, None]
-    return image[batch, rows[:, :, :, None], columns[:, :, None, :]]
+    seen = image[batch, :, rows[:, :, :, None], columns[:, :, None, :]]
+    return seen.permute(0, 1, 4, 2, 3)
 
 
 def crop_hints(foreground: Tensor, tiles: Tiles) -> Tensor:

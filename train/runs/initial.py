@@ -11,6 +11,7 @@ from torch import nn
 
 from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.errors import DataError, SettingsError
+from foveate.runtime.spec import GREY
 from foveate.train.runs.job import TrainingJob
 from foveate.train.runs.run import check_tensors, data_named, load_tensors, read_run
 from foveate.train.settings.network_choice import NetworkChoice, Networks
@@ -87,7 +88,7 @@ class Initial:
         networks = self.settings.networks
         choice = networks.stage2 if name == "stage2" else networks.stage1
         if choice in self._encoders:
-            load_encoder(network, self._encoders[choice])
+            load_encoder(network, self._encoders[choice], GREY)  # channels of settings to come
 
     @cached_property
     def _encoders(self) -> dict[NetworkChoice, Any]:

@@ -22,6 +22,7 @@ from tests.drawing import (
     ODD_SIZES,
     SEPARATE_SIZES,
     ellipse,
+    in_channels,
     random_network,
     small_spec,
     threshold_network,
@@ -29,24 +30,32 @@ from tests.drawing import (
 )
 
 
-@pytest.fixture(scope="module", params=["uint8", "uint16"])
-def thresholds(request: pytest.FixtureRequest) -> tuple[str, OnnxRuntimeEngine]:
-    networks = threshold_network(1), threshold_network(2)
-    model = cascade_model(threshold_spec(request.param), *networks, "fp32")
-    return request.param, OnnxRuntimeEngine(model.SerializeToString())
+@pytest.fixture(
+    scope="module",
+    params=[("uint8", "grey", 0), ("uint16", "grey", 0), ("uint16", "rgb", 1), ("uint8", "5", 4)],
+    ids=str,
+)
+def thresholds(request: pytest.FixtureRequest) -> tuple[str, str, int, OnnxRuntimeEngine]:
+    """Return type, channels, the one channel that counts, and the engine."""
+    input_type, channels, seen = request.param
+    spec = threshold_spec(input_type, channels)
+    first = spec.input_channels
+    networks = (threshold_network(inputs, channel=seen) for inputs in (first, first + 1))
+    model = cascade_model(spec, *networks, "fp32")
+    return input_type, channels, seen, OnnxRuntimeEngine(model.SerializeToString())
 
 
 @pytest.mark.parametrize(("height", "width"), SEPARATE_SIZES + ODD_SIZES)
 def test_the_threshold_graph_returns_the_shape_that_was_drawn(
-    thresholds: tuple[str, OnnxRuntimeEngine], height: int, width: int
+    thresholds: tuple[str, str, int, OnnxRuntimeEngine], height: int, width: int
 ) -> None:
-    input_type, engine = thresholds
+    input_type, channels, seen, engine = thresholds
     shape = ellipse(height, width)
     assert shape.any() or height * width < 50
     if not shape.any():
         shape[:, : width // 2] = 1
     full = np.iinfo(input_type).max
-    image = (shape.astype(np.uint32) * full).astype(input_type)
+    image = (in_channels(shape, channels, seen).astype(np.uint32) * full).astype(input_type)
     found = engine.run({"image": feed(image[None])}, ("mask", "box", "score"))
     mask = found["mask"][0]
     assert mask.shape == shape.shape and mask.dtype == np.uint8
@@ -104,17 +113,25 @@ def test_many_classes_and_boxes_smaller_than_the_crop(classes: int, least: int) 
 
 @pytest.mark.parametrize("kind", ["cascade", "opening 5", "single", "own size"])
 @pytest.mark.parametrize(
-    ("input_type", "classes", "mode"), [("uint8", 1, "constants"), ("uint16", 2, "zscore")]
-)
-def test_every_output_is_pytorchs(input_type: str, classes: int, kind: str, mode: str) -> None:
+    ("input_type", "classes", "mode", "channels"),
+    [
+        ("uint8", 1, "constants", "grey"), ("uint16", 2, "zscore", "grey"),
+        ("uint16", 1, "imagenet", "rgb"), ("uint8", 2, "zscore", "rgb"),
+        ("uint8", 1, "constants", "4"), ("uint16", 2, "zscore", "4"),
+    ],
+)  # fmt: skip
+def test_every_output_is_pytorchs(
+    input_type: str, classes: int, kind: str, mode: str, channels: str
+) -> None:
     single = kind in ("single", "own size")
-    spec = small_spec(input_type, classes, single, mode)
+    spec = small_spec(input_type, classes, single, mode, channels)
     if kind == "own size":
         spec = replace(spec, pad_multiple=4)
     if kind == "opening 5":
         spec = replace(spec, region=replace(spec.region, opening=5))
-    stage1 = random_network(1, spec.output_channels, 1)
-    stage2 = None if single else random_network(2, spec.output_channels, 2)
+    inputs, sides = spec.input_channels, () if channels == "grey" else (spec.input_channels,)
+    stage1 = random_network(inputs, spec.output_channels, 1)
+    stage2 = None if single else random_network(inputs + 1, spec.output_channels, 2)
     reference = TorchCascade(spec, stage1, stage2).eval()
     second = None if stage2 is None else folded(stage2)
     model = cascade_model(spec, folded(stage1), second, "fp32")
@@ -124,7 +141,7 @@ def test_every_output_is_pytorchs(input_type: str, classes: int, kind: str, mode
     with OnnxRuntimeEngine(model.SerializeToString()) as engine:
         for count, height, width in [(1, 100, 140), (3, 31, 200), (2, 7, 7), (1, 1, 50)]:
             high = np.iinfo(input_type).max
-            image = rng.integers(0, high, (count, height, width)).astype(input_type)
+            image = rng.integers(0, high, (count, height, width, *sides)).astype(input_type)
             found = engine.run({"image": feed(image)}, OUTPUTS)
             with torch.inference_mode():
                 wanted = reference(torch.from_numpy(image.astype(np.float32)))

@@ -66,14 +66,14 @@ def test_the_best_tiles_return_the_shape_that_was_drawn(height: int, width: int)
     assert 0.9 < found["score"][0] <= 1
 
 
+@pytest.mark.parametrize("channels", ["grey", "rgb"])
 @pytest.mark.parametrize(("tiles", "overlap", "classes"), GRIDS)
-def test_every_output_is_pytorchs(tiles: int, overlap: float, classes: int) -> None:
+def test_every_output_is_pytorchs(tiles: int, overlap: float, classes: int, channels: str) -> None:
     kind = "uint16" if tiles == 3 else "uint8"
-    spec = tiled(small_spec(kind, classes), tiles, overlap)
-    stage1, stage2 = (
-        random_network(1, spec.output_channels, 1),
-        random_network(2, spec.output_channels, 2),
-    )
+    spec = tiled(small_spec(kind, classes, channels=channels), tiles, overlap)
+    inputs, colours = spec.input_channels, () if channels == "grey" else (spec.input_channels,)
+    stage1 = random_network(inputs, spec.output_channels, 1)
+    stage2 = random_network(inputs + 1, spec.output_channels, 2)
     reference = TorchCascade(spec, stage1, stage2).eval()
     model = cascade_model(spec, folded(stage1), folded(stage2), "fp32")
     assert lint(model) == []
@@ -81,7 +81,7 @@ def test_every_output_is_pytorchs(tiles: int, overlap: float, classes: int) -> N
     differing = union = 0
     with OnnxRuntimeEngine(model.SerializeToString()) as engine:
         for shape in [(1, 100, 140), (2, 31, 200), (2, 7, 7), (1, 1, 50), (1, 1, 1), (1, 31, 2000)]:
-            image = rng.integers(0, np.iinfo(kind).max, shape).astype(kind)
+            image = rng.integers(0, np.iinfo(kind).max, (*shape, *colours)).astype(kind)
             found = engine.run({"image": feed(image)}, OUTPUTS)
             with torch.inference_mode():
                 wanted = reference(torch.from_numpy(image.astype(np.float32)))

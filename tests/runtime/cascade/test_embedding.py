@@ -168,6 +168,15 @@ def test_opening_and_closing_leaves_no_thread_and_no_file(thresholds: Path) -> N
     assert held() == first
 
 
+def test_warm_up_compiles_for_the_calls_that_a_batch_is_divided_into(
+    thresholds: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path))
+    with Cascade.load(thresholds, engine="openvino") as cascade:
+        cascade.warm_up([(6, 1024, 1024)])
+        assert sorted(cascade.engine._fixed) == [(2, 1024, 1024), (4, 1024, 1024)]  # type: ignore[attr-defined]
+
+
 def test_warm_up_says_what_is_refused(thresholds: Path) -> None:
     with Cascade.load(thresholds, "onnxruntime", threads=1) as cascade:
         refused = cascade.warm_up([(64, 64), (3, 40, 50), (50_000, 50_000), (1, 9)])

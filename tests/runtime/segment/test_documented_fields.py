@@ -45,6 +45,7 @@ def images(folder: Path) -> Path:
 def test_every_field_is_in_the_tables(thresholds: Path, tmp_path: Path) -> None:
     out, bundle = tmp_path / "out", open_bundle(thresholds).label
     options = ("--out", out, "--json", "--pixel-size", "0.5um", "--min-area", "1um2", "--objects")
+    options += ("--rank",)
     done = run("segment", thresholds, images(tmp_path / "in"), *options)
     summary, job = json.loads(done.output), json.loads((out / "job.json").read_text())
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
