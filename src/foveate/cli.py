@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import tempfile
 import warnings
 from typing import Any
 
@@ -72,8 +71,9 @@ def group() -> None:
     """
 
 
-def has_temporary_folder() -> bool:
-    """Say whether Python finds a folder for temporary files."""
+def _has_temporary_folder() -> bool:
+    import tempfile  # not needed by most commands
+
     try:
         return bool(tempfile.gettempdir())
     except FileNotFoundError:
@@ -116,13 +116,11 @@ def _exit_code() -> int:
         click.echo(f"Error: {one_line(str(error))}", err=True)
         return 2
     except OSError as error:
-        if not has_temporary_folder():
-            click.echo(
-                "Error: no temporary folder can be written; TMPDIR=FOLDER names one", err=True
-            )
-            return 2
-        if error.filename is None or error.strerror is None:
+        named = error.filename is not None and error.strerror is not None
+        if not named and _has_temporary_folder():
             raise  # not about a file of the user's
-        click.echo(f"Error: {one_line(f'{error.filename}: {error.strerror}')}", err=True)
+        said = "no temporary folder can be written; TMPDIR=FOLDER names one"
+        said = f"{error.filename}: {error.strerror}" if named else said
+        click.echo(f"Error: {one_line(said)}", err=True)
         return 2
     return code if isinstance(code, int) else 0

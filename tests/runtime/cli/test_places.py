@@ -6,6 +6,7 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from foveate.cli import group, main
 from foveate.runtime.atomic_files import check_writable, make_temporary_folder
 from foveate.runtime.auto.timing import Times, load_times, store_times
 from foveate.runtime.cache import cache_folder
@@ -90,3 +92,14 @@ def test_folders_have_the_permissions_of_the_umask(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named() -> None:
     with pytest.raises(OSError, match=r"'/proc'$"):
         check_writable(Path("/proc"))
+
+
+def test_without_a_temporary_folder_the_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc"])
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(group, "main", lambda standalone_mode: tempfile.mkdtemp())
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err.startswith("Error: no temporary folder can be written; TMPDIR=")
