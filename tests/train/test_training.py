@@ -14,6 +14,7 @@ import pytest
 
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train import Settings, load_settings, train
+from foveate.train.fitting.trainer import Trainer
 from foveate.train.runs.curves import PICTURE, bars, curve_line, too_short
 from foveate.train.runs.run import read_run
 from tests.conftest import run
@@ -165,3 +166,14 @@ def test_a_dry_run_checks_what_a_training_would_and_writes_nothing(
     assert "0 MB are free and the run takes about" in str(full.exception)
     assert str(train_by_command(data, out).exception) == str(full.exception)
     assert not out.exists()
+
+
+@pytest.mark.usefixtures("short_epochs")
+@pytest.mark.parametrize(("dice", "saved"), [(0.0, 2), (0.5, 1)])
+def test_of_epochs_that_find_nothing_the_latest_is_kept(
+    dice: float, saved: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "_judge", lambda *about: dice)
+    more = ("--stages", "single", "--set", "num_epochs=2", "--set", "width=2")
+    result = train_by_command(data, tmp_path / "run", *more)
+    assert result.exception is None and result.output.count("Best model saved.") == saved
