@@ -23,6 +23,7 @@ from foveate.benchmarks.schema.result_files import write_result
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.bundle.bundle import WEIGHTS, Bundle, graph_name
 from foveate.runtime.errors import BundleError, DataError
+from foveate.runtime.io.overlay import write_picture
 from foveate.runtime.io.png import write_mask
 from foveate.runtime.json_files import canonical_sha256, check_shape, read_json
 from foveate.runtime.result import Mask
@@ -66,7 +67,7 @@ def write_reference(
         mask, box = reference.segment(case.image)
         stem = case.name.replace(" ", "-")
         path = folder / "images" / f"{stem}.png"
-        cv2.imwrite(str(path), case.image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        write_picture(path, case.image, cv2.IMWRITE_PNG_COMPRESSION, 9)
         write_mask(folder / "masks" / path.name, case.truth, classes)
         write_mask(folder / "reference" / path.name, mask, classes)
         written[stem] = {
