@@ -45,7 +45,8 @@ inline Image read_pgm(const std::filesystem::path& path) {
   if (!file) throw std::runtime_error("cannot be read");
   const int letter = file.get(), kind = file.get();
   if (letter != 'P' || (kind != '5' && kind != '6')) {
-    throw std::runtime_error("is not a binary PGM (P5) or PPM (P6); convert it: magick scan.png scan.pgm");
+    throw std::runtime_error(
+        "is not a binary PGM (P5) or PPM (P6); convert it: magick scan.png scan.pgm");
   }
   Image image;
   image.layout.channels = kind == '5' ? 1 : 3;
