@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks", "export", "train", "runtime"},
 }
 FOLDERS = {
-    "runtime": "cli serve segment cascade auto engines bundle io objects .",
+    "runtime": "cli serve segment page cascade auto engines bundle io objects .",
     "train": "tuning . preview convert fitting runs calibration data networks reference settings",
     "export": ". importing int8 onnx_graph tensorrt",
     "benchmarks": "scripts . report evaluation compare measure schema",

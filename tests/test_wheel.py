@@ -96,6 +96,10 @@ def test_it_is_small_and_has_what_the_demo_wants(wheel: dict[str, bytes]) -> Non
     assert data == {
         "foveate/py.typed",
         "foveate/runtime/serve/page.html",
+        *(
+            f"foveate/runtime/page/{name}"
+            for name in ("run.css", "run.html", "run.js", "style.css")
+        ),
         "foveate/benchmarks/demo_bundle/manifest.json",
         "foveate/benchmarks/demo_bundle/cascade.fp32.onnx",
         "foveate/benchmarks/demo_bundle/parity.json",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import re
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -14,18 +13,16 @@ import numpy.typing as npt
 
 from foveate.benchmarks.measure.pictures import data_uri
 from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.page.template import filled, page_part
 
 
 def write_page(path: Path, template: str, values: Mapping[str, str]) -> None:
     """Write a page from ``page/<template>``; ``values`` are HTML, put in place of ``{{name}}``.
 
     ``{{style}}`` is the style sheet that the pages share.
-    The values themselves are not searched, so text in them that looks like a place stays text.
     """
-    folder = files("foveate.benchmarks") / "page"
-    page, style = ((folder / name).read_text(encoding="utf-8") for name in (template, "style.css"))
-    parts = {"style": style, **values}
-    page = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], page)
+    text = (files("foveate.benchmarks") / "page" / template).read_text(encoding="utf-8")
+    page = filled(text, {"style": page_part("style.css"), **values})
     write_atomically(path, page.encode("utf-8", "backslashreplace"))
 
 

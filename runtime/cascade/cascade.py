@@ -56,7 +56,7 @@ class Cascade(Closeable):
         fallback: Fallback[Session] | None = None,
         decide: Decision = Decision(),  # noqa: B008  # frozen
     ) -> None:
-        self.bundle, self.choice = bundle, choice
+        self.bundle, self.choice, self.decision = bundle, choice, decide
         self._guard, self._lock = ForkGuard(), Lock()
         self._submit_queue: SubmitQueue | None = None
         self._closed = False

@@ -89,6 +89,9 @@ class WithRay(click.Command):
     help="Also order the images by doubt, what to label next first: OUT/ranking.csv. Each image is "
     "segmented once more, mirrored; takes up to twice the time.",
 )
+@click.option(
+    "--page", is_flag=True, help="Also write OUT/index.html: figures and pictures of all images."
+)
 @click.option("--resume", is_flag=True, help="Continue an earlier run into OUT.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails.")
 @click.option("--shard", default="", metavar="I/N", help="Segment shard I of N of the inputs.")
@@ -242,6 +245,7 @@ def _tell(outcome: Outcome, request: Request) -> None:
     ]
     if outcome.ranking:
         lines.append(_ranked(outcome.ranking))
+    lines += [f"page of this run: {outcome.page}"] if outcome.page else []
     for line in lines:
         click.echo(one_line(line))
     for kind, listed in (("failed", report.failures), ("not finished", outcome.unfinished)):
@@ -269,7 +273,12 @@ def _tell_skipped(request: Request) -> None:
             skipped += skipped_in(text, request.out, request.recursive)
     if skipped:
         kinds = ", ".join(kind for kind, _ in skipped.most_common(SHOWN_KINDS))
-        click.echo(one_line(f"{skipped.total()} other files there are no images: {kinds}"))
+        hint = " (HEIC is not read: convert it to JPEG)" * any(map(_is_heic, skipped))
+        click.echo(one_line(f"{skipped.total()} other files there are no images: {kinds}{hint}"))
+
+
+def _is_heic(kind: str) -> bool:
+    return kind.lower() in (".heic", ".heif")
 
 
 def _limit(outcome: Outcome) -> Iterator[str]:

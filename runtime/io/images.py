@@ -104,10 +104,11 @@ def _read(
     most: int = MAX_PIXELS,
 ) -> tuple[Pixels, Header]:
     """Return the pixels of a file, or of its content, and its header."""
-    pages = pages_of_image(source, page, channels)
-    most = min(most, MAX_PIXELS // channel_count(channels))
-    if pages:
-        return _stacked([_read(source, one, window, GREY, None, most) for one in pages])
+    if channels != GREY:
+        most = min(most, MAX_PIXELS // channel_count(channels))
+        pages = pages_of_image(source, page, channels)
+        if pages:
+            return _stacked([_read(source, one, window, GREY, None, most) for one in pages])
     opening = opened_in_memory(source, page) if isinstance(source, bytes) else opened(source, page)
     with opening as file:
         header = header or header_of(file, page)

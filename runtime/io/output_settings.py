@@ -17,7 +17,12 @@ _ANNOTATIONS = {
 _FILES = {"png": "{}.png", "npz": "{}.npz", **_ANNOTATIONS, "dicom-seg": "{}.png"}
 OUTPUT_KINDS = tuple(_FILES)
 """What a mask can be written as."""
-OVERLAYS, PROBABILITY, OBJECTS = FOLDERS = "overlays", "probability", "objects"
+OVERLAYS, PROBABILITY, OBJECTS, THUMBNAILS = FOLDERS = (
+    "overlays",
+    "probability",
+    "objects",
+    "thumbnails",
+)
 """Folders in OUT next to the masks."""
 
 
@@ -28,7 +33,8 @@ class OutputSettings:
     ``overlay``: a picture of mask and box over the image. ``probability``: the probability of any
     foreground as a picture, and in an NPZ those of both stages. ``objects``: a table of the pieces
     of the mask; ``labels``: their numbers as a picture. ``split``: "touching" cuts pieces at necks,
-    in the table and in annotations. ``rank``: each image's doubt in its line.
+    in the table and in annotations. ``rank``: each image's doubt in its line. ``page``: a small
+    overlay for the page of the run.
     """
 
     kind: str = "png"
@@ -38,6 +44,7 @@ class OutputSettings:
     labels: bool = False
     split: str | None = None
     rank: bool = False
+    page: bool = False
 
     @property
     def annotates(self) -> bool:
@@ -63,7 +70,9 @@ class OutputSettings:
             )
 
     def names(self, name: str) -> tuple[str, ...]:
-        """Return the files written for the image ``name``, relative to OUT; the mask comes first.
+        """Return the files of the image ``name``, relative to OUT.
+
+        The mask comes first, the overlay second, the thumbnail last.
 
         ``name`` has no suffix and may hold folders: ``sub/scan``.
         """
@@ -76,6 +85,8 @@ class OutputSettings:
             files.append(f"{OBJECTS}/{name}.csv")
         if self.labels:
             files.append(f"{OBJECTS}/{name}.png")
+        if self.page:
+            files.append(f"{THUMBNAILS}/{name}.jpg")
         return tuple(files)
 
     def check_distinct(self, names: Iterable[str]) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -35,6 +37,8 @@ __all__ = ["OUTPUT_KINDS", "OutputSettings", "encode_overlay", "write_outputs"]
 
 MOST_LABELS = (1 << 16) - 1
 """Objects that a 16-bit picture can number."""
+THUMBNAIL = 192
+"""Pixels on the long side of a thumbnail, at most."""
 
 
 def write_outputs(
@@ -94,6 +98,8 @@ def _encoded(
         )
     if objects is not None and settings.labels:
         yield encode_labels(objects)
+    if settings.page:
+        yield encode_thumbnail(image, result, spec)
 
 
 def encode_npz(result: Result, spec: CascadeSpec, probabilities: bool) -> bytes:
@@ -129,13 +135,28 @@ def encode_labels(objects: Objects) -> bytes:
     return encode_png(objects.numbers.astype(np.uint16), 16)
 
 
-def encode_overlay(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
+def encode_overlay(image: Pixels, result: Result, spec: CascadeSpec, quality: int = 90) -> bytes:
     """Return the JPEG of an image with its mask and box drawn."""
     boxes = None if spec.region.mode == "none" else result.box_xyxy
     picture = draw_overlay(picture_of(image, spec.channels), result.mask, boxes)
-    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
     return data.tobytes()
+
+
+def encode_thumbnail(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
+    """Return a small overlay, ``THUMBNAIL`` pixels on the long side; single pixels still show."""
+    height, width = result.mask.shape
+    scale = min(1.0, THUMBNAIL / max(height, width))
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    block = np.ones((math.ceil(1 / scale),) * 2, np.uint8)
+    greatest = cv2.dilate(result.mask, block, anchor=(0, 0))  # the greatest class of each block
+    mask = np.asarray(cv2.resize(greatest, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    step = max(1, int(1 / scale) // 2)  # averaging every pixel is slow
+    few = picture_of(image[::step, ::step].copy(), spec.channels)
+    small = np.asarray(cv2.resize(few, size, interpolation=cv2.INTER_AREA), np.uint8)
+    boxes = result.box_xyxy * np.float32(scale)
+    return encode_overlay(small, replace(result, mask=mask, box_xyxy=boxes), spec, quality=80)
 
 
 def _write(out: Path, name: str, content: bytes) -> None:

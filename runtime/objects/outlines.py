@@ -78,11 +78,11 @@ def _followed(owner: Ints, points: Ring, vertical: Ints, concave: Ints) -> list[
     return rings
 
 
-def joined(rings: list[Ring]) -> Ints:
+def joined(rings: list[Ring], inset: float = 0.0) -> npt.NDArray[np.float64]:
     """Return the (N, 2) corners of one ring that encloses what several do.
 
     For formats whose polygons have neither holes nor parts: from a corner near by a cut leads to
-    each further ring, and back.
+    each further ring, and back. ``inset`` moves all edges into the object by so many pixels.
     """
     corners = np.array([corner for ring in rings for corner in ring])
     ends = np.cumsum([len(ring) for ring in rings]).tolist()
@@ -101,4 +101,12 @@ def joined(rings: list[Ring]) -> Ints:
         for number in cuts.pop(at, ()):
             start = ends[number - 1]
             todo += (at, at + 1), (start, start + 1), (start, ends[number])
-    return np.asarray(corners[path], np.int64)
+    moved = corners + inset * np.concatenate([_inward(np.array(ring)) for ring in rings])
+    return np.asarray(moved[path])
+
+
+def _inward(ring: Ints) -> Ints:
+    """Return for each corner of a ring the sum of the two edges' unit vectors into the object."""
+    edges = np.sign(np.roll(ring, -1, axis=0) - ring)  # the object is to the right of each
+    normals = np.stack([-edges[:, 1], edges[:, 0]], axis=1)
+    return np.asarray(normals + np.roll(normals, 1, axis=0))

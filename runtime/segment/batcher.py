@@ -41,13 +41,13 @@ class Batcher:
         self._cascade, self._batch, self._wait_s = cascade, batch, wait_s
         self._alone, self._ran = alone, ran
         self._lock = threading.Lock()
-        self._open: dict[tuple[tuple[int, ...], str], _Group] = {}
+        self._open: dict[tuple[tuple[int, ...], str, bool], _Group] = {}
 
     def __call__(self, image: Pixels, probabilities: bool = False) -> Result:
         """Return the result of one image; raises what a call of the cascade raises."""
         if self._batch == 1:
             return self._single(image, probabilities)
-        group, index = self._join(image)
+        group, index = self._join(image, probabilities)
         if index == 0:
             if not self._alone():
                 group.full.wait(self._wait_s)
@@ -62,8 +62,8 @@ class Batcher:
         self._ran(1)
         return result
 
-    def _join(self, image: Pixels) -> tuple[_Group, int]:
-        key = (image.shape, str(image.dtype))
+    def _join(self, image: Pixels, probabilities: bool) -> tuple[_Group, int]:
+        key = (image.shape, str(image.dtype), probabilities)
         with self._lock:
             group = self._open.setdefault(key, _Group())
             group.images.append(image)
@@ -74,7 +74,7 @@ class Batcher:
         return group, index
 
     def _run(self, image: Pixels, group: _Group, probabilities: bool) -> None:
-        key = (image.shape, str(image.dtype))
+        key = (image.shape, str(image.dtype), probabilities)
         with self._lock:
             if self._open.get(key) is group:
                 del self._open[key]

@@ -87,17 +87,11 @@ class Journal:
 
     def lines(self) -> Iterator[Line]:
         """Yield the complete lines of the results."""
-        try:
-            data = self.results.read_bytes()
-        except FileNotFoundError:
-            return
-        for line in data.split(b"\n")[:-1]:
-            try:
-                found = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(found, dict) and isinstance(found.get("page"), int):
-                yield found
+        return (line for line in _lines(self.results) if isinstance(line.get("page"), int))
+
+    def failed(self) -> Iterator[Line]:
+        """Yield the complete lines of the failures."""
+        return _lines(self.failures)
 
     def replace(self, lines: list[Line]) -> None:
         """Replace the results by ``lines``; the failures are removed."""
@@ -160,6 +154,22 @@ def _gone(path: Path) -> OutputError:
         f"{path}: was removed, renamed or replaced during the run, which ends here. Leave --out "
         "alone while a run writes there, and start it again"
     )
+
+
+def _lines(path: Path) -> Iterator[Line]:
+    """Yield the complete lines of a file, none where there is no file."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        for line in file:
+            try:
+                found = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(found, dict) and line.endswith(b"\n"):
+                yield found
 
 
 def as_line(values: Mapping[str, Any]) -> str:

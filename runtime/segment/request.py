@@ -10,10 +10,12 @@ from typing import Any
 from foveate.runtime.auto.choose import AUTO, Choice
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cascade.decision import Decision
+from foveate.runtime.errors import SettingsError
 from foveate.runtime.io.output_settings import OutputSettings
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.item_worker import Failure
 from foveate.runtime.segment.pipeline import Report
+from foveate.runtime.segment.watch import WatchSettings
 
 SCHEMA = 1
 """The version of the summary's fields."""
@@ -34,6 +36,7 @@ class Request:
     labels: bool = False
     split: str | None = None
     rank: bool = False
+    page: bool = False
     resume: bool = False
     fail_fast: bool = False
     shard: str = ""
@@ -61,7 +64,21 @@ class Request:
             self.labels,
             self.split,
             self.rank,
+            self.page,
         )
+
+    def watch_settings(self, channels: str) -> WatchSettings:
+        """Return what to watch; SettingsError if it cannot be combined with the other options."""
+        if self.watch is None:
+            raise SettingsError("there is nothing to segment; expected INPUT..., or --watch FOLDER")
+        if self.inputs or self.stem_list or self.ray or self.shard:
+            raise SettingsError(
+                "--watch cannot be combined with INPUT, --list, --ray or --shard; run it once for "
+                "each folder"
+            )
+        settings = WatchSettings(self.watch, self.out, self.recursive, channels)
+        settings.check()
+        return settings
 
 
 @dataclass
@@ -70,7 +87,7 @@ class Outcome:
 
     ``unfinished``: what was seen in a watched folder and has neither a mask nor failed for good.
     ``objects``: counts and areas in the table of objects, by class. ``ranking``: its file and the
-    most doubtful images.
+    most doubtful images. ``page``: the page of the run.
     """
 
     report: Report
@@ -83,6 +100,7 @@ class Outcome:
     out: Path
     objects: Mapping[str, Mapping[str, int]]
     ranking: Mapping[str, Any]
+    page: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON values; docs/outputs.md says what each field means."""

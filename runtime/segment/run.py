@@ -23,7 +23,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.base import FixedShapeEngine
 from foveate.runtime.engines.hardware import available_cores
 from foveate.runtime.engines.registry import LoadSettings
-from foveate.runtime.errors import ImageError, OutputError, SettingsError
+from foveate.runtime.errors import ImageError, OutputError
 from foveate.runtime.io.exchange.registry import assemble_annotations
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.images import read_image
@@ -32,6 +32,7 @@ from foveate.runtime.io.ranking import write_ranking
 from foveate.runtime.io.volume_masks import assemble_nifti, assemble_seg, is_nifti_name
 from foveate.runtime.io.window import Window, chosen_window
 from foveate.runtime.objects.collect import assemble_objects
+from foveate.runtime.page.run_page import write_run_page
 from foveate.runtime.segment.concurrency import (
     FEW,
     Concurrency,
@@ -55,7 +56,7 @@ from foveate.runtime.segment.resume import check_same_job, done_before, remainin
 from foveate.runtime.segment.run_lock import locked
 from foveate.runtime.segment.shards import shard
 from foveate.runtime.segment.stage_times import StageTimes
-from foveate.runtime.segment.watch import Watch, WatchSettings
+from foveate.runtime.segment.watch import Watch
 
 Plan = Mapping[str, Any]
 Items = Sequence[Item] | Watch
@@ -87,14 +88,12 @@ def segment_run(
         check_no_gpu(request.gpu)
     stop = stop or threading.Event()
     bundle = open_bundle(request.bundle, keys_in(request.trust))
-    channels = bundle.spec.channels
+    stems, channels = request.stem_list, bundle.spec.channels
     items: Items
     if request.watch is not None or not request.inputs:
-        items = Watch(_watch_settings(request, channels), stop)
+        items = Watch(request.watch_settings(channels), stop)
     else:
-        items = find_items(
-            request.inputs, out, request.recursive, listed, request.stem_list, channels
-        )
+        items = find_items(request.inputs, out, request.recursive, listed, stems, channels)
         request.outputs.check_distinct(item.name for item in items)
         items = part.of(items) if part else items
     request.decide.check(bundle.spec)
@@ -104,20 +103,6 @@ def segment_run(
         if not part:  # other shards may be running, on other machines too
             remove_stale_files(_folders(request, items))
         return _locked_run(request, bundle, items, journal, progress, stop)
-
-
-def _watch_settings(request: Request, channels: str) -> WatchSettings:
-    """Return what to watch; SettingsError if it cannot be combined with the other options."""
-    if request.watch is None:
-        raise SettingsError("there is nothing to segment; expected INPUT..., or --watch FOLDER")
-    if request.inputs or request.stem_list or request.ray or request.shard:
-        raise SettingsError(
-            "--watch cannot be combined with INPUT, --list, --ray or --shard; run it once for each "
-            "folder"
-        )
-    settings = WatchSettings(request.watch, request.out, request.recursive, channels)
-    settings.check()
-    return settings
 
 
 def _folders(request: Request, items: Items) -> set[Path]:
@@ -170,10 +155,27 @@ def _locked_run(
         assemble_seg(out, journal.lines(), bundle.spec)
     objects = assemble_objects(out, journal.lines(), part) if request.objects else {}
     ranking = write_ranking(out, journal.lines(), part) if request.rank else {}
+    page = None
+    if request.page:
+        decided = (f"{name} {value}" for name, value in request.decide.given.items())
+        about = ", ".join((bundle.label, choice.label, *decided))
+        left = 0 if isinstance(items, Watch) else len(items) - report.written - len(report.failures)
+        lines, failed = journal.lines(), journal.failed()
+        classes, outputs = bundle.spec.classes, request.outputs
+        page = write_run_page(out, part, lines, failed, classes, outputs, about, left)
     unfinished = items.unfinished() if isinstance(items, Watch) else ()
-    failures = journal.failures
     return Outcome(
-        report, bundle, choice, concurrency, resumed, unfinished, failures, out, objects, ranking
+        report,
+        bundle,
+        choice,
+        concurrency,
+        resumed,
+        unfinished,
+        journal.failures,
+        out,
+        objects,
+        ranking,
+        page,
     )
 
 

@@ -15,8 +15,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foveate import __version__
+from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import one_line
 from foveate.runtime.serve.metrics import MEDIA_TYPE, Metrics
+from foveate.runtime.serve.parameters import parse_parameters
 from foveate.runtime.serve.request_error import RequestError
 from foveate.runtime.serve.request_queue import RequestQueue
 from foveate.runtime.serve.responses import RESPONSES
@@ -53,14 +55,17 @@ def app_of(service: Service) -> ASGIApp:
     async def page(request: Request) -> Response:
         content = files("foveate.runtime.serve").joinpath("page.html").read_text("utf-8")
         text = content.replace("SERVED", escape(f"{bundle}, {cascade.choice.label}"))
+        text = text.replace("THRESHOLD", _threshold(cascade))
         headers = {**HEADERS, "Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
         return Response(text, media_type="text/html", headers=headers)
 
     async def segment(request: Request) -> Response:
         kind = RESPONSES[request.url.path]
-        page = _page_number(request)
+        query, has_objects = request.query_params.multi_items(), kind.with_objects is not None
+        asked = parse_parameters(query, cascade, has_objects)
+        make = kind.with_objects if asked.objects and kind.with_objects else kind.make
         async with service.uploads.body(request) as upload:
-            content = await service.queue.respond(upload, page, kind.make)
+            content = await service.queue.respond(upload, asked, make)
         return Response(content, media_type=kind.media_type, headers=HEADERS)
 
     async def metrics(request: Request) -> Response:
@@ -118,15 +123,12 @@ class Counted:
 PATHS = ("/", "/metrics", "/health/live", "/health/ready", *RESPONSES)
 
 
-def _page_number(request: Request) -> int:
-    """Return the TIFF page asked for, 0 for none; RequestError for another parameter."""
-    given = request.query_params.multi_items()
-    if not given:
-        return 0
-    text = given[0][1] if [name for name, _ in given] == ["page"] else ""
-    if not (len(text) <= 5 and text.isascii() and text.isdigit() and int(text) > 0):
-        raise RequestError(400, "parameter", "expected no parameter but page=N, a TIFF page from 1")
-    return int(text)
+def _threshold(cascade: Cascade) -> str:
+    """Return the threshold of all masks, "" where it is not one number."""
+    given = cascade.decision.as_dict()["threshold"]
+    if given is None and cascade.spec.binary:
+        return f"{cascade.spec.mask_threshold:g}"
+    return "" if given is None or "=" in given else given
 
 
 def _refused(error: RequestError) -> Response:

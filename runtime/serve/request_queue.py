@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from foveate.runtime.cascade.cascade import Cascade
+from foveate.runtime.cascade.decide import decide
 from foveate.runtime.closeable import Closeable
 from foveate.runtime.errors import (
     DeviceMemoryError,
@@ -24,6 +25,7 @@ from foveate.runtime.limits import PIXELS, PixelBudget
 from foveate.runtime.segment.batcher import Batcher
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.serve.metrics import Metrics
+from foveate.runtime.serve.parameters import Parameters
 from foveate.runtime.serve.request_error import RequestError
 from foveate.runtime.serve.responses import Make
 from foveate.runtime.serve.settings import Limits
@@ -56,7 +58,7 @@ class RequestQueue(Closeable):
             cascade, concurrency.batch, limits.batch_wait_s, self._is_alone, metrics.batch.observe
         )
 
-    async def respond(self, upload: bytes, page: int, make: Make) -> bytes:
+    async def respond(self, upload: bytes, asked: Parameters, make: Make) -> bytes:
         """Return the response to one upload.
 
         Raises RequestError with the status and the reason if there is none.
@@ -69,7 +71,7 @@ class RequestQueue(Closeable):
                 math.ceil(self._in_flight / self._workers * self._mean_s),
             )
         self._count(1)  # on this thread only, so that no two requests take the last place
-        work = self._pool.submit(self._work, upload, page, make)
+        work = self._pool.submit(self._work, upload, asked, make)
         work.add_done_callback(lambda _: self._count(-1))
         return await self._outcome(work)
 
@@ -111,21 +113,23 @@ class RequestQueue(Closeable):
             else f"every worker has been busy with one image for over {limit:g} s"
         )
 
-    def _work(self, upload: bytes, page: int, make: Make) -> bytes:
+    def _work(self, upload: bytes, asked: Parameters, make: Make) -> bytes:
         me, started = threading.get_ident(), time.monotonic()
         self._started[me] = started
         try:
-            return self._respond(upload, page, make)
+            return self._respond(upload, asked, make)
         finally:
             del self._started[me]
             self._mean_s += 0.1 * (time.monotonic() - started - self._mean_s)
 
-    def _respond(self, upload: bytes, page: int, make: Make) -> bytes:
-        image = image_in_memory(
-            upload, page, self._limits.max_pixels, self._window, self.cascade.spec.channels
-        )
+    def _respond(self, upload: bytes, asked: Parameters, make: Make) -> bytes:
+        most, channels = self._limits.max_pixels, self.cascade.spec.channels
+        image = image_in_memory(upload, asked.page, most, self._window, channels)
         with self._budget.room(image.size):
-            return make(image, self._segment(image), self.cascade.bundle)
+            result = self._segment(image, asked.probabilities)
+            if asked.decision:
+                result = decide(result, self.cascade.spec, asked.decision)
+            return make(image, result, self.cascade.bundle)
 
     def _is_alone(self) -> bool:
         return self._in_flight <= 1

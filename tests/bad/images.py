@@ -165,6 +165,8 @@ IMAGES = [
             "o.png", png_of((8, 8), zlib.compress(bytes(72)), [(b"eXIf", TURNED)])),
     holding("an animated PNG", "has 2 pages; expected one. Save each page …", "m.png",
             encoded("PNG", save_all=True, append_images=[OTHER])),
+    holding("a photograph in HEIC", "is HEIC, AVIF or a video; expected JPEG or PNG. …", "h.jpg",
+            b"\0\0\0\x18ftypheic" + bytes(500)),
     holding("an animated WebP", "has 2 pages; expected one. Save each page …", "m.webp",
             encoded("WEBP", save_all=True, append_images=[OTHER])),
     holding("a TIFF of several pages cut short",

@@ -123,7 +123,7 @@ def _loses_colour(dataset: DataSet, stem: str) -> bool:
     """Say whether an image has colours, more than a trace, and is read as grey."""
     if dataset.channels != GREY or not dataset.contents[stem].colour:
         return False
-    pixels = replace(dataset, channels=RGB).image(stem)
+    pixels = replace(dataset, channels=RGB).image(stem)[::4, ::4]
     tint = np.iinfo(pixels.dtype).max * TINT
     return bool(np.mean(pixels.max(axis=2) - pixels.min(axis=2) > tint) > TINTED)
 

@@ -10,6 +10,9 @@ from foveate.runtime.objects.outlines import joined, outlines
 from foveate.runtime.result import Result
 from foveate.runtime.spec import CascadeSpec
 
+INSET = 0.1
+"""Of edges, in pixels: labelme fills all pixels that a line touches, those on its right too."""
+
 
 def encode_labelme(
     objects: Objects, result: Result, spec: CascadeSpec, source: ImageSource
@@ -19,7 +22,7 @@ def encode_labelme(
     shapes = [
         {
             "label": spec.classes[label],
-            "points": joined(rings).tolist(),
+            "points": joined(rings, INSET).round(1).tolist(),
             "group_id": None,
             "description": "",
             "shape_type": "polygon",

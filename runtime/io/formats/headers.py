@@ -48,6 +48,7 @@ FORMATS = ("JPEG", TiffImagePlugin.TiffImageFile.format,
            "BMP", WebPImagePlugin.WebPImageFile.format)  # fmt: skip
 """What Pillow reads. Naming the two plugins loads them, and spares loading its other forty."""
 _EMPTY = f"is empty (0 bytes); expected {', '.join(SUFFIXES)}"
+_PHONES = "is HEIC, AVIF or a video; expected JPEG or PNG. Set the phone to JPEG, or convert it"
 _UNKNOWN = f"is not an image in a supported format; expected {', '.join(SUFFIXES)}"
 
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
@@ -184,12 +185,12 @@ def header_of(file: BinaryIO, page: int) -> Header:
     except Exception as error:  # Pillow's readers raise many types on damaged files
         if samples:
             return _samples_header(samples, pixel_size)
-        raise ImageError(_UNKNOWN) from error
+        raise ImageError(_PHONES if head[4:8] == b"ftyp" else _UNKNOWN) from error
     height, width, kind = image.height, image.width, str(image.format)
     if directory is None:
         return _checked(height, width, image.mode, kind, 0, exif, pages)
     header = _checked(height, width, image.mode, kind, directory[BITS], b"", 1, pixel_size)
-    return replace(header, samples=samples)
+    return replace(header, samples=samples) if samples else header
 
 
 def _samples_header(samples: SampledPage, pixel_size: PixelSize | None) -> Header:
@@ -287,10 +288,12 @@ def _plain_png(start: bytes) -> Header | None:
 def _check_header(header: Header, pages: int) -> None:
     if pages > 1:
         raise PagesError(several(pages))
-    if max(header.height, header.width) > MAX_SIDE or header.height * header.width > MAX_PIXELS:
+    parts = header.samples or header.array
+    most = MAX_PIXELS // parts.count if parts else MAX_PIXELS
+    if max(header.height, header.width) > MAX_SIDE or header.height * header.width > most:
         raise SizeError(
             f"is {header.width}x{header.height} pixels; the limits are {MAX_SIDE} a side and "
-            f"{MAX_PIXELS} pixels in all. Cut it into parts"
+            f"{most} pixels in all. Cut it into parts"
         )
     known = header.numbers or header.mode in (*GREY_MODES, *COLOUR_MODES, MULTI)
     if not known or header.mode == "CMYK" and header.sample_bits > 8:

@@ -53,7 +53,9 @@ def read_npy(file: BinaryIO) -> NpyArray:
     try:
         version = np.lib.format.read_magic(file)
         shape, fortran, dtype = _HEADERS[version](file)
-    except (ValueError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # its parser raises many types on damaged headers
         raise ImageError("is damaged: its NPY header cannot be read. Save it again") from error
     real = dtype.kind in "uif" and dtype.itemsize <= 8 and not dtype.hasobject
     if not real or len(shape) not in (2, 3) or min(shape) < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import re
 from collections.abc import Iterator
@@ -78,6 +79,32 @@ def test_all_formats_as_segment_writes_them(
     assert (said.out, said.err) == ("", "")
 
 
+def test_objects_and_threshold_are_as_segment_has_them(
+    there: Served, thresholds: Path, images: Path, tmp_path: Path
+) -> None:
+    options = ("--threshold", "0.9", "--objects", "--probability")
+    run("segment", thresholds, images / "c.tif", "--out", tmp_path, *options)
+    upload, mask = (images / "c.tif").read_bytes(), (tmp_path / "c.png").read_bytes()
+    assert there.ask("/mask?threshold=0.9", upload).body == mask != there.ask("/mask", upload).body
+    whole = json.loads(there.ask("/all?objects=1&threshold=0.9", upload).body)
+    assert base64.b64decode(whole["mask_png"]) == mask
+    with (tmp_path / "objects.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    sides = ("left", "top", "right", "bottom")
+    assert rows and whole["object_table"] == [
+        {
+            "object": int(row["object"]),
+            "class": row["class"],
+            "area_px": int(row["area_px"]),
+            "box_xyxy": [int(row[f"box_{side}"]) for side in sides],
+            "probability_mean": pytest.approx(float(row["probability_mean"]), abs=1e-6),
+        }
+        for row in rows
+    ]
+    dark = cv2.imencode(".png", np.zeros((64, 64), np.uint8))[1].tobytes()
+    assert json.loads(there.ask("/result?objects=1", dark).body)["object_table"] == []
+
+
 def test_every_answer_is_named_for_what_it_is(there: Served, images: Path) -> None:
     upload = (images / "a.png").read_bytes()
     kinds = {"/mask": "image/png", "/overlay": "image/jpeg", "/result": "application/json"}
@@ -92,7 +119,7 @@ def test_the_page_needs_nothing_from_elsewhere(there: Served) -> None:
     assert reply.status == 200 and reply.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in reply.headers["content-security-policy"]
     assert not re.findall(r"(?:src|href)=\"?(?!data:)\w|https?://|@import|url\(", reply.text)
-    assert 'type="file"' in reply.text and 'fetch("all"' in reply.text
+    assert 'type="file"' in reply.text and 'fetch("all?objects=1"' in reply.text
     bundle = there.queue.cascade.bundle.label
     assert f"<title>foveate: {bundle}, onnxruntime fp32</title>" in reply.text
     labels = f'bundle="{bundle}",engine="onnxruntime",precision="fp32",version="'

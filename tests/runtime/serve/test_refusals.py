@@ -38,6 +38,11 @@ BAD = [
     ("a page that is no number", PNG, "/mask?page=-1", 400, "no parameter but page=N"),
     ("page 0", STACK, "/mask?page=0", 400, "page=N, a TIFF page from 1"),
     ("page 000...", STACK, "/mask?page=" + "0" * 5000, 400, "page=N, a TIFF page from 1"),
+    ("a page twice", STACK, "/mask?page=1&page=2", 400, "no parameter but page=N"),
+    ("objects of a mask", PNG, "/mask?objects=1", 400, "threshold=T, between 0 and 1\n"),
+    ("objects that are no 1", PNG, "/all?objects=yes", 400, "between 0 and 1, or objects=1"),
+    ("a threshold over 1", PNG, "/mask?threshold=1.5", 400, 'threshold is "1.5"; expected'),
+    ("an unknown class", PNG, "/mask?threshold=cat=0.5", 400, 'names the class "cat"; the bundle'),
     ("a slash too many", PNG, "/mask/", 404, "no such path; expected POST or PUT to /mask"),
     ("a path out of the tree", PNG, "/../etc/passwd", 404, "no such path"),
 ]

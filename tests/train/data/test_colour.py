@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from foveate.runtime.errors import SettingsError
+from foveate.runtime.errors import DataError, SettingsError
 from foveate.runtime.spec import (
     GREY,
     IMAGENET_MEAN,
@@ -81,6 +81,26 @@ def test_every_channel_of_a_view_is_the_view_of_that_channel_alone(
         for view, plane in zip(together, alone, strict=True):
             assert view.shape == (3, *plane.shape[1:])
             np.testing.assert_allclose(view[channel], plane[0], atol=1e-4)
+
+
+def test_files_of_many_channels_are_read_and_others_refused(tmp_path: Path) -> None:
+    """Four channels as NPY, one of them a fiftieth as bright: each has noise of its own scale."""
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    image, layers = card(64, 64)
+    scales = np.float32((1, 0.02, 0.5, 0.25))
+    mask = (layers[:, :, 3] * 255).astype(np.uint8)
+    for stem in ("a", "b"):
+        pixels = np.rint(image[:, :, None] * scales * 65535).astype(np.uint16)
+        np.save(tmp_path / "images" / f"{stem}.npy", pixels)
+        cv2.imwrite(str(tmp_path / "masks" / f"{stem}.png"), mask)
+    dataset = load_dataset(tmp_path, channels="4")
+    views = whole_views(FullImages(dataset), dataset.stems, Size(32, 32), lambda *_: None)
+    assert np.ravel(views["a"].top).tolist() == [1, 1 / 32, 0.5, 0.25]
+    assert views["a"].image.shape == (4, 32, 32)
+    assert dataset.contents["a"].nbytes == 64 * 64 * (4 * 2 + 1)
+    with pytest.raises(DataError, match=r"a\.npy: .*4 channels; expected 5"):
+        load_dataset(tmp_path, channels="5")
 
 
 def test_imagenet_normalises_by_its_colours(coloured: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from foveate.runtime.arrays import Array
 from foveate.runtime.errors import ImageError
+from foveate.runtime.io.formats.limits import DAMAGED
 from foveate.runtime.io.formats.tiff.directory import (
     BITS,
     BYTEWISE,
@@ -58,6 +59,8 @@ class SampledPage:
             raise ImageError("has channels of several depths; expected one. Convert it first")
         if page[PLANES] == _SEPARATE:
             parts = page.pieces // self.count
+            if not parts:
+                raise ImageError(DAMAGED)
             planes = [
                 decode(page.alone(file, {PHOTOMETRIC: 1}, slice(start, start + parts)))
                 for start in range(0, parts * self.count, parts)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image, ImageDraw
 
 from foveate.runtime.io.exchange.registry import assemble_annotations
 from foveate.runtime.io.outputs import OutputSettings, write_outputs
@@ -145,13 +146,27 @@ def test_polygons_are_filled_alike_by_pycocotools(tmp_path: Path) -> None:
     """So corners are where COCO has them too: three objects without holes, of known areas."""
     from pycocotools import mask as run_lengths
 
-    values = json.loads(written(tmp_path, "labelme", HOLES).read_bytes())
-    solid = [shape for shape in values["shapes"] if len(shape["points"]) == 4]
-    areas = [
-        int(run_lengths.area(run_lengths.frPyObjects([np.ravel(s["points"]).tolist()], 60, 80))[0])
-        for s in solid
+    [task] = json.loads(written(tmp_path, "label-studio", HOLES).read_bytes())
+    points = [
+        np.multiply(region["value"]["points"], (80 / 100, 60 / 100)).ravel().round(6).tolist()
+        for region in task["predictions"][0]["result"]
+        if len(region["value"]["points"]) == 4
     ]
-    assert areas == [1, 25, 200]
+    filled = [run_lengths.frPyObjects([corners], 60, 80) for corners in points]
+    assert [int(run_lengths.area(lengths)[0]) for lengths in filled] == [1, 25, 200]
+
+
+def test_labelme_fills_its_polygons_to_the_same_mask(tmp_path: Path) -> None:
+    """As labelme does: Pillow's polygon with an outline, which fills what it touches."""
+    values = json.loads(written(tmp_path, "labelme", HOLES).read_bytes())
+    picture = Image.new("L", (80, 60))
+    for shape in values["shapes"]:
+        label = SPEC.classes.index(shape["label"])
+        corners = [tuple(point) for point in shape["points"]]
+        ImageDraw.Draw(picture).polygon(corners, outline=label, fill=label)
+    found = np.asarray(picture)
+    differing = np.count_nonzero(found != HOLES)
+    assert differing <= 0.005 * np.count_nonzero(HOLES)
 
 
 def test_labelme_refers_to_the_image_from_its_folder(tmp_path: Path) -> None:

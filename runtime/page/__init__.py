@@ -1,0 +1,1 @@
+"""HTML pages: the parts that they share, and the page of a run."""
