@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from foveate.runtime.auto.cpu import Speeds, choose_on_cpu
+from foveate.runtime.auto.crashes import crash_reason
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.cache import PLANS, cache_folder
 from foveate.runtime.engines.cuda.query import driver_problem
+from foveate.runtime.engines.hardware import cpu_environment
 from foveate.runtime.errors import EngineError
-from foveate.runtime.spec import BF16
+from foveate.runtime.spec import BF16, graph_of
 
 AUTO = "auto"
 CPU_ENGINE = "onnxruntime"
@@ -53,11 +55,13 @@ def choose(
     the GPU for plans. Without ``speeds`` nothing is timed; stored times for all cores are used.
     """
     if AUTO not in (engine, precision):
-        return Choice(engine, precision, "explicitly requested")
+        return _requested(bundle, engine, precision, "explicitly requested")
     if precision == BF16:
-        return Choice("openvino", BF16, "bf16 was requested, and only openvino supports it")
+        why = "bf16 was requested, and only openvino supports it"
+        return _requested(bundle, "openvino", BF16, why)
     if engine not in (AUTO, "tensorrt"):
-        return Choice(engine, "fp32", f"{engine} was requested, and fp32 is the reference")
+        why = f"{engine} was requested, and fp32 is the reference"
+        return _requested(bundle, engine, "fp32", why)
     only = "" if precision == AUTO else precision
     left_out: dict[str, str] = {}
     try:
@@ -74,6 +78,14 @@ def choose(
         reason = ""  # without a GPU nothing can be done about it
     taken, why = cpu.candidate, "; ".join(filter(None, (cpu.why, reason)))
     return Choice(taken.engine, taken.precision, why, cpu.ms, {**cpu.left_out, **left_out})
+
+
+def _requested(bundle: Bundle, engine: str, precision: str, why: str) -> Choice:
+    """Return what was asked for by name; the reason says if it is known to crash here."""
+    here, crashes = cpu_environment(), ""
+    if engine in here.versions and graph_of(precision) in bundle.precisions:
+        crashes = crash_reason(bundle, here, engine, precision)
+    return Choice(engine, precision, f"{why}; {crashes}" if crashes else why)
 
 
 def _proven(bundle: Bundle, precision: str, gpu: int) -> tuple[str | None, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from foveate.runtime.auto.cpu_candidates import DEFAULT, Candidate, Candidates, cpu_candidates
+from foveate.runtime.auto.crashes import store_crash
 from foveate.runtime.auto.timing import SIDE, Timer, Times, load_times, store_times, times_path
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.engines.hardware import CpuEnvironment, available_cores, cpu_environment
@@ -65,8 +67,10 @@ def _timed(bundle: Bundle, found: Candidates, speeds: Speeds, here: CpuEnvironme
     times = load_times(path)
     if times is None and speeds.timer is not None:
         times = speeds.timer(bundle, found.allowed, threads)
-        if not times.failed and not times.disturbed:
-            store_times(path, times)
+        if times.crashed:
+            found = _without_crashed(found, times.crashed, bundle, here)
+        if found.allowed and not times.failed and not times.disturbed:
+            store_times(times_path(bundle, here, found.allowed, threads), times)
     if times is None:
         others = ", ".join(item.label for item in found.allowed[1:])
         why = (
@@ -74,9 +78,23 @@ def _timed(bundle: Bundle, found: Candidates, speeds: Speeds, here: CpuEnvironme
             f"foveate info {bundle.path}"
         )
         return CpuChoice(found.allowed[0], why, left_out=found.left_out)
-    chosen = fastest(found.allowed, times)
+    chosen = fastest(found.allowed or [DEFAULT], times)
     left_out = {**found.left_out, **times.failed}
     return CpuChoice(chosen, _why(found.allowed, times, threads), times.ms, left_out)
+
+
+def _without_crashed(
+    found: Candidates, crashed: Mapping[str, str], bundle: Bundle, here: CpuEnvironment
+) -> Candidates:
+    """Return the candidates that did not crash; the others are recorded, and left out for it."""
+    reasons = dict(found.left_out)
+    for item in found.allowed:
+        how = crashed.get(item.label)
+        if how:
+            reasons[item.label] = f"{here.versions[item.engine]} {how} here"
+            with suppress(OSError):  # a cache that cannot be written to
+                store_crash(bundle, here, item.engine, item.precision, how)
+    return Candidates([item for item in found.allowed if item.label not in crashed], reasons)
 
 
 def fastest(candidates: Sequence[Candidate], times: Times) -> Candidate:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from foveate.runtime.auto.crashes import crash_reason
 from foveate.runtime.auto.parity_records import parity_path, read_engine_parity
 from foveate.runtime.bundle.bundle import Bundle, parity_rows
 from foveate.runtime.engines.hardware import CpuEnvironment
@@ -72,8 +73,9 @@ def _reason_against(bundle: Bundle, here: CpuEnvironment, item: Candidate) -> st
     if item.engine not in here.versions:
         extra = "cpu" if item.engine == ONNXRUNTIME else item.engine
         return f"{item.engine} is not installed: pip install 'foveate[{extra}]'"
-    if item == DEFAULT:
-        return ""
+    crashes = crash_reason(bundle, here, item.engine, item.precision)
+    if crashes or item == DEFAULT:
+        return crashes
     if item.precision == BF16 and here.processor.lacks_bf16:
         return "this processor has no bfloat16 arithmetic"
     names = f"--engines {item.engine} --precision {item.precision}"

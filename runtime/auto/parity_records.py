@@ -141,6 +141,13 @@ def read_engine_parity(path: Path) -> EngineParity | None:
 
 def parity_path(bundle: Bundle, here: CpuEnvironment, engine: str, precision: str) -> Path:
     """Return the file of the record of an engine installed here."""
+    return record_path(bundle, here, engine, precision, SUFFIX)
+
+
+def record_path(
+    bundle: Bundle, here: CpuEnvironment, engine: str, precision: str, suffix: str
+) -> Path:
+    """Return the file of what is recorded of an engine installed here with a graph."""
     facts = {
         "graph_sha256": bundle.graph_sha256(graph_of(precision)),
         "precision": precision,
@@ -148,7 +155,7 @@ def parity_path(bundle: Bundle, here: CpuEnvironment, engine: str, precision: st
         "version": here.versions[engine],
         "processor": [here.processor.name, *here.processor.flags],
     }
-    return cache_folder("cpu") / f"{canonical_sha256(facts)}.parity.json"
+    return cache_folder("cpu") / f"{canonical_sha256(facts)}{suffix}"
 
 
 def write_parity(cache: PlanCache, record: PlanRecord, parity: PlanParity) -> None:

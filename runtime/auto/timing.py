@@ -30,6 +30,8 @@ from foveate.runtime.spec import graph_of
 
 SIDE = 1024
 """Height and width of the timed image, in pixels."""
+SMALL_SIDE = 64
+"""Of an image that is run once: public reports know crashes with small images alone."""
 BUDGET_S = 2.0
 """Seconds, including loading, after which no further round starts (after MIN_ROUNDS)."""
 MIN_ROUNDS, MAX_ROUNDS = 3, 9
@@ -44,13 +46,15 @@ _SHAPE = {"ms": dict, "failed": dict, "rounds": int}
 class Times:
     """Milliseconds per image by label, and by label why a candidate could not be timed.
 
-    ``others``: the cores that other processes held meanwhile.
+    ``others``: the cores that other processes held meanwhile. ``crashed``: by label how a candidate
+    ended the process that timed it; the times are of another process, without these candidates.
     """
 
     ms: Mapping[str, float]
     failed: Mapping[str, str] = field(default_factory=dict)
     rounds: int = 0
     others: float = 0.0
+    crashed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def disturbed(self) -> bool:
@@ -62,22 +66,32 @@ Timer = Callable[[Bundle, Sequence[Candidate], int], Times]
 """Times the candidates of a bundle with a number of threads, like ``time_candidates``."""
 
 
-def time_candidates(bundle: Bundle, candidates: Sequence[Candidate], threads: int) -> Times:
+def time_candidates(
+    bundle: Bundle,
+    candidates: Sequence[Candidate],
+    threads: int,
+    at: Callable[[str], object] = lambda label: None,
+) -> Times:
     """Return the minimum times of the candidates that load and run on this machine.
 
-    Raises BundleError if the bundle is damaged.
+    ``at`` is told the label of a candidate before anything that could crash with it. Raises
+    BundleError if the bundle is damaged.
     """
     started = time.perf_counter()
     failed: dict[str, str] = {}
     with ExitStack() as stack:
         engines: dict[str, Engine] = {}
-        feeds = {"image": _image(*bundle.spec.input_kind)}
+        feeds, small = (
+            {"image": _image(side, *bundle.spec.input_kind)} for side in (SIDE, SMALL_SIDE)
+        )
         for item in candidates:
+            at(item.label)
             try:
                 engine = engine_from_bundle(
                     bundle, item.engine, item.precision, LoadSettings(threads)
                 )
                 engines[item.label] = stack.enter_context(engine)
+                engine.run(small, OUTPUTS)
                 engine.run(feeds, OUTPUTS)
             except (EngineError, BundleError) as error:
                 failed[item.label] = str(error)
@@ -89,23 +103,15 @@ def time_candidates(bundle: Bundle, candidates: Sequence[Candidate], threads: in
         ):
             rounds += 1
             for label, engine in engines.items():
+                at(label)
                 spent[label].append(_run_ms(engine, feeds, threads))
     fastest = {label: round(min(ms), 3) for label, ms in spent.items()}
     return Times(fastest, failed, rounds, round(load.cores() or 0.0, 2))
 
 
-def idle_timer() -> Timer | None:
-    """Return the timer, None while this machine is busy.
-
-    Times measured then would be stored, and reflect the load rather than the engines.
-    """
-    busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1)
-    return None if busy else time_candidates
-
-
 def load_times(path: Path) -> Times | None:
     """Return the stored times; None if there are none or the file is damaged."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises where the folder is not for this user
         return None
     try:
         values = read_signed(path, "times of engines", OWN_HASH, _SHAPE)
@@ -146,11 +152,11 @@ def _debug(text: str) -> None:
     logging.getLogger(__name__).debug(text)
 
 
-def _image(input_type: str, channels: int) -> Array:
+def _image(side: int, input_type: str, channels: int) -> Array:
     """Return a bright disc on a ramp, alike in all channels, as the graph's input."""
-    axis = np.arange(SIDE, dtype=np.int64)
+    axis = np.arange(side, dtype=np.int64)
     pixels = np.add.outer(axis, axis) // 16
-    pixels[np.hypot(*np.meshgrid(axis - SIDE // 2, axis - SIDE // 3)) < SIDE // 8] = 220
+    pixels[np.hypot(*np.meshgrid(axis - side // 2, axis - side // 3)) < side // 8] = 220
     if channels > 1:
         pixels = np.repeat(pixels[:, :, None], channels, axis=2)
     if input_type == "uint16":

@@ -14,7 +14,7 @@ import click
 from foveate import __version__
 from foveate.runtime.auto.choose import Choice, choose
 from foveate.runtime.auto.cpu import Speeds
-from foveate.runtime.auto.timing import idle_timer
+from foveate.runtime.auto.timing_child import idle_timer
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.bundle.describe import bundle_facts
 from foveate.runtime.cli.options import gpu_option

@@ -16,7 +16,7 @@ from foveate.runtime.arrays import Pixels
 from foveate.runtime.atomic_files import remove_stale_files
 from foveate.runtime.auto.choose import AUTO, Choice, choose
 from foveate.runtime.auto.cpu import Speeds
-from foveate.runtime.auto.timing import idle_timer
+from foveate.runtime.auto.timing_child import idle_timer
 from foveate.runtime.bundle.bundle import Bundle, open_bundle
 from foveate.runtime.bundle.signing import keys_in
 from foveate.runtime.cascade.cascade import Cascade

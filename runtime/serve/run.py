@@ -12,7 +12,7 @@ from pathlib import Path
 
 from foveate.runtime.auto.choose import AUTO, choose
 from foveate.runtime.auto.cpu import Speeds
-from foveate.runtime.auto.timing import idle_timer
+from foveate.runtime.auto.timing_child import idle_timer
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.bundle.signing import keys_in
 from foveate.runtime.cascade.cascade import Cascade

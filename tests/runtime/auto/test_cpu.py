@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +21,10 @@ from foveate.runtime.auto.other_load import OtherLoad
 from foveate.runtime.auto.parity_records import EngineParity, parity_path, write_engine_parity
 from foveate.runtime.auto.timing import (
     Times,
-    idle_timer,
     store_times,
-    time_candidates,
     times_path,
 )
+from foveate.runtime.auto.timing_child import idle_timer, time_in_child
 from foveate.runtime.bundle.bundle import Bundle, file_sha256, open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.cli.info import facts_here
@@ -214,7 +214,7 @@ def test_a_busy_machine_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (cores + 0.1, 0.0, 0.0))
     assert idle_timer() is None
     monkeypatch.setattr(os, "getloadavg", lambda: (float(cores), 9.0, 9.0))
-    assert idle_timer() is time_candidates
+    assert idle_timer() is time_in_child
 
 
 def test_the_cascade_and_segment_go_by_the_times_kept(thresholds: Path, tmp_path: Path) -> None:
@@ -266,6 +266,7 @@ def test_segment_times_the_engines_for_many_images(
 ) -> None:
     pytest.importorskip("foveate.runtime.engines.openvino_import")
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(sys, "frozen", True, raising=False)  # so it is timed in this process
     monkeypatch.setattr(OtherLoad, "cores", lambda self: 1.5)
     assert "other processes held 1.5 cores" in facts_here(opened)["auto"]
     path = times_path(opened, cpu_environment(), (ORT, OV), 1)
