@@ -121,7 +121,7 @@ def _row(
     }
     pause_s = 0.0 if subject.variant.on_gpu else PAUSE_SECONDS
     times = interleaved(calls, plan.runs, progress=progress, pause_s=pause_s)
-    height, width = pixels[0].shape
+    height, width = pixels[0].shape[:2]
     return {
         "variant": subject.variant.name,
         "engine": subject.variant.engine,

@@ -183,7 +183,7 @@ def measure_parity(
         for number, case in enumerate(chain.from_iterable(images)):
             expected = parity.reference.segment(case.image)
             add_case(parity.totals, expected, case, segments)
-            if case.image.shape in frequent:
+            if case.image.shape[:2] in frequent:
                 add_case(parity.fixed, expected, case, fixed)
             progress("comparing masks", number + 1, count)
     return parity
