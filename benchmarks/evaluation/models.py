@@ -44,7 +44,7 @@ class Model(Protocol):
     masks: MaskRules
 
     def segment(self, image: Pixels) -> Result:
-        """Return mask, box and both probabilities of one (H, W) uint8 or uint16 image."""
+        """Return mask, box and both probabilities of one image, uint8 or uint16."""
 
 
 class BundleModel:
