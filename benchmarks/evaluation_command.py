@@ -163,6 +163,7 @@ def _job(request: Request, progress: Callable[[int, int], None]) -> EvaluationJo
             progress,
             window=window,
             rules=rules,
+            channels=model.spec.channels,
         )
     except DataError as error:
         if request.stem_list or not listed:

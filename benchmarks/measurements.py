@@ -11,7 +11,7 @@ from typing import Any
 
 from foveate.benchmarks.measure.baseline import with_baseline
 from foveate.benchmarks.measure.cold_start import cold_starts
-from foveate.benchmarks.measure.file_throughput import file_throughput, write_pngs
+from foveate.benchmarks.measure.file_throughput import file_throughput, write_images
 from foveate.benchmarks.measure.gpu_ceilings import ceiling_rows
 from foveate.benchmarks.measure.images import Images, find_images
 from foveate.benchmarks.measure.latency import (
@@ -230,7 +230,7 @@ def throughput_result(
         rows += grid(one, pixels, settings.batches, workers, target.cores, settings.seconds, shown)
     best = best_cell(rows)
     with tempfile.TemporaryDirectory(prefix="foveate-") as folder:
-        paths = write_pngs(pixels, Path(folder))
+        paths = write_images(pixels, Path(folder))
         one, shown = measured[best["variant"]], partial(progress, "files")
         files = file_throughput(one, paths, best, target.cores, settings.seconds, shown)
     ceilings = []

@@ -33,7 +33,7 @@ from foveate.runtime.bundle.bundle import (
     graph_name,
 )
 from foveate.runtime.errors import BundleError
-from foveate.runtime.io.overlay import draw_overlay, eight_bit
+from foveate.runtime.io.overlay import draw_overlay, picture_of
 from foveate.runtime.json_files import canonical_sha256
 from foveate.train.data.dataset import Case
 from foveate.train.reference.cascade import TorchCascade
@@ -153,7 +153,7 @@ def _write(
 def _preview(cascade: TorchCascade, case: Case) -> bytes:
     """Return a PNG of the first parity image with its mask and boxes, at most 256 pixels a side."""
     mask, boxes = cascade.segment(case.image)
-    picture = draw_overlay(eight_bit(case.image), mask, boxes)
+    picture = draw_overlay(picture_of(case.image, cascade.spec.channels), mask, boxes)
     image = Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1]))
     image.thumbnail((256, 256))
     buffer = io.BytesIO()

@@ -14,6 +14,7 @@ from typing import Any
 
 from foveate.export.source import Source
 from foveate.runtime.errors import DataError
+from foveate.runtime.io.channels import as_channels
 from foveate.runtime.io.window import chosen_window
 from foveate.train.data.dataset import Case, DataSet, load_dataset, read_stems, split_validation
 from foveate.train.data.phantom import PhantomSettings, phantoms
@@ -76,7 +77,8 @@ def image_sets(
             gone = "a bundle names none" if root is None else f"{root} is gone"
             raise DataError(f"int8 is calibrated on training images, and {gone}: give --data DATA")
         drawn = phantoms(PhantomSettings(PHANTOMS, seed=4711))
-        cases = [Case(item.stem, item.image, None) for item in drawn]
+        channels = source.cascade.spec.channels
+        cases = [Case(item.stem, as_channels(item.image, channels), None) for item in drawn]
         return ImageSets(Images(cases, f"{PHANTOMS} phantoms"), None)
     chosen = {"validation": source.lists["validation"][:PARITY_IMAGES]}
     if int8:
@@ -113,6 +115,7 @@ def _load(source: Source, root: Path, stems: Sequence[str] | None, progress: Pro
         progress,
         window=chosen_window("", spec),
         rules=source.masks,
+        channels=spec.channels,
     )
     if dataset.classes > len(spec.classes) - 1:
         raise DataError(f"{root} has masks of more classes than the cascade was trained on")

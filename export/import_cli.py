@@ -10,7 +10,7 @@ import click
 from foveate.export.cli import precision_names
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import BundleError, EngineError, SettingsError
-from foveate.runtime.spec import Size
+from foveate.runtime.spec import GREY, Size
 
 
 @click.command("import")
@@ -29,6 +29,14 @@ from foveate.runtime.spec import Size
     default=None,
     help="What has to follow the output; none: it gives probabilities. Found where the network "
     "ends with it.",
+)
+@click.option(
+    "--channels",
+    metavar="grey|rgb|N",
+    default=GREY,
+    show_default=True,
+    help="Channels of the images that the network was trained on; grey is repeated where a network "
+    "takes three.",
 )
 @click.option("--classes", metavar="A,B", default="", help="Names of the foreground classes.")
 @click.option(
@@ -69,14 +77,14 @@ def import_(
 
     NET is an ONNX file, or a .pt2 file of torch.export.save. Its own nodes go into the cascade's
     graph; resizing, box, paste and decision around them are foveate's, so Dice may differ from that
-    of other resizing: --data measures it. Colour images are read as grey, which is repeated where a
-    network has three channels. What the network takes and gives is found and printed.
-    With --stage2 NET sees the whole image and NET2 the region that it finds.
+    of other resizing: --data measures it. Images are read as grey, which is repeated where a
+    network has three channels, unless --channels says rgb. What the network takes and gives is
+    found and printed. With --stage2 NET sees the whole image and NET2 the region that it finds.
 
     \b
     Example:
       foveate import unet.onnx --normalise 0-1 --out unet.bundle --data scans
-      foveate import unet.onnx --normalise imagenet --size 256x256 --out unet.bundle
+      foveate import unet.onnx --normalise imagenet --channels rgb --out unet.bundle
       foveate import coarse.onnx --stage2 fine.onnx --hint --normalise zscore --out two.bundle
     """
     from foveate.runtime.bundle.bundle import MANIFEST
@@ -96,6 +104,7 @@ def import_(
     bar = Bar()
     settings = ImportSettings(
         normalise=options["normalise"],
+        channels=options["channels"],
         activation=options["activation"] or "",
         classes=_words(options["classes"]),
         outputs=_words(options["output"]),

@@ -29,7 +29,16 @@ from foveate.export.importing.stage import (
 from foveate.export.source import Source
 from foveate.runtime.bundle.bundle import file_sha256
 from foveate.runtime.errors import BundleError, SettingsError
-from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
+from foveate.runtime.spec import (
+    GREY,
+    MAX_CHANNELS,
+    RGB,
+    CascadeSpec,
+    Normalisation,
+    Region,
+    Size,
+    channel_count,
+)
 from foveate.train.calibration.choosing import Choosing
 from foveate.train.reference.cascade import TorchCascade
 
@@ -44,7 +53,7 @@ class ImportSettings:
     """What no file says of a network; ``foveate import --help`` has the words for it.
 
     ``sizes`` are those of the stages, for networks that take any. ``classes`` are the names of the
-    foreground classes, "" where they are numbered.
+    foreground classes, "" where they are numbered. ``channels`` are grey, rgb or a number.
     """
 
     normalise: str
@@ -55,6 +64,7 @@ class ImportSettings:
     hint: bool = False
     pad_multiple: int = 0
     licence: str = ""
+    channels: str = GREY
 
     def size(self, stage: int) -> Size | None:
         return self.sizes[min(stage, len(self.sizes) - 1)] if self.sizes else None
@@ -91,7 +101,11 @@ def import_network(
     network that cannot be imported, or whose graph gives other values.
     """
     check_out(out)
-    _normalisation(settings.normalise)
+    _normalisation(settings)
+    if not channel_count(settings.channels):
+        raise SettingsError(
+            f'--channels "{settings.channels}": expected grey, rgb, or 2 to {MAX_CHANNELS}'
+        )
     nets = [net] if stage2 is None else [net, stage2]
     if settings.pad_multiple and stage2 is not None:
         raise SettingsError("--pad-multiple goes with one network, without --stage2")
@@ -128,7 +142,7 @@ def _stage(
     """Return a network in its stage, its file, and the size of the stage."""
     size, hint = settings.size(number), settings.hint and number == 1
     multiple = settings.pad_multiple
-    imagenet = settings.normalise == "imagenet"
+    imagenet, image = settings.normalise == "imagenet", channel_count(settings.channels)
     run = None
     if isinstance(net, nn.Module):
         colours = 3 if imagenet else _first_channels(net) - hint
@@ -142,19 +156,19 @@ def _stage(
         file = read_network(net)
     side = multiple * (256 // multiple | 1) if multiple else 256  # that no larger power divides
     tried = size or Size(side, side)
-    face = find_interface(file, tried, hint, settings.output(number), settings.activation)
+    face = find_interface(file, tried, image, hint, settings.output(number), settings.activation)
     log(f"{file.name}: {face.words()}.")
-    if face.channels - hint == 3:
+    if image == 1 and face.channels - hint == 3:
         log(
-            "Note: foveate reads every image as grey, and repeats it in the three channels. If the "
-            "network was trained on colour images, it gets other pixels than in its training."
+            "Note: every image is read as grey, which is repeated in the three channels. If the "
+            "network was trained on colour images, import it with --channels rgb."
         )
     if imagenet and face.channels - hint != 3:
         raise SettingsError(
             f"--normalise imagenet: {file.name} takes {face.channels} channel(s); expected 3"
         )
     size = _stage_size(file, face.size, size, multiple)
-    plan = StagePlan(face, imagenet, hint, number == 1)
+    plan = StagePlan(face, imagenet and settings.channels != RGB, hint, number == 1)
     stage_size = None if multiple else size
     if run is None:
         original = onnx_run(file.model, face)
@@ -222,9 +236,10 @@ def _spec(
         stage1=stage1,
         stage2=stage2,
         classes=("background", *classes),
-        normalisation=_normalisation(settings.normalise),
+        normalisation=_normalisation(settings),
         region=region,
         pad_multiple=settings.pad_multiple,
+        channels=settings.channels,
     )
     try:
         spec.check()
@@ -233,12 +248,13 @@ def _spec(
     return spec
 
 
-def _normalisation(text: str) -> Normalisation:
-    """Return what the spec does to pixels; ImageNet's constants are applied in front of a net."""
+def _normalisation(settings: ImportSettings) -> Normalisation:
+    """Return what the spec does to pixels; of grey ImageNet's constants follow later."""
+    text, unchanged = settings.normalise, Normalisation("constants", 0.0, 1.0)
     known = {
         "zscore": Normalisation(),
-        "0-1": Normalisation("constants", 0.0, 1.0),
-        "imagenet": Normalisation("constants", 0.0, 1.0),
+        "0-1": unchanged,
+        "imagenet": Normalisation("imagenet") if settings.channels == RGB else unchanged,
         "0-255": Normalisation("constants", 0.0, 1 / 255),
     }
     if text in known:

@@ -35,7 +35,7 @@ class OnGpu(Protocol):
 
 
 Image = Pixels | OnHost | OnGpu
-"""An image for a cascade: (H, W), uint8 or uint16."""
+"""An image for a cascade: uint8 or uint16, (H, W) or, of several channels, (H, W, C)."""
 HostOrDeviceImage = Pixels | GpuArray
 
 

@@ -74,7 +74,7 @@ def crop(
         pixels = window[..., seen, :]
         if label is not None:
             pixels = pixels == label
-        parts.append(band[:, seen] @ pixels.astype(np.float32) @ columns.T)
+        parts.append(band[:, seen] @ pixels.astype(np.float32, "C") @ columns.T)
     return np.asarray(np.concatenate(parts, axis=-2), dtype=np.float32)
 
 

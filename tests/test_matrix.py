@@ -24,6 +24,7 @@ from foveate.train.reference.cascade import TorchCascade
 from tests.drawing import (
     SEPARATE_SIZES,
     ellipse,
+    in_channels,
     threshold_network,
     threshold_spec,
     tiled,
@@ -77,19 +78,25 @@ MATRIX = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("channels", "seen"), [("grey", 0), ("rgb", 1), pytest.param("5", 4, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(("variant", "mode"), MATRIX)
 def test_the_threshold_graph_returns_the_shape_that_was_drawn(
-    variant: tuple[str, str], mode: str
+    variant: tuple[str, str], mode: str, channels: str, seen: int
 ) -> None:
-    spec = in_mode(threshold_spec(), mode, 0)
+    spec = in_mode(threshold_spec(channels=channels), mode, 0)
     if mode == "none":
         spec = replace(spec, pad_multiple=16)
-    images = [ellipse(*size)[None] * np.uint8(255) for size in SEPARATE_SIZES]
-    networks: list[nn.Module] = [threshold_network(1), threshold_network(2)]
+    shapes = [ellipse(*size) for size in SEPARATE_SIZES]
+    images = [in_channels(shape, channels, seen)[None] * np.uint8(255) for shape in shapes]
+    networks: list[nn.Module] = [
+        threshold_network(spec.input_channels + more, channel=seen) for more in (0, 1)
+    ]
     with loaded(spec, networks, variant, images[:1]) as engine:
-        for image in images:
+        for image, shape in zip(images, shapes, strict=True):
             mask = engine.run({"image": image}, ("mask",))["mask"]
-            assert dice(mask, image // 255, 1) >= 0.998
+            assert dice(mask[0], shape, 1) >= 0.998
 
 
 @dataclass(frozen=True)

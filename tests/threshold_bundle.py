@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import foveate
 from foveate.runtime.bundle.bundle import MANIFEST, SCHEMA, file_sha256, graph_name
 from foveate.runtime.json_files import canonical_sha256
-from foveate.runtime.spec import CascadeSpec, Normalisation, Size
+from foveate.runtime.spec import GREY, CascadeSpec, Normalisation, Size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,11 +24,12 @@ def write_threshold_bundle(
     channels: int = 1,
     input_type: str = "uint8",
     window: tuple[float, float] | None = None,
+    images: str = GREY,
 ) -> Path:
     """Write a bundle whose mask is where the image is over half its range; return its folder.
 
     Both stages are ``side`` pixels wide and high. With more than one channel there are so many
-    classes, all alike.
+    classes, all alike. Of ``images`` of several channels the last one counts.
     """
     from tests.drawing import threshold_network  # a machine with a GPU may lack what it imports
 
@@ -39,9 +40,14 @@ def write_threshold_bundle(
         classes=("background", *("bright" + "+" * n for n in range(max(1, channels - 1)))),
         normalisation=Normalisation("constants", 0.0, 1.0),
         window=window,
+        channels=images,
     )
     network = {"name": "threshold", "width": 1, "depth": 0}
-    stages = (threshold_network(inputs, outputs=channels) for inputs in (1, 2))
+    count = spec.input_channels
+    stages = (
+        threshold_network(inputs, outputs=channels, channel=count - 1)
+        for inputs in (count, count + 1)
+    )
     write_bundle(folder, spec, network, *stages)
     return folder
 

@@ -21,6 +21,16 @@ def advice(data: Survey, settings: Settings, stages: str, budget: str) -> list[s
     ]
 
 
+def colour_note(data: Survey) -> list[str]:
+    """Return what is lost of colour images that are read as grey."""
+    if not data.coloured:
+        return []
+    return [
+        f"Note: {data.coloured} of {data.checked} images looked at are in colour; they are read as "
+        "grey. channels=rgb keeps colours."
+    ]
+
+
 def _targets(data: Survey) -> str:
     (few, middle, many), (small, typical, large) = data.counts, data.sides
     return (

@@ -19,8 +19,17 @@ from foveate.train.settings.options import given_values, setting_options, show_s
 @click.option("--size", default=0, show_default=True, help="Side in pixels; 0: 512 to 2048, mixed.")
 @click.option("--classes", default=1, show_default=True, help="Foreground classes, 1 to 3.")
 @click.option("--bits", default=0, show_default=True, help="8, 16, or 0 to alternate.")
+@click.option(
+    "--channels",
+    type=click.Choice(["grey", "rgb"]),
+    default="grey",
+    show_default=True,
+    help="rgb: lesions differ in hue alone, and grey shows none.",
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same images.")
-def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int) -> None:
+def phantom(
+    out: Path, count: int, size: int, classes: int, bits: int, channels: str, seed: int
+) -> None:
     """Write a synthetic data set to OUT: images, masks, train.txt and test.txt.
 
     An organ-like region with irregular lesions of 0.2 to 5% of the image, uneven light, speckle,
@@ -32,7 +41,7 @@ def phantom(out: Path, count: int, size: int, classes: int, bits: int, seed: int
     """
     from foveate.train.data.phantom import PhantomSettings, check_free, write_phantoms
 
-    settings = PhantomSettings(count, size, seed, classes, bits)
+    settings = PhantomSettings(count, size, seed, classes, bits, channels=channels)
     check_free(out, settings)
     bar = Bar()
     area = []

@@ -19,7 +19,7 @@ from foveate.runtime.bundle.bundle import RUN_FILE
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import DataError, EngineError, FoveateError, SettingsError
 from foveate.runtime.io.window import Window
-from foveate.train.advice import advice
+from foveate.train.advice import advice, colour_note
 from foveate.train.configure import configure
 from foveate.train.data.dataset import DataSet, load_dataset, read_stems
 from foveate.train.data.mask_labels import check_classes
@@ -111,7 +111,8 @@ def prepare(
     lines = tuple(choice.words for choice in found.choices)
     head = ["Chosen from the data; --set NAME=VALUE overrides:"] * bool(lines)
     said = advice(measured, found.settings, found.stages, budget)
-    notes = (*head, *(f"  {line}" for line in lines), *said)
+    colours = colour_note(measured) if "channels" not in given else []
+    notes = (*head, *(f"  {line}" for line in lines), *said, *colours)
     return replace(job, settings=found.settings, stages=found.stages, choices=lines, notes=notes)
 
 
@@ -206,6 +207,7 @@ def open_data(settings: Settings, stem_list: Path | None = None) -> DataSet:
         Window.parse(settings.window) if settings.window else None,
         settings.masks,
         test_list if holds_out else None,
+        settings.channels,
     )
     if not dataset.rules.names:
         check_classes(dataset.contents, dataset.mask, root / settings.mask_dir_name)

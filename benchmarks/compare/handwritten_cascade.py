@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from foveate.export.importing.glue import opencv_resize, planes, statistics
 from foveate.runtime.arrays import Pixels, as_input_type
 from foveate.runtime.result import Mask
 from foveate.runtime.spec import CascadeSpec, Size
-from foveate.train.reference.cascade import STD_FLOOR
 from foveate.train.reference.geometry import ROUND_SIDE, ROUND_START
 
 FloatArray = npt.NDArray[np.float32]
@@ -42,9 +42,9 @@ class HandwrittenCascade:
         spec, crop = self.spec, self.spec.stage2
         pixels = [as_input_type(image, *spec.input_kind) for image in images]
         small = [resize(plane, spec.stage1) / np.float32(spec.full_scale) for plane in pixels]
-        scales = [self._statistics(plane) for plane in small]
+        scales = [statistics(spec, plane) for plane in small]
         inputs = [
-            _planes((plane - mean) / std) for plane, (mean, std) in zip(small, scales, strict=True)
+            planes((plane - mean) / std) for plane, (mean, std) in zip(small, scales, strict=True)
         ]
         coarse = [self._probabilities(logits) for logits in self.stage1(np.stack(inputs))]
         if crop is None or self.stage2 is None:
@@ -55,7 +55,7 @@ class HandwrittenCascade:
             x0, y0, x1, y1 = box = find_box(foreground, plane.shape, spec)
             near = resize(plane[y0:y1, x0:x1], crop) / np.float32(spec.full_scale)
             hint = _hint(foreground, box, plane.shape, crop)
-            inputs.append(np.concatenate([_planes((near - mean) / std), hint[None]]))
+            inputs.append(np.concatenate([planes((near - mean) / std), hint[None]]))
             boxes.append(box)
         masks = []
         for plane, box, logits in zip(pixels, boxes, self.stage2(np.stack(inputs)), strict=True):
@@ -72,14 +72,6 @@ class HandwrittenCascade:
         box = np.array([0, 0, width, height], np.float32)
         return self._decide(coarse, Size(height, width)), box
 
-    def _statistics(self, small: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return mean and deviation, of each channel if there are several."""
-        known = self.spec.normalisation.constants(self.spec.input_channels)
-        if known:
-            mean, std = (np.array(part, np.float32) for part in known)
-            return mean, std
-        return small.mean(axis=(0, 1)), np.maximum(small.std(axis=(0, 1)), np.float32(STD_FLOOR))
-
     def _probabilities(self, logits: FloatArray) -> FloatArray:
         """Return (C, h, w) of one image's logits."""
         if self.spec.binary:
@@ -88,23 +80,16 @@ class HandwrittenCascade:
         return np.asarray(power / power.sum(axis=0), np.float32)
 
     def _decide(self, refined: FloatArray, size: Size) -> Mask:
-        planes = [resize(plane, size) for plane in refined]
+        maps = [resize(plane, size) for plane in refined]
         if self.spec.binary:
-            return np.asarray(planes[0] > self.spec.mask_threshold, np.uint8)
-        return np.asarray(np.stack(planes).argmax(axis=0), np.uint8)
-
-
-def _planes(image: FloatArray) -> FloatArray:
-    """Return (C, h, w) of (h, w) or (h, w, C)."""
-    return image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0)
+            return np.asarray(maps[0] > self.spec.mask_threshold, np.uint8)
+        return np.asarray(np.stack(maps).argmax(axis=0), np.uint8)
 
 
 def resize(plane: npt.NDArray[np.generic], size: Size) -> FloatArray:
     """Return a (H, W) or (H, W, C) image as (h, w) or (h, w, C) float32 in the same unit."""
     shrinks = plane.shape[0] > size.height or plane.shape[1] > size.width
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    found = cv2.resize(np.asarray(plane), (size.width, size.height), interpolation=way)
-    return np.asarray(found, np.float32)
+    return opencv_resize(plane, size, shrinks)
 
 
 def find_box(

@@ -114,7 +114,7 @@ def compare(
 def _ours(found: Variants, cases: Sequence[Case], batch: int) -> list[Method]:
     """Return foveate's variants, warmed up; the first is what everything is compared with."""
     methods: list[Method] = []
-    sizes = most_frequent(case.image.shape for case in cases)
+    sizes = most_frequent(case.image.shape[:2] for case in cases)
     for variant, cascade in found.cascades.items():
         cascade.warm_up([(batch, *size) for size in sizes])
         key = f"{OURS} {variant.name}" if methods else OURS
@@ -250,9 +250,9 @@ def _full_network(bundle: Bundle, cases: Sequence[Case], threads: int) -> Part:
     """Return the one network of a bundle at each image's own size, with no geometry around it."""
     network = onnxruntime_network(single_graph(bundle), threads)
     multiple = bundle.spec.pad_multiple
-    shapes = [
-        (1, 1, *(-(-side // multiple) * multiple for side in case.image.shape)) for case in cases
-    ]
+    channels = bundle.spec.input_channels
+    sizes = [case.image.shape[:2] for case in cases]
+    shapes = [(1, channels, *(-(-side // multiple) * multiple for side in size)) for size in sizes]
     inputs = {shape: _noise(shape) for shape in set(shapes)}
     return Part(
         f"the network of {bundle.path.resolve().name} at full size, alone",
@@ -266,7 +266,7 @@ def _noise(shape: Sequence[int]) -> Any:
 
 def _multiply_adds(bundles: Sequence[Bundle], case: Case) -> dict[str, int]:
     """Return the multiply-adds of each bundle's networks and geometry for the first image."""
-    height, width = case.image.shape
+    height, width = case.image.shape[:2]
     found = {}
     for bundle in bundles:
         for part, count in multiply_adds(bundle.graph("fp32"), 1, height, width).items():

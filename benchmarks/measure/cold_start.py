@@ -96,7 +96,8 @@ def main(arguments: list[str]) -> None:
     load_mb = _memory("VmRSS")
     import numpy as np
 
-    image = np.zeros((int(height), int(width)), np.uint8)
+    channels = cascade.spec.input_channels
+    image = np.zeros((int(height), int(width), channels)[: 3 if channels > 1 else 2], np.uint8)
     begun = time.perf_counter()
     cascade(image)
     ended = time.perf_counter()

@@ -70,19 +70,20 @@ def file_throughput(
     are read again and again until they are ``seconds`` of work for the engine; masks go to the
     system's temporary folder.
     """
-    images = [read_image(path) for path in paths]
     count = max(len(paths), math.ceil(seconds * best["raw_images_per_second"]))
     items = [Item(paths[i % len(paths)], str(i)) for i in range(count)]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="foveate-"))
         cascade = stack.enter_context(own.cascade(1))  # every worker has a core
+        channels = cascade.spec.channels
+        images = [read_image(path, channels=channels) for path in paths]
         pool = stack.enter_context(open_workers(own, best["workers"], cores))
         found = [cascade(image).mask for image in images]
         masks = [found[i % len(found)] for i in range(count)]
         workers = raw_workers(pool, images, best["batch"])
         run = Round(cascade, items, masks, workers, Path(folder), cores, seconds)
         rates = _rates(run, progress)
-    height, width = images[0].shape
+    height, width = images[0].shape[:2]
     return {
         "variant": own.name,
         "batch": best["batch"],
@@ -116,18 +117,29 @@ def summary(rates: Mapping[str, Sequence[float]], cores: int) -> dict[str, Any]:
     }
 
 
-def write_pngs(images: Sequence[Pixels], folder: Path) -> list[Path]:
-    """Write images as PNG files and return their paths, in order."""
-    paths = [folder / f"image_{number:04d}.png" for number in range(len(images))]
-    for path, image in zip(paths, images, strict=True):
-        write_picture(path, image)
+def write_images(images: Sequence[Pixels], folder: Path) -> list[Path]:
+    """Write images as PNG, those of neither 1 nor 3 channels as NPY; return the paths, in order."""
+    paths = []
+    for number, image in enumerate(images):
+        path = folder / f"image_{number:04d}.png"
+        if image.ndim == 3 and image.shape[2] != 3:
+            path = path.with_suffix(".npy")
+            np.save(path, image, allow_pickle=False)
+        else:
+            write_picture(path, image[..., ::-1] if image.ndim == 3 else image)
+        paths.append(path)
     return paths
 
 
 def _rates(run: Round, progress: Callable[[int, int], None]) -> dict[str, list[float]]:
     """Return images per second of every stage alone and of the whole, round by round."""
+    channels = run.cascade.spec.channels
+
+    def read(item: Item) -> None:
+        read_image(item.path, item.page, channels=channels)
+
     measures: dict[str, Callable[[], float]] = {
-        "decode": lambda: pooled_rate(_read, run.items, run.cores),
+        "decode": lambda: pooled_rate(read, run.items, run.cores),
         "engine": lambda: saturated_rate(run.workers, run.seconds),
         "encode": partial(_encode_rate, run),
         WHOLE: partial(_whole_rate, run),
@@ -141,10 +153,6 @@ def _rates(run: Round, progress: Callable[[int, int], None]) -> dict[str, list[f
     turns = {name: partial(measure, name) for name in measures}
     interleaved(turns, ROUNDS, progress=progress)
     return rates
-
-
-def _read(item: Item) -> None:
-    read_image(item.path, item.page)
 
 
 def _encode_rate(run: Round) -> float:

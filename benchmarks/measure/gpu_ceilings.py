@@ -188,7 +188,7 @@ def _row(cascade: Cascade, images: Sequence[Pixels], batch: int, seconds: float)
         masks = np.stack([found.mask for found in cascade.batch(some)])
         # the cascade may run a batch in parts, with other kernels than those of the whole
         pair = compare_masks("", ceilings.output("mask"), masks, box_moved=False)
-    height, width = some[0].shape
+    height, width = some[0].shape[:2]
     return {
         "variant": f"{engine.name} {cascade.choice.precision}",
         "batch": batch,

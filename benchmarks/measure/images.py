@@ -97,13 +97,14 @@ def dataset_images(root: Path, stem_list: Path | None, bundle: Bundle) -> Images
     spec, classes = bundle.spec, len(bundle.spec.classes) - 1
     rules = MaskRules.of_manifest(bundle.manifest).for_classes(spec.classes[1:])
     stems = read_stems(stem_list) if stem_list else None
-    dataset = load_dataset(root, stems=stems, window=chosen_window("", spec), rules=rules)
+    window, channels = chosen_window("", spec), spec.channels
+    dataset = load_dataset(root, stems=stems, window=window, rules=rules, channels=channels)
     if dataset.classes > classes:
         raise DataError(
             f"{root} has masks of {dataset.classes} classes, the bundle knows {classes}; expected "
             "the data set it was trained for"
         )
-    headers = [read_header(*dataset.images[stem]) for stem in dataset.stems]
+    headers = [read_header(*dataset.images[stem], channels) for stem in dataset.stems]
 
     def read(index: int) -> Case:
         stem = dataset.stems[index]

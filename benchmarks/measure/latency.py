@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from foveate.benchmarks.measure.baseline import baseline_engine, ready
-from foveate.benchmarks.measure.file_throughput import write_pngs
+from foveate.benchmarks.measure.file_throughput import write_images
 from foveate.benchmarks.measure.images import Images
 from foveate.benchmarks.measure.targets import Variant, Variants
 from foveate.benchmarks.measure.timing import (
@@ -77,7 +77,7 @@ def latency_rows(
 ) -> list[dict[str, Any]]:
     """Return a row for every variant and batch size; ``folder`` takes the files."""
     pixels = [case.image for case in images]
-    paths = write_pngs(pixels, folder)
+    paths = write_images(pixels, folder)
     rows = []
     for variant, cascade in found.cascades.items():
         with baseline_engine(found.bundle, variant, plan.threads, latency=True) as raw:
@@ -121,7 +121,7 @@ def _row(
     }
     pause_s = 0.0 if subject.variant.on_gpu else PAUSE_SECONDS
     times = interleaved(calls, plan.runs, progress=progress, pause_s=pause_s)
-    height, width = pixels[0].shape
+    height, width = pixels[0].shape[:2]
     return {
         "variant": subject.variant.name,
         "engine": subject.variant.engine,
@@ -160,7 +160,9 @@ def _distinct(images: int, batch: int) -> int:
 def _whole(subject: Subject, number: int, batch: int, marks: dict[str, list[float]]) -> None:
     """Segment files into files and add the seconds of each stage to ``marks``."""
     started = time.perf_counter()
-    images = [read_image(path) for path in subject.some(subject.paths, number, batch)]
+    channels = subject.cascade.spec.channels
+    paths = subject.some(subject.paths, number, batch)
+    images = [read_image(path, channels=channels) for path in paths]
     decoded = time.perf_counter()
     results = subject.cascade.batch(images)
     segmented = time.perf_counter()

@@ -37,7 +37,7 @@ from foveate.runtime.engines.base import FixedShapeEngine
 from foveate.runtime.engines.hardware import cpu_environment
 from foveate.runtime.engines.tensorrt.engine import TensorRTEngine
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
-from foveate.runtime.io.overlay import draw_overlay, eight_bit, write_picture
+from foveate.runtime.io.overlay import draw_overlay, picture_of, write_picture
 from foveate.runtime.result import Mask
 from foveate.train.data.dataset import Case
 
@@ -183,7 +183,7 @@ def measure_parity(
         for number, case in enumerate(chain.from_iterable(images)):
             expected = parity.reference.segment(case.image)
             add_case(parity.totals, expected, case, segments)
-            if case.image.shape in frequent:
+            if case.image.shape[:2] in frequent:
                 add_case(parity.fixed, expected, case, fixed)
             progress("comparing masks", number + 1, count)
     return parity
@@ -232,7 +232,7 @@ def write_pictures(folder: Path, parity: Parity, found: Variants, images: Images
 
 
 def _picture(case: Case, cascade: Cascade, reference: Reference) -> npt.NDArray[np.uint8]:
-    image = eight_bit(case.image)
+    image = picture_of(case.image, cascade.spec.channels)
     result = cascade(case.image)
     expected, _ = reference.segment(case.image)
     left = draw_overlay(image, result.mask, result.box_xyxy)

@@ -66,13 +66,16 @@ def write_reference(
             raise DataError(f"{case.name} has no mask; expected a data set with masks/")
         mask, box = reference.segment(case.image)
         stem = case.name.replace(" ", "-")
-        path = folder / "images" / f"{stem}.png"
-        write_picture(path, case.image, cv2.IMWRITE_PNG_COMPRESSION, 9)
+        path, image = folder / "images" / f"{stem}.png", case.image
+        if image.ndim == 3 and image.shape[2] != 3:
+            raise DataError(f"{case.name} has {image.shape[2]} channels; expected grey or rgb")
+        blue_first = image[..., ::-1] if image.ndim == 3 else image
+        write_picture(path, blue_first, cv2.IMWRITE_PNG_COMPRESSION, 9)
         write_mask(folder / "masks" / path.name, case.truth, classes)
         write_mask(folder / "reference" / path.name, mask, classes)
         written[stem] = {
             "sha256": pixels_sha256(case.image),
-            "size": list(case.image.shape),
+            "size": list(image.shape[:2]),
             "box": box.reshape(-1, 4).tolist(),
         }
         progress(number + 1, len(images))
@@ -133,7 +136,7 @@ def _mask(path: Path, image: Pixels) -> Mask:
             mask: Any = np.asarray(opened).astype(np.uint8)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
-    if mask.shape != image.shape:
-        raise DataError(f"{path} is {mask.shape}; expected {image.shape}, as the image is")
+    if mask.shape != image.shape[:2]:
+        raise DataError(f"{path} is {mask.shape}; expected {image.shape[:2]}, as the image is")
     found: Mask = mask
     return found

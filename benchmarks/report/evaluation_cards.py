@@ -11,7 +11,7 @@ from foveate.benchmarks.evaluation.views import CASCADE, only_labelled
 from foveate.benchmarks.measure.pictures import difference
 from foveate.benchmarks.report import page
 from foveate.runtime.agreement import without_ignored
-from foveate.runtime.io.overlay import draw_overlay, eight_bit
+from foveate.runtime.io.overlay import draw_overlay, picture_of
 
 EACH = 4
 """How many images are shown as best, as median and as worst."""
@@ -42,7 +42,7 @@ def image_card(job: EvaluationJob, found: Evaluation, stem: str, method: str) ->
     seen = job.views(stem, pixels, job.model.segment(pixels))
     view = only_labelled(seen[method], truth)
     truth = without_ignored(truth, truth)
-    image = eight_bit(pixels)
+    image = picture_of(pixels, job.model.spec.channels)
     box = _bounds(view.inside)
     frame = None if method != CASCADE else np.array([box], np.float32)
     x0, y0, x1, y1 = _bounds(view.inside | (truth > 0) | (view.mask > 0), 0.02)

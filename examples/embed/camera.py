@@ -56,9 +56,10 @@ def main(bundle: str, source: str, rate: float, out: Path | None, show: bool) ->
     try:
         with Cascade.load(bundle, latency=True) as cascade, suppress(KeyboardInterrupt):
             cascade.warm_up([(int(camera.capture.get(4)), int(camera.capture.get(3)))])
+            code = cv2.COLOR_BGR2RGB if cascade.spec.channels == "rgb" else cv2.COLOR_BGR2GRAY
             camera.start()
             for number, arrived, frame in camera:
-                mask = cascade(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8)).mask
+                mask = cascade(np.asarray(cv2.cvtColor(frame, code), np.uint8)).mask
                 ms = np.append(ms[-999:], 1000 * (perf_counter() - arrived))
                 p50, p99 = np.percentile(ms, (50, 99))
                 print(end=f"\r{camera.dropped} dropped, p50 {p50:.1f} ms, p99 {p99:.1f} ms ")

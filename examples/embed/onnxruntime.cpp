@@ -2,8 +2,6 @@
 // foveate segment BUNDLE IMAGE... --out OUT --engine onnxruntime --precision P --threads N.
 #include <onnxruntime_c_api.h>
 
-#include <array>
-
 #include "program.hpp"
 
 const OrtApi& api() {
@@ -46,14 +44,14 @@ class OnnxRuntimeEngine : public Engine {
                      [](OrtMemoryInfo** made) {
                        return api().CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, made);
                      })),
-        depth_(depth_of_rank(rank(), graph)) {}
+        layout_(layout_of(input_sides(), graph)) {}
 
-  std::size_t depth() const override { return depth_; }
+  Layout layout() const override { return layout_; }
 
   Image mask(Image& image) override {
-    Image mask{image.height, image.width, 1, {}};
+    Image mask{image.height, image.width, {}, {}};
     mask.bytes.resize(image.height * image.width);
-    const auto input = tensor(image, depth_ == 2 ? 4 : 3), output = tensor(mask, 3);
+    const auto input = tensor(image), output = tensor(mask);
     const char *taken[] = {"image"}, *given[] = {"mask"};
     const OrtValue* in[] = {input.get()};
     OrtValue* out[] = {output.get()};  // the mask is written straight into the image's bytes
@@ -77,7 +75,7 @@ class OnnxRuntimeEngine : public Engine {
     });
   }
 
-  std::size_t rank() {
+  std::vector<std::int64_t> input_sides() {
     const auto info = held(api().ReleaseTypeInfo, [&](OrtTypeInfo** made) {
       return api().SessionGetInputTypeInfo(session_.get(), 0, made);
     });
@@ -85,16 +83,17 @@ class OnnxRuntimeEngine : public Engine {
     must(api().CastTypeInfoToTensorInfo(info.get(), &shape));
     std::size_t rank = 0;
     must(api().GetDimensionsCount(shape, &rank));
-    return rank;
+    std::vector<std::int64_t> sides(rank);
+    must(api().GetDimensions(shape, sides.data(), rank));
+    return sides;
   }
 
-  // Returns the bytes of one image as a tensor of a rank, without a copy.
-  Held<OrtValue> tensor(Image& image, std::size_t rank) {
-    const std::array<std::int64_t, 4> sides{1, static_cast<std::int64_t>(image.height),
-                                            static_cast<std::int64_t>(image.width), 2};
+  // Returns the bytes of one image as a tensor, without a copy.
+  Held<OrtValue> tensor(Image& image) {
+    const std::vector<std::int64_t> sides = sides_of(image);
     return held(api().ReleaseValue, [&](OrtValue** made) {
       return api().CreateTensorWithDataAsOrtValue(memory_.get(), image.bytes.data(),
-                                                  image.bytes.size(), sides.data(), rank,
+                                                  image.bytes.size(), sides.data(), sides.size(),
                                                   ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, made);
     });
   }
@@ -102,11 +101,11 @@ class OnnxRuntimeEngine : public Engine {
   Held<OrtEnv> env_;
   Held<OrtSession> session_;
   Held<OrtMemoryInfo> memory_;
-  std::size_t depth_;
+  Layout layout_;
 };
 
 int main(int argc, char** argv) {
-  return run(argc, argv, 5, "BUNDLE fp32|int8 THREADS OUT IMAGE.pgm...", [&] {
+  return run(argc, argv, 5, "BUNDLE fp32|int8 THREADS OUT IMAGE...", [&] {
     return std::make_unique<OnnxRuntimeEngine>(graph_file(argv[1], argv[2]), thread_count(argv[3]));
   });
 }

@@ -21,10 +21,10 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // Returns the bytes of a pixel that the graph takes: image is [N,H,W] uint8, or [N,H,W,2].
-  virtual std::size_t depth() const = 0;
+  // Returns the pixel that the graph takes.
+  virtual Layout layout() const = 0;
 
-  // Returns the class of every pixel of an image that has that depth.
+  // Returns the class of every pixel of an image of that layout.
   virtual Image mask(Image& image) = 0;
 };
 
@@ -54,18 +54,31 @@ inline int thread_count(const std::string& text) {
   return count;
 }
 
-// Returns the rank of the graph's input as bytes a pixel; source is its file.
-inline std::size_t depth_of_rank(std::size_t rank, const std::string& source) {
-  if (rank == 3) return 1;
-  if (rank == 4) return 2;
-  throw std::runtime_error(source + ": its input has " + std::to_string(rank) +
-                           " sides; expected the 3 or 4 of a bundle's graph");
+// Returns the pixel that a graph takes by the sides of its input, [N,H,W], then 3 for colours, then
+// 2 for the bytes of 16 bit; source is its file.
+inline Layout layout_of(const std::vector<std::int64_t>& sides, const std::string& source) {
+  const std::vector<std::int64_t> more(sides.begin() + std::min<std::ptrdiff_t>(3, sides.size()),
+                                       sides.end());
+  if (sides.size() == 3) return {1, 1};
+  if (more == std::vector<std::int64_t>{2}) return {1, 2};
+  if (more == std::vector<std::int64_t>{3}) return {3, 1};
+  if (more == std::vector<std::int64_t>{3, 2}) return {3, 2};
+  throw std::runtime_error(source + ": its input is not that of a bundle for grey or rgb images");
+}
+
+// Returns the sides of an image as the graph's input.
+inline std::vector<std::int64_t> sides_of(const Image& image) {
+  std::vector<std::int64_t> sides{1, static_cast<std::int64_t>(image.height),
+                                  static_cast<std::int64_t>(image.width)};
+  if (image.layout.channels == 3) sides.push_back(3);
+  if (image.layout.depth == 2) sides.push_back(2);
+  return sides;
 }
 
 // Writes the mask of one image as FOLDER/NAME.mask.pgm and says how long the engine took.
 inline void segment(Engine& engine, const std::filesystem::path& path,
                     const std::filesystem::path& folder) {
-  Image image = with_depth(read_pgm(path), engine.depth());
+  Image image = with_layout(read_pgm(path), engine.layout());
   const auto started = std::chrono::steady_clock::now();
   const Image mask = engine.mask(image);
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - started;

@@ -96,10 +96,10 @@ def serve(
     return [producer.result() for producer in started]
 
 
-def read(path: Path) -> Pixels:
-    """Return the pixels of a file; the error names it."""
+def read(path: Path, channels: str) -> Pixels:
+    """Return the pixels of a file in a bundle's channels; the error names it."""
     try:
-        return read_image(path)
+        return read_image(path, channels=channels)
     except FoveateError as error:
         raise click.UsageError(str(error)) from None
 
@@ -116,9 +116,9 @@ def main(bundle: Path, images: tuple[Path, ...], producers: int, seconds: float)
     Example:
       python service.py lung.bundle scans/*.png --producers 8
     """
-    pixels = [read(path) for path in images]
     try:
         with Cascade.load(bundle, threads=1) as cascade, Service(cascade) as service:
+            pixels = [read(path, cascade.spec.channels) for path in images]
             tallies = serve(service, pixels, producers, seconds)
     except FoveateError as error:
         raise click.UsageError(str(error)) from None

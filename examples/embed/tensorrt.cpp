@@ -65,15 +65,16 @@ class TensorRtEngine : public Engine {
     log_.must(engine_ != nullptr);
     context_.reset(context());
     log_.must(context_ != nullptr);
-    depth_ = depth_of_rank(static_cast<std::size_t>(engine_->getTensorShape("image").nbDims), path);
+    const nvinfer1::Dims sides = engine_->getTensorShape("image");
+    layout_ = layout_of({sides.d, sides.d + sides.nbDims}, path);
     must(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   }
   ~TensorRtEngine() override { cudaStreamDestroy(stream_); }
 
-  std::size_t depth() const override { return depth_; }
+  Layout layout() const override { return layout_; }
 
   Image mask(Image& image) override {
-    const nvinfer1::Dims sides = sides_of(image);
+    const nvinfer1::Dims sides = dims_of(image);
     use(profile_for(sides));
     log_.must(context_->setInputShape("image", sides));
     for (std::int32_t index = 0; index < engine_->getNbIOTensors(); ++index) {
@@ -84,7 +85,7 @@ class TensorRtEngine : public Engine {
     must(cudaMemcpyAsync(input, image.bytes.data(), image.bytes.size(), cudaMemcpyHostToDevice,
                          stream_));
     log_.must(context_->enqueueV3(stream_));
-    Image mask{image.height, image.width, 1, {}};
+    Image mask{image.height, image.width, {}, {}};
     mask.bytes.resize(image.height * image.width);
     must(cudaMemcpyAsync(mask.bytes.data(), memory_["mask"].of(mask.bytes.size()),
                          mask.bytes.size(), cudaMemcpyDeviceToHost, stream_));
@@ -115,14 +116,12 @@ class TensorRtEngine : public Engine {
     profile_ = profile;
   }
 
-  nvinfer1::Dims sides_of(const Image& image) const {
-    nvinfer1::Dims sides{};
-    sides.nbDims = depth_ == 2 ? 4 : 3;
-    sides.d[0] = 1;
-    sides.d[1] = static_cast<std::int64_t>(image.height);
-    sides.d[2] = static_cast<std::int64_t>(image.width);
-    sides.d[3] = 2;  // beyond the last side of an 8-bit image, and not read then
-    return sides;
+  static nvinfer1::Dims dims_of(const Image& image) {
+    const std::vector<std::int64_t> sides = sides_of(image);
+    nvinfer1::Dims made{};
+    made.nbDims = static_cast<std::int32_t>(sides.size());
+    std::copy(sides.begin(), sides.end(), made.d);
+    return made;
   }
 
   // Returns the first profile of the plan that covers an image.
@@ -160,13 +159,13 @@ class TensorRtEngine : public Engine {
   std::unique_ptr<nvinfer1::IExecutionContext> context_;
   std::map<std::string, Memory> memory_;
   cudaStream_t stream_ = nullptr;
-  std::size_t depth_ = 1;
+  Layout layout_;
   std::int32_t profile_ = 0;  // that of a new context
 };
 
 int main(int argc, char** argv) {
   const bool host_code = argc > 1 && std::strcmp(argv[1], "--host-code") == 0;
   const int plan = host_code ? 2 : 1;
-  return run(argc, argv, plan + 2, "[--host-code] FILE.plan OUT IMAGE.pgm...",
+  return run(argc, argv, plan + 2, "[--host-code] FILE.plan OUT IMAGE...",
              [&] { return std::make_unique<TensorRtEngine>(argv[plan], host_code); });
 }

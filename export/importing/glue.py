@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -26,11 +26,12 @@ from foveate.train.data.dataset import load_dataset, read_stems
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.views import RegionCrops, ViewSource, whole_item, whole_views
 from foveate.train.fitting.hints import answers, regions
-from foveate.train.reference.cascade import TorchCascade
+from foveate.train.reference.cascade import STD_FLOOR, TorchCascade
 
 LISTS = ("val.txt", "train.txt")
 """The list of a data set that is chosen on: the first that is there."""
 FloatArray = npt.NDArray[np.float32]
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ def labelled(root: Path, spec: CascadeSpec) -> tuple[FullImages, str]:
     """
     name = next((name for name in LISTS if (root / name).is_file()), "")
     stems = read_stems(root / name) if name else None
-    window = chosen_window("", spec)
+    window, channels = chosen_window("", spec), spec.channels
     test = root / "test.txt"
     left_out = test if not name and test.is_file() else None
-    dataset = load_dataset(root, stems=stems, window=window, test_list=left_out)
+    dataset = load_dataset(root, stems=stems, window=window, test_list=left_out, channels=channels)
     if dataset.classes > len(spec.classes) - 1:
         raise DataError(
             f"{root} has masks of {dataset.classes} classes; the network tells "
@@ -107,20 +108,16 @@ def segment_by_hand(cascade: TorchCascade, image: Pixels) -> Mask:
     Resized by areas where smaller and bilinearly where larger, threshold 0.5; stage 2 in the
     bounding box of stage 1's foreground and 15 % more at each side, the hint likewise.
     """
-    spec, (height, width) = cascade.spec, image.shape
-    pixels = as_input_type(image, spec.input_type).astype(np.float32) / np.float32(spec.full_scale)
+    spec, (height, width) = cascade.spec, image.shape[:2]
+    pixels = as_input_type(image, *spec.input_kind).astype(np.float32) / np.float32(spec.full_scale)
     if spec.pad_multiple:
         down, right = (-side % spec.pad_multiple for side in (height, width))
-        mean, std = _statistics(spec, pixels)
-        padded = cv2.copyMakeBorder(
-            (pixels - mean) / std, 0, down, 0, right, cv2.BORDER_CONSTANT, value=0.0
-        )
-        return _decide(
-            _run(cascade, cascade.stage1, np.asarray(padded, np.float32)[None])[:, :height, :width]
-        )
+        mean, std = statistics(spec, pixels)
+        padded = np.pad(planes((pixels - mean) / std), ((0, 0), (0, down), (0, right)))
+        return _decide(_run(cascade, cascade.stage1, padded)[:, :height, :width])
     small = _resized(pixels, spec.stage1)
-    mean, std = _statistics(spec, small)
-    coarse = _run(cascade, cascade.stage1, ((small - mean) / std)[None])
+    mean, std = statistics(spec, small)
+    coarse = _run(cascade, cascade.stage1, planes((small - mean) / std))
     if spec.stage2 is None or cascade.stage2 is None:
         return _decide(_maps(coarse, Size(height, width)))
     foreground = coarse[0] if len(coarse) == 1 else 1 - coarse[0]
@@ -128,10 +125,10 @@ def segment_by_hand(cascade: TorchCascade, image: Pixels) -> Mask:
     rows, columns = np.nonzero(whole > 0.5)
     y0, y1 = _widened(rows, height)
     x0, x1 = _widened(columns, width)
-    crop = (_resized(pixels[y0:y1, x0:x1], spec.stage2) - mean) / std
+    crop = planes((_resized(pixels[y0:y1, x0:x1], spec.stage2) - mean) / std)
     hint = _resized(whole[y0:y1, x0:x1], spec.stage2)
-    refined = _run(cascade, cascade.stage2, np.stack([crop, hint]))
-    mask = np.zeros(image.shape, np.uint8)
+    refined = _run(cascade, cascade.stage2, np.concatenate([crop, hint[None]]))
+    mask = np.zeros((height, width), np.uint8)
     mask[y0:y1, x0:x1] = _decide(_maps(refined, Size(y1 - y0, x1 - x0)))
     return mask
 
@@ -145,10 +142,19 @@ def _widened(places: npt.NDArray[np.intp], size: int) -> tuple[int, int]:
     return max(0, start - margin), min(size, stop + margin)
 
 
-def _statistics(spec: CascadeSpec, pixels: FloatArray) -> tuple[float, float]:
-    if spec.normalisation.mode == "constants":
-        return spec.normalisation.mean, spec.normalisation.std
-    return float(pixels.mean()), max(float(pixels.std()), 1e-4)
+def planes(image: npt.NDArray[T]) -> npt.NDArray[T]:
+    """Return (C, h, w) of (h, w) or (h, w, C)."""
+    return image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0)
+
+
+def statistics(spec: CascadeSpec, pixels: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return mean and deviation to normalise by, of each channel if there are several."""
+    known = spec.normalisation.constants(spec.input_channels)
+    if known:
+        mean, std = (np.array(part, np.float32) for part in known)
+        return mean, std
+    sides = (0, 1)
+    return pixels.mean(axis=sides), np.maximum(pixels.std(axis=sides), np.float32(STD_FLOOR))
 
 
 def _run(cascade: TorchCascade, network: torch.nn.Module, given: FloatArray) -> FloatArray:
@@ -167,7 +173,14 @@ def _maps(maps: FloatArray, size: Size) -> FloatArray:
     return np.stack([_resized(one, size) for one in maps])
 
 
-def _resized(plane: FloatArray, size: Size) -> FloatArray:
-    smaller = size.height < plane.shape[0]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(plane, (size.width, size.height), interpolation=how), np.float32)
+def _resized(image: FloatArray, size: Size) -> FloatArray:
+    return opencv_resize(image, size, size.height < image.shape[0])
+
+
+def opencv_resize(image: npt.NDArray[np.generic], size: Size, shrink: bool) -> FloatArray:
+    """Return (h, w) or (h, w, C) float32, by areas to shrink, else bilinearly, in the same unit."""
+    if image.ndim == 3 and image.shape[2] > 4:  # more than INTER_AREA takes
+        return np.dstack([opencv_resize(plane, size, shrink) for plane in planes(image)])
+    how = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    found = cv2.resize(np.ascontiguousarray(image), (size.width, size.height), interpolation=how)
+    return np.asarray(found, np.float32)

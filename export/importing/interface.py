@@ -26,16 +26,17 @@ PROBE = 3.0
 class Interface:
     """What a network takes and gives.
 
-    ``channels`` are those of its input, ``maps`` those of its output. ``size`` is the input's,
-    None where it takes any. ``activation`` is the network's own, that its output has been through:
-    sigmoid, softmax, or none, which leaves logits. ``cut`` is the tensor in front of that
-    activation, "" where the output itself has to be taken.
+    ``channels`` are those of its input, ``image`` those of an image, 1 for grey; ``maps`` are those
+    of its output. ``size`` is the input's, None where it takes any. ``activation`` is the network's
+    own, that its output has been through: sigmoid, softmax, or none, which leaves logits. ``cut``
+    is the tensor in front of that activation, "" where the output itself has to be taken.
     """
 
     input: str
     output: str
     channels_last: bool
     channels: int
+    image: int
     maps_last: bool
     maps: int
     size: Size | None
@@ -45,21 +46,27 @@ class Interface:
     def words(self) -> str:
         """Say what was found."""
         layout = "NHWC" if self.channels_last else "NCHW"
-        colours = {3: ", grey repeated", 4: ", grey repeated, stage 1's probability"}
-        hint = {2: ", grey and stage 1's probability"}
+        known = {2: ", grey and stage 1's probability"}
+        known |= {3: ", grey repeated", 4: ", grey repeated, stage 1's probability"}
+        if self.image > 1:
+            known = {
+                self.image: ", the image's",
+                self.image + 1: ", the last stage 1's probability",
+            }
         size = "any size" if self.size is None else f"{self.size.height}x{self.size.width}"
         end = "logits" if self.activation == "none" else f"{self.activation} in the network"
         return (
             f'input "{self.input}" float32 {layout}, {self.channels} channel(s)'
-            f"{(colours | hint).get(self.channels, '')}, {size}; "
+            f"{known.get(self.channels, '')}, {size}; "
             f'output "{self.output}" of {self.maps} map(s), {end}'
         )
 
 
-def find_input(file: NetworkFile, hint: bool) -> tuple[str, bool, int, Size | None]:
+def find_input(file: NetworkFile, image: int, hint: bool) -> tuple[str, bool, int, Size | None]:
     """Return the input's name, whether its channels are last, their number, and the size.
 
-    BundleError for what no image can be given to.
+    ``image`` is the number of an image's channels, 1 for grey. BundleError for what no image can be
+    given to.
     """
     found = inputs(file.model)
     if len(found) != 1:
@@ -79,13 +86,13 @@ def find_input(file: NetworkFile, hint: bool) -> tuple[str, bool, int, Size | No
             f"{file.name}: its input {item.name} has {len(sides) or 'no fixed number of'} axes; "
             "expected four, N C H W or N H W C"
         )
-    expected = (2, 4) if hint else (1, 3)
+    expected = tuple(count + hint for count in ((1, 3) if image == 1 else (image,)))
     last = sides[1] not in expected and sides[3] in expected
     channels = sides[3] if last else sides[1]
     if channels not in expected:
         raise BundleError(
             f"{file.name}: its input {item.name} has {channels or 'any number of'} channels; "
-            f"expected {expected[0]} or {expected[1]}{_hint_words(hint)}"
+            f"expected {' or '.join(map(str, expected))}{_hint_words(hint)}"
         )
     height, width = sides[1:3] if last else sides[2:4]
     size = Size(height, width) if height and width else None
@@ -99,14 +106,14 @@ def _hint_words(hint: bool) -> str:
 
 
 def find_interface(
-    file: NetworkFile, tried: Size, hint: bool, output: str, activation: str
+    file: NetworkFile, tried: Size, image: int, hint: bool, output: str, activation: str
 ) -> Interface:
     """Return the interface of a network, tried on noise of a size where it takes any.
 
     ``output`` and ``activation`` are the user's, "" where not given: SettingsError says which one
     has to be.
     """
-    name, last, channels, own = find_input(file, hint)
+    name, last, channels, own = find_input(file, image, hint)
     tried = own or tried
     sides = (1, channels, tried.height, tried.width)
     noise = np.random.default_rng(0).normal(0, PROBE, sides).astype(np.float32)
@@ -140,7 +147,7 @@ def find_interface(
             "overlap. A mask has one class a pixel: export one map alone, or train with softmax"
         )
     own_activation = "none" if end.startswith("no ") else end
-    return Interface(name, chosen, last, channels, maps_last, maps, own, own_activation, cut)
+    return Interface(name, chosen, last, channels, image, maps_last, maps, own, own_activation, cut)
 
 
 def _choose_output(name: str, made: dict[str, Array], size: Size, output: str) -> str:

@@ -21,9 +21,9 @@ from foveate.runtime.arrays import Array
 from foveate.runtime.bundle.graph_safety import graph_problem
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.errors import BundleError
-from foveate.runtime.spec import Size
+from foveate.runtime.spec import IMAGENET_MEAN, IMAGENET_STD, Size
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = IMAGENET_MEAN, IMAGENET_STD
 LEAST = 1e-30
 """Smallest probability whose logarithm is taken."""
 Run = Callable[[Array], Array]
@@ -34,8 +34,9 @@ Run = Callable[[Array], Array]
 class StagePlan:
     """How a network is put into a stage.
 
-    ``imagenet``: images are normalised by ImageNet's constants. ``hint``: the network's last
-    channel is stage 1's probability. ``stage2``: the stage's input has that probability anyway.
+    ``imagenet``: pixels from 0 to 1 are normalised by ImageNet's constants here. ``hint``: the
+    network's last channel is stage 1's probability. ``stage2``: the stage's input has that
+    probability anyway.
     """
 
     interface: Interface
@@ -59,7 +60,7 @@ class ImportedNetwork(OnnxNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         face = self.plan.interface
-        image, hint = x[:, :1], x[:, 1:] if self.plan.hint else x[:, :0]
+        image, hint = x[:, : face.image], x[:, face.image :] if self.plan.hint else x[:, :0]
         colours = face.channels - hint.shape[1]
         image = image.expand(-1, colours, -1, -1)
         if self.plan.imagenet:
@@ -105,7 +106,7 @@ def stage_network(
     if face.maps == 2:  # softmax of two is the sigmoid of their difference
         maps = maps.slice(1, 2, 1) - maps.slice(0, 1, 1)
     maps.op("Identity", name="logits")
-    channels = 2 if plan.stage2 else 1
+    channels = face.image + plan.stage2
     made = w.model(
         "network",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", channels, high, wide])],
@@ -120,14 +121,14 @@ def stage_network(
 def _given(w: GraphWriter, plan: StagePlan) -> Value:
     """Write what the network takes from the stage's image, and hint."""
     face, x = plan.interface, Value(w, "input")
-    image = x.slice(0, 1, 1) if plan.stage2 else x
+    image = x.slice(0, face.image, 1) if plan.stage2 else x
     if plan.imagenet:
         mean, std = (np.array(part, np.float32).reshape(1, 3, 1, 1) for part in IMAGENET)
         image = (image - w.array(mean)) * w.array(np.float32(1) / std)
-    elif face.channels - plan.hint == 3:
+    elif face.image == 1 and face.channels - plan.hint == 3:
         image = concat(image, image, image, axis=1)
     if plan.hint:
-        image = concat(image, x.slice(1, 2, 1), axis=1)
+        image = concat(image, x.slice(face.image, face.image + 1, 1), axis=1)
     return image.transpose(0, 2, 3, 1) if face.channels_last else image
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from foveate.runtime.bundle.bundle import Bundle, check_bundle, ensemble_of, parity_rows
 from foveate.runtime.bundle.containers import PackedFile
 from foveate.runtime.bundle.signing import SHOWN
-from foveate.runtime.spec import CascadeSpec
+from foveate.runtime.spec import GREY, RGB, CascadeSpec
 
 
 def bundle_facts(bundle: Bundle) -> dict[str, str]:
@@ -17,7 +17,7 @@ def bundle_facts(bundle: Bundle) -> dict[str, str]:
     facts = {
         "bundle": f"{bundle.path}, all {len(sizes)} files match their sha256",
         "label": bundle.label,
-        "input": f"{spec.input_type}, any size{_window(spec)}",
+        "input": f"{spec.input_type}, {_channels(spec)}any size{_window(spec)}",
         "classes": ", ".join(spec.classes),
         "stage 1": f"the whole image at its own size, padded to a multiple of {spec.pad_multiple}"
         if spec.pad_multiple
@@ -56,6 +56,13 @@ def bundle_values(bundle: Bundle) -> dict[str, Any]:
 
 def _size(size: int) -> str:
     return f"{size / 1e6:.2f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+
+
+def _channels(spec: CascadeSpec) -> str:
+    """Return the channels of an image; "" for grey."""
+    if spec.channels == GREY:
+        return ""
+    return "rgb, " if spec.channels == RGB else f"{spec.channels} channels, "
 
 
 def _window(spec: CascadeSpec) -> str:

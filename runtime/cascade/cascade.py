@@ -137,7 +137,7 @@ class Cascade(Closeable):
     def __call__(
         self, image: Image, probabilities: bool = False, out: Image | None = None
     ) -> Result:
-        """Return the result for one (H, W) uint8 or uint16 image.
+        """Return the result for one uint8 or uint16 image, (H, W), or (H, W, C) of C channels.
 
         The image is numpy's, any library's on the host that speaks DLPack, or with TensorRT one in
         the GPU's memory that has ``__cuda_array_interface__``, contiguous and of the bundle's own

@@ -28,6 +28,7 @@ from foveate.runtime.errors import one_line
 from foveate.runtime.io.output_settings import OUTPUT_KINDS
 from foveate.runtime.io.paths import skipped_in
 from foveate.runtime.segment.ray.address import address_filled_in
+from foveate.runtime.spec import GREY, RGB
 
 if TYPE_CHECKING:
     from foveate.runtime.segment.item_worker import Failure, Written
@@ -272,7 +273,12 @@ def _tell_skipped(request: Request) -> None:
             skipped += skipped_in(text, request.out, request.recursive)
     if skipped:
         kinds = ", ".join(kind for kind, _ in skipped.most_common(SHOWN_KINDS))
-        click.echo(one_line(f"{skipped.total()} other files there are no images: {kinds}"))
+        hint = " (HEIC is not read: convert it to JPEG)" * any(map(_is_heic, skipped))
+        click.echo(one_line(f"{skipped.total()} other files there are no images: {kinds}{hint}"))
+
+
+def _is_heic(kind: str) -> bool:
+    return kind.lower() in (".heic", ".heif")
 
 
 def _limit(outcome: Outcome) -> Iterator[str]:
@@ -290,13 +296,17 @@ def _limit(outcome: Outcome) -> Iterator[str]:
 
 
 def _conversions(outcome: Outcome) -> Iterator[str]:
-    """Yield how many images were not of the bundle's type, and how many have few grey levels."""
+    """Yield how many images were of another type or colour, and how many have few grey levels."""
     report, deep = outcome.report, outcome.bundle.spec.input_type == "uint16"
     converted = report.image_types.get("uint8" if deep else "uint16", 0)
     if converted and deep:
         yield f"{converted} 8-bit images were given to a 16-bit bundle: multiplied by 257"
     elif converted:
         yield f"{converted} 16-bit images were given to an 8-bit bundle: divided by 257"
+    if GREY in report.read_as:
+        yield f"{report.read_as[GREY]} images in colour were given to a grey bundle: read as grey"
+    if RGB in report.read_as:
+        yield f"{report.read_as[RGB]} grey images were given to an rgb bundle: repeated three times"
     if report.low_range:
         remedy = "check how they were exposed and saved"
         if converted and not deep:

@@ -11,8 +11,9 @@ from functools import cache
 from pathlib import Path
 
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.io.formats import tiff_pages
 from foveate.runtime.io.formats.headers import is_image_name, may_have_slices, stem_of
+from foveate.runtime.io.formats.tiff.channel_pages import image_count
+from foveate.runtime.io.formats.tiff.pages import SUFFIXES
 from foveate.runtime.io.formats.volumes import frame_count
 from foveate.runtime.io.output_settings import FOLDERS
 from foveate.runtime.io.paths import (
@@ -25,6 +26,7 @@ from foveate.runtime.io.paths import (
     stems_in,
     within,
 )
+from foveate.runtime.spec import GREY
 
 _PAGE = re.compile(r"\.p\d+$")
 SHOWN = 5
@@ -50,10 +52,12 @@ def find_items(
     recursive: bool = False,
     listed: Callable[[], Iterable[str]] | None = None,
     stem_list: Path | None = None,
+    channels: str = GREY,
 ) -> list[Item]:
     """Return the images that the inputs name, each once, and each page of a TIFF.
 
-    So too each frame of DICOM and each slice of NIfTI.
+    So too each frame of DICOM and each slice of NIfTI; of several ``channels``, a page each is one
+    image.
 
     An input is a file, a folder, a glob, ``-`` (the names that ``listed`` gives; without it, those
     on standard input) or ``@FILE``, a list of names. ``recursive`` also takes the folders below a
@@ -85,7 +89,7 @@ def find_items(
         files = {_PAGE.sub("", stem) for stem in stems} | set(stems)
         found = [entry for entry in found if stem_of(entry.path) in files]
     _check_folders(found, out)
-    items = _named(found)
+    items = _named(found, channels)
     return items if stem_list is None else _of_stems(items, stems, stem_list)
 
 
@@ -112,12 +116,12 @@ def _of_stems(items: Iterable[Item], stems: Sequence[str], source: Path) -> list
     return kept
 
 
-def items_of(entry: InputFile) -> list[Item]:
+def items_of(entry: InputFile, channels: str) -> list[Item]:
     """Return each page of a file, named after its whole file name: ``a.jpg``, ``a.tif.p2``.
 
     So names are apart whatever files come later.
     """
-    found, pages = [entry], [_pages(entry.path)]
+    found, pages = [entry], [_pages(entry.path, channels)]
     return [Item(entry.path, name, page) for _, page, name in _names(found, pages, {0})]
 
 
@@ -216,13 +220,13 @@ def _check_folders(found: Iterable[InputFile], out: Path) -> None:
             )
 
 
-def _named(found: Sequence[InputFile]) -> list[Item]:
+def _named(found: Sequence[InputFile], channels: str) -> list[Item]:
     """Return the items, with names that no two share; SettingsError names two that must.
 
     A file's name is its stem until another has it: then all of its pages take its full name, which
     may be the stem of a third.
     """
-    pages = [_pages(entry.path) for entry in found]
+    pages = [_pages(entry.path, channels) for entry in found]
     full: set[int] = set()
     while True:
         names = list(_names(found, pages, full))
@@ -252,11 +256,11 @@ def _clash(first: InputFile, second: InputFile, name: str) -> str:
     return f"{first.path} and {second.path} would both be written to {name}.png; {advice}"
 
 
-def _pages(path: Path) -> range:
+def _pages(path: Path, channels: str) -> range:
     """Return the pages of a file as they are read: 1 to N, or 0 alone where there is one."""
     name = path.name.lower()
-    if name.endswith(tiff_pages.SUFFIXES):
-        count = tiff_pages.page_count(path)
+    if name.endswith(SUFFIXES):
+        count = image_count(path, channels)
     elif may_have_slices(name):
         count = frame_count(path)
     else:

@@ -20,11 +20,12 @@ import numpy.typing as npt
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.errors import ImageError
+from foveate.runtime.io.channels import grey_of
 from foveate.runtime.io.exchange.registry import ENCODERS
 from foveate.runtime.io.exchange.source import ImageSource
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.output_settings import OUTPUT_KINDS, OutputSettings
-from foveate.runtime.io.overlay import draw_overlay, eight_bit
+from foveate.runtime.io.overlay import draw_overlay, picture_of
 from foveate.runtime.io.png import encode_mask, encode_png
 from foveate.runtime.io.probability import probability_picture
 from foveate.runtime.objects.labels import Objects, label_objects
@@ -92,7 +93,9 @@ def _encoded(
         yield encode_png(foreground, 8)
     if objects is not None:
         pixel_um = (1000 * size.width, 1000 * size.height) if size else None
-        yield encode_table(objects, image, spec.classes, foreground, pixel_um)
+        yield encode_table(
+            objects, grey_of(image, spec.channels), spec.classes, foreground, pixel_um
+        )
     if objects is not None and settings.labels:
         yield encode_labels(objects)
     if settings.page:
@@ -135,7 +138,7 @@ def encode_labels(objects: Objects) -> bytes:
 def encode_overlay(image: Pixels, result: Result, spec: CascadeSpec, quality: int = 90) -> bytes:
     """Return the JPEG of an image with its mask and box drawn."""
     boxes = None if spec.region.mode == "none" else result.box_xyxy
-    picture = draw_overlay(eight_bit(image), result.mask, boxes)
+    picture = draw_overlay(picture_of(image, spec.channels), result.mask, boxes)
     done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
     return data.tobytes()
@@ -150,7 +153,7 @@ def encode_thumbnail(image: Pixels, result: Result, spec: CascadeSpec) -> bytes:
     greatest = cv2.dilate(result.mask, block, anchor=(0, 0))  # the greatest class of each block
     mask = np.asarray(cv2.resize(greatest, size, interpolation=cv2.INTER_NEAREST), np.uint8)
     step = max(1, int(1 / scale) // 2)  # averaging every pixel is slow
-    few = eight_bit(image[::step, ::step].copy())
+    few = picture_of(image[::step, ::step].copy(), spec.channels)
     small = np.asarray(cv2.resize(few, size, interpolation=cv2.INTER_AREA), np.uint8)
     boxes = result.box_xyxy * np.float32(scale)
     return encode_overlay(small, replace(result, mask=mask, box_xyxy=boxes), spec, quality=80)

@@ -8,16 +8,23 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from foveate.runtime.arrays import Pixels
+from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.io.channels import grey_of
 from foveate.runtime.io.png import class_colour
+from foveate.runtime.spec import RGB
 
 Picture = npt.NDArray[np.uint8]
 BOX_COLOUR = (255, 220, 60)
 
 
+def picture_of(image: Pixels, channels: str) -> Picture:
+    """Return a bundle's image for looking at: (H, W, 3) of rgb, else (H, W), as ``eight_bit``."""
+    return eight_bit(image if channels == RGB else grey_of(image, channels))
+
+
 def eight_bit(image: Pixels) -> Picture:
-    """Return (H, W) uint8 for looking at; 16 bit images are stretched from least to greatest."""
+    """Return uint8 of the same shape; 16 bit images are stretched from least to greatest."""
     if image.dtype == np.uint8:
         return image.astype(np.uint8, copy=False)
     low, high = float(image.min()), float(image.max())
@@ -30,9 +37,11 @@ def draw_overlay(
 ) -> Picture:
     """Return (H, W, 3) uint8 BGR: the image, each class tinted and outlined, the boxes framed.
 
+    The image is (H, W), or (H, W, 3) RGB.
+
     Lines are as thick as the image is large, so that they show when it is scaled down.
     """
-    picture = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    picture = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
     line = max(1, round(max(image.shape) / 500))
     for label in np.unique(mask[mask > 0]):
         colour = class_colour(int(label))[::-1]
@@ -48,7 +57,7 @@ def draw_overlay(
     return np.asarray(picture, np.uint8)
 
 
-def write_picture(path: Path, pixels: Pixels, *options: int) -> None:
+def write_picture(path: Path, pixels: Array, *options: int) -> None:
     """Write grey or BGR pixels in the format of the path's suffix, whole or not at all.
 
     ``options`` are those of OpenCV's encoder. Raises OSError.

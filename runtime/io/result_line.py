@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 
 from foveate.runtime.arrays import Pixels, as_input_type
+from foveate.runtime.io.channels import grey_of
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.result import Mask, Result, Timings
-from foveate.runtime.spec import CascadeSpec
+from foveate.runtime.spec import GREY, CascadeSpec
 
 LOW_SCORE = 0.5
 """A score is low in the lower half of what it can be; see ``low_score``."""
@@ -56,7 +57,7 @@ def result_line(
         "ms": {} if result.timings is None else _milliseconds(result.timings),
         "engine": result.engine,
         "flags": _flags(result, sum(area.values()) == 0, spec)
-        + ["low_range"] * low_range(image, spec.input_type),
+        + ["low_range"] * low_range(image, spec.input_type, spec.channels),
     }
 
 
@@ -71,16 +72,17 @@ def low_score(spec: CascadeSpec) -> float:
     return least + LOW_SCORE * (1 - least)
 
 
-def low_range(image: Pixels, input_type: str) -> bool:
-    """Return whether an image has few grey levels once it is of a bundle's input type.
+def low_range(image: Pixels, input_type: str, channels: str = GREY) -> bool:
+    """Return whether an image has few grey levels (``grey_of``) once it is of an input type.
 
     That is when fewer than ``FEW_LEVELS`` levels hold ``COUNTED`` of its pixels. They are counted
     only if a grid of 64 x 64 pixels does not have many levels already.
     """
-    down, across = (-(-side // _GRID) for side in image.shape)
-    grid = as_input_type(image[::down, ::across], input_type)
+    down, across = (-(-side // _GRID) for side in image.shape[:2])
+    grid = as_input_type(grey_of(image[::down, ::across], channels), input_type)
     if np.count_nonzero(np.bincount(grid.ravel())) >= _MANY_LEVELS:
         return False
+    image = grey_of(image, channels)
     values: Pixels = np.arange(1 << 8, dtype=np.uint8)
     if image.dtype == np.uint16:
         values = np.arange(1 << 16, dtype=np.uint16)

@@ -13,8 +13,9 @@ from foveate.runtime.cascade.decide import decide
 from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.cascade.doubt import measure_doubt
 from foveate.runtime.errors import DeviceMemoryError, GraphError, ImageError
+from foveate.runtime.io.channels import converted_to
 from foveate.runtime.io.formats.pixel_size import PixelSize
-from foveate.runtime.io.images import read_image_and_size
+from foveate.runtime.io.images import read_image_and_header
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.io.outputs import OutputSettings, write_outputs
 from foveate.runtime.io.result_line import result_line
@@ -95,8 +96,8 @@ class ItemWorker:
         spec, times, objects, doubt = self._cascade.spec, ImageTimes(), None, {}
         read = stamp(item)
         with times.stage("decode"):
-            image, stated = read_image_and_size(item.path, item.page, self._window)
-        size = self._pixel_size or stated
+            image, header = read_image_and_header(item.path, item.page, self._window, spec.channels)
+        size = self._pixel_size or header.pixel_size
         with self._budget.room(image.size):
             with times.stage("engine"):
                 results = [self._segment(one, self._probabilities) for one in self._views(image)]
@@ -121,6 +122,8 @@ class ItemWorker:
                     objects,
                 )
         line = result_line(str(item.path), item.page, files, image, result, spec, size)
+        read_as = converted_to(header, spec.channels)
+        line |= {"read_as": read_as} if read_as else {}
         line |= {"objects": objects.counts(spec.classes)} if objects else {}
         line |= {"bundle": self._cascade.bundle.label, **read, "files": files}
         line |= doubt

@@ -51,13 +51,15 @@ class Report:
     """The counts of a run. ``seconds``: from the first decode to the last write.
 
     ``image_types``: images by the type of their pixels; ``low_range``: images with that flag, of
-    which ``low_range_first`` is the first. ``engines``: masks by engine and precision; ``stages``:
+    which ``low_range_first`` is the first. ``read_as``: images whose channels were converted, by
+    those they have now. ``engines``: masks by engine and precision; ``stages``:
     where the cores' time went (``StageTimes.summary``).
     """
 
     written: int = 0
     empty: int = 0
     image_types: dict[str, int] = field(default_factory=dict)
+    read_as: dict[str, int] = field(default_factory=dict)
     low_range: int = 0
     low_range_first: str = ""
     seconds: float = 0.0
@@ -121,8 +123,10 @@ class OutcomeRecorder(Closeable):
         for counts, name in (
             (report.engines, line["engine"]),
             (report.image_types, line["image_type"]),
+            (report.read_as, line.get("read_as")),
         ):
-            counts[name] = counts.get(name, 0) + 1
+            if name:
+                counts[name] = counts.get(name, 0) + 1
 
     def _drop_failures(self, line: Mapping[str, Any]) -> None:
         """Drop earlier failures of an input that a watched folder has now succeeded with."""

@@ -67,7 +67,7 @@ class Request:
             self.page,
         )
 
-    def watch_settings(self) -> WatchSettings:
+    def watch_settings(self, channels: str) -> WatchSettings:
         """Return what to watch; SettingsError if it cannot be combined with the other options."""
         if self.watch is None:
             raise SettingsError("there is nothing to segment; expected INPUT..., or --watch FOLDER")
@@ -76,7 +76,7 @@ class Request:
                 "--watch cannot be combined with INPUT, --list, --ray or --shard; run it once for "
                 "each folder"
             )
-        settings = WatchSettings(self.watch, self.out, self.recursive)
+        settings = WatchSettings(self.watch, self.out, self.recursive, channels)
         settings.check()
         return settings
 

@@ -87,14 +87,15 @@ def segment_run(
         check_address(request.ray)
         check_no_gpu(request.gpu)
     stop = stop or threading.Event()
+    bundle = open_bundle(request.bundle, keys_in(request.trust))
+    stems, channels = request.stem_list, bundle.spec.channels
     items: Items
     if request.watch is not None or not request.inputs:
-        items = Watch(request.watch_settings(), stop)
+        items = Watch(request.watch_settings(channels), stop)
     else:
-        items = find_items(request.inputs, out, request.recursive, listed, request.stem_list)
+        items = find_items(request.inputs, out, request.recursive, listed, stems, channels)
         request.outputs.check_distinct(item.name for item in items)
         items = part.of(items) if part else items
-    bundle = open_bundle(request.bundle, keys_in(request.trust))
     request.decide.check(bundle.spec)
     journal = Journal(out, part.part if part else "")
     with _remedy_for_full_folder(), locked(out, journal.part):
@@ -219,7 +220,7 @@ def _here(
     with Cascade.chosen(resolved.bundle, resolved.choice, load, fallback) as cascade:
         options = WorkerOptions(request.workers, request.batch, threads)
         window = chosen_window(request.window, cascade.spec)
-        sample = None if request.batch else _sample(job.items, window)
+        sample = None if request.batch else _sample(job.items, window, cascade.spec.channels)
         concurrency = choose_concurrency(cascade, options, count, cores, sample)
         if isinstance(cascade.engine, FixedShapeEngine) and not isinstance(job.items, Watch):
             sizes = resolved.sizes
@@ -303,13 +304,13 @@ def _auto_or_earlier(asked: str, earlier: Any) -> str:
     return earlier if asked == AUTO and isinstance(earlier, str) else asked
 
 
-def _sample(items: Items, window: Window | None) -> Pixels | None:
+def _sample(items: Items, window: Window | None, channels: str) -> Pixels | None:
     """Return the first readable image; None if the first few are not, or a folder is watched."""
     if isinstance(items, Watch):
         return None
     for item in items[:SAMPLE_TRIES]:
         try:
-            return read_image(item.path, item.page, window=window)
+            return read_image(item.path, item.page, None, window, channels)
         except ImageError:
             continue
     return None

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from foveate.runtime.errors import SettingsError
-from foveate.runtime.io.formats import tiff_pages
+from foveate.runtime.io.formats.tiff import pages as tiff_pages
 from foveate.runtime.io.inputs import Item
 
 MAX_SHARDS = 100_000

@@ -22,6 +22,7 @@ from foveate.runtime.errors import SettingsError, UnavailableWarning
 from foveate.runtime.io.inputs import Item, check_apart, is_kept_free, items_of
 from foveate.runtime.io.paths import InputFile, images_in
 from foveate.runtime.segment.item_worker import Failure, Written
+from foveate.runtime.spec import GREY
 
 QUIET_S = (2.0, 10.0, 30.0)
 """Seconds without change before the first, second and last attempt at a file."""
@@ -43,6 +44,7 @@ class WatchSettings:
     folder: Path
     out: Path
     recursive: bool = False
+    channels: str = GREY
 
     def check(self) -> None:
         """Raise SettingsError if it is not a folder, or masks would be written into it."""
@@ -156,7 +158,7 @@ class Watch:
         with self._lock:
             seen = self._seen[str(entry.path)]
             pages, seen.again = seen.again, set()
-        items = items_of(entry)
+        items = items_of(entry, self._settings.channels)
         return [i for i in items if (i.page in pages if pages else not self.done(i))]
 
     def _is_retried(self, failure: Failure) -> bool:

@@ -123,7 +123,8 @@ class RequestQueue(Closeable):
             self._mean_s += 0.1 * (time.monotonic() - started - self._mean_s)
 
     def _respond(self, upload: bytes, asked: Parameters, make: Make) -> bytes:
-        image = image_in_memory(upload, asked.page, self._limits.max_pixels, self._window)
+        most, channels = self._limits.max_pixels, self.cascade.spec.channels
+        image = image_in_memory(upload, asked.page, most, self._window, channels)
         with self._budget.room(image.size):
             result = self._segment(image, asked.probabilities)
             if asked.decision:

@@ -12,6 +12,7 @@ from typing import Any
 
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.bundle.bundle import Bundle
+from foveate.runtime.io.channels import grey_of
 from foveate.runtime.io.outputs import encode_overlay
 from foveate.runtime.io.png import encode_mask
 from foveate.runtime.io.probability import probability_picture
@@ -77,7 +78,8 @@ def _figures(image: Pixels, result: Result, bundle: Bundle, mask: bytes) -> dict
 def _objects(image: Pixels, result: Result, bundle: Bundle) -> dict[str, Any]:
     """Return ``object_table``: some columns of ``objects.csv``, a row for every object."""
     spec, objects = bundle.spec, label_objects(result.mask)
-    measures = measure(objects, image, probability_picture(result, spec))
+    grey = grey_of(image, spec.channels)
+    measures = measure(objects, grey, probability_picture(result, spec))
     columns = (
         objects.classes.tolist(),
         *(

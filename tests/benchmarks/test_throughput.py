@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from foveate.benchmarks.measure.baseline import WithBaseline, baseline_engine, with_baseline
-from foveate.benchmarks.measure.file_throughput import file_throughput, summary, write_pngs
+from foveate.benchmarks.measure.file_throughput import file_throughput, summary, write_images
 from foveate.benchmarks.measure.targets import Variant
 from foveate.benchmarks.measure.throughput import best_cell, grid, pooled_rate, saturated_rate
 from foveate.benchmarks.schema.result_files import FILE_STAGES
@@ -92,7 +92,7 @@ def test_the_grid_has_a_row_for_every_cell_and_nothing_contradicts_itself(
 def test_files_have_a_ceiling_and_every_stage_its_share(
     variant: WithBaseline, images: list[Pixels], tmp_path: Path
 ) -> None:
-    paths = write_pngs(images, tmp_path)
+    paths = write_images(images, tmp_path)
     best = {"workers": 1, "batch": 2, "raw_images_per_second": 20.0}
     files = file_throughput(variant, paths, best, 2, 0.5)
     assert (files["images"], files["batch"]) == (10, 2)

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from foveate.runtime.agreement import dice
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.bundle.bundle import graph_name
 from tests.conftest import DEMO, run
+from tests.drawing import ellipse, in_channels
 from tests.examples.scripts import EMBED
+from tests.threshold_bundle import write_threshold_bundle
 
 ENGINES = ("openvino", "onnxruntime")
 ODD = [(1, 1), (1, 2), (2, 1), (1, 31), (31, 1), (31, 2000), (2000, 31), (997, 13), (101, 103)]
@@ -115,6 +118,28 @@ def test_every_mask_is_the_command_lines(
     assert mixed >= len(names) // 5  # these have an outline that could differ
 
 
+@pytest.mark.parametrize("input_type", ["uint8", "uint16"])
+def test_colours_are_the_command_lines(program: Path, input_type: str, tmp_path: Path) -> None:
+    bundle = write_threshold_bundle(tmp_path / "b", input_type=input_type, images="rgb")
+    shape = in_channels(ellipse(63, 90), "rgb", 2)
+    for name, dtype in (("a8", "uint8"), ("b16", "uint16")):
+        pixels = shape.astype(dtype) * np.iinfo(dtype).max
+        for suffix in ("png", "ppm"):  # OpenCV takes blue first
+            assert cv2.imwrite(str(tmp_path / f"{name}.{suffix}"), pixels[..., ::-1])
+    write_pgm(tmp_path / "grey.pgm", pixels[..., 0])
+    files = [tmp_path / name for name in ("a8.ppm", "b16.ppm", "grey.pgm")]
+    done = called(program, bundle, "fp32", 1, tmp_path / "own", *files)
+    assert done.returncode == 1 and "has 1 channel(s); the bundle takes 3" in done.stderr
+    options = ["--engine", program.name, "--precision", "fp32", "--threads", "1"]
+    pngs = [path.with_suffix(".png") for path in files[:2]]
+    assert run("segment", bundle, *pngs, "--out", tmp_path / "cli", *options).exception is None
+    for path in pngs:
+        own = cv2.imread(str(tmp_path / "own" / f"{path.stem}.mask.pgm"), cv2.IMREAD_UNCHANGED)
+        with Image.open(tmp_path / "cli" / path.name) as expected:
+            np.testing.assert_array_equal(own, np.asarray(expected))
+        assert own is not None and dice(own, ellipse(63, 90), 1) > 0.97
+
+
 def test_a_mistake_is_one_line_and_exit_code_2(program: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.bundle"
     broken.mkdir()
@@ -144,7 +169,7 @@ def test_an_image_that_fails_is_named_and_the_others_are_written(
         "missing.pgm": (b"", "cannot be read"),
         "picture.png": ((tmp_path / "picture.png").read_bytes(), "is not a binary PGM"),
         "text.pgm": (b"P2\n1 1\n255\n7\n", "is not a binary PGM"),
-        "colour.pgm": (b"P6\n1 1\n255\nabc", "is not a binary PGM"),
+        "colour.ppm": (b"P6\n1 1\n255\nabc", "has 3 channel(s); the bundle takes 1"),
         "cut.pgm": (sound[:-1], "has 34 bytes of pixels; its header wants 35"),
         "long.pgm": (sound + b"x", "has 36 bytes of pixels"),
         "twelve.pgm": (b"P5\n1 1\n4095\nab", "has 4095 as its white; expected 255 or 65535"),

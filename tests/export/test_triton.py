@@ -69,7 +69,8 @@ def runs(model: Path, images: Sequence[Array]) -> dict[str, Array]:
     (tensor,) = config.input
     kind = np.dtype({"TYPE_UINT8": np.uint8}[type_name(tensor)])
     stated = config.parameters["foveate.input_type"].string_value
-    batch = np.stack([as_input_type(image, stated) for image in images])
+    count = images[0].shape[2] if images[0].ndim == 3 else 1
+    batch = np.stack([as_input_type(image, stated, count) for image in images])
     batch = batch.view(kind).reshape(*batch.shape, 2) if stated == "uint16" else batch
     assert batch.dtype == kind and len(batch) <= config.max_batch_size
     assert all(want in (-1, got) for want, got in zip(tensor.dims, batch.shape[1:], strict=True))
@@ -102,6 +103,8 @@ SPECS = {
     "its own size": replace(small_spec("uint8", 1, single=True), pad_multiple=4),
     "tiles": tiled(small_spec("uint8", 1), 3, 0.25),
     "all tiles": tiled(threshold_spec(), 0, 0.5),
+    "rgb": small_spec(channels="rgb"),
+    "tiles of 4 channels of 16 bits": tiled(small_spec("uint16", channels="4"), 3, 0.25),
 }
 
 
@@ -109,8 +112,9 @@ SPECS = {
 def test_every_kind_of_cascade(name: str, tmp_path: Path) -> None:
     """Also where an output counts tiles and not images: that one is left out."""
     spec: CascadeSpec = SPECS[name]
-    stage1 = folded(random_network(1, spec.output_channels, 1))
-    stage2 = None if spec.stage2 is None else folded(random_network(2, spec.output_channels, 2))
+    count, outputs = spec.input_channels, spec.output_channels
+    stage1 = folded(random_network(count, outputs, 1))
+    stage2 = None if spec.stage2 is None else folded(random_network(count + 1, outputs, 2))
     graph = cascade_model(spec, stage1, stage2, "fp32")
     bundle = replace(open_bundle(DEMO), spec=spec)
     model = tmp_path / "a-model"
@@ -118,7 +122,8 @@ def test_every_kind_of_cascade(name: str, tmp_path: Path) -> None:
     data = graph.SerializeToString()
     (model / "1" / "model.onnx").write_bytes(data)
     (model / "config.pbtxt").write_text(model_config("a-model", bundle, "fp32", data))
-    images = np.random.default_rng(0).integers(0, 256, (2, 90, 130)).astype(np.uint8)
+    shape = (2, 90, 130, *((count,) if count > 1 else ()))
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     found = runs(model, list(images))
     tiles = spec.region.mode == "tiles"
     assert set(found) == {"mask", "box", "score", "coarse"} | (set() if tiles else {"refined"})

@@ -112,7 +112,7 @@ def measure_thresholds(
     for number, stem in enumerate(chosen, 1):
         image, truth = full.get(stem)
         found = cascade.run(image)
-        probability = paste_box(found.refined, found.box[:, 0], *image.shape)
+        probability = paste_box(found.refined, found.box[:, 0], *truth.shape)
         rows.append(
             [class_dice(mask, truth, len(spec.classes) - 1) for mask in _masks(spec, probability)]
         )

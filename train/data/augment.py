@@ -15,6 +15,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # no network: set before the impor
 
 import albumentations as al  # noqa: E402
 
+from foveate.runtime.spec import GREY, RGB  # noqa: E402
 from foveate.train.settings.settings import Settings  # noqa: E402
 
 FloatArray = npt.NDArray[np.float32]
@@ -33,6 +34,8 @@ ZOOMS = {
 }
 """Preset -> range of the scale, largest shift as a share of the side, share of the views."""
 LIGHTS = ("linear", "corner", "gaussian")
+COLOURS = {"standard": (0.02, 0.2), "medical": (0.03, 0.3), "industrial": (0.02, 0.2)}
+"""Preset -> largest turn of the hue, as a share of the circle, and largest change of saturation."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,12 @@ class _Augment:
 def augmentation(settings: Settings) -> Augmentation:
     """Return a function of (image, layers, seed) that gives both back changed alike.
 
-    ``image`` is (h, w) float32 in [0, 1]. ``layers`` is (h, w, L) float32 in [0, 1] and follows
-    the geometry only, interpolated linearly: area shares of the classes, and stage 1's hint.
+    ``image`` is (h, w), or (h, w, C) of other channels than grey, float32 in [0, 1]. ``layers`` is
+    (h, w, L) float32 in [0, 1] and follows the geometry only, interpolated linearly: area shares
+    of the classes, and stage 1's hint.
     """
-    geometry, intensity = _geometry(settings), INTENSITIES[settings.augmentation](settings)
+    geometry = _geometry(settings)
+    intensity = [*_colours(settings), *INTENSITIES[settings.augmentation](settings)]
     return _Augment(
         al.Compose([*geometry, *intensity]),
         al.Compose([*geometry, *_turns(settings), *intensity]),
@@ -68,22 +73,38 @@ def augmentation(settings: Settings) -> Augmentation:
 
 
 def augment_below(
-    top: float, augment: Augmentation, image: FloatArray, layers: FloatArray, seed: int
+    top: FloatArray | float,
+    augment: Augmentation,
+    image: FloatArray,
+    layers: FloatArray,
+    seed: int,
 ) -> tuple[FloatArray, FloatArray]:
     """Return what ``augment`` makes of an image whose values lie below ``top`` but for a few.
 
-    Noise and brightness are meant for images that use the whole of [0, 1]; 12 bits in a 16-bit file
-    use a sixteenth of it. So the image is divided by ``top`` and multiplied afterwards. The few
-    brighter pixels are no brighter there than 1; what they have above that follows the geometry.
+    ``image`` is (C, h, w), ``layers`` (L, h, w). Noise and brightness are meant for images that use
+    the whole of [0, 1]; 12 bits in a 16-bit file use a sixteenth of it. So the image is divided by
+    ``top`` and multiplied afterwards. The few brighter pixels are no brighter there than 1; what
+    they have above that follows the geometry.
     """
-    if top == 1:
-        return augment(image, layers, seed)
-    scaled = image / np.float32(top)
-    base = np.minimum(scaled, np.float32(1))
-    more = np.concatenate([layers, (scaled - base)[:, :, None]], axis=2)
-    changed, more = augment(base, more, seed)
-    brighter = changed + more[:, :, -1]
-    return brighter * np.float32(top), np.ascontiguousarray(more[:, :, :-1])
+    moving, scales = layers, bool(np.any(np.asarray(top) != 1))
+    if scales:
+        scaled = image / np.float32(top)
+        image = np.minimum(scaled, np.float32(1))
+        moving = np.concatenate([layers, scaled - image])
+    picture = image[0] if len(image) == 1 else _channels_last(image)
+    changed, moved = augment(picture, _channels_last(moving), seed)
+    image, moved = _channels_first(np.atleast_3d(changed)), _channels_first(moved)
+    if scales:
+        image = (image + moved[len(layers) :]) * np.float32(top)
+    return image, moved[: len(layers)]
+
+
+def _channels_last(planes: FloatArray) -> FloatArray:
+    return np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+
+def _channels_first(pixels: FloatArray) -> FloatArray:
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _geometry(settings: Settings) -> Steps:
@@ -120,6 +141,22 @@ def _brightness(settings: Settings) -> Steps:
     ]
 
 
+def _colours(settings: Settings) -> Steps:
+    """Return small changes of hue and saturation, where the images have both."""
+    if settings.channels != RGB or settings.augmentation not in COLOURS:
+        return []
+    hue, saturation = COLOURS[settings.augmentation]
+    return [
+        al.ColorJitter(
+            brightness=(1, 1),
+            contrast=(1, 1),
+            saturation=(1 - saturation, 1 + saturation),
+            hue=(-hue, hue),
+            p=0.5,
+        )
+    ]
+
+
 def _standard(settings: Settings) -> Steps:
     gamma = al.RandomGamma(gamma_limit=(75, 133), p=0.3)
     return [*_brightness(settings), gamma, al.GaussNoise(std_range=(0.0, 0.04), p=0.3)]
@@ -130,7 +167,12 @@ def _medical(settings: Settings) -> Steps:
         *_brightness(settings),
         al.RandomGamma(gamma_limit=(70, 143), p=0.3),
         al.GaussianBlur(blur_limit=0, sigma_limit=(0.3, 1.2), p=0.2),
-        al.MultiplicativeNoise(multiplier=(0.88, 1.12), elementwise=True, p=0.3),
+        al.MultiplicativeNoise(
+            multiplier=(0.88, 1.12),
+            per_channel=settings.channels != GREY,
+            elementwise=True,
+            p=0.3,
+        ),
         al.GaussNoise(std_range=(0.0, 0.03), p=0.2),
     ]
 
@@ -138,13 +180,14 @@ def _medical(settings: Settings) -> Steps:
 def _industrial(settings: Settings) -> Steps:
     light = [al.Illumination(mode=mode, intensity_range=(0.05, 0.2)) for mode in LIGHTS]
     shadow = al.PlasmaShadow(shadow_intensity_range=(0.1, 0.35))
+    jpeg = al.ImageCompression(quality_range=(40, 95), p=0.2)
     return [
         *_brightness(settings),
         al.OneOf([*light, shadow], p=0.4),
         al.RandomGamma(gamma_limit=(75, 133), p=0.2),
         al.Defocus(radius=(1, 2), alias_blur=(0.05, 0.2), p=0.2),
         al.GaussNoise(std_range=(0.0, 0.04), p=0.3),
-        al.ImageCompression(quality_range=(40, 95), p=0.2),
+        *([jpeg] if settings.channels in (GREY, RGB) else []),
     ]
 
 

@@ -11,9 +11,12 @@ import numpy as np
 
 from foveate.runtime.agreement import IGNORED
 from foveate.runtime.errors import DataError, ImageError
-from foveate.runtime.io.formats.headers import Header, read_header
+from foveate.runtime.io.channels import check_channels
+from foveate.runtime.io.formats.header import Header
+from foveate.runtime.io.formats.headers import read_header
 from foveate.runtime.io.images import Pixels, read_image
 from foveate.runtime.io.window import Window
+from foveate.runtime.spec import GREY, channel_count
 from foveate.train.data.files import (
     Files,
     ImageFile,
@@ -60,11 +63,12 @@ class DataSet:
     contents: dict[str, Contents] = field(default_factory=dict)
     window: Window | None = None
     rules: MaskRules = MaskRules()
+    channels: str = GREY
 
     def image(self, stem: str) -> Pixels:
-        """Return the (H, W) uint8 or uint16 image of a stem."""
+        """Return the uint8 or uint16 image of a stem: grey (H, W), others (H, W, C)."""
         try:
-            return read_image(*self.images[stem], window=self.window)
+            return read_image(*self.images[stem], window=self.window, channels=self.channels)
         except ImageError as error:
             raise DataError(str(error)) from error
 
@@ -111,13 +115,14 @@ def load_dataset(
     window: Window | None = None,
     rules: MaskRules = MaskRules(),  # noqa: B008
     test_list: Path | None = None,
+    channels: str = GREY,
 ) -> DataSet:
     """Return a data set after looking at every mask of it; DataError names what is wrong.
 
     ``stems`` limits it to those (a list file); without it all images are taken. Those that the
     file ``test_list`` names are left out. ``progress`` is called with how many masks have been
-    read, and how many there are. ``window``: as for ``read_image``; images that need one are read
-    whole. ``rules`` say how masks are read.
+    read, and how many there are. ``window``, ``channels``: as for ``read_image``; images that need
+    a window are read whole. ``rules`` say how masks are read.
     """
     images, volumes = find_files(root / image_dir_name)
     masks, _ = find_files(root / mask_dir_name)
@@ -135,8 +140,8 @@ def load_dataset(
     digest = hashlib.sha256()
     contents: dict[str, Contents] = {}
     for index, stem in enumerate(chosen):
-        header, mask = _checked_mask(images[stem], masks[stem], rules, window)
-        contents[stem] = contents_of(header, count_values(mask))
+        header, mask = _checked_mask(images[stem], masks[stem], rules, window, channels)
+        contents[stem] = contents_of(header, count_values(mask), channel_count(channels))
         digest.update(f"{stem}\0{images[stem].path.stat().st_size}\0".encode())
         digest.update(hashlib.sha256(np.ascontiguousarray(mask).data).digest())
         progress(index + 1, len(chosen))
@@ -159,6 +164,7 @@ def load_dataset(
         contents=contents,
         window=window,
         rules=rules,
+        channels=channels,
     )
 
 
@@ -267,15 +273,16 @@ def _stored(file: ImageFile, rules: MaskRules) -> Stored:
 
 
 def _checked_mask(
-    image: ImageFile, stored: ImageFile, rules: MaskRules, window: Window | None
+    image: ImageFile, stored: ImageFile, rules: MaskRules, window: Window | None, channels: str
 ) -> tuple[Header, Stored]:
     try:
-        header = read_header(*image)
+        header = read_header(*image, channels)
+        check_channels(header, channels)
     except ImageError as error:
         raise DataError(f"{image.path}: {error}") from error
     try:
         if header.numbers:
-            read_image(*image, header, window)
+            read_image(*image, header, window, channels)
     except ImageError as error:
         raise DataError(str(error)) from error
     try:

@@ -85,7 +85,7 @@ class FullImages:
         self._file = PixelFile(cache_folder("training"), rest) if rest else None
 
     def get(self, stem: str) -> tuple[Pixels, Mask]:
-        """Return the (H, W) uint8 or uint16 image and the (H, W) uint8 class mask of a stem."""
+        """Return the image of a stem, as ``DataSet.image`` does, and its (H, W) uint8 mask."""
         if stem in self._kept:
             return self._kept[stem]
         filling = os.getpid() == self._owner  # what a worker adds, no other would see

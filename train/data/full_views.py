@@ -15,7 +15,16 @@ from foveate.runtime.spec import CascadeSpec, Normalisation
 from foveate.train.data.augment import augment_below
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.masks import Mask
-from foveate.train.data.views import FOREGROUND_SHARE, ViewSource, draw_seed, full_scale, top_of
+from foveate.train.data.views import (
+    FOREGROUND_SHARE,
+    FloatArray,
+    ViewSource,
+    draw_seed,
+    fixed_statistics,
+    full_scale,
+    planes,
+    top_of,
+)
 from foveate.train.reference.cascade import STD_FLOOR
 from foveate.train.reference.geometry import pad_to_multiple
 
@@ -37,7 +46,8 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
             image, mask = full.get(stem)
             self.statistics[stem] = full_statistics(image, source.spec.normalisation)
             thinned = image[:: image.shape[0] // 512 + 1, :: image.shape[1] // 512 + 1]
-            self.tops[stem] = top_of(np.asarray(thinned / full_scale(image), np.float32))
+            seen = np.asarray(planes(thinned) / full_scale(image), np.float32)
+            self.tops[stem] = top_of(seen, full.dataset.channels)
             labels = [label for label in full.dataset.contents[stem].areas if label]
             self.places[stem] = {label: _ends(mask, label) for label in labels}
 
@@ -47,17 +57,17 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
         image, mask = source.full.get(stem)
         mean, std = self.statistics[stem]
         rows, columns = self._place(rng, mask, self.places[stem])
-        pixels = np.asarray(image[rows, columns] / full_scale(image), np.float32)
+        pixels = np.asarray(planes(image[rows, columns]) / full_scale(image), np.float32)
         labels = source.full.dataset.layers
-        present = np.stack([mask[rows, columns] == label for label in labels], axis=2)
+        present = np.stack([mask[rows, columns] == label for label in labels])
         pixels, layers = augment_below(
             self.tops[stem], source.augment, pixels, present.astype(np.float32), draw_seed(rng)
         )
         size = source.spec.stage1
-        view = np.zeros((1, size.height, size.width), np.float32)
-        target = np.zeros((layers.shape[2], size.height, size.width), np.float32)
-        view[0, : pixels.shape[0], : pixels.shape[1]] = (pixels - mean) / std
-        target[:, : pixels.shape[0], : pixels.shape[1]] = layers.transpose(2, 0, 1)
+        view = np.zeros((len(pixels), size.height, size.width), np.float32)
+        target = np.zeros((len(layers), size.height, size.width), np.float32)
+        view[:, : pixels.shape[1], : pixels.shape[2]] = (pixels - mean) / std
+        target[:, : pixels.shape[1], : pixels.shape[2]] = layers
         return torch.from_numpy(view), torch.from_numpy(target)
 
     def _place(
@@ -84,7 +94,7 @@ class FullCrops(Dataset[tuple[Tensor, Tensor]]):
 
 
 class WholeAtOwnSize(Dataset[tuple[Tensor, Tensor]]):
-    """Whole images at their own size, padded as in the graph: (1, H, W) and (L, H, W)."""
+    """Whole images at their own size, padded as in the graph: (C, H, W) and (L, H, W)."""
 
     def __init__(self, full: FullImages, stems: Sequence[str], spec: CascadeSpec) -> None:
         self.full, self.stems, self.spec = full, stems, spec
@@ -95,26 +105,28 @@ class WholeAtOwnSize(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image, mask = self.full.get(self.stems[index])
         mean, std = full_statistics(image, self.spec.normalisation)
-        view = torch.from_numpy((image / full_scale(image) - mean) / std)[None]
+        view = torch.from_numpy((planes(image) / full_scale(image) - mean) / std)
         layers = [mask == label for label in self.full.dataset.layers]
         target = torch.from_numpy(np.stack(layers).astype(np.float32))
         multiple = self.spec.pad_multiple
         return pad_to_multiple(view, multiple), pad_to_multiple(target, multiple)
 
 
-def full_statistics(image: Pixels, normalisation: Normalisation) -> tuple[np.float32, np.float32]:
-    """Return mean and deviation of an image at its own size, in units of the full scale."""
-    if normalisation.mode == "constants":
-        return np.float32(normalisation.mean), np.float32(normalisation.std)
-    scale, mean = full_scale(image), image.mean(dtype=np.float64)
-    squares = sum(float(np.square(band - mean).sum()) for band in _bands(image))
-    deviation = np.float32(np.sqrt(squares / image.size)) / scale
-    return np.float32(mean) / scale, np.maximum(deviation, np.float32(STD_FLOOR))
+def full_statistics(image: Pixels, normalisation: Normalisation) -> tuple[FloatArray, FloatArray]:
+    """Return mean and deviation of an image at its own size, as ``statistics`` does of its view."""
+    if known := normalisation.constants(len(planes(image))):
+        return fixed_statistics(known)
+    scale, mean = full_scale(image), image.mean(axis=(0, 1), dtype=np.float64)
+    squares = sum(np.square(band - mean).sum(axis=(0, 1)) for band in _bands(image))
+    pixels = image.shape[0] * image.shape[1]
+    deviation = np.sqrt(squares / pixels).astype(np.float32) / scale
+    pair = mean.astype(np.float32) / scale, np.maximum(deviation, np.float32(STD_FLOOR))
+    return pair[0].reshape(-1, 1, 1), pair[1].reshape(-1, 1, 1)
 
 
 def _bands(image: Pixels | Mask) -> Iterator[Pixels | Mask]:
     """Yield the rows of an image, so many at a time that they may be widened to eight bytes."""
-    rows = max(1, BAND_PIXELS // image.shape[1])
+    rows = max(1, BAND_PIXELS // image[0].size)
     for start in range(0, len(image), rows):
         yield image[start : start + rows]
 

@@ -14,11 +14,12 @@ from PIL import Image
 from foveate.runtime.agreement import IGNORED
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.exif import upright
-from foveate.runtime.io.formats.headers import Header, opened, read_header
+from foveate.runtime.io.formats.header import Header
+from foveate.runtime.io.formats.headers import opened, read_header
 from foveate.runtime.io.formats.nifti import Nifti
 from foveate.runtime.io.formats.pixel_size import PixelSize
 from foveate.runtime.io.formats.volumes import Volume
-from foveate.runtime.io.images import read_image_and_size
+from foveate.runtime.io.images import read_image_and_header
 
 Mask = npt.NDArray[np.uint8]
 Stored = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -43,8 +44,9 @@ def read_mask(path: Path, colours: Mapping[int, int] | None = None, page: int = 
         return _slice(path, page, header.volume)
     if header.colour_16:
         raise ImageError("has colours of 16 bits; expected grey, a palette, or colours of 8 bits")
-    if header.mode.startswith("I;16") and not colours:
-        return read_image_and_size(path, page, None)[0]
+    plain = header.mode.startswith("I;16") or header.array and header.mode == "L"
+    if plain and not colours:
+        return read_image_and_header(path, page, None)[0]
     with opened(path) as file:
         return np.ascontiguousarray(upright(_stored(file, colours), header.orientation))
 
@@ -148,7 +150,8 @@ def foreground(mask: Mask) -> npt.NDArray[np.bool_]:
 class Contents:
     """Size in pixels and bits of an image (8 or 16), and pixels of each value in its mask.
 
-    ``pixel_size`` is what the file of the image states, None if nothing.
+    ``pixel_size`` is what the file of the image states, None if nothing; ``channels`` are those it
+    is read with, and ``colour`` says whether the file could have any colours.
     """
 
     height: int
@@ -156,11 +159,13 @@ class Contents:
     bits: int
     areas: dict[int, int]
     pixel_size: PixelSize | None = None
+    channels: int = 1
+    colour: bool = False
 
     @property
     def nbytes(self) -> int:
         """Bytes of image and mask, decoded."""
-        return self.height * self.width * (self.bits // 8 + 1)
+        return self.height * self.width * (self.bits // 8 * self.channels + 1)
 
     @property
     def empty(self) -> bool:
@@ -180,12 +185,13 @@ class Contents:
         return replace(self, areas=areas)
 
 
-def contents_of(header: Header, counts: npt.NDArray[np.int64]) -> Contents:
+def contents_of(header: Header, counts: npt.NDArray[np.int64], channels: int) -> Contents:
     """Return the contents of an image by its header and what its mask has of each value."""
     wide = header.mode.startswith("I;16") or header.sample_bits > 8
     areas = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     bits = 16 if wide else 8
-    return Contents(header.height, header.width, bits, areas, header.pixel_size)
+    size, colour = (header.height, header.width), header.colour
+    return Contents(*size, bits, areas, header.pixel_size, channels, colour)
 
 
 def count_values(mask: Stored) -> npt.NDArray[np.int64]:

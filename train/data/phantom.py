@@ -1,9 +1,10 @@
-"""Synthetic grayscale images with their truth: an organ with irregular lesions, and look-alikes.
+"""Synthetic images with their truth: an organ with irregular lesions, and look-alikes.
 
 Deterministic: image i of a seed is the same on every machine. No threshold finds the
 lesion: light is uneven, speckle is multiplicative, look-alikes of the same brightness lie
 outside the organ and differ by their smooth rim alone, and vessels of the same brightness cross
-it. The lesion's outline is finer than a 256 x 256 view can hold. numpy and OpenCV only.
+it. The lesion's outline is finer than a 256 x 256 view can hold. In colour images lesions differ
+from the organ in hue alone: their grey says nothing. numpy and OpenCV only.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.io.overlay import write_picture
 from foveate.runtime.io.png import write_mask
+from foveate.runtime.spec import GREY, RGB
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
@@ -27,11 +29,15 @@ SIZES = (512, 768, 1024, 1536, 2048)
 """Sides used when none is asked for."""
 CLASS_CONTRAST = (1.0, -1.0, 1.9)
 """Brightness of each class over the organ, in units of the image's own contrast."""
+CLASS_HUES, OTHER_HUE = (1.7, 3.3, 4.6), -1.0
+"""Hue of each class in colour images, and of blobs outside the organ, in radians from its own."""
+CHROMA = 0.09
+"""Colours lie so far from grey, as a share of the full scale: none is cut off."""
 
 
 @dataclass(frozen=True)
 class Phantom:
-    """One synthetic image: (H, W) uint8 or uint16, its class mask (H, W) uint8, and the organ."""
+    """An image, (H, W) or (H, W, 3) uint8 or uint16, its class mask (H, W) uint8, and the organ."""
 
     stem: str
     image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -49,6 +55,7 @@ class PhantomSettings:
     classes: int = 1
     bits: int = 0
     empty_fraction: float = 0.1
+    channels: str = GREY
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -61,6 +68,8 @@ class PhantomSettings:
             raise SettingsError(f"--classes is {self.classes}; expected 1 to {len(CLASS_CONTRAST)}")
         if self.bits not in (0, 8, 16):
             raise SettingsError(f"--bits is {self.bits}; expected 8, 16 or 0 for both")
+        if self.channels not in (GREY, RGB):
+            raise SettingsError(f"--channels is {self.channels}; expected {GREY} or {RGB}")
 
 
 def phantoms(settings: PhantomSettings) -> Iterator[Phantom]:
@@ -80,7 +89,9 @@ def phantom(settings: PhantomSettings, index: int) -> Phantom:
     mask = np.zeros((height, width), np.uint8)
     if not empty:
         _draw_lesions(rng, mask, depth, settings.classes)
-    image = _paint(rng, mask, organ)
+    grey = settings.channels == GREY
+    image = _paint(rng, mask if grey else np.zeros_like(mask), organ)
+    image = image if grey else _coloured(rng, image, mask, organ)
     full = 255 if bits == 8 else 65535
     rounded = np.clip(np.rint(image * full), 0, full)
     pixels = rounded.astype(np.uint8) if bits == 8 else rounded.astype(np.uint16)
@@ -110,7 +121,8 @@ def write_phantoms(out: Path, settings: PhantomSettings) -> Iterator[Phantom]:
     (out / "masks").mkdir(exist_ok=True)
     stems = []
     for item in phantoms(settings):
-        write_picture(out / "images" / f"{item.stem}.png", item.image)
+        pixels = item.image if item.image.ndim == 2 else cv2.cvtColor(item.image, cv2.COLOR_RGB2BGR)
+        write_picture(out / "images" / f"{item.stem}.png", pixels)
         write_mask(out / "masks" / f"{item.stem}.png", item.mask, settings.classes + 1)
         stems.append(item.stem)
         yield item
@@ -276,6 +288,23 @@ def _paint(rng: np.random.Generator, mask: Mask, organ: npt.NDArray[np.bool_]) -
     image = image * (1 + np.float32(rng.uniform(0.05, 0.09)) * grain / grain.std())
     image += np.float32(0.012) * rng.standard_normal((height, width)).astype(np.float32)
     return np.clip(np.asarray(image, np.float32), 0, 1)
+
+
+def _coloured(
+    rng: np.random.Generator, grey: Array, mask: Mask, organ: npt.NDArray[np.bool_]
+) -> Array:
+    """Return (H, W, 3) RGB in [0, 1] whose BT.601 grey is 0.2 + 0.6 ``grey``, whatever the mask."""
+    height, width = mask.shape
+    hue = rng.uniform(-0.2, 0.2) + 0.1 * _noise(rng, height, width, min(height, width) / 10)
+    hue += np.array((0, *CLASS_HUES), np.float32)[mask]
+    hue[_look_alikes(rng, organ)] += OTHER_HUE
+    blue, red = (
+        cv2.GaussianBlur(CHROMA * part(hue), (0, 0), 0.8) + 0.01 * rng.standard_normal(mask.shape)
+        for part in (np.cos, np.sin)
+    )
+    luma = 0.2 + 0.6 * grey
+    green = luma - 0.344136 * blue - 0.714136 * red
+    return np.stack([luma + 1.402 * red, green, luma + 1.772 * blue], 2).clip(0, 1)
 
 
 def _light(rng: np.random.Generator, height: int, width: int) -> Array:

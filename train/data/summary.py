@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveate.runtime.spec import CascadeSpec
+from foveate.runtime.spec import GREY, CascadeSpec
 from foveate.train.data.dataset import DataSet
 
 SMALL_CELLS = 9.0
@@ -84,7 +84,8 @@ def _sizes(dataset: DataSet) -> str:
     bits = {0: "all 8 bit", len(items): "all 16 bit"}.get(
         wide, f"{wide} of 16 bit and {len(items) - wide} of 8 bit, which are multiplied by 257"
     )
-    return f"Sizes: {size}. Depth: {bits}; the bundle will take {dataset.input_type}."
+    read = "" if dataset.channels == GREY else f", channels {dataset.channels}"
+    return f"Sizes: {size}. Depth: {bits}; the bundle will take {dataset.input_type}{read}."
 
 
 def _class(dataset: DataSet, label: int, name: str) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from foveate.runtime.io.channels import grey_of
+from foveate.runtime.spec import GREY, RGB
 from foveate.train.data.dataset import DataSet
 from foveate.train.data.masks import foreground
 
@@ -20,6 +22,10 @@ UPRIGHT = 0.2
 """Least standard deviation of what turning upside down changes in the mean thumbnail."""
 SMALL, LARGE = 25, 90
 """Percentiles: a small target's side, and those of a large one and of a large box around all."""
+CHECKED = 40
+"""About so many of them are looked at for colours."""
+TINT, TINTED = 1 / 16, 1e-3
+"""A pixel has a colour from this difference of its channels on; an image, from this share of it."""
 PARTS = 8
 """An image is divided into so many parts a side, to see how many of them hold targets."""
 
@@ -33,7 +39,8 @@ class Survey:
     large one's height and width, ``parts`` the median share of its parts that hold any; ``sides``
     the square root of a small, the median and a large target's area, ``counts`` the fewest, the
     median and the most targets of an image; all over images with a target. ``is_upright`` says
-    whether images differ from their upside-down selves.
+    whether images differ from their upside-down selves. ``coloured`` of ``checked`` images have
+    colours that are read as grey.
     """
 
     images: int
@@ -46,6 +53,8 @@ class Survey:
     sides: tuple[float, float, float]
     counts: tuple[int, int, int]
     is_upright: bool
+    coloured: int = 0
+    checked: int = 0
 
     @property
     def side(self) -> float:
@@ -61,7 +70,7 @@ def survey(dataset: DataSet, progress: Callable[[int, int], None] = lambda a, b:
     sides: list[float] = []
     thumbnails: list[npt.NDArray[np.float32]] = []
     for number, stem in enumerate(stems, 1):
-        thumbnails.append(_thumbnail(dataset.image(stem)))
+        thumbnails.append(_thumbnail(grey_of(dataset.image(stem), dataset.channels)))
         mask = foreground(dataset.mask(stem)).astype(np.uint8)
         _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
         left, top, right, bottom = _extent(stats[1:])
@@ -73,6 +82,7 @@ def survey(dataset: DataSet, progress: Callable[[int, int], None] = lambda a, b:
         progress(number, len(stems))
     shares, heights, widths, parts_held, counts = np.array(targets).T
     small, typical, large = np.percentile(sides, (SMALL, 50, LARGE))
+    checked = stems[:: max(1, len(stems) // CHECKED)]
     return Survey(
         images=len(dataset.stems),
         groups=len({dataset.groups.get(stem, stem) for stem in dataset.stems}),
@@ -84,6 +94,8 @@ def survey(dataset: DataSet, progress: Callable[[int, int], None] = lambda a, b:
         sides=(float(small), float(typical), float(large)),
         counts=(int(counts.min()), int(np.median(counts)), int(counts.max())),
         is_upright=_is_upright(thumbnails),
+        coloured=sum(_loses_colour(dataset, stem) for stem in checked),
+        checked=len(checked),
     )
 
 
@@ -105,6 +117,15 @@ def _thumbnail(image: npt.NDArray[np.uint8 | np.uint16]) -> npt.NDArray[np.float
     )
     found: npt.NDArray[np.float32] = (small - small.mean()) / (small.std() + 1e-6)
     return found
+
+
+def _loses_colour(dataset: DataSet, stem: str) -> bool:
+    """Say whether an image has colours, more than a trace, and is read as grey."""
+    if dataset.channels != GREY or not dataset.contents[stem].colour:
+        return False
+    pixels = replace(dataset, channels=RGB).image(stem)[::4, ::4]
+    tint = np.iinfo(pixels.dtype).max * TINT
+    return bool(np.mean(pixels.max(axis=2) - pixels.min(axis=2) > tint) > TINTED)
 
 
 def _is_upright(thumbnails: Sequence[npt.NDArray[np.float32]]) -> bool:

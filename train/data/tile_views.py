@@ -11,7 +11,14 @@ from torch import Tensor
 
 from foveate.runtime.spec import OVERLAPS
 from foveate.runtime.tiles import TileGrid, tile_grid
-from foveate.train.data.views import FloatArray, HintedViews, ViewSource, WholeView, full_scale
+from foveate.train.data.views import (
+    FloatArray,
+    HintedViews,
+    ViewSource,
+    WholeView,
+    full_scale,
+    planes,
+)
 from foveate.train.reference.tiles import Tiles, choose_tiles, crop_hints, tile_pixels
 
 VALIDATED = 4
@@ -47,7 +54,7 @@ class TileCrops(HintedViews):
         image, mask = self.source.full.get(stem)
         rows, columns = (pixels[0, 0].numpy() for pixels in tile_pixels(place))
         seen = np.ix_(rows, columns)
-        pixels = np.asarray(image[seen] / full_scale(image), np.float32)
+        pixels = np.asarray(planes(image[seen]) / full_scale(image), np.float32)
         hint = crop_hints(answer[None], place)[0, 0].numpy()
         labels = np.array(self.source.full.dataset.layers)[:, None, None]
         return pixels, hint, np.asarray(mask[seen] == labels, np.float32)

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foveate.runtime.geometry import crop
-from foveate.runtime.spec import INPUT_TYPES, CascadeSpec, Normalisation, Size
+from foveate.runtime.io.images import Pixels
+from foveate.runtime.spec import GREY, INPUT_TYPES, RGB, CascadeSpec, Normalisation, Size
 from foveate.train.data.augment import Augmentation, augment_below
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.masks import Mask
@@ -40,18 +41,18 @@ Blanking it instead teaches stage 2 to segment look-alikes where stage 1 rightly
 
 @dataclass(frozen=True)
 class WholeView:
-    """An image as stage 1 sees it: (h1, w1) in [0, 1], class shares (K, h1, w1) uint8.
+    """An image as stage 1 sees it: (C, h1, w1) in [0, 1], class shares (K, h1, w1) uint8.
 
     float16 of 8-bit images, float32 of 16-bit ones, whose values may differ by less than float16
-    tells apart. Nearly all values are below ``top``. ``ignored`` is the share of each cell that is
-    not labelled, (1, h1, w1) uint8, where the settings have an ``ignore_value``.
+    tells apart. Nearly all values are below ``top``, as of ``top_of``. ``ignored`` is the share of
+    each cell that is not labelled, (1, h1, w1) uint8, where the settings have an ``ignore_value``.
     """
 
     image: npt.NDArray[np.float16] | FloatArray
     shares: npt.NDArray[np.uint8]
     height: int
     width: int
-    top: float = 1.0
+    top: FloatArray | float = 1.0
     ignored: npt.NDArray[np.uint8] | None = None
 
     def target(self) -> FloatArray:
@@ -77,17 +78,22 @@ def whole_views(
     views = {}
     for number, stem in enumerate(stems):
         image, mask = full.get(stem)
-        height, width = image.shape
+        height, width = image.shape[:2]
         box = (0.0, 0.0, float(width), float(height))
-        small = crop(image, box, size.height, size.width) / full_scale(image)
+        small = crop(planes(image), box, size.height, size.width) / full_scale(image)
         shares = area_shares(mask, full.dataset.layers, box, size)
         kept = small.astype(np.float16) if image.dtype == np.uint8 else small
         bytes_ = np.rint(shares * 255).astype(np.uint8)
-        classes, top = full.dataset.classes, top_of(small)
+        classes, top = full.dataset.classes, top_of(small, full.dataset.channels)
         ignored = bytes_[classes:] if len(bytes_) > classes else None
         views[stem] = WholeView(kept, bytes_[:classes], height, width, top, ignored)
         progress(number + 1, len(stems))
     return views
+
+
+def planes(image: Pixels) -> Pixels:
+    """Return an image, (H, W) or (H, W, C), as (C, H, W) without copying it."""
+    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
 
 
 def full_scale(image: npt.NDArray[np.generic]) -> np.float32:
@@ -95,31 +101,45 @@ def full_scale(image: npt.NDArray[np.generic]) -> np.float32:
     return np.float32(INPUT_TYPES[str(image.dtype)])
 
 
-def top_of(values: FloatArray) -> float:
-    """Return the power of two that nearly all values in [0, 1] are below.
+def top_of(values: FloatArray, channels: str) -> FloatArray:
+    """Return the power of two that nearly all of (C, h, w) values in [0, 1] are below, (1, 1, 1).
 
     16-bit files may hold 12 bits, whose values end at a sixteenth; so may dark images of 8 bits.
+    Channels that are no colours may differ in brightness, and have one each, (C, 1, 1).
     """
-    high = float(np.percentile(values, TOP_PERCENT))
-    return float(np.exp2(np.ceil(np.log2(max(high, TOP_LEAST)))))
+    over = None if channels in (GREY, RGB) else (1, 2)
+    high = np.percentile(values, TOP_PERCENT, axis=over, keepdims=True)
+    return np.exp2(np.ceil(np.log2(np.maximum(high, TOP_LEAST)))).astype(np.float32)
 
 
-def statistics(view: WholeView, normalisation: Normalisation) -> tuple[np.float32, np.float32]:
-    """Return mean and deviation that an image is normalised by, in units of the full scale."""
-    if normalisation.mode == "constants":
-        return np.float32(normalisation.mean), np.float32(normalisation.std)
+def statistics(view: WholeView, normalisation: Normalisation) -> tuple[FloatArray, FloatArray]:
+    """Return what an image is normalised by in units of the full scale, (C, 1, 1) float32 each.
+
+    Mean and deviation.
+    """
+    if known := normalisation.constants(len(view.image)):
+        return fixed_statistics(known)
     small = view.image.astype(np.float32)
-    return np.float32(small.mean()), np.maximum(np.float32(small.std()), np.float32(STD_FLOOR))
+    mean = small.mean(axis=(1, 2), keepdims=True)
+    return mean, np.maximum(small.std(axis=(1, 2), keepdims=True), np.float32(STD_FLOOR))
+
+
+def fixed_statistics(
+    known: tuple[Sequence[float], Sequence[float]],
+) -> tuple[FloatArray, FloatArray]:
+    """Return mean and deviation of each channel as (C, 1, 1) float32."""
+    mean, deviation = np.array(known, np.float32)[:, :, None, None]
+    return mean, deviation
 
 
 def whole_item(view: WholeView, spec: CascadeSpec) -> tuple[Tensor, Tensor]:
-    """Return what stage 1 sees of an image, (1, h1, w1) normalised, and the truth, (L, h1, w1).
+    """Return what stage 1 sees of an image, (C, h1, w1) normalised, and the truth, (L, h1, w1).
 
     L layers: those of the data set, the foreground classes and perhaps what is ignored.
     """
     mean, std = statistics(view, spec.normalisation)
     image = torch.from_numpy((view.image.astype(np.float32) - mean) / std)
-    return image[None], torch.from_numpy(view.with_ignored(view.target()))
+    return image, torch.from_numpy(view.with_ignored(view.target()))
 
 
 @dataclass(frozen=True)
@@ -152,7 +172,7 @@ class ViewSource:
 
 
 class WholeImages(Dataset[tuple[Tensor, Tensor]]):
-    """Stage-1 training views. Item i is the same for the same seed: (1, h, w) and (L, h, w)."""
+    """Stage-1 training views. Item i is the same for the same seed: (C, h, w) and (L, h, w)."""
 
     def __init__(self, source: ViewSource) -> None:
         self.source = source
@@ -161,15 +181,14 @@ class WholeImages(Dataset[tuple[Tensor, Tensor]]):
         source, rng = self.source, np.random.default_rng([self.source.seed, 1, index])
         view = source.views[source.draw(rng)]
         mean, std = statistics(view, source.spec.normalisation)
-        layers = np.moveaxis(view.with_ignored(view.target()), 0, 2)
+        target = view.with_ignored(view.target())
         pixels = view.image.astype(np.float32)
-        image, layers = augment_below(view.top, source.augment, pixels, layers, draw_seed(rng))
-        target = np.ascontiguousarray(np.moveaxis(layers, 2, 0))
-        return torch.from_numpy((image - mean) / std)[None], torch.from_numpy(target)
+        image, target = augment_below(view.top, source.augment, pixels, target, draw_seed(rng))
+        return torch.from_numpy((image - mean) / std), torch.from_numpy(target)
 
 
 class HintedViews(Dataset[tuple[Tensor, Tensor]], ABC):
-    """Stage-2 training views: (2, h2, w2) image and hint, (L, h2, w2) target."""
+    """Stage-2 training views: (C + 1, h2, w2) image and hint, (L, h2, w2) target."""
 
     def __init__(self, source: ViewSource) -> None:
         assert source.spec.stage2 is not None
@@ -183,24 +202,27 @@ class HintedViews(Dataset[tuple[Tensor, Tensor]], ABC):
     def region(
         self, stem: str, place: Any, answer: Any
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return image in [0, 1], hint and area shares of a region, (..., h2, w2) float32."""
+        """Return image in [0, 1], hint and area shares of a region, float32.
+
+        They are (C, h2, w2), (h2, w2) and (L, h2, w2).
+        """
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rng, stem, place, answer = self.place(index)
         image, hint, target = self.region(stem, place, answer)
-        layers = np.ascontiguousarray(np.concatenate([hint[None], target]).transpose(1, 2, 0))
+        layers = np.concatenate([hint[None], target])
         top, augment = self.source.views[stem].top, self.source.augment
         image, layers = augment_below(top, augment, image, layers, draw_seed(rng))
         power = np.exp(rng.uniform(*np.log(HINT_BENDS)))
-        hint = np.power(layers[:, :, 0].clip(0, 1), np.float32(power))
-        return self.tensors(stem, image, hint, layers[:, :, 1:].transpose(2, 0, 1))
+        hint = np.power(layers[0].clip(0, 1), np.float32(power))
+        return self.tensors(stem, image, hint, layers[1:])
 
     def tensors(
         self, stem: str, image: FloatArray, hint: FloatArray, target: FloatArray
     ) -> tuple[Tensor, Tensor]:
         """Return the network's input and target of one region."""
         mean, std = statistics(self.source.views[stem], self.source.spec.normalisation)
-        inputs = np.stack([(image - mean) / std, hint]).astype(np.float32)
+        inputs = np.concatenate([(image - mean) / std, hint[None]]).astype(np.float32)
         return torch.from_numpy(inputs), torch.from_numpy(np.ascontiguousarray(target))
 
 
@@ -240,7 +262,7 @@ class RegionCrops(HintedViews):
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         image, mask = self.source.full.get(stem)
         height, width = self.size.height, self.size.width
-        pixels = crop(image, place, height, width) / full_scale(image)
+        pixels = crop(planes(image), place, height, width) / full_scale(image)
         foreground = self.regions.foreground[stem][answer].astype(np.float32)
         sx = foreground.shape[1] / image.shape[1]
         sy = foreground.shape[0] / image.shape[0]

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.io.png import class_colour
 
-Grey = npt.NDArray[np.uint8]
+Picture = npt.NDArray[np.uint8]
 Colour = npt.NDArray[np.uint8]
 
 PAGE, CARD, INK, DIM = (18, 21, 27), (27, 32, 41), (232, 235, 240), (150, 160, 176)
@@ -59,12 +59,17 @@ class Sheet:
     rows: Sequence[Row]
 
 
-def outlined(picture: Grey, shares: npt.NDArray[np.float32]) -> Colour:
-    """Return an (h, w) picture as a tile in RGB, with each class of (K, h, w) shares outlined."""
+def outlined(picture: Picture, shares: npt.NDArray[np.float32]) -> Colour:
+    """Return an (h, w) or (h, w, 3) picture as a tile in RGB, each class of the shares outlined.
+
+    ``shares`` are (K, h, w).
+    """
     fit = SIDE / max(picture.shape)
     size = max(1, round(picture.shape[1] * fit)), max(1, round(picture.shape[0] * fit))
     way = cv2.INTER_AREA if fit < 1 else cv2.INTER_CUBIC
-    tile = cv2.cvtColor(cv2.resize(picture, size, interpolation=way), cv2.COLOR_GRAY2RGB)
+    tile = cv2.resize(picture, size, interpolation=way)
+    if tile.ndim == 2:
+        tile = cv2.cvtColor(tile, cv2.COLOR_GRAY2RGB)
     for number, share in enumerate(shares, 1):
         large = cv2.resize(share, size, interpolation=cv2.INTER_LINEAR) >= SHOWN_SHARE
         lines, _ = cv2.findContours(large.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

@@ -12,7 +12,7 @@ import torch
 
 from foveate.runtime.errors import OutputError
 from foveate.runtime.geometry import crop
-from foveate.runtime.spec import CascadeSpec, Normalisation, Region, Size
+from foveate.runtime.spec import RGB, CascadeSpec, Normalisation, Region, Size
 from foveate.train.calibration.boxes import box_of
 from foveate.train.data.augment import augmentation
 from foveate.train.data.dataset import DataSet
@@ -29,6 +29,7 @@ from foveate.train.data.views import (
     WholeImages,
     area_shares,
     full_scale,
+    planes,
     whole_views,
 )
 from foveate.train.fitting.checks import known_before
@@ -146,7 +147,7 @@ class _Sheets:
             for number in range(VARIANTS):
                 index = row * VARIANTS + number  # other changes in every row
                 pixels, target = (tensor.numpy() for tensor in items[index])
-                tiles.append(self._tile(stem, pixels[0], target, f"variant {number + 1}"))
+                tiles.append(self._tile(stem, pixels, target, f"variant {number + 1}"))
             rows.append(Row(tiles, f"{stem}: {why}"))
         return self._sheet(f"What {who} sees: {what}", self._changes(), rows)
 
@@ -177,7 +178,7 @@ class _Sheets:
         for number, (x0, y0, x1, y1) in enumerate(boxes):
             pixels, target = (tensor.numpy() for tensor in views[first + number])
             words = f"variant {number + 1}: {x1 - x0:.0f} x {y1 - y0:.0f} pixels"
-            yield self._tile(stem, pixels[0], target, words)
+            yield self._tile(stem, pixels[:-1], target, words)
 
     def _regions(self, stem: str, numbers: range) -> tuple[RegionCrops | TileCrops, list[Box]]:
         """Return stage 2's training views of one image, and the boxes of some of them."""
@@ -210,10 +211,10 @@ class _Sheets:
     def _image(self, stem: str) -> Tile:
         """Return an image made small, its mask outlined, with words on it."""
         image, mask = self.full.get(stem)
-        fit = SIDE / max(image.shape)
-        size = Size(*(max(1, round(side * fit)) for side in image.shape))
+        fit = SIDE / max(image.shape[:2])
+        size = Size(*(max(1, round(side * fit)) for side in image.shape[:2]))
         box = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
-        small = crop(image, box, size.height, size.width) / full_scale(image)
+        small = crop(planes(image), box, size.height, size.width) / full_scale(image)
         content = self.dataset.contents[stem]
         found = [
             f"{name} {percent(content.share(label))}"
@@ -225,11 +226,15 @@ class _Sheets:
         return Tile(tile.picture, (stem, words, ", ".join(found) or "empty", self.picks[stem]))
 
     def _tile(self, stem: str, pixels: FloatArray, shares: FloatArray, *words: str) -> Tile:
-        """Return pixels in [0, 1] and area shares as a tile, of one brightness for an image."""
+        """Return (C, h, w) pixels in [0, 1] and area shares as a tile, in colour where it is RGB.
+
+        All tiles of an image have one brightness.
+        """
         low, high = np.percentile(self.views[stem].image.astype(np.float32), (LOW, HIGH))
-        grey = np.clip((pixels - low) / max(high - low, 1e-6), 0, 1) * 255
+        shown = pixels.transpose(1, 2, 0) if self.spec.channels == RGB else pixels.mean(axis=0)
+        shown = np.clip((shown - low) / max(high - low, 1e-6), 0, 1) * 255
         classes = shares[: self.dataset.classes]
-        return Tile(outlined(np.rint(grey).astype(np.uint8), classes), words)
+        return Tile(outlined(np.rint(shown).astype(np.uint8), classes), words)
 
     def _changes(self) -> list[str]:
         settings = self.job.settings

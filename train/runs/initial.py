@@ -101,9 +101,11 @@ class Initial:
 
 def _check(folder: Path, run: dict[str, Any], record: dict[str, Any]) -> None:
     old, new = (Networks.of_settings(one["settings"]) for one in (run, record))
-    pairs = {"stage 1": (old.stage1, new.stage1)}
+    pairs: dict[str, tuple[object, object]] = {"stage 1": (old.stage1, new.stage1)}
     if run["kind"] == record["kind"] == "cascade":
         pairs["stage 2"] = (old.stage2, new.stage2)
+    channels = [one["spec"].get("channels", GREY) for one in (run, record)]
+    pairs["channels"] = channels[0], channels[1]
     other = [f"{stage} {was} -> {now}" for stage, (was, now) in pairs.items() if was != now]
     if other:
         raise SettingsError(

@@ -129,6 +129,7 @@ def new_record(job: TrainingJob) -> dict[str, Any]:
             min_width=crop_width,
         ),
         pad_multiple=settings.network_choice.multiple if settings.single_input == "full" else 0,
+        channels=settings.channels,
         window=(dataset.window.low, dataset.window.high) if dataset.window else None,
     )
     return {

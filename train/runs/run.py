@@ -41,6 +41,7 @@ _SHAPE = {
 _LATER_SHAPE = {
     "stage2_network": str, "stage2_width": int, "stage2_depth": int, "mask_threshold": int,
     "mask_values": str, "mask_colours": str, "mask_instances": bool, "ignore_value": int,
+    "channels": str,
 }  # fmt: skip
 """Settings that runs of earlier versions lack."""
 _INIT_SHAPE = {"data": {"name": str, "licence": str, "fingerprint": str}}

@@ -10,6 +10,8 @@ MEANINGS = {
     "data_dir": "folder of the data set; DATA overrides it",
     "image_dir_name": "folder of the images in DATA",
     "mask_dir_name": "folder of the masks in DATA",
+    "channels": "`grey`: colours become grey; `rgb`: colour images; 2 to 32: images of so many "
+    "channels",
     "mask_threshold": "masks with soft edges: from this value on a pixel is foreground; 0: not set",
     "mask_values": 'names of the values that masks hold: "lesion=1,vessel=7"',
     "mask_colours": 'names of the colours of masks: "lesion=#c81e1e,vessel=#1ec81e"',
@@ -53,8 +55,8 @@ MEANINGS = {
     "val_fraction": "share of the images that validates",
     "window": "LOW,HIGH: the values that are black and white in signed, 32-bit and float images; "
     "kept in the bundle",
-    "normalisation": "`zscore`: of each small image; `constants`: mean and deviation of the "
-    "training images",
+    "normalisation": "`zscore`: of each small image and channel; `constants`: mean and deviation "
+    "of the training images, over all channels; `imagenet`: of ImageNet's colours, for `rgb`",
     "augmentation": "`none`, `light`, `standard`, `medical` or `industrial`: sets the next four",
     "horizontal_flip, vertical_flip": "probabilities; set `vertical_flip=0` where up and down "
     "differ",

@@ -13,6 +13,7 @@ from typing import Any
 
 from foveate.runtime.errors import SettingsError
 from foveate.runtime.io.window import Window
+from foveate.runtime.spec import GREY, MAX_CHANNELS, NORMALISATIONS, RGB, channel_count
 from foveate.train.settings.mask_rules import MaskRules
 from foveate.train.settings.network_choice import ENCODERS, IMAGENET, NAMES, NetworkChoice, Networks
 
@@ -35,7 +36,7 @@ PRESETS = {
 CHOICES = {
     "augmentation": tuple(PRESETS), "network": NAMES, "loss": LOSSES,
     "single_input": ("resized", "full"), "region_mode": ("box", "tiles"),
-    "normalisation": ("zscore", "constants"),
+    "normalisation": NORMALISATIONS,
 }  # fmt: skip
 LIMITS = {
     "width": (1, 256), "depth": (1, 7), "stage2_width": (0, 256), "stage2_depth": (0, 7),
@@ -63,6 +64,7 @@ class Settings:
     data_dir: str = ""
     image_dir_name: str = "images"
     mask_dir_name: str = "masks"
+    channels: str = GREY
     mask_threshold: int = 0
     mask_values: str = ""
     mask_colours: str = ""
@@ -154,6 +156,14 @@ class Settings:
         if problem := self.networks.problem():
             raise SettingsError(problem)
         self._check_encoder_weights()
+        if not channel_count(self.channels):
+            raise SettingsError(
+                f'channels is "{self.channels}"; expected grey, rgb, or 2 to {MAX_CHANNELS}'
+            )
+        if self.normalisation == "imagenet" and self.channels != RGB:
+            raise SettingsError(
+                f'normalisation=imagenet goes with channels=rgb; got channels "{self.channels}"'
+            )
         if self.masks.names and self.class_names:
             raise SettingsError(
                 f"class_names is {self.class_names}, and {self.masks.words} names the classes; "

@@ -13,7 +13,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,70 +21,44 @@ from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
 from foveate.runtime.errors import ImageError, PagesError, SizeError
 from foveate.runtime.io.formats.exif import SIDEWAYS, exif_orientation
+from foveate.runtime.io.formats.header import COLOUR_MODES, GREY_MODES, MULTI, SAMPLES_ALONE, Header
 from foveate.runtime.io.formats.jpeg_segments import JPEG_START, jpeg_start
 from foveate.runtime.io.formats.limits import MAX_PIXELS, MAX_SIDE
+from foveate.runtime.io.formats.npy import NPY_START, read_npy
 from foveate.runtime.io.formats.pixel_size import PixelSize, png_pixel_size
 from foveate.runtime.io.formats.png_chunks import PNG_START, png_start
-from foveate.runtime.io.formats.tiff import BITS, PLANES, read_directory
-from foveate.runtime.io.formats.tiff_grey import GreyPage, grey_page
-from foveate.runtime.io.formats.tiff_pages import open_page, page_pixel_size, several
+from foveate.runtime.io.formats.tiff.channel_pages import pages_of_image
+from foveate.runtime.io.formats.tiff.directory import BITS, read_directory
+from foveate.runtime.io.formats.tiff.grey import grey_page
+from foveate.runtime.io.formats.tiff.pages import open_page, page_pixel_size, several
+from foveate.runtime.io.formats.tiff.samples import SampledPage, sampled_page
 from foveate.runtime.io.formats.volumes import SUFFIXES as VOLUME_SUFFIXES
 from foveate.runtime.io.formats.volumes import (
-    Volume,
     begins_volume,
     is_unnamed_dicom,
     is_volume,
     volume_of,
 )
+from foveate.runtime.spec import GREY
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *VOLUME_SUFFIXES)
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", *VOLUME_SUFFIXES
+)  # fmt: skip
 FORMATS = ("JPEG", TiffImagePlugin.TiffImageFile.format,
            "BMP", WebPImagePlugin.WebPImageFile.format)  # fmt: skip
 """What Pillow reads. Naming the two plugins loads them, and spares loading its other forty."""
 _EMPTY = f"is empty (0 bytes); expected {', '.join(SUFFIXES)}"
+_PHONES = "is HEIC, AVIF or a video; expected JPEG or PNG. Set the phone to JPEG, or convert it"
 _UNKNOWN = f"is not an image in a supported format; expected {', '.join(SUFFIXES)}"
 
-GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "LA")
-COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr", "CMYK")
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _HEAD = 1 << 16
+_PILLOWS_SAMPLES = 4
+"""With more samples a pixel, Pillow writes messages of its own."""
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on the header, with our own words
 warnings.filterwarnings("ignore", module=r"PIL\.")  # once: to do it per file is not thread-safe
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file says of itself: upright size in pixels, mode, format.
-
-    ``sample_bits`` is the depth of a TIFF's samples, 16 for a PNG of 16 bits, else 0; ``grey`` is
-    how a grey TIFF of other than 1 to 8 bits is decoded, ``orientation`` how pixels are turned
-    after decoding. ``volume`` is the header of DICOM or NIfTI. ``pixel_size`` is that of the
-    upright image, None where the file states none.
-    """
-
-    height: int
-    width: int
-    mode: str
-    format: str
-    sample_bits: int = 0
-    grey: GreyPage | None = None
-    orientation: int = 1
-    volume: Volume | None = None
-    pixel_size: PixelSize | None = None
-
-    @property
-    def colour_16(self) -> bool:
-        """Say whether it has colours of 16 bits, of which Pillow would keep 8."""
-        return self.sample_bits > 8 and not self.mode.startswith("I;16")
-
-    @property
-    def numbers(self) -> bool:
-        """Say whether it has values that only a window makes into pixels."""
-        if self.volume:
-            return self.volume.numbers
-        return self.grey is not None and self.grey.numbers is not None
 
 
 def is_image_name(name: str) -> bool:
@@ -109,11 +83,15 @@ def stem_of(path: Path) -> str:
     return path.name if path.suffix[1:].isdigit() else path.stem
 
 
-def read_header(path: Path, page: int = 0) -> Header:
+def read_header(path: Path, page: int = 0, channels: str = GREY) -> Header:
     """Return the header of an image file; ImageError names what is wrong with it.
 
-    ``page`` is a page of a TIFF, from 1; 0 is a file that must have no more than one.
+    ``page`` is a page of a TIFF, from 1; 0 is a file that must have no more than one. An image of
+    several ``channels`` may have a page for each.
     """
+    pages = pages_of_image(path, page, channels)
+    if pages:
+        return replace(read_header(path, pages[0]), mode=MULTI, stacked=len(pages))
     with opened(path, page) as file:
         return header_of(file, page)
 
@@ -182,6 +160,8 @@ def header_of(file: BinaryIO, page: int) -> Header:
         return _jpeg_header(head, file)
     if begins_volume(head):
         return _volume_header(file, page)
+    if head.startswith(NPY_START):
+        return _array_header(file)
     file.seek(0)
     directory = read_directory(file)
     grey = grey_page(directory) if directory else None
@@ -193,6 +173,9 @@ def header_of(file: BinaryIO, page: int) -> Header:
         header = Header(height, width, mode, "TIFF", 16, grey, grey.orientation, None, pixel_size)
         _check_header(header, 1)
         return header
+    samples = sampled_page(directory) if directory else None
+    if samples and (samples.deep_planes or samples.count > _PILLOWS_SAMPLES):
+        return _samples_header(samples, pixel_size)
     try:
         image = Image.open(file, formats=FORMATS)
         pages = 1 if directory else int(getattr(image, "n_frames", 1))
@@ -200,16 +183,36 @@ def header_of(file: BinaryIO, page: int) -> Header:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise many types on damaged files
-        raise ImageError(_UNKNOWN) from error
+        if samples:
+            return _samples_header(samples, pixel_size)
+        raise ImageError(_PHONES if head[4:8] == b"ftyp" else _UNKNOWN) from error
     height, width, kind = image.height, image.width, str(image.format)
     if directory is None:
         return _checked(height, width, image.mode, kind, 0, exif, pages)
     header = _checked(height, width, image.mode, kind, directory[BITS], b"", 1, pixel_size)
-    if directory[PLANES] != 1 and header.colour_16:  # OpenCV leaves memory as it was
-        raise ImageError(
-            "has colours of 16 bits in separate planes; expected them pixel by pixel. Convert it "
-            "first"
-        )
+    return replace(header, samples=samples) if samples else header
+
+
+def _samples_header(samples: SampledPage, pixel_size: PixelSize | None) -> Header:
+    """Return the header of a TIFF page that no decoder reads as it is stored."""
+    height, width, turned = samples.height, samples.width, samples.orientation
+    if turned in SIDEWAYS:
+        height, width = width, height
+    mode = "RGB" if samples.colour else MULTI
+    header = Header(
+        height, width, mode, SAMPLES_ALONE, samples.bits, None, turned, None, pixel_size, samples
+    )
+    _check_header(header, 1)
+    return header
+
+
+def _array_header(file: BinaryIO) -> Header:
+    """Return the header of an NPY: 3 channels are colours."""
+    array = read_npy(file)
+    deep = array.numbers or array.dtype.itemsize == 2
+    mode = {1: "I;16" if deep else "L", 3: "RGB"}.get(array.count, MULTI)
+    header = Header(array.height, array.width, mode, "NPY", 16 * deep, array=array)
+    _check_header(header, 1)
     return header
 
 
@@ -285,12 +288,14 @@ def _plain_png(start: bytes) -> Header | None:
 def _check_header(header: Header, pages: int) -> None:
     if pages > 1:
         raise PagesError(several(pages))
-    if max(header.height, header.width) > MAX_SIDE or header.height * header.width > MAX_PIXELS:
+    parts = header.samples or header.array
+    most = MAX_PIXELS // parts.count if parts else MAX_PIXELS
+    if max(header.height, header.width) > MAX_SIDE or header.height * header.width > most:
         raise SizeError(
             f"is {header.width}x{header.height} pixels; the limits are {MAX_SIDE} a side and "
-            f"{MAX_PIXELS} pixels in all. Cut it into parts"
+            f"{most} pixels in all. Cut it into parts"
         )
-    known = header.numbers or header.mode in GREY_MODES + COLOUR_MODES
+    known = header.numbers or header.mode in (*GREY_MODES, *COLOUR_MODES, MULTI)
     if not known or header.mode == "CMYK" and header.sample_bits > 8:
         raise ImageError(
             f'has pixels of mode "{header.mode}"; expected grey, RGB, RGBA, palette or CMYK of 8 '

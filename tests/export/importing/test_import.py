@@ -21,7 +21,8 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.toolkit import Toolkit
-from foveate.runtime.spec import Size
+from foveate.runtime.spec import Size, channel_count
+from foveate.train.data.phantom import PhantomSettings, write_phantoms
 from foveate.train.reference.cascade import TorchCascade
 from tests.conftest import run
 from tests.export.importing.networks import (
@@ -48,7 +49,7 @@ class Stage(nn.Module):
         self.maps = maps
 
     def forward(self, x: Tensor) -> Tensor:
-        image = torch.cat([x[:, :1]] * self.colours, dim=1)
+        image = x.expand(-1, self.colours, -1, -1)
         if self.imagenet:
             mean, std = (torch.tensor(part).reshape(1, 3, 1, 1) for part in IMAGENET)
             image = (image - mean) / std
@@ -56,19 +57,20 @@ class Stage(nn.Module):
         return logits[:, 1:] - logits[:, :1] if self.maps == 2 else logits
 
 
-def images(seed: int = 0) -> list[npt.NDArray[np.uint8]]:
-    """Return smooth noise of several sizes."""
-    rng = np.random.default_rng(seed)
-    small = [rng.integers(0, 256, (h // 4, w // 4)) for h, w in SHAPES]
-    return [np.kron(part, np.ones((4, 4))).astype(np.uint8) for part in small]
+def images(channels: int = 1) -> list[npt.NDArray[np.uint8]]:
+    """Return smooth noise of several sizes, (H, W, C) with several channels."""
+    rng, more = np.random.default_rng(0), (channels,) * (channels > 1)
+    small = [rng.integers(0, 256, (h // 4, w // 4, *more)) for h, w in SHAPES]
+    large = [part.repeat(4, axis=0).repeat(4, axis=1) for part in small]
+    return [part.astype(np.uint8) for part in large]
 
 
 def check_masks(bundle: Path, reference: TorchCascade, engine: str) -> None:
     """Compare the bundle's masks of images of mixed sizes with the reference's."""
-    total = Disagreement()
+    total, given = Disagreement(), images(reference.spec.input_channels)
     with Cascade.load(bundle, engine, "fp32") as cascade:
-        for number, result in enumerate(cascade.batch(images())):
-            mask, _ = reference.segment(images()[number])
+        for number, result in enumerate(cascade.batch(given)):
+            mask, _ = reference.segment(given[number])
             total.add(compare_masks(str(number), result.mask, mask, False, None))
             assert mask.any()
     assert total.value <= BOUNDS["fp32"][0]
@@ -137,6 +139,53 @@ def test_two_stages_with_a_hint(tmp_path: Path, data: Path) -> None:
     assert "float_blocks" in record["precisions"]["int8"]
     shown = run("bundle", "show", out).output
     assert "coarse.onnx" in shown and "fine.onnx" in shown and "MIT" in shown
+
+
+@pytest.mark.parametrize(
+    ("channels", "how"), [("rgb", "imagenet"), ("3", "imagenet"), ("5", "zscore")]
+)
+def test_a_network_of_colours(tmp_path: Path, channels: str, how: str) -> None:
+    """ImageNet's constants are the cascade's for rgb, and in front of the network for 3."""
+    torch.manual_seed(1)
+    module = Centred(PlainUNet(channel_count(channels)), channel_count(channels)).eval()
+    path = export_onnx(module, tmp_path / "net.onnx", channel_count(channels))
+    out = tmp_path / "net.bundle"
+    result = run("import", path, "--normalise", how, "--channels", channels, "--out", out)
+    assert result.exception is None, result.exception
+    assert "channel(s), the image's, 64x64" in result.output
+    spec = open_bundle(out).spec
+    assert (spec.channels, spec.normalisation.mode) == (
+        channels, {"rgb": "imagenet", "3": "constants", "5": "zscore"}[channels]
+    )  # fmt: skip
+    network = Stage(module, 3, True, 1) if channels == "3" else module
+    for engine in ("onnxruntime", "openvino"):
+        check_masks(out, TorchCascade(spec, network, None).eval(), engine)
+    wrong = run("import", path, "--normalise", "0-1", "--channels", "4", "--out", tmp_path / "no")
+    assert f"has {channel_count(channels)} channels; expected 4" in str(wrong.exception)
+
+
+def test_two_stages_of_colours(tmp_path: Path) -> None:
+    """Box and threshold are chosen, and Dice is measured, on colour images."""
+    torch.manual_seed(1)
+    coarse, fine = Centred(PlainUNet(3), 3), Centred(PlainUNet(4), 4)
+    paths = [
+        export_onnx(stage.eval(), tmp_path / f"{inputs}.onnx", inputs)
+        for stage, inputs in ((coarse, 3), (fine, 4))
+    ]
+    data, out = tmp_path / "data", tmp_path / "two.bundle"
+    list(write_phantoms(data, PhantomSettings(8, 128, seed=3, bits=8, channels="rgb")))
+    result = run(
+        "import", paths[0], "--stage2", paths[1], "--hint", "--normalise", "zscore", "--channels",
+        "rgb", "--data", data, "--precision", "fp32", "--out", out,
+    )  # fmt: skip
+    assert result.exception is None, result.exception
+    assert "4 channel(s), the last stage 1's probability" in result.output
+    reference = TorchCascade(open_bundle(out).spec, coarse, fine).eval()
+    for engine in ("onnxruntime", "openvino"):
+        check_masks(out, reference, engine)
+    record = json.loads((out / "parity.json").read_text())
+    assert record["networks"]["stage2"]["largest_difference"] < 1e-4
+    assert "input: uint8, rgb, any size" in run("bundle", "show", out).output
 
 
 def test_pytorchs_exporter_of_today_in_int8(tmp_path: Path, data: Path) -> None:

@@ -39,6 +39,7 @@ KINDS = {
     "box, fp32": (SMALL_BINARY, "fp32"),
     "box of 16 bits, two classes, fp16": (WIDE, "fp16"),
     "own size, fp16": (replace(small_spec(single=True), pad_multiple=4), "fp16"),
+    "box of rgb, fp16": (small_spec(channels="rgb", mode="imagenet"), "fp16"),
 }
 MORE_KINDS = {
     "box, fp16": (SMALL_BINARY, "fp16"),
@@ -47,6 +48,9 @@ MORE_KINDS = {
     "tiles, fp32": (tiled(SMALL_BINARY, 3, 0.25), "fp32"),
     "all tiles, fp32": (tiled(SMALL_BINARY, 0, 0.5), "fp32"),
     "all tiles, two classes, fp16": (tiled(WIDE, 0, 0.5), "fp16"),
+    "box of rgb, fp32": (small_spec(channels="rgb"), "fp32"),
+    "tiles of 4 channels, fp16": (tiled(small_spec("uint16", channels="4"), 3, 0.25), "fp16"),
+    "own size of rgb": (replace(small_spec(single=True, channels="rgb"), pad_multiple=4), "fp32"),
 }
 
 
@@ -80,7 +84,8 @@ def build(bundle: Path, *more: object) -> Result:
 @pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(k, marks=SLOW) for k in MORE_KINDS)])
 def test_every_kind_of_cascade_becomes_a_plan(rtx: Toolkit, tmp_path: Path, kind: str) -> None:
     spec, precision = {**KINDS, **MORE_KINDS}[kind]
-    networks = [folded(random_network(n, spec.output_channels, n)) for n in (1, 2)]
+    count = spec.input_channels
+    networks = [folded(random_network(n, spec.output_channels, n)) for n in (count, count + 1)]
     stage2 = None if spec.stage2 is None else networks[1]
     graph = cascade_model(spec, networks[0], stage2, precision).SerializeToString()
     phases: list[str] = []

@@ -161,7 +161,7 @@ def modes() -> dict[str, CascadeSpec]:
     return {
         "box": small_spec(), "classes": small_spec(classes=2), "whole": small_spec(single=True),
         "own size": own, "tiles": tiled(small_spec(), 3, 0.25),
-        "tiles of classes": tiled(small_spec(classes=2), 0, 0.5),
+        "tiles of classes": tiled(small_spec(classes=2), 0, 0.5), "rgb": small_spec(channels="rgb"),
     }  # fmt: skip
 
 
@@ -169,11 +169,14 @@ def modes() -> dict[str, CascadeSpec]:
 def test_a_threshold_decides_as_the_graph_does(mode: str, tmp_path: Path) -> None:
     """Its own threshold gives its mask; so does a class without one, where it is most probable."""
     spec = modes()[mode]
-    stages = [folded(random_network(inputs, spec.output_channels, inputs)) for inputs in (1, 2)]
+    count = spec.input_channels
+    inputs = (count, count + 1)
+    stages = [folded(random_network(n, spec.output_channels, n)) for n in inputs]
     second = stages[1] if spec.stage2 else None
     write_bundle(tmp_path, spec, {"name": "unet", "width": 4, "depth": 2}, stages[0], second)
     image = np.random.default_rng(0).integers(0, 256, (150, 131)).astype(np.uint8)
     image = cv2.GaussianBlur(image, (0, 0), 2)
+    image = np.dstack([image] * count) if count > 1 else image
     with Cascade.load(tmp_path, "onnxruntime", threads=1) as cascade:
         result = cascade(image, probabilities=True)
     assert 0 < np.count_nonzero(result.mask) < result.mask.size

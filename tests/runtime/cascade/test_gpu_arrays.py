@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 from foveate.runtime import Cascade, Decision
+from foveate.runtime.agreement import dice
 from foveate.runtime.auto.choose import Choice
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.errors import ImageError
 from foveate.runtime.foreign_arrays import as_image
+from tests.drawing import ellipse, in_channels
 from tests.runtime.engines.cuda.fake_device import FakeGpuArray
 from tests.runtime.engines.tensorrt.planned_place import Image, PlannedPlace
+from tests.threshold_bundle import write_threshold_bundle
 
 LARGE = BuildOptions(((200, 200), (32, 32)), (1, 1, 2))
 
@@ -181,3 +184,31 @@ def test_tensorrt_decides_in_the_memory_of_the_host(place: PlannedPlace) -> None
             cascade(image, out=out)
     given.free()
     out.free()
+
+
+@pytest.mark.parametrize(("input_type", "channels"), [("uint8", "rgb"), ("uint16", "5")])
+def test_colours_from_the_host_and_on_the_gpu(
+    input_type: str, channels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "colours.bundle"
+    write_threshold_bundle(folder, input_type=input_type, images=channels)
+    place = PlannedPlace(folder, tmp_path / "plans", monkeypatch)
+    place.build(LARGE)
+    count, high = place.bundle.spec.input_channels, np.iinfo(input_type).max
+    shape = in_channels(ellipse(90, 70), channels, count - 1)
+    image = shape.astype(input_type) * high
+    with place.cascade() as cascade:
+        given = FakeGpuArray(place.device, image, None)
+        out = FakeGpuArray(place.device, np.full((90, 70), 9, np.uint8), None)
+        expected = cascade(image).mask
+        assert dice(expected, ellipse(90, 70), 1) > 0.97
+        for result in (*cascade.batch([image, given, image]), *cascade.stream([given, image])):
+            np.testing.assert_array_equal(result.mask, expected)
+        cascade(given, out=out)
+        np.testing.assert_array_equal(out.on_host(), expected)
+        flat = FakeGpuArray(place.device, image[..., 0].copy(), None)
+        with pytest.raises(ImageError, match=rf"expected \(H, W, {count}\) {input_type}"):
+            cascade(flat)
+    for array in (given, out, flat):
+        array.free()
+    assert place.device.clean

@@ -28,8 +28,8 @@ def test_every_command_of_bundle_has_help_with_an_example(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["segment", "none.bundle", "a.png", "--out", "out"], "a.png: no such file or folder"),
-        (["segment", "x.bundle", "a\n\x1b[2J", "--out", "out"], "a\\n\\x1b[2J"),
+        (["segment", "none.bundle", "a.png", "--out", "out"], "none.bundle: no such bundle"),
+        (["segment", "a\n\x1b[2J", "a.png", "--out", "out"], "a\\n\\x1b[2J"),
         (["demo", "--colour"], "--colour"),
         (["segmnt"], "segmnt"),
     ],

@@ -18,6 +18,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.engines import openvino_model as openvino_cache
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.errors import EngineError, GraphError
+from foveate.runtime.spec import CascadeSpec
 from tests.drawing import (
     random_network,
     small_spec,
@@ -48,10 +49,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "openvino"
 
 
-@pytest.fixture(scope="module")
-def random_graph() -> bytes:
-    networks = folded(random_network(1, 1, 5)), folded(random_network(2, 1, 6))
-    return bytes(cascade_model(small_spec(), *networks, "fp32").SerializeToString())
+def random_graph(spec: CascadeSpec) -> bytes:
+    first = spec.input_channels
+    networks = folded(random_network(first, 1, 5)), folded(random_network(first + 1, 1, 6))
+    return bytes(cascade_model(spec, *networks, "fp32").SerializeToString())
 
 
 def precisions(engine: OpenVinoEngine) -> dict[str, set[str]]:
@@ -91,15 +92,28 @@ def test_int8_is_for_the_networks_and_float32_for_the_geometry() -> None:
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_a_fixed_shape_gives_the_same_masks(cache: Path, random_graph: bytes, bf16: bool) -> None:
+@pytest.mark.parametrize(
+    ("spec", "tail"),
+    [
+        (small_spec(), ()),
+        (small_spec(channels="rgb"), (3,)),
+        (small_spec("uint16", channels="4"), (4, 2)),
+    ],
+    ids=["grey", "rgb", "4 of 16 bits"],
+)
+def test_a_fixed_shape_gives_the_same_masks(
+    cache: Path, spec: CascadeSpec, tail: tuple[int, ...], bf16: bool
+) -> None:
     """Exactly so in float32; in bfloat16 rounding follows another order."""
     rng = np.random.default_rng(3)
-    images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((2, 60, 80), (1, 75, 50))]
+    shapes = ((2, 60, 80, *tail), (1, 75, 50, *tail))
+    images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
     names = ("mask", "box", "coarse", "refined")
-    with loaded(random_graph, 1, bf16) as engine:
+    graph = random_graph(spec)
+    with loaded(graph, 1, bf16) as engine:
         expected = [engine.run({"image": image}, names) for image in images]
-        engine.fix_shape((2, 60, 80))
-        assert engine._fixed[2, 60, 80].model.inputs[0].get_partial_shape().is_static
+        engine.fix_shape(shapes[0])
+        assert engine._fixed[shapes[0]].model.inputs[0].get_partial_shape().is_static
         for image, before in zip(images, [*expected], strict=True):
             found = engine.run({"image": image}, names)
             tolerance = 0.05 if bf16 else 1e-6
@@ -162,14 +176,14 @@ def test_a_processor_without_bf16_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_the_second_start_takes_what_the_first_one_kept(
-    cache: Path, random_graph: bytes, bf16: bool, monkeypatch: pytest.MonkeyPatch
+    cache: Path, bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = np.random.default_rng(3).integers(0, 256, (1, 60, 80), dtype=np.uint8)
-    with loaded(random_graph, 1, bf16) as engine:
+    with loaded(random_graph(small_spec()), 1, bf16) as engine:
         expected = engine.run({"image": image}, ("coarse",))["coarse"]
     assert len(list(cache.iterdir())) == 1
     monkeypatch.setattr(openvino_model, "_model", None)  # nothing is read or compiled any more
-    with loaded(random_graph, 2, bf16) as engine:
+    with loaded(random_graph(small_spec()), 2, bf16) as engine:
         assert_array_equal(engine.run({"image": image}, ("coarse",))["coarse"], expected)
         assert ("bf16" in precisions(engine)["Convolution"]) == bf16
 

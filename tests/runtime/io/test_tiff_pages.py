@@ -12,7 +12,7 @@ from PIL import Image
 
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.headers import read_header
-from foveate.runtime.io.formats.tiff_pages import page_count
+from foveate.runtime.io.formats.tiff.pages import page_count
 from foveate.runtime.io.images import image_in_memory, read_image
 from foveate.runtime.io.inputs import find_items
 from tests.conftest import run

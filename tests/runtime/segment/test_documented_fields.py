@@ -32,9 +32,9 @@ def fields(values: Mapping[str, Any], nested: tuple[str, ...] = ()) -> set[str]:
 
 
 def images(folder: Path) -> Path:
-    """One good image of each depth, one that is dim, and one that is not an image."""
+    """One good image of each depth, one that is dim, in colour; and one that is not an image."""
     folder.mkdir()
-    good = spot(64, np.random.default_rng(1))
+    good = cv2.cvtColor(spot(64, np.random.default_rng(1)), cv2.COLOR_GRAY2BGR)
     cv2.imwrite(str(folder / "a.png"), good)
     cv2.imwrite(str(folder / "b.png"), good.astype(np.uint16) * 257)
     cv2.imwrite(str(folder / "dim.png"), good.astype(np.uint16))
@@ -62,6 +62,7 @@ def test_16_bit_images_in_an_8_bit_bundle_are_told(thresholds: Path, tmp_path: P
     folder, out = images(tmp_path / "in"), tmp_path / "out"
     done = run("segment", thresholds, folder, "--out", out)
     assert "2 16-bit images were given to an 8-bit bundle: divided by 257" in done.output
+    assert "3 images in colour were given to a grey bundle: read as grey" in done.output
     assert f"(low_range), the first {folder / 'dim.png'}: scale them to" in done.output
     assert f"failed: {folder / 'text.png'}: is not an image" in done.output
     assert "what the cores could give" not in done.output  # of so few images nothing is known

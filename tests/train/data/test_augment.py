@@ -112,7 +112,9 @@ def test_twelve_bits_in_sixteen_are_trained_like_sixteen(
         whole = WholeImages(ViewSource(full, views, dataset.stems, spec, augment, 0))
         crops = FullCrops(ViewSource(full, views, dataset.stems, FULL_SPEC, augment, 0))
         found.append([some[index][0].numpy() for some in (whole, crops) for index in range(12)])
-        assert {view.top for view in views.values()} == ({1.0} if root == twins[0] else {1 / 16})
+        assert {np.asarray(view.top).item() for view in views.values()} == (
+            {1.0} if root == twins[0] else {1 / 16}
+        )
     for one, other in zip(*found, strict=True):
         assert np.abs(one - other).mean() < 0.04  # JPEG rounds to 256 steps
 
@@ -154,9 +156,9 @@ def test_pixels_above_the_rest_keep_their_height() -> None:
     image = np.full((64, 64), 0.02, np.float32)
     image[20:24, 40:44] = 0.9
     mirror = augmentation(load_settings(None, ["augmentation=none", "horizontal_flip=1"]))
-    view, layers = augment_below(1 / 32, mirror, image, image[:, :, None], 0)
-    np.testing.assert_allclose(view, image[:, ::-1], rtol=1e-6)
-    assert layers.shape == (64, 64, 1)
+    view, layers = augment_below(1 / 32, mirror, image[None], image[None], 0)
+    np.testing.assert_allclose(view[0], image[:, ::-1], rtol=1e-6)
+    assert layers.shape == (1, 64, 64)
 
 
 def test_constants_of_few_bits_are_in_their_own_units(twins: tuple[Path, Path]) -> None:

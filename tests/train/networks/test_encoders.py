@@ -35,10 +35,24 @@ def test_weights_of_a_file_are_in_the_network_their_colours_added_up(
     path, state = tmp_path / f"encoder.{suffix}", published()
     save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
     network = EncoderUNet(CHOICE, 1, 1)
-    load_encoder(network, colour_encoders([CHOICE], str(path))[CHOICE])
+    load_encoder(network, colour_encoders([CHOICE], str(path))[CHOICE], "grey")
     found = network.encoder.state_dict()
     torch.testing.assert_close(found["conv1.weight"][:, 0], state["conv1.weight"].sum(dim=1))
     torch.testing.assert_close(found["layer2.1.conv2.weight"], state["layer2.1.conv2.weight"])
+
+
+@pytest.mark.parametrize(("channels", "inputs"), [("rgb", 3), ("rgb", 4), ("4", 4), ("4", 5)])
+def test_colours_keep_their_weights_and_other_channels_share_them(
+    tmp_path: Path, channels: str, inputs: int
+) -> None:
+    save_file(published(), tmp_path / "w.safetensors")
+    network = EncoderUNet(CHOICE, inputs, 1)
+    encoder = colour_encoders([CHOICE], str(tmp_path / "w.safetensors"))[CHOICE]
+    load_encoder(network, encoder, channels)
+    first, stem = network.encoder.state_dict()["conv1.weight"], published()["conv1.weight"]
+    expected = stem if channels == "rgb" else stem.sum(dim=1, keepdim=True).repeat(1, 4, 1, 1) / 4
+    torch.testing.assert_close(first[:, : expected.shape[1]], expected)
+    assert not first[:, expected.shape[1] :].any(), "the hint begins without influence"
 
 
 def test_a_file_that_is_not_theirs_is_refused(tmp_path: Path) -> None:
@@ -71,7 +85,7 @@ def test_imagenet_weights_are_those_of_the_package_in_every_layer() -> None:
     """
     choice = NetworkChoice("efficientnet_lite0", 8, 5)
     network = EncoderUNet(choice, 2, 1)
-    load_encoder(network, colour_encoders([choice], "imagenet")[choice])
+    load_encoder(network, colour_encoders([choice], "imagenet")[choice], "grey")
     package, name = IMAGENET[choice.name]
     with as_file(files(package) / "models" / name) as path:
         published = torch.load(path, weights_only=True)

@@ -74,6 +74,17 @@ def test_images_of_few_bits_can_be_seen(few_bits: Path, tmp_path: Path) -> None:
             assert np.percentile(tile, 95) - np.percentile(tile, 5) > 25
 
 
+def test_colours_are_shown(tmp_path: Path) -> None:
+    """Of grey images only frames and outlines have colours; of colour images every tile has."""
+    list(write_phantoms(tmp_path / "data", PhantomSettings(6, 160, seed=6, bits=8, channels="rgb")))
+    shares = []
+    for channels in ("grey", "rgb"):
+        _, paths = preview(tmp_path / "data", tmp_path / channels, f"channels={channels}")
+        sheets = [np.asarray(Image.open(path).convert("RGB"), np.int16) for path in paths]
+        shares.append([float(np.mean(np.ptp(sheet, axis=2) > 40)) for sheet in sheets])
+    assert max(shares[0]) < 0.02 and min(shares[1]) > 0.1
+
+
 def test_rare_classes_and_empty_images_are_shown(few_bits: Path) -> None:
     dataset = load_dataset(few_bits)
     chosen = choose(dataset, dataset.stems, ["one", "two"])

@@ -80,7 +80,7 @@ def test_training_sees_what_the_cascade_sees(data: Path) -> None:
         tiles = choose_tiles(answer[None], tile_grid(SPEC.region, SPEC.stage2), *image.shape, 3)
         for k in range(3):
             pixels, hint, target = crops.region(stem, tiles.part(k, k + 1), answer)
-            seen = np.stack([(pixels - 0.4) / 0.2, hint])
+            seen = np.concatenate([(pixels - 0.4) / 0.2, hint[None]])
             assert np.abs(seen - found.stage2_input[k].numpy()).max() <= 1 / 255
             x0, y0, x1, y1 = found.box[0, k].int().tolist()
             truth = dataset.mask(stem)[y0:y1, x0:x1]

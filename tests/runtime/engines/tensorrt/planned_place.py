@@ -50,7 +50,9 @@ class PlannedPlace:
 
     def source(self, precision: str = "fp32") -> PlanSource:
         """Return where plans come from, with a stand-in for TensorRT put in its module's place."""
-        tail = (2,) if self.bundle.spec.input_type == "uint16" else ()
+        spec = self.bundle.spec
+        tail = (spec.input_channels,) if spec.input_channels > 1 else ()
+        tail += (2,) if spec.input_type == "uint16" else ()
         limits = {"image": ((1, 1, 1, *tail), (1, 64, 64, *tail), (64, 4096, 4096, *tail))}
         self.trt = over_fake(self.device, [limits])
         self.trt.most_contexts = self.most_contexts

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from foveate.runtime.arrays import Array
 from foveate.runtime.errors import ImageError
 from foveate.runtime.io.formats.limits import DAMAGED, MAX_SIDE
-from foveate.runtime.io.formats.tiff import (
+from foveate.runtime.io.formats.tiff.directory import (
     BITS,
+    BYTEWISE,
     COMPRESSION,
     HEIGHT,
     ORIENTATION,
@@ -29,8 +30,6 @@ from foveate.runtime.io.formats.tiff import (
     Directory,
 )
 
-_BYTEWISE = (1, 5, 8, 32773, 32946, 34925, 50000)
-"""Compressions that know nothing of pixels: none, LZW, deflate, PackBits, LZMA, Zstandard."""
 _ROWS = 64
 _UNSIGNED, _SIGNED, _FLOAT = "u", "i", "f"
 _KINDS = {2: _SIGNED, 3: _FLOAT}
@@ -114,6 +113,8 @@ def grey_page(page: Directory) -> GreyPage | None:
     if not numbers and (not grey or bits <= 8):
         return None
     if page[SAMPLES] != 1:
+        if not numbers and bits == 16:
+            return None
         raise ImageError(
             f"has {page[SAMPLES]} samples of {bits} bits a pixel; expected one: grey without "
             "transparency. Convert it first"
@@ -127,7 +128,7 @@ def grey_page(page: Directory) -> GreyPage | None:
     if width <= 0 or height <= 0:
         return None
     if bits % 8 and max(width, height) <= MAX_SIDE:
-        if page.tiled or page[PREDICTOR] != 1 or page[COMPRESSION] not in _BYTEWISE:
+        if page.tiled or page[PREDICTOR] != 1 or page[COMPRESSION] not in BYTEWISE:
             raise ImageError(
                 f"has grey pixels of {bits} bits in tiles or compressed by pixels; expected strips "
                 "without predictor. Save it with 16 bits"

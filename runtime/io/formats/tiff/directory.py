@@ -28,6 +28,8 @@ STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_SIZES = 273, 274, 277, 27
 PLANES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES = 284, 317, 322, 323, 324, 325
 SAMPLE_FORMAT, DESCRIPTION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 339, 270, 282, 283, 296
 
+BYTEWISE = (1, 5, 8, 32773, 32946, 34925, 50000)
+"""Compressions that know nothing of pixels: none, LZW, deflate, PackBits, LZMA, Zstandard."""
 _OF_GREY = (WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_ROWS, PREDICTOR,
             TILE_WIDTH, TILE_HEIGHT, SAMPLE_FORMAT)  # fmt: skip
 """The tags that say how a grey page is decoded, apart from the places of its strips or tiles."""
@@ -73,8 +75,8 @@ class Directory:
                 raise ImageError(
                     f"has {count} strips or tiles; the limit for its size is {most}. Save it again"
                 )
-        starts = self._values(file, TILE_OFFSETS, STRIP_OFFSETS)[:expected]
-        sizes = self._values(file, TILE_SIZES, STRIP_SIZES)[:expected]
+        starts = self.values(file, TILE_OFFSETS, STRIP_OFFSETS)[:expected]
+        sizes = self.values(file, TILE_SIZES, STRIP_SIZES)[:expected]
         if self[COMPRESSION] == 1 and self[PHOTOMETRIC] != _YCBCR:
             sizes = self._raw_sizes(len(starts))
         if not starts or not sizes:
@@ -115,7 +117,7 @@ class Directory:
         plane = -(-height // most)
         return [row * min(most, height - index % plane * most) for index in range(count)]
 
-    def _values(self, file: BinaryIO, *numbers: int) -> list[int]:
+    def values(self, file: BinaryIO, *numbers: int) -> list[int]:
         """Return all values of the first of some tags that is there, none where none is."""
         tag = next((self.tags[number] for number in numbers if number in self.tags), None)
         if tag is None or tag.count == 1:
@@ -155,9 +157,18 @@ class Directory:
         over, under = struct.unpack(self.order + "II", data) if len(data) == 8 else (0, 0)
         return over / under if under else 0.0
 
-    def alone(self, file: BinaryIO, changes: dict[int, int]) -> bytes:
-        """Return a grey page as a TIFF of its own, with some tags changed and no orientation."""
-        sizes = [size for _, size in self._pieces]
+    @property
+    def pieces(self) -> int:
+        """Return how many strips or tiles ``check_pieces`` has found."""
+        return len(self._pieces)
+
+    def alone(self, file: BinaryIO, changes: dict[int, int], chosen: slice | None = None) -> bytes:
+        """Return a grey page as a TIFF of its own, with some tags changed and no orientation.
+
+        It has the ``chosen`` strips or tiles, all by default.
+        """
+        found = self._pieces[chosen or slice(None)]
+        sizes = [size for _, size in found]
         if not sizes:
             raise ImageError(DAMAGED)
         most = min(MAX_BYTES, file.seek(0, os.SEEK_END))
@@ -166,7 +177,7 @@ class Directory:
                 f"has strips or tiles of {sum(sizes)} bytes; the limit is {most}. Save it again"
             )
         pieces = []
-        for place, size in self._pieces:
+        for place, size in found:
             file.seek(place)
             pieces.append(file.read(size))
         tags = {number: self[number] for number in _OF_GREY if number in self.tags} | changes

@@ -20,7 +20,7 @@ from foveate.runtime.io.formats.exif import SIDEWAYS
 from foveate.runtime.io.formats.limits import MAX_BYTES
 from foveate.runtime.io.formats.once_per_file import once_per_file
 from foveate.runtime.io.formats.pixel_size import PixelSize, tiff_pixel_size
-from foveate.runtime.io.formats.tiff import (
+from foveate.runtime.io.formats.tiff.directory import (
     DESCRIPTION,
     ORIENTATION,
     RESOLUTION_UNIT,
@@ -84,7 +84,7 @@ def page_count(path: Path) -> int:
         if not os.path.isfile(path):
             return 1
         with io.FileIO(path) as file:
-            return max(1, len(_offsets(file)) - 1)
+            return max(1, len(page_offsets(file)))
     except (OSError, ImageError):
         return 1
 
@@ -164,6 +164,11 @@ def patched(data: bytes, patches: Mapping[int, bytes], start: int = 0) -> bytes:
             new = patch[first - place : last - place]
             data = data[: first - start] + new + data[last - start :]
     return data
+
+
+def page_offsets(file: BinaryIO) -> tuple[int, ...]:
+    """Return where each page of an open TIFF begins; ImageError at a broken chain."""
+    return _offsets(file)[1:]
 
 
 def _offsets(file: BinaryIO) -> tuple[int, ...]:

@@ -1,0 +1,1 @@
+"""TIFF: its directories, its pages, and the pixels that decoders do not read as stored."""
