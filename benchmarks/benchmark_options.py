@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from foveate.runtime.atomic_files import check_writable
 from foveate.runtime.cli.options import gpu_option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -58,8 +59,19 @@ _ENGINES = (
     ),
     gpu_option,
 )  # fmt: skip
+
+
+def _writable(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """Return the file of the result; refuse one that could not be written after the measurement."""
+    if value is not None:
+        check_writable(value.parent)
+    return value
+
+
 _OUT = (
-    click.option("--out", type=PATH, help="Write the result as JSON to this file."),
+    click.option(
+        "--out", type=PATH, callback=_writable, help="Write the result as JSON to this file."
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
 )
 

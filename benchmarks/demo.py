@@ -11,7 +11,6 @@ from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 import foveate
@@ -19,7 +18,7 @@ from foveate.benchmarks.measure.pictures import difference
 from foveate.benchmarks.report import page
 from foveate.runtime.agreement import dice
 from foveate.runtime.cascade.cascade import Cascade
-from foveate.runtime.io.overlay import draw_overlay, eight_bit
+from foveate.runtime.io.overlay import draw_overlay, eight_bit, write_picture
 from foveate.runtime.io.png import write_mask
 from foveate.runtime.result import Result
 from foveate.train.data.phantom import Phantom, PhantomSettings, phantom
@@ -86,10 +85,10 @@ def run_demo(count: int, out: Path, progress: Callable[[str, int, int], None]) -
 
 def _write(out: Path, item: Shown) -> None:
     stem = item.phantom.stem
-    cv2.imwrite(str(out / "images" / f"{stem}.png"), item.phantom.image)
+    write_picture(out / "images" / f"{stem}.png", item.phantom.image)
     write_mask(out / "masks" / f"{stem}.png", item.result.mask, 2)
     picture = draw_overlay(eight_bit(item.phantom.image), item.result.mask, item.result.box_xyxy)
-    cv2.imwrite(str(out / "overlays" / f"{stem}.jpg"), picture)
+    write_picture(out / "overlays" / f"{stem}.jpg", picture)
 
 
 def score(shown: Sequence[Shown]) -> Score:

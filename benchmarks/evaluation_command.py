@@ -15,7 +15,7 @@ from foveate.benchmarks.evaluation.models import BundleModel, EvaluationJob, Mod
 from foveate.benchmarks.evaluation.summary import Summary, summarise
 from foveate.benchmarks.report.evaluation_page import write_page
 from foveate.benchmarks.report.tables.evaluation import evaluation_text
-from foveate.runtime.atomic_files import write_atomically
+from foveate.runtime.atomic_files import check_writable, write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE, is_bundle
 from foveate.runtime.cascade.decision import Decision
 from foveate.runtime.errors import BundleError, DataError, EngineError, SettingsError
@@ -134,10 +134,10 @@ def _check_request(request: Request) -> None:
         raise SettingsError(f"--tolerance is {request.tolerance}; expected pixels, 0 or more")
     if request.out is not None:
         try:
-            request.out.mkdir(parents=True, exist_ok=True)
+            check_writable(request.out)
         except OSError as error:
             raise SettingsError(
-                f"--out {request.out} is not a folder and cannot be made one ({error.strerror}); "
+                f"--out {request.out} is not a folder that can be written ({error.strerror}); "
                 "choose another"
             ) from error
     if request.csv_path is not None and not request.csv_path.parent.is_dir():

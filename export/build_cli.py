@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foveate.runtime.atomic_files import check_writable
 from foveate.runtime.cli.options import gpu_option
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import SettingsError
@@ -125,6 +126,8 @@ def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
 
     bar = Bar()
     bundle, options = open_bundle(folder), _options(given)
+    if given["out"]:
+        check_writable(given["out"].parent)
     options.check(largest_channels(bundle.spec, bundle.width))
     kit = toolkit()
     job = PlanJob(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,6 +23,7 @@ from foveate.export.onnx_graph.cascade import cascade_model, stage_model
 from foveate.export.onnx_graph.lint import lint
 from foveate.export.parity import measure
 from foveate.export.source import Source
+from foveate.runtime.atomic_files import make_temporary_folder
 from foveate.runtime.bundle.bundle import (
     MANIFEST,
     PARITY,
@@ -62,18 +62,17 @@ def export(job: ExportJob) -> dict[str, Any]:
     """
     check_out(job.out)
     cascade = fold_cascade(job.source.cascade)
-    graphs, parity = _graphs(job, cascade)
-    if not parity["fp32"]["held"]:
-        raise BundleError(
-            f"the fp32 graph does not give PyTorch's masks: disagreement "
-            f"{parity['fp32']['disagreement']:.5f}, expected at most 0.001 "
-            f"(worst image {parity['fp32']['worst_image']}). This is a defect of the exporter"
-        )
     job.out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=job.out.parent, prefix=".foveate-"))
+    folder = make_temporary_folder(job.out.parent)
     try:
+        graphs, parity = _graphs(job, cascade)
+        if not parity["fp32"]["held"]:
+            raise BundleError(
+                f"the fp32 graph does not give PyTorch's masks: disagreement "
+                f"{parity['fp32']['disagreement']:.5f}, expected at most 0.001 "
+                f"(worst image {parity['fp32']['worst_image']}). This is a defect of the exporter"
+            )
         _write(folder, job, cascade, graphs, parity)
-        folder.chmod(0o755)
         if job.out.exists():
             shutil.rmtree(job.out)
         folder.rename(job.out)

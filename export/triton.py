@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
 
 import foveate
+from foveate.runtime.atomic_files import make_temporary_folder
 from foveate.runtime.bundle.bundle import Bundle
 from foveate.runtime.errors import SettingsError
 
@@ -49,12 +49,11 @@ def write_triton_model(bundle: Bundle, precision: str, repository: Path) -> Path
     graph = bundle.graph(precision)
     config = model_config(name, bundle, precision, graph)
     repository.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=repository, prefix=".foveate-"))
+    made = make_temporary_folder(repository)
     try:
         (made / "1").mkdir()
         (made / "1" / "model.onnx").write_bytes(graph)
         (made / "config.pbtxt").write_text(config, encoding="ascii")
-        made.chmod(0o755)
         made.rename(folder)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)

@@ -46,14 +46,42 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
 
 def _create_next_to(path: Path) -> tuple[int, str]:
     """Return a file that was not there before, open for writing, and its name."""
-    folder, process = os.path.dirname(path), os.getpid()
+    folder = os.path.dirname(path)
     while True:
-        name = f"{TEMPORARY_PREFIX}{process}-{next(_numbers)}{TEMPORARY_SUFFIX}"
-        temporary = os.path.join(folder, name)
+        temporary = os.path.join(folder, _temporary_name())
         try:
             return os.open(temporary, _NEW, 0o666), temporary
         except FileExistsError:  # of a killed process that had this number, or of another machine
             continue
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder where it is missing, and a file in it for a moment; OSError names the folder.
+
+    For what is written after long work, so that it is refused before.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        handle, temporary = _create_next_to(folder / TEMPORARY_PREFIX)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
+    os.close(handle)
+    os.unlink(temporary)
+
+
+def make_temporary_folder(parent: Path) -> Path:
+    """Make an empty folder that was not there, with the permissions that the umask leaves."""
+    while True:
+        folder = parent / _temporary_name()
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            continue
+
+
+def _temporary_name() -> str:
+    return f"{TEMPORARY_PREFIX}{os.getpid()}-{next(_numbers)}{TEMPORARY_SUFFIX}"
 
 
 def remove_stale_files(folders: Iterable[Path]) -> int:

@@ -1,5 +1,6 @@
 """Locate this user's cache, below FOVEATE_CACHE, XDG_CACHE_HOME or ~/.cache, and keep files in it.
 
+Where it cannot be written, what is kept only to save time is made anew by every process.
 A kept file is the sha256 of what follows it, then the bytes: damage is found when it is read.
 """
 
@@ -17,12 +18,19 @@ _DIGEST_BYTES = 32
 
 
 def cache_folder(name: str) -> Path:
-    """Return the folder of one kind of cached files; it need not exist."""
+    """Return the folder of one kind of cached files; it need not exist, and may not be writable."""
     own = os.environ.get("FOVEATE_CACHE")
     if own:
         return Path(own) / name
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or _home_cache()
     return Path(base) / "foveate" / name
+
+
+def _home_cache() -> Path:
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # no HOME, and a user of whom the system knows no more than the number
+        return Path(os.devnull)
 
 
 def read_checked(path: Path) -> bytes | None:

@@ -64,6 +64,12 @@ def test_one_file_touches_cuda() -> None:
     assert touching == {"runtime/engines/cuda/pycuda_device.py"}
 
 
+def test_one_file_touches_the_augmentation_library() -> None:
+    files = [path for folder in (*MAY_IMPORT, "src") for path in (ROOT / folder).rglob("*.py")]
+    touching = [path for path in files if "albumentations" in imports(path)]
+    assert [path.relative_to(ROOT).as_posix() for path in touching] == ["train/data/augment.py"]
+
+
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_imports_point_one_way(folder: str) -> None:
     files = sorted((ROOT / folder).rglob("*.py"))

@@ -136,6 +136,9 @@ def convert(source: Path, out: Path, images: Path | None) -> None:
     help="Train nothing: write pictures of what the networks will see to DIR (preview).",
 )
 @click.option(
+    "--dry-run", is_flag=True, help="Check what can be checked before training, and exit."
+)
+@click.option(
     "--folds",
     type=click.IntRange(2),
     help="Cross-validation: --out has a run a fold, and folds.json.",
@@ -151,6 +154,7 @@ def train(
     resume: bool,
     init: Path | None,
     preview: Path | None,
+    dry_run: bool,
     folds: int | None,
     **options: Any,
 ) -> None:
@@ -167,8 +171,9 @@ def train(
       foveate train data/phantoms --out runs/folds --folds 5 --num-epochs 20
       foveate train data/real --out runs/tuned --init runs/first
     """
-    from foveate.train.folds import train_folds
+    from foveate.train.folds import split_into_folds, train_folds
     from foveate.train.training import (
+        check,
         explain_resume_on_interrupt,
         prepare,
         preview_of,
@@ -184,6 +189,11 @@ def train(
     if preview is not None:
         for path in preview_of(job):
             click.echo(path)
+        return
+    if dry_run:
+        if folds is not None:
+            split_into_folds(job, folds)
+        check(job)
         return
     if find_spec("tensorboard"):
         progress_bar().log(f"To watch the curves: tensorboard --logdir {folder}")

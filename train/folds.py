@@ -13,9 +13,10 @@ import numpy as np
 
 from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.bundle.bundle import RUN_FILE
-from foveate.runtime.errors import SettingsError
+from foveate.runtime.errors import DataError, SettingsError
 from foveate.train.data.dataset import split_folds
 from foveate.train.runs.job import TrainingJob, lock_run
+from foveate.train.runs.record import new_record
 from foveate.train.runs.run import FOLDS_FILE
 from foveate.train.training import progress_bar, train_on
 
@@ -25,16 +26,33 @@ def train_folds(job: TrainingJob, count: int) -> str:
 
     Returns the table of their validation Dice at the images' own size. The folds share
     ``max_minutes`` equally. With ``job.resume``, finished folds are kept and the others continue.
-    SettingsError for stages that are not a whole model, DataError where there are fewer groups than
-    folds.
+    Raises what ``split_into_folds`` does.
     """
-    if job.stages not in ("both", "single"):
-        raise SettingsError(f"--folds goes with --stages both or single; got {job.stages}")
-    folds = split_folds(job.dataset, count, job.settings.seed)
+    folds = split_into_folds(job, count)
     for line in job.notes:
         progress_bar().log(line)
     with lock_run(job.folder):
         return _train_folds(replace(job, notes=()), folds)
+
+
+def split_into_folds(job: TrainingJob, count: int) -> tuple[tuple[str, ...], ...]:
+    """Return the validation stems of each fold.
+
+    SettingsError for stages that are not a whole model, DataError where there are fewer groups with
+    foreground than folds, and what any fold would be refused for.
+    """
+    if job.stages not in ("both", "single"):
+        raise SettingsError(f"--folds goes with --stages both or single; got {job.stages}")
+    folds = split_folds(job.dataset, count, job.settings.seed)
+    empty = [stems for stems in folds if all(job.dataset.contents[stem].empty for stem in stems)]
+    if empty:
+        raise DataError(
+            f"{len(empty)} of {count} folds have no foreground to validate on; expected a group "
+            f"with foreground for each, so at most --folds {count - len(empty)}"
+        )
+    for stems in folds:
+        new_record(replace(job, validation=stems))
+    return folds
 
 
 def _train_folds(job: TrainingJob, folds: Sequence[tuple[str, ...]]) -> str:

@@ -234,6 +234,20 @@ def preview_of(job: TrainingJob) -> list[Path]:
     return write_preview(replace(job, log=bar.log, progress=bar.update))
 
 
+def check(job: TrainingJob) -> None:
+    """Print what is known before a training; raise FoveateError for what would end it later."""
+    try:
+        from foveate.train.data.full_images import plan_cache
+        from foveate.train.fitting.checks import known_before
+        from foveate.train.fitting.distributed import join
+    except ImportError as error:
+        raise EngineError(f"training needs {error.name}: pip install 'foveate[train]'") from None
+    device = join(job.settings.device, job.settings.batch_size).device
+    plan = plan_cache(job.dataset.contents, job.settings.cache_gb)
+    for line in (*known_before(job, plan), f"Device: {device}. Nothing was trained or written."):
+        progress_bar().log(line)
+
+
 def train_on(job: TrainingJob) -> Run:
     """Train on a data set in memory; draw its curves."""
     try:

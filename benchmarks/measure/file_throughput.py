@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from foveate.benchmarks.measure.baseline import WithBaseline
@@ -33,6 +32,7 @@ from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.errors import DataError
 from foveate.runtime.io.images import read_image
 from foveate.runtime.io.inputs import Item
+from foveate.runtime.io.overlay import write_picture
 from foveate.runtime.io.png import write_mask
 from foveate.runtime.result import Mask
 from foveate.runtime.segment.concurrency import WorkerOptions, choose_concurrency
@@ -125,8 +125,8 @@ def write_images(images: Sequence[Pixels], folder: Path) -> list[Path]:
         if image.ndim == 3 and image.shape[2] != 3:
             path = path.with_suffix(".npy")
             np.save(path, image, allow_pickle=False)
-        elif not cv2.imwrite(str(path), image[..., ::-1] if image.ndim == 3 else image):
-            raise DataError(f"{path}: cannot be written")
+        else:
+            write_picture(path, image[..., ::-1] if image.ndim == 3 else image)
         paths.append(path)
     return paths
 

@@ -15,7 +15,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -38,7 +37,7 @@ from foveate.runtime.engines.base import FixedShapeEngine
 from foveate.runtime.engines.hardware import cpu_environment
 from foveate.runtime.engines.tensorrt.engine import TensorRTEngine
 from foveate.runtime.engines.tensorrt.plan_record import PlanRecord
-from foveate.runtime.io.overlay import draw_overlay, picture_of
+from foveate.runtime.io.overlay import draw_overlay, picture_of, write_picture
 from foveate.runtime.result import Mask
 from foveate.train.data.dataset import Case
 
@@ -227,7 +226,7 @@ def write_pictures(folder: Path, parity: Parity, found: Variants, images: Images
                 continue
             picture = _picture(images.load(index), cascade, parity.reference)
             path = folder / f"{variant.engine}-{variant.precision}-worst-{rank + 1}.png"
-            cv2.imwrite(str(path), picture)
+            write_picture(path, picture)
             written.append(path)
     return written
 
@@ -258,9 +257,13 @@ def write_proofs(found: Variants, parity: Parity, images: Sequence[Images]) -> l
                 total, variant.precision, data, parity.reference.name,
                 plan_sha256=record.plan_sha256, version=query.version, gpu=query.device,
             )  # fmt: skip
-            write_parity(engine.source.cache, record, proof)
             path = engine.source.cache.path(record.key, SUFFIX)
             plan = f"plan {record.key[:12]} ({variant.precision})"
+            try:
+                write_parity(engine.source.cache, record, proof)
+            except OSError as error:
+                written.append(f"{plan}: {proof}{_unrecorded(error)}")
+                continue
             written.append(f"{plan}: {proof}{_effect(proof, path)}")
     return written
 
@@ -289,11 +292,22 @@ def write_engine_proofs(found: Variants, parity: Parity, data: str) -> list[str]
         total = parity.totals[variant.name]
         proof = EngineParity.of(total, variant.precision, data, parity.reference.name)
         proof = replace(proof, held=parity.variant_held(variant.name))
-        write_engine_parity(path, proof)
+        try:
+            write_engine_parity(path, proof)
+        except OSError as error:
+            written.append(f"{variant.name} on this processor: {proof}{_unrecorded(error)}")
+            continue
         allowed = proof.proves and variant.precision == "fp32"  # as without a record
         effect = "" if allowed else _effect(proof, path)
         written.append(f"record of {variant.name} on this processor: {proof}{effect}")
     return written
+
+
+def _unrecorded(error: OSError) -> str:
+    return (
+        f". Not recorded, so auto will not know of it: {error.filename}: {error.strerror}. "
+        "FOVEATE_CACHE=FOLDER names another cache"
+    )
 
 
 def _effect(proof: EngineParity | PlanParity, path: Path) -> str:

@@ -23,6 +23,7 @@ from foveate.benchmarks.schema.result_files import write_result
 from foveate.runtime.arrays import Pixels
 from foveate.runtime.bundle.bundle import WEIGHTS, Bundle, graph_name
 from foveate.runtime.errors import BundleError, DataError
+from foveate.runtime.io.overlay import write_picture
 from foveate.runtime.io.png import write_mask
 from foveate.runtime.json_files import canonical_sha256, check_shape, read_json
 from foveate.runtime.result import Mask
@@ -69,7 +70,7 @@ def write_reference(
         if image.ndim == 3 and image.shape[2] != 3:
             raise DataError(f"{case.name} has {image.shape[2]} channels; expected grey or rgb")
         blue_first = image[..., ::-1] if image.ndim == 3 else image
-        cv2.imwrite(str(path), blue_first, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        write_picture(path, blue_first, cv2.IMWRITE_PNG_COMPRESSION, 9)
         write_mask(folder / "masks" / path.name, case.truth, classes)
         write_mask(folder / "reference" / path.name, mask, classes)
         written[stem] = {

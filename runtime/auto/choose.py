@@ -7,6 +7,7 @@ its masks within the bounds of its precision on it; the faster precision first. 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -90,7 +91,7 @@ def _requested(bundle: Bundle, engine: str, precision: str, why: str) -> Choice:
 
 def _proven(bundle: Bundle, precision: str, gpu: int) -> tuple[str | None, str]:
     """Return what ``plans.proven`` does, whose imports a machine without plans is spared."""
-    if not cache_folder(PLANS).is_dir():
+    if not os.path.isdir(cache_folder(PLANS)):
         return None, ""
     from foveate.runtime.auto.plans import proven
 

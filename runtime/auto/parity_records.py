@@ -6,6 +6,7 @@ the user's cache as ``cpu/KEY.parity.json``. A record of a TensorRT plan lies ne
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -132,7 +133,7 @@ def write_engine_parity(path: Path, parity: EngineParity) -> None:
 
 def read_engine_parity(path: Path) -> EngineParity | None:
     """Return a record, None if there is none; BundleError if the file was changed."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     made_by = "the parity record of an engine, written by foveate benchmark parity"
     values = read_signed(path, made_by, OWN_HASH, MASK_SHAPE)

@@ -124,7 +124,7 @@ def keys(out: Path, encrypt: bool) -> None:
             )
     private, public = new_pair(_password(confirm=True) if encrypt else None)
     _write_new(out, private, 0o600)
-    _write_new(public_path, public, 0o644)
+    _write_new(public_path, public, 0o666)  # less the umask
     name = fingerprint(public_key(public))
     click.echo(one_line(f"{out} is private; {public_path} goes to the devices. Key {name[:SHOWN]}"))
 

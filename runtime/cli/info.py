@@ -21,7 +21,7 @@ from foveate.runtime.cli.options import gpu_option
 from foveate.runtime.engines.cuda.query import GpuFacts, NoGpu, driver_cuda, gpus
 from foveate.runtime.engines.hardware import ROOT, available_cores, cpu_quota, jetson
 from foveate.runtime.engines.install_lines import install_lines
-from foveate.runtime.engines.installed import EngineFacts, Piece, engine_facts
+from foveate.runtime.engines.installed import EngineFacts, Piece, clashes, engine_facts
 from foveate.runtime.engines.tensorrt.plan_cache import plan_cache
 from foveate.runtime.errors import one_line
 
@@ -92,7 +92,8 @@ def machine_facts(root: Path = ROOT, architecture: str = "") -> dict[str, Any]:
     here = jetson(root, architecture)
     found, reason = _gpus()
     cuda = driver_cuda()
-    engines = engine_facts(install_lines(here, cuda), found[0].name if found else "")
+    lines = install_lines(here, cuda)
+    engines = engine_facts(lines, found[0].name if found else "")
     return {
         "foveate": __version__,
         "python": platform.python_version(),
@@ -103,6 +104,7 @@ def machine_facts(root: Path = ROOT, architecture: str = "") -> dict[str, Any]:
         "gpus": [asdict(item) | {"text": str(item)} for item in found],
         "no_gpu": reason,
         "driver_cuda": cuda,
+        "clashes": [asdict(item) for item in clashes(lines)],
         "engines": {item.name: _engine(item) for item in engines},
     }
 
@@ -120,6 +122,10 @@ def machine_lines(facts: dict[str, Any], install: bool = True) -> Iterator[str]:
         yield f"no GPU: {facts['no_gpu']}"
     if facts["driver_cuda"]:
         yield f"NVIDIA driver: runs CUDA {facts['driver_cuda']} and older"
+    for clash in facts["clashes"]:
+        packages = " and ".join(clash["packages"])
+        yield f"{packages} overwrite each other in the folder {clash['folder']}; keep one:"
+        yield f"    {clash['install']}"
     for name, engine in facts["engines"].items():
         pieces = [Piece(**piece) for piece in engine["pieces"]]
         if install:

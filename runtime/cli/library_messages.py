@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 import cv2
 from PIL import _imaging
 
+from foveate.runtime.cli.streams import unfailing
+
 _DROPPED = re.compile(rb"libpng (?:warning|error): |.{0,80}\[[VIWEF]:onnxruntime:|\x1b\[m$")
 _LAST_WORDS_S = 1.0
 
@@ -67,14 +69,11 @@ def _own_lines_to(terminal: int) -> Iterator[None]:
     if not ours:
         yield
         return
-    with open(
-        terminal, "w", buffering=1, encoding=before.encoding, errors=before.errors, closefd=False
-    ) as direct:
-        sys.stderr = direct
-        try:
-            yield
-        finally:
-            sys.stderr = before
+    sys.stderr, _ = unfailing(terminal, before)
+    try:
+        yield
+    finally:
+        sys.stderr = before
 
 
 def _pass_on(outlet: int, terminal: int) -> None:

@@ -22,7 +22,7 @@ class Bar:
     """
 
     def __init__(self) -> None:
-        self.live = sys.stderr.isatty()
+        self.live = sys.stderr is not None and sys.stderr.isatty()
         self.label = ""
         self.started = 0.0
         self.shown = 0.0 if self.live else time.monotonic()
@@ -59,4 +59,3 @@ class Bar:
         """Write a line that stays, on stdout."""
         self.clear()
         click.echo(text)
-        sys.stdout.flush()

@@ -10,6 +10,16 @@ from importlib.metadata import PackageNotFoundError, version
 from foveate.runtime.engines.tensorrt.toolkit import installed_toolkits
 
 Lines = Mapping[str, str]
+SHARED_FOLDERS = {
+    "cv2": (
+        "opencv-python",
+        "opencv-python-headless",
+        "opencv-contrib-python",
+        "opencv-contrib-python-headless",
+    ),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+}
+"""Folder -> the packages that install into it, of which an environment may hold one."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,32 @@ class EngineFacts:
     @property
     def ready(self) -> bool:
         return all(piece.found or piece.purpose for piece in self.pieces)
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Packages here that install into one folder: the last one installed overwrote the others.
+
+    ``packages`` are names and versions, ``install`` is what to type.
+    """
+
+    folder: str
+    packages: tuple[str, ...]
+    install: str
+
+
+def clashes(lines: Lines) -> list[Clash]:
+    """Return the packages here that overwrite each other; ``lines`` is of ``install_lines``."""
+    found = []
+    for folder, names in SHARED_FOLDERS.items():
+        here = {name: version for name in names if (version := _version(name))}
+        if len(here) > 1:
+            line = lines["onnxruntime-gpu"]
+            if folder == "cv2":
+                uninstall = f"pip uninstall -y {' '.join(here)}"
+                line = f"{uninstall} && pip install opencv-python-headless"
+            found.append(Clash(folder, tuple(map(" ".join, here.items())), line))
+    return found
 
 
 def engine_facts(lines: Lines, gpu: str) -> list[EngineFacts]:

@@ -1,12 +1,15 @@
-"""Draw the mask and the box over the image, for people to look at."""
+"""Draw the mask and the box over the image, for people to look at; write pictures."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from foveate.runtime.arrays import Pixels
+from foveate.runtime.arrays import Array, Pixels
+from foveate.runtime.atomic_files import write_atomically
 from foveate.runtime.io.channels import grey_of
 from foveate.runtime.io.png import class_colour
 from foveate.runtime.spec import RGB
@@ -52,3 +55,13 @@ def draw_overlay(
         corners = (round(float(x0)), round(float(y0))), (round(float(x1)) - 1, round(float(y1)) - 1)
         cv2.rectangle(picture, *corners, BOX_COLOUR[::-1], line)
     return np.asarray(picture, np.uint8)
+
+
+def write_picture(path: Path, pixels: Array, *options: int) -> None:
+    """Write grey or BGR pixels in the format of the path's suffix, whole or not at all.
+
+    ``options`` are those of OpenCV's encoder. Raises OSError.
+    """
+    done, data = cv2.imencode(path.suffix, pixels, options)
+    assert done
+    write_atomically(path, data.tobytes())

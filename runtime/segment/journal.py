@@ -114,7 +114,7 @@ class Writer(Closeable):
         try:
             if self._handle < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-                self._handle = os.open(self._path, flags, 0o644)
+                self._handle = os.open(self._path, flags, 0o666)  # less the umask
             written = os.write(self._handle, data)
             if time.monotonic() - self._checked >= CHECK_S:
                 self.check()

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from foveate import __version__
+from foveate.runtime.cli.streams import lost_output, standard_streams
 from foveate.runtime.errors import FoveateError, SmallerBatchWarning, UnavailableWarning, one_line
 
 COMMANDS = {
@@ -70,6 +71,15 @@ def group() -> None:
     """
 
 
+def _has_temporary_folder() -> bool:
+    import tempfile  # not needed by most commands
+
+    try:
+        return bool(tempfile.gettempdir())
+    except FileNotFoundError:
+        return False
+
+
 def _say(message: Warning | str, *about: Any) -> None:
     """Write a warning as one line, without the file and line it was raised in."""
     click.echo(f"Warning: {one_line(str(message))}", err=True)
@@ -78,8 +88,18 @@ def _say(message: Warning | str, *about: Any) -> None:
 def main() -> None:
     """Run the command; a user's mistake is one line and exit code 2.
 
-    So is a file or folder that the system does not let us read or write.
+    So is a file or folder that the system does not let us read or write, and a standard output that
+    does not take all: the command is finished, then says so.
     """
+    with standard_streams() as output:
+        code = _exit_code()
+        if lost := lost_output(output):
+            click.echo(f"Error: standard output: {lost}; written files are kept", err=True)
+            code = code or 2
+    sys.exit(code)
+
+
+def _exit_code() -> int:
     try:
         with warnings.catch_warnings():
             for kind in (SmallerBatchWarning, UnavailableWarning):
@@ -88,16 +108,19 @@ def main() -> None:
             code = group.main(standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("Interrupted; what was written is kept.", err=True)
-        sys.exit(130)
+        return 130
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except FoveateError as error:
         click.echo(f"Error: {one_line(str(error))}", err=True)
-        sys.exit(2)
+        return 2
     except OSError as error:
-        if error.filename is None or error.strerror is None:
+        named = error.filename is not None and error.strerror is not None
+        if not named and _has_temporary_folder():
             raise  # not about a file of the user's
-        click.echo(f"Error: {one_line(f'{error.filename}: {error.strerror}')}", err=True)
-        sys.exit(2)
-    sys.exit(code if isinstance(code, int) else 0)
+        said = "no temporary folder can be written; TMPDIR=FOLDER names one"
+        said = f"{error.filename}: {error.strerror}" if named else said
+        click.echo(f"Error: {one_line(said)}", err=True)
+        return 2
+    return code if isinstance(code, int) else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +192,9 @@ TRAININGS = [
     data("two images of one stem", "images: more than one file for the stem …",
          lambda folder: shutil.copy(
              first(folder / "images"), first(folder / "images").with_suffix(".bmp"))),
+    data("file names that are not UTF-8", "images: file names are not UTF-8: '\\udcfc'. Rename …",
+         lambda folder: first(folder / "images").rename(
+             folder / "images" / os.fsdecode(b"\xfc.png"))),
     data("groups.tsv without tabs", "groups.tsv, line 1: expected stem<TAB>group, got 'a b'",
          written("groups.tsv", b"a b\n")),
     data("groups.tsv with stems that are not there", "groups.tsv: 1 stem(s) have no image: nobody",
@@ -219,6 +223,9 @@ TRAININGS = [
     setting("a size that halvings do not divide",
             "image_height is 66; expected a multiple of 2**depth = 4, for example 64 or 68",
             "image_height=66"),
+    setting("a batch of one image that ends as one pixel",
+            "batch_size is 1 and an input is 8x8: BatchNorm would see one value. …",
+            "batch_size=1", "image_height=8", "image_width=8", "depth=3"),
     setting("a device that does not exist", 'device is "tpu"; expected auto, cpu, cuda or cuda:N',
             "device=tpu"),
     setting("an augmentation that does not exist",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train.calibration.image_dice import class_means, mean_dice_of
@@ -96,3 +97,22 @@ def test_folds_that_make_no_sense_are_refused(data: Path, tmp_path: Path) -> Non
     result = train(data, tmp_path / "r", "--folds", "99")
     assert isinstance(result.exception, DataError) and "99 folds" in str(result.exception)
     assert "Chosen from the data" not in result.output
+
+
+def test_every_fold_has_foreground_or_none_is_trained(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", (0, 255), count=9)
+    masks = sorted((root / "masks").iterdir())
+    for path in masks[:6]:
+        blank(path)
+    dataset = load_dataset(root)
+    for seed in range(5):
+        for fold in split_folds(dataset, 3, seed):
+            assert any(not dataset.contents[stem].empty for stem in fold)
+    blank(masks[6])
+    result = train(root, tmp_path / "folds", "--folds", "3", *ONE)
+    assert str(result.exception).startswith("1 of 3 folds have no foreground to validate on")
+    assert not (tmp_path / "folds").exists()
+
+
+def blank(path: Path) -> None:
+    Image.fromarray(np.zeros_like(np.asarray(Image.open(path)))).save(path)

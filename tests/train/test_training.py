@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -12,6 +14,7 @@ import pytest
 
 from foveate.runtime.errors import DataError, SettingsError
 from foveate.train import Settings, load_settings, train
+from foveate.train.fitting.trainer import Trainer
 from foveate.train.runs.curves import PICTURE, bars, curve_line, too_short
 from foveate.train.runs.run import read_run
 from tests.conftest import run
@@ -146,3 +149,31 @@ def test_importing_the_folder_loads_nothing_heavy() -> None:
     code = "import sys, foveate.train; print('torch' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_dry_run_checks_what_a_training_would_and_writes_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    result = train_by_command(data, out, "--dry-run", "--folds", "2")
+    assert result.exception is None, result.exception
+    assert "10 images: training" in result.output
+    assert result.output.splitlines()[-1] == "Device: cpu. Nothing was trained or written."
+    few = train_by_command(data, out, "--dry-run", "--set", "hint_folds=9")
+    assert str(few.exception).endswith("9 folds. Set hint_folds=0, or a lower val_fraction")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    full = train_by_command(data, out, "--dry-run")
+    assert "0 MB are free and the run takes about" in str(full.exception)
+    assert str(train_by_command(data, out).exception) == str(full.exception)
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("short_epochs")
+@pytest.mark.parametrize(("dice", "saved"), [(0.0, 2), (0.5, 1)])
+def test_of_epochs_that_find_nothing_the_latest_is_kept(
+    dice: float, saved: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "_judge", lambda *about: dice)
+    more = ("--stages", "single", "--set", "num_epochs=2", "--set", "width=2")
+    result = train_by_command(data, tmp_path / "run", *more)
+    assert result.exception is None and result.output.count("Best model saved.") == saved

@@ -226,12 +226,14 @@ def split_validation(
 def split_folds(dataset: DataSet, count: int, seed: int) -> tuple[tuple[str, ...], ...]:
     """Return ``count`` lists of stems, each stem in one of them, groups whole.
 
-    Groups go to the fold that has the fewest images, the largest group first, groups of one size
-    in the order of a seeded shuffle. DataError when there are fewer groups than folds.
+    Groups go to the fold that has the fewest images, those with foreground first, then the largest
+    group first, groups of one size in the order of a seeded shuffle. DataError when there are fewer
+    groups than folds.
     """
     members, names = _shuffled_groups(dataset, seed, count, f"one group for each of {count} folds")
     folds: list[set[str]] = [set() for _ in range(count)]
-    for name in sorted(names, key=lambda name: -len(members[name])):
+    empty = {name for name in names if all(dataset.contents[s].empty for s in members[name])}
+    for name in sorted(names, key=lambda name: (name in empty, -len(members[name]))):
         min(folds, key=len).update(members[name])
     return tuple(tuple(stem for stem in dataset.stems if stem in fold) for fold in folds)
 

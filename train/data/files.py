@@ -24,17 +24,34 @@ Volumes = Mapping[str, Sequence[str]]
 
 
 def find_files(folder: Path) -> tuple[Files, Volumes]:
-    """Return the images of a folder and its volumes; DataError where two have one stem."""
+    """Return the images of a folder and its volumes.
+
+    DataError where two have one stem, or a name is not text: lists and runs hold names as UTF-8.
+    """
     if not folder.is_dir():
         raise DataError(
             f"{folder} is not a folder; expected DATA/images and DATA/masks"
             f"{_folders(folder.parent)}"
         )
     grouped = by_stem(image_paths(folder))
+    unreadable = sorted(repr(stem) for stem in grouped if not _is_text(stem))
+    if unreadable:
+        raise DataError(
+            f"{folder}: file names are not UTF-8: {some_of(unreadable)}. Rename them; where they "
+            "are, set PYTHONUTF8=1"
+        )
     twins = sorted(stem for stem, paths in grouped.items() if len(paths) > 1)
     if twins:
         raise DataError(f"{folder}: more than one file for the stem {some_of(twins)}")
     return _slices_of({stem: paths[0] for stem, paths in grouped.items()})
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _folders(root: Path) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveate.runtime.errors import SettingsError
+from foveate.runtime.io.overlay import write_picture
 from foveate.runtime.io.png import write_mask
 from foveate.runtime.spec import GREY, RGB
 
@@ -121,7 +122,7 @@ def write_phantoms(out: Path, settings: PhantomSettings) -> Iterator[Phantom]:
     stems = []
     for item in phantoms(settings):
         pixels = item.image if item.image.ndim == 2 else cv2.cvtColor(item.image, cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(out / "images" / f"{item.stem}.png"), pixels)
+        write_picture(out / "images" / f"{item.stem}.png", pixels)
         write_mask(out / "masks" / f"{item.stem}.png", item.mask, settings.classes + 1)
         stems.append(item.stem)
         yield item

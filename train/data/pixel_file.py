@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import weakref
+from multiprocessing.reduction import DupFd
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +24,7 @@ class PixelFile:
     """Arrays by name, written once and then mapped, so that only pages that are read are loaded.
 
     The file has no name, so nothing is left of it when the process ends, however it ends; processes
-    forked from this one read it too. DataError when the disk has no room for ``expected`` bytes.
+    started by this one read it too. DataError when the disk has no room for ``expected`` bytes.
     """
 
     def __init__(self, folder: Path, expected: int) -> None:
@@ -35,6 +38,13 @@ class PixelFile:
         except OSError as error:
             raise self._failure(error) from error
         weakref.finalize(self, self._file.close)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for a process that is being spawned, with the file's descriptor."""
+        return {**vars(self), "_file": DupFd(self._file.fileno())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _file=os.fdopen(state["_file"].detach(), "rb"))
 
     def __contains__(self, name: str) -> bool:
         return name in self._places

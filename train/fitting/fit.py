@@ -19,9 +19,9 @@ from foveate.train.calibration.decision import choose_threshold
 from foveate.train.data.augment import augmentation
 from foveate.train.data.full_images import FullImages
 from foveate.train.data.full_views import FullCrops, WholeAtOwnSize
-from foveate.train.data.summary import describe
 from foveate.train.data.views import ViewSource, WholeImages, WholeView, whole_item, whole_views
 from foveate.train.fitting.busy import busy_note
+from foveate.train.fitting.checks import known_before
 from foveate.train.fitting.distributed import Processes, join
 from foveate.train.fitting.stage2 import Stage2
 from foveate.train.fitting.steps import Items, Task, Views
@@ -31,7 +31,7 @@ from foveate.train.networks.build import networks
 from foveate.train.reference.cascade import TorchCascade
 from foveate.train.runs.initial import Initial
 from foveate.train.runs.job import TrainingJob, lock_run
-from foveate.train.runs.record import is_finished, new_record, start_record
+from foveate.train.runs.record import is_finished, start_record
 
 
 def fit(job: TrainingJob) -> dict[str, Any]:
@@ -46,9 +46,7 @@ def fit(job: TrainingJob) -> dict[str, Any]:
         return record
     processes = join(job.settings.device, job.settings.batch_size)
     full = FullImages(job.dataset, job.settings.cache_gb)
-    if not job.resume and job.stages != "2":
-        Initial(job, new_record(job))  # what cannot begin is refused before its folder is made
-    for line in job.notes:
+    for line in known_before(job, full.plan):  # refused before its folder is made
         job.log(line)
     with lock_run(job.folder):
         record = _fit(job, full, processes)
@@ -65,8 +63,6 @@ def _fit(job: TrainingJob, full: FullImages, processes: Processes) -> dict[str, 
     record = processes.from_first(start_record(job) if processes.first else {})
     spec = CascadeSpec.from_dict(record["spec"])
     training, validation = record["data"]["training"], record["data"]["validation"]
-    for line in (*describe(job.dataset, training, validation, spec), full.plan.words):
-        job.log(line)
     views = whole_views(
         full,
         [*training, *validation],

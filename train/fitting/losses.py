@@ -168,9 +168,9 @@ def _with_background(target: Tensor) -> Tensor:
 
 
 def mean_dice(scores: Sequence[Tensor]) -> float:
-    """Return the mean of the (N, K) Dice of several views, NaN left out; 1 where all are NaN."""
+    """Return the mean of the (N, K) Dice of several views, NaN left out; 0 where all are NaN."""
     dice = torch.cat(list(scores))
-    return float(dice.nanmean()) if not dice.isnan().all() else 1.0
+    return float(dice.nanmean()) if not dice.isnan().all() else 0.0
 
 
 def view_dice(logits: Tensor, target: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from foveate.train.data.full_views import WholeAtOwnSize
 from foveate.train.fitting.distributed import Processes
 from foveate.train.fitting.losses import Loss
 from foveate.train.fitting.schedule import Clock, rate_factor
+from foveate.train.fitting.view_workers import start_method, worker_count
 from foveate.train.runs.checkpoint import Checkpoint
 from foveate.train.runs.job import TrainingJob
 
@@ -90,7 +91,8 @@ class Steps:
     def __init__(
         self, job: TrainingJob, processes: Processes, task: Task, network: nn.Module, loss: Loss
     ) -> None:
-        self.settings, self.report, self.task = job.settings, job.progress, task
+        self.settings, self.report, self.log = job.settings, job.progress, job.log
+        self.task = task
         self.processes, self.device = processes, processes.device
         if self.processes.count > 1 and self.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -121,12 +123,17 @@ class Steps:
         batch, rank, count = self.settings.batch_size, self.processes.rank, self.processes.count
         part = batch // count
         starts = range(epochs * self.batches * batch + rank * part, sys.maxsize, batch)
+        view_bytes = sum(tensor.nbytes for tensor in self.task.views[0])
+        workers, note = worker_count(self.settings.num_workers, part * view_bytes)
+        if note and not self.task.name.startswith("fold"):
+            self.log(note)
         return iter(
             DataLoader(
                 self.task.views,
                 batch_size=part,
                 sampler=_Parts(starts, part),
-                num_workers=self.settings.num_workers,
+                num_workers=workers,
+                multiprocessing_context=start_method() if workers else None,
                 worker_init_fn=_one_thread,
                 pin_memory=self.device.type == "cuda",
             )

@@ -62,7 +62,8 @@ class Trainer:
             loss = running.epoch(batches, epoch, clock)
             weights = running.checkpoint.averaged()
             dice = self._judge(network, weights, task)
-            improved = dice > max((row["dice"] for row in curve), default=-1.0)
+            best = max((row["dice"] for row in curve), default=-1.0)
+            improved = dice > best or dice == best == 0  # of networks that find nothing, the latest
             curve.append(
                 {"epoch": epoch + 1, "loss": round(loss, 5), "dice": round(dice, 5),
                  "rate": running.rate, "seconds": round(time.monotonic() - started, 1)}

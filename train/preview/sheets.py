@@ -18,7 +18,7 @@ from foveate.train.data.augment import augmentation
 from foveate.train.data.dataset import DataSet
 from foveate.train.data.full_images import FullImages, plan_cache
 from foveate.train.data.full_views import FullCrops
-from foveate.train.data.summary import describe, percent
+from foveate.train.data.summary import percent
 from foveate.train.data.tile_views import TileCrops
 from foveate.train.data.views import (
     Box,
@@ -32,6 +32,7 @@ from foveate.train.data.views import (
     planes,
     whole_views,
 )
+from foveate.train.fitting.checks import known_before
 from foveate.train.preview.sheet import SIDE, Row, Sheet, Tile, framed, outlined, write_sheet
 from foveate.train.reference.tiles import tile_boxes
 from foveate.train.runs.job import TrainingJob
@@ -88,14 +89,11 @@ STRETCHED = (
 
 def write_preview(job: TrainingJob) -> list[Path]:
     """Say what the data is, write sheets of it to the job's folder and return their paths."""
-    record = new_record(job)
-    training, validation = record["data"]["training"], record["data"]["validation"]
-    spec = CascadeSpec.from_dict(record["spec"])
-    names = spec.classes[1:]
-    cache = plan_cache(job.dataset.contents, job.settings.cache_gb).words
-    for line in (*job.notes, *describe(job.dataset, training, validation, spec), cache):
+    for line in known_before(job, plan_cache(job.dataset.contents, job.settings.cache_gb)):
         job.log(line)
-    picks = choose(job.dataset, training, names)
+    record = new_record(job)
+    spec = CascadeSpec.from_dict(record["spec"])
+    picks = choose(job.dataset, record["data"]["training"], spec.classes[1:])
     sheets = _Sheets(job, spec, picks)
     found = {"1-data.png": sheets.data(), "2-stage1.png": sheets.stage1()}
     if spec.stage2 is not None and job.stages != "1":

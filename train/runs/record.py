@@ -102,7 +102,10 @@ def new_record(job: TrainingJob) -> dict[str, Any]:
         parse_weights(settings.class_weights, dataset.classes + 1)
     single = _kind(job.stages) == "single"
     if settings.hint_folds and not single:  # too few groups are said now, not after stage 1
-        split_folds(replace(dataset, stems=training), settings.hint_folds, settings.seed)
+        try:
+            split_folds(replace(dataset, stems=training), settings.hint_folds, settings.seed)
+        except DataError as error:
+            raise DataError(f"{error}. Set hint_folds=0, or a lower val_fraction") from None
     if settings.single_input == "full" and not single:
         raise SettingsError("single_input=full goes with --stages single; a cascade has its box")
     if settings.region_mode == "tiles" and single:

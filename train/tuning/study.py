@@ -36,6 +36,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder, self.space, self._seed = folder, space, seed
         (folder / TRIALS).mkdir(parents=True, exist_ok=True)
+        (folder / DATABASE).touch()  # SQLite alone would deny it to the group, whatever the umask
         self._study = optuna.create_study(
             storage=URL.create("sqlite", database=str(folder / DATABASE)).render_as_string(),
             study_name=NAME,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -140,20 +141,28 @@ class PlanCache:
         """Hold the lock of the cache, which ends with its process; creates the folder."""
         from filelock import FileLock, Timeout  # 15 ms at start, rarely needed
 
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = FileLock(self.folder / LOCK)
         try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock.acquire(timeout=0)
         except Timeout:
             waiting()
             lock.acquire()
+        except OSError as error:
+            raise EngineError(
+                f"{self.folder}: plans cannot be kept there: {error.strerror}. "
+                "FOVEATE_CACHE=FOLDER names another folder"
+            ) from error
         try:
             yield
         finally:
             lock.release()
 
     def _keys(self) -> list[str]:
-        names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        try:
+            names = os.listdir(self.folder)
+        except OSError:  # there is none, or it is not for this user
+            names = []
         found = {match.group(1) for name in names if (match := KEY_FILE.fullmatch(name))}
         return sorted(found)
 

@@ -174,3 +174,25 @@ def test_info_lives_without(gone: str) -> None:
     if gone == "onnxruntime":
         assert "engine onnxruntime: not ready" in done.stdout
         assert "pip install 'foveate[cpu]'" in done.stdout
+
+
+def test_packages_that_overwrite_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("opencv_python", "opencv_python_headless", "onnxruntime", "onnxruntime_gpu"):
+        (tmp_path / f"{name}-4.9.dist-info").mkdir()
+        text = f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 4.9\n"
+        (tmp_path / f"{name}-4.9.dist-info" / "METADATA").write_text(text)
+    assert machine_facts()["clashes"] == []
+    monkeypatch.syspath_prepend(tmp_path)  # type: ignore[no-untyped-call]
+    lines = list(machine_lines(machine_facts()))
+    at = lines.index(
+        "opencv-python 4.9 and opencv-python-headless 4.9 overwrite each other in the folder cv2; "
+        "keep one:"
+    )
+    assert lines[at + 1].strip() == (
+        "pip uninstall -y opencv-python opencv-python-headless && pip install "
+        "opencv-python-headless"
+    )
+    assert lines[at + 2].startswith("onnxruntime 4.9 and onnxruntime-gpu 4.9 overwrite each other")
+    assert lines[at + 3].strip().startswith("pip uninstall -y onnxruntime onnxruntime-gpu && pip")

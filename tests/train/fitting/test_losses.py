@@ -15,6 +15,7 @@ from foveate.train.fitting.losses import (
     focal,
     foreground_probabilities,
     loss_function,
+    mean_dice,
     parse_weights,
     stage_loss,
     view_dice,
@@ -221,3 +222,9 @@ def test_foreground_probabilities_leave_the_background_out() -> None:
     logits = torch.randn(2, 4, 3, 3)
     total = foreground_probabilities(logits).sum(dim=1) + torch.softmax(logits, dim=1)[:, 0]
     torch.testing.assert_close(total, torch.ones(2, 3, 3))
+
+
+def test_views_with_nothing_to_find_and_nothing_found_have_no_dice() -> None:
+    nothing = view_dice(torch.full((1, 1, 4, 4), -9.0), torch.zeros(1, 1, 4, 4))
+    assert nothing.isnan().all() and mean_dice([nothing, nothing]) == 0
+    assert mean_dice([nothing, torch.ones(1, 1)]) == 1
