@@ -82,9 +82,9 @@ def test_slow_files_and_too_much_load_are_warned_of(
 ) -> None:
     read = latency.read_image
 
-    def slow(path: Path) -> Any:
+    def slow(path: Path, channels: str) -> Any:
         time.sleep(0.2)
-        return read(path)
+        return read(path, channels=channels)
 
     monkeypatch.setattr(latency, "read_image", slow)
     code, found, _ = measure(bundle, "--rate", "100000")
