@@ -46,17 +46,24 @@ def int8(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def random_model() -> onnx.ModelProto:
-    spec = small_spec()
-    return cascade_model(
-        spec, folded(random_network(1, 1, 5)), folded(random_network(2, 1, 6)), "int8"
-    )
+def random_model(channels: str) -> onnx.ModelProto:
+    spec = small_spec(channels=channels)
+    count = spec.input_channels
+    networks = (folded(random_network(count + stage, 1, 5 + stage)) for stage in (0, 1))
+    return cascade_model(spec, *networks, "int8")
 
 
 @pytest.fixture(scope="module")
-def images() -> list[Array]:
+def channels(request: pytest.FixtureRequest) -> str:
+    """Grey, if a test has no others as parameters."""
+    return getattr(request, "param", "grey")
+
+
+@pytest.fixture(scope="module")
+def images(channels: str) -> list[Array]:
     rng = np.random.default_rng(1)
-    return list(rng.integers(0, 256, (3, 1, 60, 80), dtype=np.uint8))
+    sides = (3, 1, 60, 80, *(() if channels == "grey" else (3,)))
+    return list(rng.integers(0, 256, sides, dtype=np.uint8))
 
 
 def weight_types(model: onnx.ModelProto) -> dict[str, int]:
@@ -147,6 +154,7 @@ def _without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+@pytest.mark.parametrize("channels", ["grey", "rgb"], indirect=True)
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_engines_compute_it_and_agree(
     name: str, random_model: onnx.ModelProto, images: list[Array]
