@@ -233,7 +233,7 @@ def test_the_worst_blocks_stay_in_float32_until_the_bound_holds(
 ) -> None:
     model = cascade_model(small_spec(single=True), folded(random_network(1, 1, 5)), None, "int8")
     cases = [Case(str(index), image[0], None) for index, image in enumerate(images)]
-    search = BlockSearch(model, cases, "uint8", lambda *step: None)
+    search = BlockSearch(model, cases, ("uint8", 1), lambda *step: None)
     whole = search.quantise(()).change.value
     assert whole > 0
     monkeypatch.setitem(agreement.BOUNDS, "int8", (1.2 * whole, 1.0))
