@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,21 @@ class Request:
         settings = WatchSettings(self.watch, self.out, self.recursive, channels)
         settings.check()
         return settings
+
+
+@dataclass(frozen=True)
+class ResolvedRequest:
+    """A request with bundle and engine resolved.
+
+    ``begin`` receives the concurrency before work starts. ``sizes``: those that an earlier run
+    compiled for; None: to be found.
+    """
+
+    request: Request
+    bundle: Bundle
+    choice: Choice
+    begin: Callable[[Mapping[str, Any]], None]
+    sizes: Sequence[Sequence[int]] | None
 
 
 @dataclass

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,19 +47,20 @@ from foveate.runtime.segment.pipeline import (
     Progress,
     Report,
     SegmentJob,
-    record_outcomes,
     segment_files,
 )
 from foveate.runtime.segment.ray.address import check_address, check_no_gpu
-from foveate.runtime.segment.request import Outcome, Request
+from foveate.runtime.segment.request import Outcome, Request, ResolvedRequest
 from foveate.runtime.segment.resume import check_same_job, done_before, remaining
 from foveate.runtime.segment.run_lock import locked
 from foveate.runtime.segment.shards import shard
-from foveate.runtime.segment.stage_times import StageTimes
 from foveate.runtime.segment.watch import Watch
 
-Plan = Mapping[str, Any]
 Items = Sequence[Item] | Watch
+Run = Callable[
+    [ResolvedRequest, SegmentJob, Callable[[Progress], None], threading.Event],
+    tuple[Report, Concurrency],
+]
 SAMPLE_TRIES = 8
 """Inputs tried to find a readable one for measuring the engine."""
 
@@ -141,12 +142,11 @@ def _locked_run(
     batch = request.batch or (earlier["plan"]["batch"] if earlier else 0)
     begin = partial(journal.begin, job) if not earlier else lambda plan: None
     sizes = earlier["plan"].get("sizes", []) if earlier else None
-    resolved = _ResolvedRequest(replace(request, batch=batch), bundle, choice, begin, sizes)
+    resolved = ResolvedRequest(replace(request, batch=batch), bundle, choice, begin, sizes)
     work = SegmentJob(
         items, journal, request.outputs, request.fail_fast, request.window, size, request.decide
     )
-    run = _on_ray if request.ray else _here
-    report, concurrency = run(resolved, work, progress, stop)
+    report, concurrency = _run_of(request)(resolved, work, progress, stop)
     out, part = request.out, journal.part
     assemble_annotations(request.kind, out, journal.lines(), bundle.spec, part)
     if volumes and request.kind in ("png", "dicom-seg"):
@@ -192,23 +192,17 @@ def _expected_count(items: Items) -> int:
     return FEW if isinstance(items, Watch) else len(items)
 
 
-@dataclass(frozen=True)
-class _ResolvedRequest:
-    """A request with bundle and engine resolved.
+def _run_of(request: Request) -> Run:
+    """Return what segments the items of a request: this process, or a Ray cluster's."""
+    if not request.ray:
+        return _here
+    from foveate.runtime.segment.ray.run import segment_on_ray  # rarely needed
 
-    ``begin`` receives the concurrency before work starts. ``sizes``: those that an earlier run
-    compiled for; None: to be found.
-    """
-
-    request: Request
-    bundle: Bundle
-    choice: Choice
-    begin: Callable[[Plan], None]
-    sizes: Sequence[Sequence[int]] | None
+    return segment_on_ray
 
 
 def _here(
-    resolved: _ResolvedRequest,
+    resolved: ResolvedRequest,
     job: SegmentJob,
     progress: Callable[[Progress], None],
     stop: threading.Event,
@@ -230,43 +224,6 @@ def _here(
             cascade.warm_up([(concurrency.batch, *size) for size in concurrency.sizes])
         resolved.begin(concurrency.as_dict())
         return segment_files(cascade, job, concurrency, progress, stop), concurrency
-
-
-def _on_ray(
-    resolved: _ResolvedRequest,
-    job: SegmentJob,
-    progress: Callable[[Progress], None],
-    stop: threading.Event,
-) -> tuple[Report, Concurrency]:
-    """Segment the items with the actors of a Ray cluster."""
-    from foveate.runtime.segment.ray.actor import ActorJob
-    from foveate.runtime.segment.ray.cluster import allocate_actors, nodes_of, ray_cluster
-    from foveate.runtime.segment.ray.run import GPU_ENGINES, ray_concurrency, ray_outcomes
-
-    request, choice, items = resolved.request, resolved.choice, job.items
-    assert not isinstance(items, Watch)
-    with ray_cluster(request.ray) as ray:
-        gpu = choice.engine in GPU_ENGINES
-        part = allocate_actors(nodes_of(ray), gpu, request.workers, len(items))
-        concurrency = ray_concurrency(part, request.batch, request.threads)
-        resolved.begin(concurrency.as_dict())
-        paths = [request.bundle, request.out, *(item.path for item in items)]
-        folder = "" if all(path.is_absolute() for path in paths) else os.getcwd()
-        task = ActorJob(
-            request.bundle,
-            choice,
-            request.out,
-            request.outputs,
-            concurrency,
-            folder,
-            keys_in(request.trust),
-            request.window,
-            job.pixel_size,
-            job.decision,
-        )
-        outcomes = ray_outcomes(ray, task, part, items, stop)
-        stages = StageTimes(part.actors * part.cores, None)  # their load is not known here
-        return record_outcomes(outcomes, job, stages, progress, stop), concurrency
 
 
 @contextmanager

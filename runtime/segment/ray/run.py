@@ -6,18 +6,29 @@ writes the journal.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from foveate.runtime.bundle.signing import keys_in
 from foveate.runtime.engines.registry import TENSORRT
 from foveate.runtime.io.inputs import Item
 from foveate.runtime.segment.concurrency import Concurrency
 from foveate.runtime.segment.item_worker import Failure, Written
+from foveate.runtime.segment.pipeline import Progress, Report, SegmentJob, record_outcomes
 from foveate.runtime.segment.ray.actor import ATTEMPTS, ActorJob, Coordinator, SegmentActor
-from foveate.runtime.segment.ray.cluster import Allocation
+from foveate.runtime.segment.ray.cluster import (
+    Allocation,
+    allocate_actors,
+    nodes_of,
+    ray_cluster,
+)
 from foveate.runtime.segment.ray.messages import result_of, task_text
+from foveate.runtime.segment.request import ResolvedRequest
+from foveate.runtime.segment.stage_times import StageTimes
+from foveate.runtime.segment.watch import Watch
 from foveate.runtime.segment.workers import WAKE_S
 
 GPU_ENGINES = (TENSORRT, "onnxruntime-cuda")
@@ -27,6 +38,39 @@ TASKS_A_THREAD = 4
 """At least, given enough items, so that no thread finishes long before the others."""
 CALLS_A_GPU = 4
 """About how many calls a GPU can have in flight."""
+
+
+def segment_on_ray(
+    resolved: ResolvedRequest,
+    job: SegmentJob,
+    progress: Callable[[Progress], None],
+    stop: threading.Event,
+) -> tuple[Report, Concurrency]:
+    """Segment the items with the actors of a Ray cluster."""
+    request, choice, items = resolved.request, resolved.choice, job.items
+    assert not isinstance(items, Watch)
+    with ray_cluster(request.ray) as ray:
+        gpu = choice.engine in GPU_ENGINES
+        part = allocate_actors(nodes_of(ray), gpu, request.workers, len(items))
+        concurrency = ray_concurrency(part, request.batch, request.threads)
+        resolved.begin(concurrency.as_dict())
+        paths = [request.bundle, request.out, *(item.path for item in items)]
+        folder = "" if all(path.is_absolute() for path in paths) else os.getcwd()
+        task = ActorJob(
+            request.bundle,
+            choice,
+            request.out,
+            request.outputs,
+            concurrency,
+            folder,
+            keys_in(request.trust),
+            request.window,
+            job.pixel_size,
+            job.decision,
+        )
+        outcomes = ray_outcomes(ray, task, part, items, stop)
+        stages = StageTimes(part.actors * part.cores, None)  # their load is not known here
+        return record_outcomes(outcomes, job, stages, progress, stop), concurrency
 
 
 def ray_concurrency(allocation: Allocation, batch: int, threads: int) -> Concurrency:
