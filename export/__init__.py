@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foveate.export.importer import ImportSettings, import_network
+    from foveate.export.importer import import_network
+    from foveate.export.importing.description import ImportSettings
 
 __all__ = ["ImportSettings", "import_network"]
 

@@ -98,7 +98,8 @@ def import_(
             "0-255, imagenet, or MEAN,STD of pixels from 0 to 1"
         )
     try:
-        from foveate.export.importer import ImportSettings, import_network
+        from foveate.export.importer import import_network
+        from foveate.export.importing.description import ImportSettings
     except ImportError as error:
         raise EngineError(f"import needs {error.name}: pip install 'foveate[train]'") from None
     bar = Bar()
