@@ -28,7 +28,7 @@ def measure_doubt(
     ``stages``: stage 1 against stage 2 where stage 2 looked; absent where there is one stage.
     ``uncertainty``: how near the threshold the foreground's probability is. ``flip``: the mask
     against that of the image mirrored left to right, ``mirrored``, which is mirrored back here.
-    docs/outputs.md says how each is computed. Both results are decided; ``result`` must have its
+    ``missing_score``: what the score lacks of 1; all of it where the mask is empty. docs/outputs.md says how each is computed. Both results are decided; ``result`` must have its
     probabilities.
     """
     parts = {}
@@ -36,6 +36,7 @@ def measure_doubt(
         parts["stages"] = _stages(result, spec)
     parts["uncertainty"] = _uncertainty(result, spec, decision)
     parts["flip"] = _difference(result.mask, mirrored.mask[:, ::-1])
+    parts["missing_score"] = 1 - result.score if result.mask.any() else 1.0
     rounded = {name: round(value, DIGITS) for name, value in parts.items()}
     return {
         "doubt": round(sum(parts.values()) / len(parts), DIGITS),

@@ -11,7 +11,7 @@ from foveate.runtime.objects.table import csv_field
 
 TABLE = "ranking{part}.csv"
 """The order in OUT of all images, or of those of a shard."""
-PARTS = ("stages", "uncertainty", "flip")
+PARTS = ("stages", "uncertainty", "flip", "missing_score")
 COLUMNS = ("rank", "image", "page", "doubt", *PARTS, "score", "mask")
 FIRST = 3
 """Images that the summary names."""

@@ -31,10 +31,11 @@ def result(coarse: FloatArray, refined: FloatArray, mask: Mask | None = None) ->
 
 
 def parts(found: Result, spec: CascadeSpec = BOX, **decision: float) -> tuple[float, ...]:
+    """Return all parts but the score's."""
     measured = measure_doubt(found, found, spec, Decision(**decision))  # type: ignore[arg-type]
     values = tuple(measured["doubt_parts"].values())
     assert measured["doubt"] == pytest.approx(np.mean(values), abs=1e-4)
-    return values
+    return values[:-1]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,15 @@ def test_the_threshold_that_decides_is_the_one_that_counts() -> None:
     assert parts(found, replace(BOX, mask_threshold=0.3))[1] == 1
 
 
+def test_the_score_counts_and_an_empty_mask_has_none() -> None:
+    full, empty = np.ones((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
+    for mask, missing in ((full, 0.25), (empty, 1)):
+        found = replace(result(planes(32, 1), planes(64, 1), mask), score=0.75)
+        measured = measure_doubt(found, found, BOX, Decision())
+        assert measured["doubt_parts"]["missing_score"] == missing
+        assert measured["doubt"] == missing / 4
+
+
 def test_several_classes() -> None:
     """Two likely classes are a doubt; so is one class by stage 1 and another by stage 2."""
     even = np.empty((3, 64, 64), np.float32)
@@ -96,7 +106,8 @@ def test_several_classes() -> None:
     assert parts(result(coarse, sure, mask), CLASSES) == (0.0, 0.0, 0.0)
     assert parts(result(coarse, sure[[0, 2, 1]], mask), CLASSES) == (1.0, 0.0, 0.0)
     other = result(coarse, sure, 2 * mask)
-    assert measure_doubt(result(coarse, sure, mask), other, CLASSES, Decision())["doubt"] == 0.3333
+    first = replace(result(coarse, sure, mask), score=1.0)
+    assert measure_doubt(first, other, CLASSES, Decision())["doubt"] == 0.25
 
 
 def test_tiles_count_only_inside_the_image() -> None:

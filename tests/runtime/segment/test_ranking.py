@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from foveate.runtime.errors import SettingsError
+from foveate.runtime.io.ranking import PARTS
 from foveate.train.data.phantom import PhantomSettings, write_phantoms
 from tests.conftest import DEMO, run
 
@@ -44,11 +45,11 @@ def test_the_most_doubtful_image_comes_first(
         rows = list(csv.DictReader(file))
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     names = [Path(row["image"]).name for row in rows]
-    assert names == ["3.png", "4.png", "2.png", "1.png", "0.png", "a, b.png"]
+    assert names == ["3.png", "4.png", "a, b.png", "2.png", "1.png", "0.png"]
     lines = journal(tmp_path / "out")
     for row in rows:
         line = lines[Path(row["image"]).name]
-        parts = {name: float(row[name]) for name in ("stages", "uncertainty", "flip")}
+        parts = {name: float(row[name]) for name in PARTS}
         assert line["doubt_parts"] == parts and line["doubt"] == float(row["doubt"])
         assert (line["mask"], line["score"]) == (row["mask"], float(row["score"]))
     first = ", ".join(f"{row['image']} ({float(row['doubt']):.3f})" for row in rows[:3])
@@ -75,7 +76,7 @@ def test_batches_resumed_runs_and_shards_give_the_same_doubt(
     assert (tmp_path / "b" / "ranking.csv").read_bytes() == whole
     first = batched["ranking"]["first"]
     assert batched["ranking"]["file"] == "ranking.csv"
-    assert [Path(line["input"]).name for line in first] == ["3.png", "4.png", "2.png"]
+    assert [Path(line["input"]).name for line in first] == ["3.png", "4.png", "a, b.png"]
 
     killed = tmp_path / "whole"
     (killed / "ranking.csv").unlink()
