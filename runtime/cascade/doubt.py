@@ -28,7 +28,8 @@ def measure_doubt(
     ``stages``: stage 1 against stage 2 where stage 2 looked; absent where there is one stage.
     ``uncertainty``: how near the threshold the foreground's probability is. ``flip``: the mask
     against that of the image mirrored left to right, ``mirrored``, which is mirrored back here.
-    ``missing_score``: what the score lacks of 1; all of it where the mask is empty. docs/outputs.md says how each is computed. Both results are decided; ``result`` must have its
+    ``missing_score``: what the score lacks of 1; all of it where the mask is empty.
+    docs/outputs.md says how each is computed. Both results are decided; ``result`` must have its
     probabilities.
     """
     parts = {}
