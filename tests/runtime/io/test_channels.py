@@ -123,6 +123,15 @@ def test_samples_without_strips_and_too_many_of_them_are_refused() -> None:
             image_in_memory(sampled_tiff(NOISE[:20], planes=2, more=more), channels="5")
 
 
+@pytest.mark.parametrize("channels", ["grey", "rgb", "3"])
+def test_a_file_that_ends_within_the_depths_of_its_samples_is_refused(channels: str) -> None:
+    whole = io.BytesIO()
+    Image.fromarray(COLOURS).save(whole, "TIFF", compression="tiff_adobe_deflate")
+    assert image_in_memory(whole.getvalue(), channels=channels).shape[:2] == COLOURS.shape[:2]
+    with pytest.raises(ImageError, match="is damaged"):
+        image_in_memory(whole.getvalue()[:-3], channels=channels)
+
+
 def stack(order: str, channels: int, slices: int) -> bytes:
     """Return the description of an OME-TIFF."""
     return (

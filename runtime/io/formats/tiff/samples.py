@@ -55,7 +55,10 @@ class SampledPage:
                 f"has {self.count} channels compressed by pixels; expected no compression, "
                 "PackBits, LZW or deflate. Save it again"
             )
-        if len(set(page.values(file, BITS))) > 1:
+        depths = page.values(file, BITS)
+        if len(depths) < page.tags[BITS].count:  # the file ends within them
+            raise ImageError(DAMAGED)
+        if len(set(depths)) > 1:
             raise ImageError("has channels of several depths; expected one. Convert it first")
         if page[PLANES] == _SEPARATE:
             parts = page.pieces // self.count
