@@ -117,6 +117,7 @@ def test_samples_without_strips_and_too_many_of_them_are_refused() -> None:
     large = {256: 30_000, 257: 4_000, 278: 4_000}
     for more, said in (
         ({273: []}, "is damaged"),
+        ({339: [1, 1, 3, 1, 1]}, "has channels of several types; expected one"),
         (large, "is 30000x4000 pixels; the limits are 32768 a side and 107374182"),
     ):
         with pytest.raises(ImageError, match=said):

@@ -55,11 +55,12 @@ class SampledPage:
                 f"has {self.count} channels compressed by pixels; expected no compression, "
                 "PackBits, LZW or deflate. Save it again"
             )
-        depths = page.values(file, BITS)
-        if len(depths) < page.tags[BITS].count:  # the file ends within them
-            raise ImageError(DAMAGED)
-        if len(set(depths)) > 1:
-            raise ImageError("has channels of several depths; expected one. Convert it first")
+        for tag in (BITS, SAMPLE_FORMAT):
+            values = page.values(file, tag)
+            if tag in page.tags and len(values) < page.tags[tag].count:  # the file ends in them
+                raise ImageError(DAMAGED)
+            if len(set(values)) > 1:
+                raise ImageError("has channels of several types; expected one. Convert it first")
         if page[PLANES] == _SEPARATE:
             parts = page.pieces // self.count
             if not parts:
