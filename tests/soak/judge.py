@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from foveate.runtime.arrays import Array, Pixels
 from foveate.runtime.cascade.cascade import Cascade
@@ -66,10 +66,13 @@ def _at_page(data: bytes, page: int) -> bytes:
 
 
 def _is_deep_colour(data: bytes) -> bool:
-    """Say whether a TIFF has 16-bit colours, of which Pillow keeps eight bits."""
-    with Image.open(io.BytesIO(data)) as image:
-        bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
-        return not image.mode.startswith("I;16") and max(bits) > 8
+    """Say whether a TIFF has 16-bit colours, of which Pillow keeps eight bits, or is beyond it."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
+            return not image.mode.startswith("I;16") and max(bits) > 8
+    except UnidentifiedImageError:  # a tag of another type, which libtiff takes
+        return True
 
 
 def by_opencv(data: bytes) -> Pixels | None:
