@@ -76,12 +76,19 @@ def _is_deep_colour(data: bytes) -> bool:
 
 
 def by_opencv(data: bytes) -> Pixels | None:
-    """Return the grey pixels that OpenCV decodes, None where it refuses."""
+    """Return the grey pixels that OpenCV decodes, None where it refuses.
+
+    A PNG's colours become grey after decoding: libpng would weigh them otherwise.
+    """
+    png = data.startswith(b"\x89PNG")
+    flags = (cv2.IMREAD_COLOR if png else cv2.IMREAD_GRAYSCALE) | cv2.IMREAD_ANYDEPTH
     try:
-        flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # type: ignore[return-value]
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
+    if png and found is not None:
+        found = cv2.cvtColor(found, cv2.COLOR_BGR2GRAY)
+    return found  # type: ignore[return-value]
 
 
 def _by_pillow(data: bytes, page: int = 0) -> Pixels | None:
