@@ -88,7 +88,7 @@ class Initial:
         networks = self.settings.networks
         choice = networks.stage2 if name == "stage2" else networks.stage1
         if choice in self._encoders:
-            load_encoder(network, self._encoders[choice], GREY)  # channels of settings to come
+            load_encoder(network, self._encoders[choice], self.settings.channels)
 
     @cached_property
     def _encoders(self) -> dict[NetworkChoice, Any]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from foveate.runtime.errors import SettingsError
 from foveate.train.data.phantom import PhantomSettings, write_phantoms
+from foveate.train.networks.encoders import colour_encoders
 from foveate.train.runs.run import load_run, load_tensors, read_run
+from foveate.train.settings.network_choice import NetworkChoice
 from tests.conftest import train
 
 
@@ -43,6 +46,23 @@ def test_networks_see_all_channels(coloured: Path, tmp_path: Path, more: tuple[s
     cascade, _ = load_run(tmp_path / "run")
     pixels = next(iter(write_phantoms(tmp_path / "one", PhantomSettings(1, 128, channels="rgb"))))
     assert cascade.segment(pixels.image)[0].shape == (128, 128)
+
+
+@pytest.mark.usefixtures("short_epochs")
+def test_colours_begin_with_the_published_weights_of_all_three(
+    coloured: Path, tmp_path: Path
+) -> None:
+    values = ["channels=rgb", "network=efficientnet_lite0", "encoder_weights=imagenet", "depth=3"]
+    values += ["stage2_width=8", "num_epochs=1", "hint_folds=0", "learning_rate=1e-7"]
+    arguments = [item for value in values for item in ("--set", value)]
+    result = train(coloured, tmp_path / "run", *arguments)
+    assert result.exception is None, result.exception
+    choice = NetworkChoice("efficientnet_lite0", 4, 3)
+    published = colour_encoders([choice], "imagenet")[choice].state_dict()
+    stem = "model.conv_stem.weight"
+    for name in ("stage1", "stage2"):  # of other widths, so that neither begins with the other
+        found = load_tensors(tmp_path / "run" / f"{name}.safetensors")[f"encoder.{stem}"]
+        torch.testing.assert_close(found[:, :3], published[stem], atol=1e-4, rtol=0)
 
 
 @pytest.mark.usefixtures("short_epochs")
