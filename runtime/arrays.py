@@ -69,9 +69,8 @@ def as_input_type(image: Pixels, input_type: str, channels: int = 1) -> Pixels:
     sides = image.shape if isinstance(image, np.ndarray) else ()
     if not has_channels(sides, channels):
         shape = getattr(image, "shape", type(image).__name__)
-        expected = "(H, W)" if channels == 1 else f"(H, W, {channels})"
         raise ImageError(
-            f"the image is {shape}; expected a {expected} array with at least one pixel"
+            f"the image is {shape}; expected a {_sides(channels)} array with at least one pixel"
         )
     if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"the image is {image.dtype}; expected uint8 or uint16. Convert it first")
@@ -87,15 +86,18 @@ def has_channels(shape: Sequence[int], channels: int) -> bool:
     return len(shape) >= 2 and 0 not in shape and tuple(shape[2:]) == (channels,) * (channels > 1)
 
 
+def _sides(channels: int) -> str:
+    return "(H, W)" if channels == 1 else f"(H, W, {channels})"
+
+
 def gpu_feed(image: GpuArray, input_type: str, channels: int = 1) -> GpuArray:
     """Return an image on a GPU as a batch of one for the graph, at the same address.
 
     Raises ImageError for anything but pixels of the bundle's own type and channels.
     """
     if not has_channels(image.shape, channels) or image.dtype != np.dtype(input_type):
-        expected = "(H, W)" if channels == 1 else f"(H, W, {channels})"
         raise ImageError(
-            f"the image on the GPU is {image.shape} {image.dtype}; expected {expected} "
+            f"the image on the GPU is {image.shape} {image.dtype}; expected {_sides(channels)} "
             f"{input_type}, the bundle's own type"
         )
     tail = (2,) if input_type == "uint16" else ()

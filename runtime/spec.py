@@ -123,6 +123,11 @@ class CascadeSpec:
         return channel_count(self.channels)
 
     @property
+    def channel_side(self) -> tuple[int, ...]:
+        """What the shape of an image has after (H, W): nothing for grey, else the channels."""
+        return (self.input_channels,) if self.input_channels > 1 else ()
+
+    @property
     def input_kind(self) -> tuple[str, int]:
         """Input type and channels of an image."""
         return self.input_type, self.input_channels

@@ -96,8 +96,7 @@ def main(arguments: list[str]) -> None:
     load_mb = _memory("VmRSS")
     import numpy as np
 
-    channels = cascade.spec.input_channels
-    image = np.zeros((int(height), int(width), channels)[: 3 if channels > 1 else 2], np.uint8)
+    image = np.zeros((int(height), int(width), *cascade.spec.channel_side), np.uint8)
     begun = time.perf_counter()
     cascade(image)
     ended = time.perf_counter()

@@ -224,8 +224,7 @@ def _winning(spec: CascadeSpec, probability: Value) -> tuple[Value, Value]:
 
 
 def _model(w: GraphWriter, spec: CascadeSpec, precision: str) -> onnx.ModelProto:
-    image: list[str | int] = ["N", "H", "W"]
-    image += [spec.input_channels] if spec.input_channels > 1 else []
+    image: list[str | int] = ["N", "H", "W", *spec.channel_side]
     image += [2] if spec.input_type == "uint16" else []
     crop = spec.stage2 or spec.stage1
     coarse: list[str | int] = [spec.stage1.height, spec.stage1.width]

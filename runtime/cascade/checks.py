@@ -19,9 +19,9 @@ from foveate.runtime.spec import CascadeSpec
 
 def check_signature(engine: Engine, spec: CascadeSpec, source: Path) -> None:
     """Raise BundleError unless the graph takes and returns what the description implies."""
-    wide: tuple[int, ...] = (spec.input_channels,) if spec.input_channels > 1 else ()
-    wide += (2,) if spec.input_type == "uint16" else ()
-    _check_tensors(source, "input", engine.inputs, (_any("image", "uint8", 3, *wide),))
+    wide = (2,) if spec.input_type == "uint16" else ()
+    image = _any("image", "uint8", 3, *spec.channel_side, *wide)
+    _check_tensors(source, "input", engine.inputs, (image,))
     channels = spec.output_channels
     outputs = (
         _any("mask", "uint8", 3),

@@ -61,8 +61,7 @@ def _checked(shape: Shape) -> Shape:
 
 def _images(session: Session, shape: Shape) -> list[Pixels]:
     count = shape[0] if len(shape) == 3 else 1
-    channels = session.spec.input_channels
-    sides = (*shape[-2:], *([channels] if channels > 1 else []))
+    sides = (*shape[-2:], *session.spec.channel_side)
     return [np.zeros(sides, session.spec.input_type) for _ in range(count)]
 
 
