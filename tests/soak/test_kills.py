@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import pytest
 
 from tests.soak import FULL
 from tests.soak.folders import command, temporaries, timeless, write_spots, written
+from tests.soak.record import record
 from tests.threshold_bundle import write_threshold_bundle
 
 SIDE, SEED = 96, 6
@@ -145,6 +146,6 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     for _ in killing.run(kills, KINDS if FULL else KINDS[1:2]):
         pass
     found = killing.found
-    print(f"kills: {found.kills} in {found.rounds} rounds, {dict(found.by_moment)}")
+    record("kills", {"images": images, **asdict(found)})
     assert not found.broken
     assert found.kills == kills and found.rounds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 from tests.soak import FULL
 from tests.soak.folders import command
 from tests.soak.memory import watch, write_links
+from tests.soak.record import record
 
 GROWTH = 0.02 if FULL else 0.1
 """Share by which the resident size may grow; a small run has hardly settled."""
@@ -26,7 +28,8 @@ def test_memory_stays_flat_over_many_images(thresholds: Path, tmp_path: Path) ->
     samples, code, _ = watch(command(thresholds, tmp_path / "in", out), out)
     later = [sample.resident for sample in samples if sample.images >= settled]
     growth = max(later) / later[0] - 1
-    print(f"memory: {count} images, {later[0] / 1e6:.1f} MB, growth {growth:.2%}")
+    peak = max(sample.resident for sample in samples)
+    record("many-images", {"images": count, "growth": growth, "peak_bytes": peak})
     assert code == 0
     assert growth <= GROWTH
 
@@ -36,9 +39,11 @@ def test_a_large_image_stays_within_its_memory(tmp_path: Path) -> None:
     side = 20_000 if FULL else 4000
     path, out = tmp_path / "large.png", tmp_path / "out"
     write_large(path, side)
+    started = time.monotonic()
     samples, code, _ = watch(command(BUNDLE, path, out), out)
+    seconds = time.monotonic() - started
     peak = max(sample.resident for sample in samples)
-    print(f"large image: {side} x {side}, peak {peak / 1e6:.0f} MB")
+    record("large-image", {"side": side, "peak_bytes": peak, "seconds": seconds})
     assert code == 0
     mask = cv2.imread(str(out / "large.png"), cv2.IMREAD_GRAYSCALE)
     assert mask is not None and mask.shape == (side, side)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from tests.soak import FULL
 from tests.soak.folders import command, lines, written
 from tests.soak.judge import Judge
 from tests.soak.mutator import mutant, specimens
+from tests.soak.record import record
 from tests.threshold_bundle import write_threshold_bundle
 
 A_FOLDER, SEED = 500, 11
@@ -158,8 +159,7 @@ def test_spoilt_files_are_listed_or_have_the_mask_of_their_pixels(tmp_path: Path
     for start in range(0, count, A_FOLDER):
         mutating.run(range(start, min(start + A_FOLDER, count)))
     found = mutating.found
-    print(f"spoilt files: {found.mutants}, {found.listed} listed, {found.masks} with a mask, "
-          f"longest without a line {found.stillest_s:.2f} s")  # fmt: skip
+    record("spoilt-files", asdict(found))
     assert not found.broken
     assert found.mutants == count
     assert found.listed > count // 4 and found.masks > count // 4
