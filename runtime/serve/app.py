@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from html import escape
@@ -65,7 +66,8 @@ def app_of(service: Service) -> ASGIApp:
         asked = parse_parameters(query, cascade, has_objects)
         make = kind.with_objects if asked.objects and kind.with_objects else kind.make
         async with service.uploads.body(request) as upload:
-            content = await service.queue.respond(upload, asked, make)
+            work = asyncio.ensure_future(service.queue.respond(upload, asked, make))
+            content = await _unless_left(request, work)
         return Response(content, media_type=kind.media_type, headers=HEADERS)
 
     async def metrics(request: Request) -> Response:
@@ -145,6 +147,25 @@ async def _no_such(request: Request, error: Exception) -> Response:
         "no such path" if error.status_code == 404 else f"{request.method[:20]} is not allowed here"
     )
     return _text(f"{said}; expected {expected}", error.status_code, dict(error.headers or {}))
+
+
+async def _unless_left(request: Request, work: asyncio.Task[bytes]) -> bytes:
+    """Return what work gives; cancel it once the client has left, and raise ClientDisconnect."""
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        work.cancel()
+
+    leaving = asyncio.ensure_future(left())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if leaving.done():
+            raise ClientDisconnect from None
+        raise
+    finally:
+        leaving.cancel()
 
 
 async def _left(request: Request, error: Exception) -> Response:

@@ -17,27 +17,38 @@ class BoundedConnection(H11Protocol):
     """uvicorn's HTTP/1.1 with a time limit for every state and a limit on connections.
 
     Missing or slow headers and unfetched responses end a connection after ``idle_s``; a request in
-    flight has ``request_s``. uvicorn itself limits only the time between two requests, and beyond a
-    number refuses requests, not connections.
+    flight has ``request_s``. Beyond the limit a new connection takes the place of the one that has
+    been without a request for longest; ``idle`` holds those of a server, longest first. uvicorn
+    itself limits only the time between two requests, and beyond a number refuses requests, not
+    connections.
     """
 
-    def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        limits: Limits,
+        idle: dict[BoundedConnection, None],
+        **named: Any,
+    ) -> None:
         super().__init__(*arguments, **named)
         self.conn = BoundedParts(h11.SERVER)
-        self._limits = limits
+        self._limits, self._idle = limits, idle
         self._idle_s = limits.idle_s
         self._end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         beyond = len(self.connections) - self._limits.connections
+        if beyond > 0 and (longest := self._longest_idle) is not None:
+            longest._abort()
+            beyond = 0
         if beyond > self._limits.health_connections:
             self.loop.call_soon(transport.abort)  # once the event loop has registered it
             return
         if beyond > 0:
             self.app = HealthOnly(self.app, self._limits.connections)
             self._idle_s = min(self._idle_s, self._limits.health_s)
-        self._allow(self._idle_s)
+        self._await_request()
 
     def data_received(self, data: bytes) -> None:
         before = self.cycle
@@ -48,7 +59,10 @@ class BoundedConnection(H11Protocol):
     def on_response_complete(self) -> None:
         before = self.cycle
         super().on_response_complete()  # may take up the next request of the connection
-        self._allow(self._idle_s if self.cycle is before else self._limits.request_s)
+        if self.cycle is before:
+            self._await_request()
+        else:
+            self._allow(self._limits.request_s)
 
     def send_400_response(self, msg: str) -> None:
         if self.cycle is not None:  # a request in flight gets no second response
@@ -63,13 +77,29 @@ class BoundedConnection(H11Protocol):
         self._stop_timer()
         super().connection_lost(exc)
 
+    @property
+    def _longest_idle(self) -> BoundedConnection | None:
+        """The connection that may be ended for a new one; a response being fetched keeps its."""
+        waiting = (one for one in self._idle if not one.transport.get_write_buffer_size())
+        return next(waiting, None)
+
+    def _await_request(self) -> None:
+        self._allow(self._idle_s)
+        if not self.transport.is_closing():
+            self._idle[self] = None
+
     def _allow(self, seconds: float) -> None:
         self._stop_timer()
-        self._end = self.loop.call_later(seconds, self.transport.abort)
+        self._end = self.loop.call_later(seconds, self._abort)
 
     def _stop_timer(self) -> None:
+        self._idle.pop(self, None)
         if self._end is not None:
             self._end.cancel()
+
+    def _abort(self) -> None:
+        self._stop_timer()
+        self.transport.abort()
 
 
 class BoundedParts(h11.Connection):
@@ -98,4 +128,4 @@ class BoundedParts(h11.Connection):
 
 def bounded(limits: Limits) -> Any:
     """Return the factory of connections with these limits for uvicorn."""
-    return partial(BoundedConnection, limits=limits)
+    return partial(BoundedConnection, limits=limits, idle={})

@@ -18,7 +18,7 @@ from foveate.runtime.serve.connections import bounded
 from foveate.runtime.serve.settings import Limits
 
 WAKE_S = 0.05
-BACKLOG = 128
+BACKLOG, AT_ONCE = 4096, 32
 """Connections that the system queues until they are accepted, and that are accepted at once."""
 OTHER_FILES = 192
 """Files open besides connections: libraries, a bundle, connections accepted only to be closed."""
@@ -45,7 +45,7 @@ class Server(Closeable):
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            backlog=BACKLOG,
+            backlog=AT_ONCE,
             timeout_graceful_shutdown=round(limits.request_s),
         )
         self._server = uvicorn.Server(config)
@@ -55,6 +55,7 @@ class Server(Closeable):
         self._thread.start()
         while not self._server.started and self.alive:
             time.sleep(WAKE_S)
+        listening.listen(BACKLOG)  # uvicorn has set it to AT_ONCE
 
     @property
     def alive(self) -> bool:

@@ -1,4 +1,4 @@
-"""Endurance tests of ``foveate segment``: small, or full where FOVEATE_SOAK=full."""
+"""Endurance tests of ``foveate segment`` and ``serve``: small, or full where FOVEATE_SOAK=full."""
 
 import os
 

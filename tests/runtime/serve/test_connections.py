@@ -55,17 +55,28 @@ def test_more_connections_than_are_taken(thresholds: Path) -> None:
     limits = Limits(connections=4, health_connections=2, health_s=0.5)
     with served(thresholds, limits) as there:
         held = [socket.create_connection(there.address) for _ in range(4)]
-        wait_for(lambda: there.ask("/mask", PNG).status == 503)
+        for connection in held:
+            connection.sendall(ASKED + b"Content-Length: 50\r\nExpect: 100-continue\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 100")
         assert there.ask("/mask", PNG).text == "all 4 connections are taken; try again\n"
         assert there.ask("/health/live").status == 200
-        more = [socket.create_connection(there.address) for _ in range(2)]
-        with pytest.raises((ConnectionError, http.client.HTTPException)):
-            there.ask("/health/live")
-        assert [connection.recv(1) for connection in more] == [b"", b""]  # kept for no idler
-        assert there.ask("/health/live").status == 200
-        for connection in held + more:
+        for connection in held:
             connection.close()
         wait_for(lambda: there.ask("/mask", PNG).status == 200)
+
+
+def test_idle_connections_give_way_to_new_ones(thresholds: Path) -> None:
+    with served(thresholds, Limits(connections=4, health_connections=0)) as there:
+        used = http.client.HTTPConnection(*there.address, timeout=LONGEST_S)
+        used.request("GET", "/health/live")
+        assert used.getresponse().read() == b"live\n"
+        idle = [socket.create_connection(there.address) for _ in range(30)]
+        idle[-1].sendall(ASKED)  # headers that do not end
+        assert there.ask("/mask", PNG).status == 200
+        assert [connection.recv(1) for connection in idle[:-3]] == 27 * [b""]
+        used.close()
+        for connection in idle:
+            connection.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")

@@ -128,6 +128,25 @@ def test_who_waits_too_long_is_told(thresholds: Path, monkeypatch: pytest.Monkey
         assert there.ask("/mask", PNG).status == 200
 
 
+def test_the_image_of_a_client_that_leaves_is_not_segmented(
+    thresholds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    asked = b"POST /mask HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(PNG)
+    with served(thresholds, plan=Concurrency(1)) as there, ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(there.ask, "/mask", PNG)
+        assert held.begun.acquire(timeout=LONGEST_S)
+        for _ in range(3):
+            with socket.create_connection(there.address) as connection:
+                connection.sendall(asked + PNG)
+                wait_for(lambda: there.metric("foveate_queue_depth") == 1)
+            wait_for(lambda: there.metric("foveate_queue_depth") == 0)
+        held.release.set()
+        assert reply.result().status == 200
+        assert there.metric('foveate_requests_total{path="/mask",status="499"}') == 3
+        assert there.metric("foveate_batch_images_sum") == 1
+
+
 def test_what_is_in_flight_is_answered_at_the_end(
     thresholds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
