@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foveate.runtime.atomic_files import check_writable
-from foveate.runtime.cli.options import gpu_option
+from foveate.runtime.cli.options import gpu_option, parse_sizes
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import SettingsError
 
@@ -39,8 +39,10 @@ SAME_NAMES = (
 @click.option("--batch", default="1,1,1", show_default=True, help="MIN,OPT,MAX images per call.")
 @click.option(
     "--size",
+    callback=parse_sizes,
+    metavar="HxW[,HxW]",
     default="",
-    help="HEIGHTxWIDTH of the images, the most common first; several: H1xW1,H2xW2.",
+    help="Sizes of the images, the most common first.",
 )
 @click.option(
     "--workspace",
@@ -153,18 +155,13 @@ def _build(cache: PlanCache, folder: Path, given: dict[str, Any]) -> int:
 def _options(given: dict[str, Any]) -> BuildOptions:
     from foveate.runtime.engines.tensorrt.build_options import BuildOptions, in_order
 
-    batch = tuple(_numbers("--batch", given["batch"], ","))
-    if len(batch) != 3:
+    batch = re.fullmatch(r"(\d{1,9}),(\d{1,9}),(\d{1,9})", given["batch"].replace(" ", ""))
+    if batch is None:
         raise SettingsError(f"--batch is {given['batch']}; expected MIN,OPT,MAX, for example 1,1,8")
-    sizes = [tuple(_numbers("--size", text, "x")) for text in _words(given["size"])]
-    if any(len(size) != 2 for size in sizes):
-        raise SettingsError(
-            f"--size is {given['size']}; expected HEIGHTxWIDTH, for example 1024x1024,768x1024"
-        )
     targets = sorted({name.lower() for name in _words(given["target"])}, key=in_order)
     return BuildOptions(
-        tuple((height, width) for height, width in sizes),
-        (batch[0], batch[1], batch[2]),
+        given["size"],
+        (int(batch[1]), int(batch[2]), int(batch[3])),
         targets=tuple(targets),
         **{name: given[name] for name in SAME_NAMES},
     )
@@ -172,15 +169,6 @@ def _options(given: dict[str, Any]) -> BuildOptions:
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _numbers(option: str, text: str, between: str) -> list[int]:
-    parts = text.strip().split(between)
-    if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts):
-        raise SettingsError(
-            f'{option} is "{text}"; expected whole numbers with "{between}" between'
-        )
-    return [int(part) for part in parts]
 
 
 def _list(cache: PlanCache, given: dict[str, Any]) -> int:

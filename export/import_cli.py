@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from foveate.export.cli import precision_names
+from foveate.runtime.cli.options import parse_sizes
 from foveate.runtime.cli.progress import Bar
 from foveate.runtime.errors import BundleError, EngineError, SettingsError
 from foveate.runtime.spec import GREY, Size
@@ -44,6 +45,7 @@ from foveate.runtime.spec import GREY, Size
 )
 @click.option(
     "--size",
+    callback=parse_sizes,
     metavar="HxW[,HxW]",
     default="",
     help="Size that networks of any size see; with two, that of each stage.",
@@ -109,7 +111,7 @@ def import_(
         activation=options["activation"] or "",
         classes=_words(options["classes"]),
         outputs=_words(options["output"]),
-        sizes=tuple(_size(part) for part in _words(options["size"])),
+        sizes=tuple(Size(*size) for size in options["size"]),
         hint=bool(options["hint"]),
         pad_multiple=int(options["pad_multiple"]),
         licence=options["licence"],
@@ -129,10 +131,3 @@ def import_(
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _size(text: str) -> Size:
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
-        raise SettingsError(f'--size "{text}": expected HxW, such as 256x256')
-    return Size(*map(int, sides))

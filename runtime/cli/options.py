@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
+
+from foveate.runtime.errors import SettingsError
 
 engine_option = click.option(
     "--engine", default="auto", show_default=True, help="auto, or one of foveate info."
@@ -48,6 +51,21 @@ pixel_size_option = click.option(
 workers_option = click.option(
     "--workers", type=click.IntRange(0, 1024), default=0, help="Images in flight; 0: auto."
 )
+
+
+def parse_sizes(
+    context: click.Context, option: click.Parameter, text: str
+) -> tuple[tuple[int, int], ...]:
+    """Return (height, width) of each size in ``1024x1024,768x1024``: the callback of an option."""
+    sizes = []
+    for word in filter(None, text.split(",")):
+        sides = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", word.strip().lower())
+        if sides is None:
+            raise SettingsError(f'{option.opts[0]} "{word}": expected HxW, such as 1024x1024')
+        sizes.append((int(sides[1]), int(sides[2])))
+    return tuple(sizes)
+
+
 _DECISION = (
     click.option(
         "--threshold",

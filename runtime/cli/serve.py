@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,6 +13,7 @@ from foveate.runtime.cli.options import (
     decision_options,
     engine_option,
     gpu_option,
+    parse_sizes,
     precision_option,
     trust_option,
     window_option,
@@ -30,17 +30,6 @@ def _number(context: click.Context, option: click.Parameter, value: float) -> fl
     if math.isnan(value):
         raise click.BadParameter("nan is not a number")
     return value
-
-
-def _sizes(context: click.Context, option: click.Parameter, text: str) -> list[tuple[int, int]]:
-    """Return (height, width) of ``1024x1024,768x1024``."""
-    sizes = []
-    for word in filter(None, text.split(",")):
-        sides = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", word.strip())
-        if sides is None:
-            raise click.BadParameter(f'"{word}": expected HxW, such as 1024x1024')
-        sizes.append((int(sides[1]), int(sides[2])))
-    return sizes
 
 
 @click.command()
@@ -103,7 +92,7 @@ def _sizes(context: click.Context, option: click.Parameter, text: str) -> list[t
 @click.option(
     "--sizes",
     default="",
-    callback=_sizes,
+    callback=parse_sizes,
     metavar="HxW[,HxW]",
     help="Sizes that will come, such as 1024x1024: OpenVINO is faster for sizes it knows, within "
     "the bounds of parity.",

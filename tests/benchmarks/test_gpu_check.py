@@ -120,6 +120,7 @@ def test_one_that_is_ended_leaves_what_it_had(references: Path, tmp_path: Path) 
     words = [SCRIPTS / "gpu_check.py", references, tmp_path, 300, "--rehearsal"]
     process = subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.DEVNULL)
     while not (tmp_path / "gpu-check.json").exists():
+        assert process.poll() is None
         time.sleep(0.05)
     process.terminate()
     assert process.wait(20) == 143

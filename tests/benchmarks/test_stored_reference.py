@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from foveate.benchmarks.scripts.gpu_check import unpack
 from foveate.benchmarks.scripts.gpu_references import main
 from foveate.runtime.bundle.bundle import open_bundle
 from tests.benchmarks.test_without_torch import benchmark
@@ -64,8 +64,7 @@ def test_no_torch_is_needed(made: Path, tmp_path: Path) -> None:
 
 
 def test_the_archive_is_the_bundle(made: Path, tmp_path: Path) -> None:
-    with tarfile.open(made / "bundle.tar.xz") as archive:
-        archive.extractall(tmp_path / "b", filter="data")
+    unpack(made / "bundle.tar.xz", tmp_path / "b")
     bundle = open_bundle(tmp_path / "b")
     assert bundle.manifest == open_bundle(DEMO).manifest
     assert bundle.graph("fp32") == open_bundle(DEMO).graph("fp32")
@@ -78,8 +77,7 @@ def test_a_set_has_the_masks_of_its_example_and_a_graph_in_fp16(data: Path, tmp_
     folder = write_references(tmp_path, "--set", "bsdata", data, stems, 2) / "bsdata"
     code, row = parity(ROOT / "examples" / "bsdata", folder)
     assert code == 0 and row["held"] and row["images"] == 2
-    with tarfile.open(folder / "bundle.tar.xz") as archive:
-        archive.extractall(tmp_path / "b", filter="data")
+    unpack(folder / "bundle.tar.xz", tmp_path / "b")
     assert open_bundle(tmp_path / "b").precisions == ("fp32", "fp16")
     assert parity(tmp_path / "b", folder)[1]["held"]
 

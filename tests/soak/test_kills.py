@@ -146,6 +146,7 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     for _ in killing.run(kills, KINDS if FULL else KINDS[1:2]):
         pass
     found = killing.found
-    record("kills", {"images": images, **asdict(found)})
+    moments = dict(found.by_moment)
+    record("kills", {"images": images, **asdict(found), "by_moment": moments})
     assert not found.broken
     assert found.kills == kills and found.rounds

@@ -118,9 +118,7 @@ class BuildOptions:
             if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
                 problems.append(f"--size {height}x{width}; expected sides of 1 to {MAX_SIDE}")
         if not self.sizes:
-            problems.append(
-                "--size is missing; expected HEIGHTxWIDTH, for example --size 1024x1024"
-            )
+            problems.append("--size is missing; expected HxW, for example --size 1024x1024")
         if not 0 <= self.optimisation_level <= 5:
             problems.append(f"--optimisation-level is {self.optimisation_level}; expected 0 to 5")
         if not 0 <= self.workspace_mb <= MAX_WORKSPACE_MB:

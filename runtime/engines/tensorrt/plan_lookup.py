@@ -64,7 +64,7 @@ class PlanQuery:
         if options is not None:
             return build_line(self.bundle, self.precision, options) + where
         line = build_line(self.bundle, self.precision, BuildOptions(((1, 1),)))
-        return line.split(" --batch ")[0] + " --size HEIGHTxWIDTH" + where
+        return line.split(" --batch ")[0] + " --size HxW" + where
 
     def adapted(self, options: BuildOptions) -> BuildOptions:
         """Return the options of a plan for another machine, changed to build it for this one."""

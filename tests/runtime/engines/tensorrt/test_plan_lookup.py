@@ -73,7 +73,7 @@ def test_a_plan_for_another_system_or_processor_is_refused_by_name(cache: PlanCa
 def test_the_line_builds_on_the_gpu_that_was_asked_for(cache: PlanCache) -> None:
     full = replace(WANTED, flavour="tensorrt", gpu=1)
     assert refused(cache, full).endswith("--size 1024x1024 --gpu 1")
-    assert str(no_plan(cache, full, None)).endswith("--size HEIGHTxWIDTH --gpu 1")
+    assert str(no_plan(cache, full, None)).endswith("--size HxW --gpu 1")
     rtx, current = replace(WANTED, gpu=1), replace(OPTIONS, targets=("current",))
     assert refused(cache, rtx).endswith("--size 1024x1024")
     assert rtx.build_line(current).endswith("--target current --gpu 1")
