@@ -84,15 +84,14 @@ def _reason_against(bundle: Bundle, here: CpuEnvironment, item: Candidate) -> st
         parity = read_engine_parity(parity_path(bundle, here, item.engine, item.precision))
         if parity is not None:
             return "" if parity.proves else f"its masks differ too much: {parity}"
-        if item.precision == "fp32" or _held_in_export(bundle, here, item):
+        if item.precision == "fp32" or _held_in_export(bundle, item):
             return ""
     except BundleError as error:
         return f"{error}; measure again: {measure}"
     return f"its masks have not been measured on this processor: {measure}"
 
 
-def _held_in_export(bundle: Bundle, here: CpuEnvironment, item: Candidate) -> bool:
+def _held_in_export(bundle: Bundle, item: Candidate) -> bool:
     """Return whether the bundle's own record counts; export measures int8 in ONNX Runtime only."""
-    if item != Candidate(ONNXRUNTIME, INT8) or not here.processor.exact_int8:
-        return False
-    return parity_rows(bundle).get(INT8, {}).get("held") is True
+    measured = item == Candidate(ONNXRUNTIME, INT8)
+    return measured and parity_rows(bundle).get(INT8, {}).get("held") is True

@@ -83,7 +83,7 @@ class Processor:
 
     @property
     def exact_int8(self) -> bool:
-        """Whether int8 is known to give the same sums here as on other processors."""
+        """Whether int8 kernels are known to add up whole, as on most processors."""
         return bool(INT8_FLAGS.intersection(self.flags))
 
     @property

@@ -11,7 +11,7 @@ import onnxruntime
 from foveate.runtime.arrays import Array
 from foveate.runtime.closeable import Closeable
 from foveate.runtime.engines.base import TensorSpec
-from foveate.runtime.engines.hardware import available_cores
+from foveate.runtime.engines.hardware import available_cores, processor
 from foveate.runtime.engines.host_memory import HostMemory, PlainMemory
 from foveate.runtime.errors import EngineError, GraphError
 from foveate.runtime.limits import LARGE
@@ -206,6 +206,8 @@ def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4  # what goes wrong is raised, once, by name
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    if not processor().exact_int8:  # else sums of int8 products are cut off at 16 bits
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 

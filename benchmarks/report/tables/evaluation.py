@@ -62,8 +62,9 @@ def figure_table(summary: Summary, tolerance: float) -> Table:
         figures += [number(factor * line.figures[HD95_MM].value, "hd95") for _ in physical]
         rows.append([line.method, line.name, *figures, str(line.images), str(line.both_empty)])
     notes: list[str | Cell] = [
-        f"Means over images, then over classes. HD95 in pixels; sDice: surface Dice within "
-        f"{tolerance:g} px; empty: images left out because neither mask nor truth has the class.",
+        "Means over images, then over classes. HD95 in pixels, the diagonal of the image where "
+        "only one of mask and truth has the class; sDice: surface Dice within "
+        f"{tolerance:g} px; empty: images left out because neither has the class.",
         f"Intervals: {RESAMPLES} resamples of {summary.groups} groups, {summary.images} images.",
     ]
     if summary.groups < FEW_GROUPS:

@@ -18,7 +18,7 @@ from foveate.runtime.engines.onnxruntime import BoundSession, session_options
 from foveate.runtime.engines.registry import ENGINES, engine_from_onnx
 from foveate.runtime.errors import EngineError
 from tests.runtime.engines.cuda.fake_device import FakeDevice
-from tests.runtime.engines.tiny_graphs import two_outputs
+from tests.runtime.engines.tiny_graphs import int8_convolution, two_outputs
 
 
 def loaded(name: str, graph: bytes) -> Engine:
@@ -99,3 +99,10 @@ def test_what_large_feeds_took_is_given_back() -> None:
         assert process.memory_info().rss - before < onnxruntime_engine.LARGE // 2
     with pytest.raises(EngineError, match="closed"):
         engine.run({"x": np.ones(onnxruntime_engine.LARGE // 4, np.float32)}, ["y"])
+
+
+def test_int8_products_are_added_up_whole_on_every_processor() -> None:
+    """Two of them exceed 16 bits, where processors without VNNI cut off unless told otherwise."""
+    with engine_from_onnx("onnxruntime", int8_convolution(), 1) as engine:
+        found = engine.run({"x": np.full((1, 4, 3, 3), 255, np.float32)}, ["y"])
+    np.testing.assert_array_equal(found["y"], np.full((1, 1, 3, 3), 130_000))  # 4 x 127 x 255

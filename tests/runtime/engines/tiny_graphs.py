@@ -34,6 +34,22 @@ def one_convolution() -> bytes:
     return _graph(nodes, {"x": sides}, {"y": sides}, w=[[[[3.0]]]])
 
 
+def int8_convolution() -> bytes:
+    """Return y = 127 times the sum of 4 channels of x, in steps of 1000, computed in int8."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "one", "zero"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "one", "zero"], ["xf"]),
+        helper.make_node("DequantizeLinear", ["w", "one"], ["wf"]),
+        helper.make_node("Conv", ["xf", "wf"], ["sum"]),
+        helper.make_node("QuantizeLinear", ["sum", "step", "zero"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "step", "zero"], ["y"]),
+    ]
+    constants = {"one": 1.0, "step": 1000.0, "zero": np.uint8(0)}
+    weights = np.full((1, 4, 1, 1), 127, np.int8)
+    shapes = {"x": [1, 4, "H", "W"]}, {"y": [1, 1, "H", "W"]}
+    return _graph(nodes, *shapes, w=weights, **constants)
+
+
 def _graph(
     nodes: list[NodeProto], inputs: dict[str, Sides], outputs: dict[str, Sides], **values: object
 ) -> bytes:
@@ -44,7 +60,8 @@ def _graph(
         ]
 
     constants = [
-        numpy_helper.from_array(np.array(value, np.float32), name) for name, value in values.items()
+        numpy_helper.from_array(np.array(value, getattr(value, "dtype", np.float32)), name)
+        for name, value in values.items()
     ]
     graph = helper.make_graph(nodes, "g", shaped(inputs), shaped(outputs), constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
