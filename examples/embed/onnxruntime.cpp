@@ -70,6 +70,8 @@ class OnnxRuntimeEngine : public Engine {
     must(api().SetSessionExecutionMode(options.get(), ORT_SEQUENTIAL));
     must(api().SetSessionLogSeverityLevel(options.get(), ORT_LOGGING_LEVEL_FATAL));
     must(api().AddSessionConfigEntry(options.get(), "session.load_model_format", "ONNX"));
+    // int8 products are added up whole on x86 without VNNI too
+    must(api().AddSessionConfigEntry(options.get(), "session.x64quantprecision", "1"));
     return held(api().ReleaseSession, [&](OrtSession** made) {
       return api().CreateSession(env_.get(), graph.c_str(), options.get(), made);
     });
