@@ -39,7 +39,7 @@ def dicom(values: np.ndarray, syntax: UID = ExplicitVRLittleEndian, **tags: Any)
     data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
     data.StudyInstanceUID, data.SeriesInstanceUID = STUDY, SERIES
     data.FrameOfReferenceUID, data.Modality = FRAME_OF_REFERENCE, "CT"
-    data.PatientName, data.PatientID = "Doe^Jane", "4711"
+    data.PatientName, data.PatientID = "Doe^Jane", "P-4711"
     for name in _EMPTY:
         setattr(data, name, "")
     data.SeriesNumber, data.InstanceNumber = 1, 1

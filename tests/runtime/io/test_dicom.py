@@ -307,7 +307,7 @@ def test_a_seg_refers_to_its_images_and_holds_their_masks(
     for name, inputs in {"IM0": ["IM0", "IM1", "IM2"], "loop": ["loop"]}.items():
         seg = hd.seg.segread(out / f"{name}.seg.dcm")
         images = [pydicom.dcmread(series / f"{one}.dcm") for one in inputs]
-        assert seg.PatientID == "4711" and seg.StudyInstanceUID == images[0].StudyInstanceUID
+        assert seg.PatientID == "P-4711" and seg.StudyInstanceUID == images[0].StudyInstanceUID
         assert [one.segment_label for one in map(seg.get_segment_description, (1,))] == ["bright"]
         if name == "loop":
             found = seg.get_pixels_by_source_frame(images[0].SOPInstanceUID, [1, 2])
@@ -319,7 +319,7 @@ def test_a_seg_refers_to_its_images_and_holds_their_masks(
         assert found.any()
     said = done.output + caplog.text
     said += "".join(path.read_text() for path in out.glob("*.jsonl"))
-    assert "Doe" not in said and "4711" not in said
+    assert "Doe" not in said and "P-4711" not in said
     line = json.loads((out / "results.jsonl").read_text().splitlines()[0])
     assert line["mask"].endswith(".png")
 
