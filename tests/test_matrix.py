@@ -17,7 +17,8 @@ from foveate.runtime.agreement import BOUNDS, Disagreement, compare_masks, dice
 from foveate.runtime.arrays import feed
 from foveate.runtime.bundle.bundle import open_bundle
 from foveate.runtime.engines.base import Engine
-from foveate.runtime.engines.registry import engine_from_onnx
+from foveate.runtime.engines.hardware import processor
+from foveate.runtime.engines.registry import CUT_INT8, engine_from_onnx
 from foveate.runtime.spec import CascadeSpec, Region
 from foveate.train.data.phantom import PhantomSettings, phantom
 from foveate.train.reference.cascade import TorchCascade
@@ -53,6 +54,10 @@ def loaded(
 ) -> Engine:
     """Return an engine; int8 is calibrated on the images."""
     name, precision = variant
+    if variant == ("openvino", "int8") and processor().cuts_int8:
+        pytest.skip(CUT_INT8)
+    if precision == "bf16" and processor().lacks_bf16:
+        pytest.skip("needs bfloat16 arithmetic")
     stage2 = None if spec.stage2 is None else networks[1]
     graph_precision = "int8" if precision == "int8" else "fp32"
     model = cascade_model(spec, networks[0], stage2, graph_precision)

@@ -13,6 +13,7 @@ from foveate.runtime.auto.crashes import crash_reason
 from foveate.runtime.auto.parity_records import parity_path, read_engine_parity
 from foveate.runtime.bundle.bundle import Bundle, parity_rows
 from foveate.runtime.engines.hardware import CpuEnvironment
+from foveate.runtime.engines.registry import CUT_INT8
 from foveate.runtime.errors import BundleError
 from foveate.runtime.spec import BF16, graph_of
 
@@ -78,6 +79,8 @@ def _reason_against(bundle: Bundle, here: CpuEnvironment, item: Candidate) -> st
         return crashes
     if item.precision == BF16 and here.processor.lacks_bf16:
         return "this processor has no bfloat16 arithmetic"
+    if item == Candidate(OPENVINO, INT8) and here.processor.cuts_int8:
+        return CUT_INT8
     names = f"--engines {item.engine} --precision {item.precision}"
     measure = f"foveate benchmark parity {bundle.path} DATA {names}"
     try:

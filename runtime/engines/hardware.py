@@ -87,6 +87,11 @@ class Processor:
         return bool(INT8_FLAGS.intersection(self.flags))
 
     @property
+    def cuts_int8(self) -> bool:
+        """Whether int8 kernels are known to cut sums off at 16 bits, unless told not to."""
+        return bool(self.flags) and not self.exact_int8
+
+    @property
     def lacks_bf16(self) -> bool:
         """Whether it is known to have no bfloat16 arithmetic."""
         return bool(self.flags) and not BF16_FLAGS.intersection(self.flags)

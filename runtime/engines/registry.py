@@ -8,6 +8,7 @@ from numbers import Integral
 
 from foveate.runtime.bundle.bundle import Bundle, graph_name
 from foveate.runtime.engines.base import Engine
+from foveate.runtime.engines.hardware import processor
 from foveate.runtime.errors import BundleError, EngineError, GraphError, SettingsError
 from foveate.runtime.spec import BF16, TF32, graph_of
 
@@ -36,6 +37,10 @@ REFUSED = {
     "graph is made for CPUs; use fp16 here",
 }
 """Engine and precision that do not go together -> why, and what to use."""
+CUT_INT8 = (
+    "openvino cuts sums of int8 products off at 16 bits on this processor, which has no VNNI; use "
+    "onnxruntime, or fp32, here"
+)
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,8 @@ def engine_from_bundle(bundle: Bundle, name: str, precision: str, settings: Load
         )
     if (name, precision) in REFUSED:
         raise EngineError(REFUSED[name, precision])
+    if (name, precision) == ("openvino", "int8") and processor().cuts_int8:
+        raise EngineError(CUT_INT8)
     if name == TENSORRT:
         from foveate.runtime.engines.tensorrt.engine import TensorRTEngine, plan_source
         from foveate.runtime.engines.tensorrt.slot_ring import LATENCY, RingSettings

@@ -28,7 +28,10 @@ from foveate.runtime.auto.timing_child import idle_timer, time_in_child
 from foveate.runtime.bundle.bundle import Bundle, file_sha256, open_bundle
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.cli.info import facts_here
+from foveate.runtime.engines import registry
 from foveate.runtime.engines.hardware import CpuEnvironment, Processor, cpu_environment, processor
+from foveate.runtime.engines.registry import LoadSettings, engine_from_bundle
+from foveate.runtime.errors import EngineError
 from tests.bad import bundles
 from tests.conftest import run
 
@@ -139,6 +142,18 @@ def test_int8_counts_where_export_measured_it(thresholds: Path, tmp_path: Path) 
     write_engine_parity(parity_path(held, HERE, "openvino", "int8"), HELD)
     write_engine_parity(parity_path(held, HERE, "onnxruntime", "int8"), replace(HELD, held=False))
     assert labels(held) == ["onnxruntime fp32", "openvino fp32", "openvino int8"]
+
+
+def test_openvinos_int8_is_refused_where_it_would_be_wrong(
+    thresholds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = with_int8(thresholds, tmp_path / "bundle", True)
+    here = replace(HERE, processor=replace(EPYC, flags=("avx2",)))
+    write_engine_parity(parity_path(opened, here, "openvino", "int8"), HELD)
+    assert labels(opened, here) == ["onnxruntime fp32", "openvino fp32", "onnxruntime int8"]
+    monkeypatch.setattr(registry, "processor", lambda: here.processor)
+    with pytest.raises(EngineError, match="off at 16 bits on this processor, which has no VNNI"):
+        engine_from_bundle(opened, "openvino", "int8", LoadSettings())
 
 
 @pytest.mark.parametrize(

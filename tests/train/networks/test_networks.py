@@ -20,6 +20,7 @@ from foveate.export.reference import torch_cascade
 from foveate.export.tensorrt.build import build_plan
 from foveate.runtime.arrays import Array
 from foveate.runtime.bundle.bundle import open_bundle
+from foveate.runtime.engines.hardware import processor
 from foveate.runtime.engines.registry import engine_from_onnx
 from foveate.runtime.engines.tensorrt.build_options import BuildOptions
 from foveate.runtime.engines.tensorrt.toolkit import Toolkit
@@ -130,7 +131,8 @@ def test_networks_in_8_bits(name: str, image: Array) -> None:
     kinds = {item.name for item in graph.graph.initializer if item.name.endswith(".weight")}
     assert not kinds, "a convolution was left in float32"
     expected = answer(cascade, image).coarse.numpy()
-    found = [ran(graph, image, engine)["coarse"] for engine in ("onnxruntime", "openvino")]
+    engines = ("onnxruntime", *(() if processor().cuts_int8 else ("openvino",)))
+    found = [ran(graph, image, engine)["coarse"] for engine in engines]
     assert all(np.abs(each - expected).mean() < 0.2 * expected.std() for each in found)
 
 
