@@ -16,6 +16,7 @@ import pytest
 from onnx import numpy_helper
 
 from foveate.benchmarks.schema.result_files import read_result
+from foveate.runtime.engines.hardware import processor
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.engines.registry import ENGINES
 from tests.bad import bundles
@@ -131,6 +132,7 @@ def test_what_cannot_run_is_said(bundle: Path, arguments: list[str], said: str) 
     assert result.exception is not None and said in str(result.exception)
 
 
+@pytest.mark.skipif(processor().lacks_bf16, reason="needs bfloat16 arithmetic")
 def test_a_precision_of_another_engine_named_is_left_out(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     words = ("benchmark", "parity", bundle, "--size", 192, "--count", 1, "--precision", "fp32,bf16")
