@@ -57,7 +57,8 @@ def test_a_bundle_gives_the_masks_of_what_was_trained(
     found, expected = output(torch_cascade(open_bundle(bundle))), output(trained)
     for part in ("coarse", "refined"):
         torch.testing.assert_close(getattr(found, part), getattr(expected, part), atol=1e-4, rtol=0)
-    assert expected.mask.any() and torch.equal(found.mask, expected.mask)
+    assert expected.mask.any()
+    assert (found.mask != expected.mask).float().mean() < 1e-3, "more than roundings"
     assert torch.equal(found.box, expected.box)
 
 

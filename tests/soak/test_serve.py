@@ -94,7 +94,9 @@ def _part(
 ) -> dict[str, Any]:
     found = summary(asked)
     return {
-        **found,
+        **{name: found[name] for name in ("requests", "statuses", "lost", "wrong_masks")},
+        "median_ms": found["response"].get("median_ms"),
+        "p99_ms": found["response"].get("p99_ms"),
         "outcomes": dict(outcomes),
         "resident_bytes": [resident for resident, _ in held],
         "threads": [threads for _, threads in held],
