@@ -63,7 +63,7 @@ bench: reference $(REFERENCE)/single.bundle  ## the reference results of this ma
 	$(VENV)/bin/python -m foveate.benchmarks.scripts.readme_table --short README.md $(RESULTS)/reference-compare.json
 	$(VENV)/bin/python -m foveate.benchmarks.scripts.readme_table docs/results.md $(RESULTS)/reference-compare.json
 
-soak: $(VENV)/.dev  ## 200 kills, 10,000 spoilt files, 50,000 images, one of 20,000 x 20,000, 1,000,000 frames: an hour
+soak: $(VENV)/.dev  ## kills, spoilt files, memory, a million frames, serve under attack at full size: three hours
 	FOVEATE_SOAK=full $(VENV)/bin/python -m pytest tests/soak -m soak -s
 
 gpu-references: $(REFERENCE)/cascade.bundle  ## DATA=folder of usgra and bsdata: what a GPU's masks are compared with
