@@ -41,6 +41,16 @@ _SHAPE = {
 }
 
 
+def provenance() -> dict[str, Any]:
+    """Return when, by which foveate and on what something is measured, as JSON values."""
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "foveate": producer(),
+        "machine": machine_facts(),
+        "versions": versions(),
+    }
+
+
 def new_result(
     kind: str,
     command: str,
@@ -55,11 +65,8 @@ def new_result(
     return {
         "schema": SCHEMA,
         "kind": kind,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
-        "foveate": producer(),
-        "machine": machine_facts(),
-        "versions": versions(),
+        **provenance(),
         "model": model_facts(bundle),
         "data": dict(data),
         "settings": dict(settings),

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.benchmarks.measure.stored_reference import stored_sizes
-from foveate.benchmarks.schema.machine import machine_facts, producer, versions
-from foveate.benchmarks.schema.result_files import write_result
+from foveate.benchmarks.schema.result_files import provenance, write_result
 from foveate.benchmarks.scripts.gpu_steps import END_S, aims, run_limited
 from foveate.runtime.atomic_files import write_atomically
 
@@ -37,7 +36,7 @@ class Check:
         self.paths = {"temp": folder, "masks": given.references.resolve(), "tree": TREE}
         self.results, self.broken = dict[str, Any](), list[str]()
         self.json: dict[str, Any] = {"schema": 2, "kind": "gpu-check", "rehearsal": given.rehearsal}
-        self.json |= {"foveate": producer(), "machine": machine_facts(), "versions": versions()}
+        self.json |= provenance()
         self.json |= {"broken": self.broken, "steps": [], "results": self.results}
 
     def run(self, name: str, limit_s: float, command: str) -> bool:

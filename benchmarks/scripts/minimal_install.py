@@ -14,14 +14,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import click
 
-from foveate.benchmarks.schema.machine import machine_facts, producer, versions
-from foveate.benchmarks.schema.result_files import write_result
+from foveate.benchmarks.schema.result_files import provenance, write_result
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "benchmarks" / "demo_bundle"
@@ -182,9 +180,7 @@ def main(bundle: Path, out: Path | None) -> None:
     for line in problems:
         click.echo(f"BROKEN: {line}")
     if out is not None:
-        facts = {"machine": machine_facts(), "versions": versions(), "foveate": producer()}
-        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        result = {"schema": 1, "kind": "minimal-install", "created": created, **facts}
+        result = {"schema": 1, "kind": "minimal-install", **provenance()}
         write_result(out, {**result, "found": found, "broken": problems})
     sys.exit(1 if problems else 0)
 

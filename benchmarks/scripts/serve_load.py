@@ -31,8 +31,8 @@ import numpy as np
 from foveate.benchmarks.measure.images import phantom_images
 from foveate.benchmarks.measure.throughput import saturated_rate
 from foveate.benchmarks.measure.timing import SEED, distribution
-from foveate.benchmarks.schema.machine import disturbances, machine_facts, producer, versions
-from foveate.benchmarks.schema.result_files import write_result
+from foveate.benchmarks.schema.machine import disturbances, versions
+from foveate.benchmarks.schema.result_files import provenance, write_result
 from foveate.runtime.cascade.cascade import Cascade
 from foveate.runtime.io.png import encode_mask
 
@@ -199,9 +199,8 @@ def main(bundle: Path, side: int, seconds: float, queue: int, batch: int, out: P
         "schema": 1,
         "kind": "serve-load",
         "bundle": bundle.resolve().name,
-        "machine": machine_facts(),
+        **provenance(),
         "versions": {**versions(), **{name: version(name) for name in ("starlette", "uvicorn")}},
-        "foveate": producer(),
         "settings": {
             "side": side, "seconds": seconds, "queue": queue, "batch": batch, "workers": workers,
         },

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 
 from tests.bad.images import png_of, png_of_size
+from tests.bad.volumes import nifti_of
 from tests.soak import FULL
 
 ASKED = b"POST /mask HTTP/1.1\r\nHost: localhost\r\n"
@@ -114,7 +115,6 @@ async def _never_ends(reader: StreamReader, writer: StreamWriter) -> str:
 
 async def _never_reads(reader: StreamReader, writer: StreamWriter) -> str:
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    reader._transport.pause_reading()  # type: ignore[attr-defined]
     while True:
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500)
         await writer.drain()
@@ -132,23 +132,9 @@ def _posted(body: bytes) -> bytes:
     return ASKED + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
-def _volume_of(size: int) -> bytes:
-    """Return a NIfTI volume of 32 x 32 x 1, with so many bytes behind it, by gzip."""
-    header = bytearray(352)
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, 32, 32, 1, 1, 1, 1, 1)
-    struct.pack_into("<2h", header, 70, 2, 8)
-    struct.pack_into("<f", header, 108, 352.0)
-    header[344:348] = b"n+1\0"
-    return gzip.compress(bytes(header) + bytes(size), 1)
-
-
-def _crumbs(count: int) -> bytes:
-    return b"1\r\nx\r\n" * count
-
-
 IMAGE = png_of((64, 64), zlib.compress(bytes(64 * 65)))
 DEFLATED = png_of((64, 64), zlib.compress(bytes(BOMB_BYTES)))
+GZIPPED = gzip.compress(nifti_of((32, 32, 1), 512, bytes(BOMB_BYTES)), 1)
 CLOSED, REFUSES = frozenset({NO_ANSWER}), frozenset({"400", NO_ANSWER})
 BUSY = frozenset({"429"})
 ATTACKS = {
@@ -158,7 +144,7 @@ ATTACKS = {
         _trickles(ASKED + b"Content-Length: 5000\r\n\r\n", b"x"), frozenset({"408"}), 64
     ),
     "answers not fetched": Attack(_never_reads, CLOSED),
-    "a body in crumbs": Attack(_sends(CHUNKED + _crumbs(5000)), REFUSES),
+    "a body in crumbs": Attack(_sends(CHUNKED + b"1\r\nx\r\n" * 5000), REFUSES),
     "no HTTP": Attack(_sends(np.random.default_rng(1).bytes(2000) + b"\r\n\r\n"), REFUSES),
     "headers of 1 MB": Attack(_sends(ASKED + b"X: " + b"y" * (1 << 20)), REFUSES),
     "a body without end": Attack(_never_ends, frozenset({"413", NO_ANSWER}), 4),
@@ -166,7 +152,7 @@ ATTACKS = {
         _sends(_posted(png_of_size(60_000, 60_000))), BUSY | {"413"}
     ),
     "a PNG that inflates": Attack(_sends(_posted(DEFLATED)), BUSY | {"200", "422"}, 4, 1.0),
-    "a gzip that inflates": Attack(_sends(_posted(_volume_of(BOMB_BYTES))), BUSY | {"422"}, 4, 1.0),
+    "a gzip that inflates": Attack(_sends(_posted(GZIPPED)), BUSY | {"422"}, 4, 1.0),
     "clients that leave": Attack(_resets, CLOSED),
     "connections": Attack(_sends(b""), CLOSED | {REFUSED}, FLOOD, 10.0),
 }

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from foveate.benchmarks.schema.machine import machine_facts, producer, versions
-from foveate.benchmarks.schema.result_files import write_result
+from foveate.benchmarks.schema.result_files import provenance, write_result
 from tests.soak import FULL
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "soak"
@@ -21,10 +19,7 @@ def record(name: str, found: Mapping[str, Any]) -> None:
         result = {
             "schema": 1,
             "kind": f"soak-{name}",
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "foveate": producer(),
-            "machine": machine_facts(),
-            "versions": versions(),
+            **provenance(),
             "found": dict(found),
         }
         write_result(RESULTS / f"{name}.json", result)
